@@ -1,0 +1,197 @@
+"""Every setting with its only default, its meaning and its range; and how a config file becomes a config.
+
+Files under `configs/` hold only what differs: `get_config(variant="")` returns a nested dict. On the command line
+`--config=FILE[:variant]` names one and `--config.a.b=value` overrides it. `resolve` refuses unknown keys, wrong types
+and values out of range before anything is built.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import inspect
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import ml_collections
+
+from hummingbird import schema
+from hummingbird.errors import UserError
+from hummingbird.schema import Setting
+
+Int = functools.partial(Setting, int)
+Float = functools.partial(Setting, float)
+Bool = functools.partial(Setting, bool)
+Text = functools.partial(Setting, str)
+
+# ---------------------------------------------------------------- settings of every job
+DATA = {
+    "name": Text("scenes", "data set; `hummingbird.data.sources` lists the names"),
+    "root": Text("", "folder, archive or bucket that holds the data set; empty for `scenes`"),
+}
+
+# ---------------------------------------------------------------- hummingbird pretrain
+PRETRAIN: dict[str, Any] = {
+    "seed": Int(0, "seed of initialisation, data order and augmentation", low=0, high=2**31 - 1),
+    "input_size": Int(224, "side of the square training views, pixels (App. B)", low=8),
+    "batch_size": Int(4096, "images in the global batch (App. C.2)", low=2),
+    "epochs": Float(300.0, "passes over the data (App. C.2); ignored when total_steps is set", above=0, resumable=True),
+    "total_steps": Int(None, "optimiser steps; none: from epochs", low=1, optional=True, resumable=True),
+    "data": {**DATA},
+    "encoder": {
+        "name": Text("vit_b16", "vit_{ti,s,b,l,h}PATCH (ViT Table 1); the keys below change single sizes"),
+        "patch_size": Int(None, "patch side in pixels; none: from the name", low=1, optional=True),
+        "width": Int(None, "D; none: from the name", low=8, optional=True),
+        "depth": Int(None, "layers; none: from the name", low=1, optional=True),
+        "heads": Int(None, "attention heads; none: from the name", low=1, optional=True),
+        "mlp_dim": Int(None, "hidden width of the MLP; none: 4 D", low=8, optional=True),
+        "cls_token": Bool(False, "prepend a [CLS] token (always there with pooling=cls)"),
+        "positions": Text("learned", "position embedding", choices=("learned", "sincos2d")),
+        "scan_layers": Bool(False, "one compiled layer, scanned: compiles faster, runs a little slower on CPU"),
+        "remat": Bool(False, "recompute each layer in the backward pass: less memory, about 30% more time"),
+    },
+    "pooling": Text("qkv", "Eq. 3 and the rows of Table 5", choices=("qkv", "qk", "mean", "cls")),
+    "context": {
+        "bank_length": Int(153_600, "|Mp|, entries of the memory bank (App. B); 0: no contextualisation", low=0),
+        "weight": Float(0.2, "lambda of App. B", low=0, high=1),
+        "temperature": Float(0.02, "beta of the attention over the bank; ours, the paper is silent", above=0),
+        "hidden_dim": Int(4096, "hidden width of the value head phi (App. B)", low=1),
+        "chunk": Int(2048, "bank entries attended to at a time; bounds memory, does not change the result", low=1),
+    },
+    "heads": {
+        "hidden_dim": Int(4096, "hidden width of projector and predictor; ours, as in BYOL", low=1),
+        "output_dim": Int(256, "width of projections z and predictions q(z); ours, as in BYOL", low=2),
+        "bn_momentum": Float(0.99, "decay of the running batch-norm statistics", low=0, high=1),
+    },
+    "contrastive": {
+        "weight": Float(1.0, "weight of L_SSL; 0 for Table 12's supervised retrieval alone", low=0),
+        "temperature": Float(0.1, "tau of Eq. 4 (App. C.2)", above=0),
+    },
+    "supervised": {
+        "weight": Float(0.0, "alpha of Sec. 3.4: 0.05 for Hummingbird++, 0.25 for ViT-B on IN22k", low=0),
+        "temperature": Float(0.02, "beta of the attention that predicts the label; ours", above=0),
+    },
+    "optimizer": {
+        "learning_rate": Float(1e-3, "peak learning rate (App. C.2)", above=0, high=10),
+        "warmup_epochs": Float(10.0, "linear warm-up; ours", low=0),
+        "warmup_steps": Int(None, "linear warm-up in steps; none: from warmup_epochs", low=0, optional=True),
+        "weight_decay": Float(0.1, "AdamW (App. C.2); not on biases, norms and position embeddings", low=0),
+        "clip_norm": Float(1.0, "maximum global norm of the gradient (App. C.2)", above=0),
+        "b1": Float(0.9, "AdamW beta 1", low=0, high=1),
+        "b2": Float(0.999, "AdamW beta 2", low=0, high=1),
+    },
+    "ema_decay": Float(0.99, "decay of the target network (App. C.2)", low=0, high=1),
+    "dtype": Text("float32", "compute type; parameters and losses stay float32", choices=("float32", "bfloat16")),
+    "mesh": {
+        "data": Int(-1, "devices along the data axis; -1: all that are left", low=-1),
+        "fsdp": Int(1, "devices that share one copy of parameters and optimiser state", low=1),
+    },
+    "checkpoint_every": Int(1000, "steps between checkpoints; the last step is always saved", low=1, resumable=True),
+    "keep_checkpoints": Int(3, "newest checkpoints kept", low=1, resumable=True),
+    "log_every": Int(50, "steps between log lines", low=1, resumable=True),
+    "online_eval": {
+        "every": Int(0, "steps between retrieval evaluations inside the run; 0: never", low=0, resumable=True),
+        "config": Text("", "evaluation config file[:variant]; empty: scenes", resumable=True),
+        "max_images": Int(128, "prompt and query images at most", low=1, resumable=True),
+    },
+}
+
+# ---------------------------------------------------------------- hummingbird evaluate
+EVALUATE: dict[str, Any] = {
+    "seed": Int(0, "seed of augmentation and sampling", low=0, high=2**31 - 1),
+    "input_size": Int(512, "side that images are squashed to, pixels; rounded to the patch size", low=8),
+    "batch_size": Int(16, "images encoded at a time", low=1),
+    "data": {**DATA},
+    "encoder": {
+        "network": Text("online", "which network of a training checkpoint", choices=("online", "target")),
+        "dtype": Text("float32", "compute type of the encoder", choices=("float32", "bfloat16")),
+    },
+}
+
+KINDS: dict[str, dict[str, Any]] = {"pretrain": PRETRAIN, "evaluate": EVALUATE}
+
+
+def resolve(kind: str, path: str | None = None, overrides: Sequence[tuple[str, str]] | Mapping[str, Any] = ()) -> Any:
+    """The complete, checked, locked config of a job.
+
+    Args:
+      kind: "pretrain" or "evaluate".
+      path: config file, with ":variant" if it takes one; None: defaults alone.
+      overrides: pairs of key and text as typed on the command line, or a (nested or dotted) dict of typed values.
+
+    Returns:
+      A locked `ml_collections.ConfigDict`.
+
+    Raises:
+      UserError: missing or broken file, unknown key (the nearest valid ones are named), wrong type or range.
+    """
+    differences = load_file(path) if path else {}
+    pairs: Sequence[tuple[str, str]] = ()
+    if isinstance(overrides, Mapping):
+        differences = {**schema.flatten(differences), **schema.flatten(overrides)}
+    else:
+        pairs = overrides
+    flat = schema.resolve(KINDS[kind], differences, pairs)
+    CHECKS[kind](flat)
+    return freeze(flat)
+
+
+def freeze(flat: Mapping[str, Any]) -> Any:
+    """A locked ConfigDict from a flat or nested dict."""
+    config = ml_collections.ConfigDict(schema.unflatten(flat), convert_dict=True)
+    return config.lock()
+
+
+def to_flat(config: Any) -> dict[str, Any]:
+    """{"a.b": value} of a config, for comparing and for saving as JSON."""
+    return schema.flatten(config.to_dict())
+
+
+def settings(kind: str) -> dict[str, Setting]:
+    """{"a.b": Setting} of every setting of a job."""
+    return schema.flatten(KINDS[kind])
+
+
+def load_file(path: str) -> dict[str, Any]:
+    """The differences that a config file (`FILE` or `FILE:variant`) declares, as a nested dict."""
+    name, _, variant = path.partition(".py:")
+    file = pathlib.Path(name + ".py" if variant else path)
+    if not file.is_file():
+        raise UserError(f"config file {file} does not exist; see configs/ for those that do")
+    spec = importlib.util.spec_from_file_location(f"hummingbird_config_{file.stem}", file)
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except UserError:
+        raise
+    except Exception as error:  # a config is the user's code: whatever it raises is theirs to mend
+        raise UserError(f"config file {file} cannot be read: {type(error).__name__}: {error}") from error
+    get_config = getattr(module, "get_config", None)
+    if get_config is None:
+        raise UserError(f"config file {file} has no function get_config(variant='')")
+    if variant and not inspect.signature(get_config).parameters:
+        raise UserError(f"config file {file} takes no variant, remove ':{variant}'")
+    try:
+        differences = get_config(variant) if variant else get_config()
+    except KeyError as error:
+        raise UserError(f"config file {file} has no variant {error}; its docstring lists them") from error
+    return differences.to_dict() if isinstance(differences, ml_collections.ConfigDict) else dict(differences)
+
+
+# ---------------------------------------------------------------- checks that take more than one key
+def check_pretrain(flat: Mapping[str, Any]) -> None:
+    """Refuses combinations that no run could use; what depends on the devices is checked by `train.build_mesh`."""
+    bank, batch = flat["context.bank_length"], flat["batch_size"]
+    if 0 < bank < batch:
+        raise UserError(f"config key context.bank_length: {bank} is less than batch_size {batch}; use 0 or >= {batch}")
+    if flat["contrastive.weight"] == 0 and flat["supervised.weight"] == 0:
+        raise UserError("config keys contrastive.weight and supervised.weight are both 0: nothing to train on")
+
+
+def check_evaluate(flat: Mapping[str, Any]) -> None:
+    """Refuses combinations that no evaluation could use."""
+
+
+CHECKS = {"pretrain": check_pretrain, "evaluate": check_evaluate}
