@@ -77,22 +77,18 @@ class Setting:
         return self._check_one(key, value)
 
     def _check_one(self, key: str, value: Any) -> Any:
-        wrong = UserError(f"config key {key}: {value!r} is not accepted, expected {self.describe()}")
         if self.kind is float and type(value) is int:
             value = float(value)
-        if type(value) is not self.kind:
-            raise wrong
-        if self.choices is not None and value not in self.choices:
-            raise wrong
-        if self.kind in (int, float):
-            in_range = (
+        accepted = type(value) is self.kind and (self.choices is None or value in self.choices)
+        if accepted and self.kind in (int, float):
+            accepted = (
                 math.isfinite(value)
                 and (self.low is None or value >= self.low)
                 and (self.high is None or value <= self.high)
                 and (self.above is None or value > self.above)
             )
-            if not in_range:
-                raise wrong
+        if not accepted:
+            raise UserError(f"config key {key}: {value!r} is not accepted, expected {self.describe()}")
         return value
 
     def describe(self) -> str:
@@ -101,8 +97,8 @@ class Setting:
             text = "one of " + ", ".join(self.choices)
         else:
             text = {int: "an integer", float: "a finite number", bool: "true or false", str: "a text"}[self.kind]
-            bounds = [f">= {self.low:g}"] * (self.low is not None) + [f"> {self.above:g}"] * (self.above is not None)
-            bounds += [f"<= {self.high:g}"] * (self.high is not None)
+            limits = ((">=", self.low), (">", self.above), ("<=", self.high))
+            bounds = [f"{sign} {limit:g}" for sign, limit in limits if limit is not None]
             text += (" " + " and ".join(bounds)) if bounds else ""
         if self.many:
             text = f"a list, each {text}"
