@@ -101,12 +101,62 @@ PRETRAIN: dict[str, Any] = {
 EVALUATE: dict[str, Any] = {
     "seed": Int(0, "seed of augmentation and sampling", low=0, high=2**31 - 1),
     "input_size": Int(512, "side that images are squashed to, pixels; rounded to the patch size", low=8),
-    "batch_size": Int(16, "images encoded at a time", low=1),
-    "data": {**DATA},
+    "batch_size": Int(16, "images encoded at a time; does not change the result", low=1),
+    "protocol": Text("paper", "choices that change the number", choices=("paper", "open-hummingbird")),
+    "data": {
+        **DATA,
+        "fraction": Float(1.0, "part of the prompt images that is used (Sec. 4.2)", above=0, high=1),
+        "max_images": Int(None, "prompt and query images at most; none: all", low=1, optional=True),
+        "max_queries": Int(None, "query images at most; none: as max_images", low=1, optional=True),
+    },
     "encoder": {
         "network": Text("online", "which network of a training checkpoint", choices=("online", "target")),
         "dtype": Text("float32", "compute type of the encoder", choices=("float32", "bfloat16")),
     },
+    "retrieval": {
+        "memory_length": Int(10_240_000, "|M|, bank entries at most (Table 6)", low=1),
+        "neighbours": Int(30, "k, nearest bank entries that vote (Table 6)", low=1, high=10_000),
+        "temperature": Float(0.02, "beta of Eq. 1 (Table 6)", above=0),
+        "augmentation_epochs": Int(
+            None,
+            "augmented passes over the prompt (Tables 6, 7); 0: one pass as it is; none: 2, for depth 0 (App. A.1)",
+            low=0,
+            high=255,
+            optional=True,
+        ),
+        "sampling": Text(
+            "salient",
+            "patches kept of each image: Eq. 5, uniformly drawn, or all until the bank is full (Fig. 6)",
+            choices=("salient", "uniform", "all"),
+        ),
+        "key_dtype": Text("auto", "how keys are stored", choices=("auto", "float32", "bfloat16")),
+        "index": Text("auto", "nearest-neighbour search", choices=("auto", "exact", "scann", "device")),
+        "metric_resolution": Text(
+            "original", "size at which prediction and truth are compared", choices=("original", "input")
+        ),
+        "recall_queries": Int(1024, "queries on which an approximate index is compared with the exact one", low=0),
+        "scann": {
+            "dimensions_per_block": Int(4, "dimensions per hashed block (Table 6)", low=1),
+            "leaves": Int(512, "partitions of the tree (Table 6)", low=1),
+            "leaves_to_search": Int(32, "partitions searched (Table 6)", low=1),
+            "reorder": Int(120, "candidates scored again exactly (Table 6)", low=1),
+            "anisotropic_threshold": Float(0.2, "anisotropic quantisation; ours, the paper is silent", low=0, high=1),
+            "training_sample": Int(100_000, "keys that tree and codes are trained on; ours", low=1),
+            "autopilot": Bool(False, "let ScaNN choose tree and codes from the bank's size"),
+        },
+    },
+    "depth": {
+        "low": Float(1e-3, "least valid depth, metres", low=0),
+        "high": Float(10.0, "greatest valid depth, metres", above=0),
+        "eigen_crop": Bool(False, "compare inside Eigen's crop of NYUv2 only"),
+    },
+    "report": {
+        "enabled": Bool(True, "write report.html and samples.npz beside metrics.json"),
+        "queries": Int(8, "query images shown", low=1, high=64),
+        "patches": Int(3, "query patches per image whose neighbours are shown", low=0, high=16),
+        "neighbours": Int(8, "neighbours shown per patch", low=1, high=64),
+    },
+    "progress": Bool(True, "progress bars with the time left"),
 }
 
 KINDS: dict[str, dict[str, Any]] = {"pretrain": PRETRAIN, "evaluate": EVALUATE}
@@ -192,6 +242,11 @@ def check_pretrain(flat: Mapping[str, Any]) -> None:
 
 def check_evaluate(flat: Mapping[str, Any]) -> None:
     """Refuses combinations that no evaluation could use."""
+    if flat["depth.low"] >= flat["depth.high"]:
+        raise UserError(f"config key depth.low: {flat['depth.low']} is not below depth.high {flat['depth.high']}")
+    searched, leaves = flat["retrieval.scann.leaves_to_search"], flat["retrieval.scann.leaves"]
+    if searched > leaves:
+        raise UserError(f"config key retrieval.scann.leaves_to_search: {searched} is more than the {leaves} leaves")
 
 
 CHECKS = {"pretrain": check_pretrain, "evaluate": check_evaluate}
