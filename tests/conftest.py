@@ -31,7 +31,7 @@ def repository() -> Path:
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """The folder of small real data sets beside the checkout (HUMMINGBIRD_TEST_DATA names another); skips without it."""
+    """The folder of small real data sets beside the checkout (or in HUMMINGBIRD_TEST_DATA); skips without it."""
     folder = Path(os.environ.get("HUMMINGBIRD_TEST_DATA", ROOT.parent / "shared" / "data"))
     if not folder.is_dir():
         pytest.skip("the small real data sets are not there: put them in ../shared/data or set HUMMINGBIRD_TEST_DATA")
