@@ -29,6 +29,40 @@ Text = functools.partial(Setting, str)
 DATA = {
     "name": Text("scenes", "data set; `hummingbird.data.sources` lists the names"),
     "root": Text("", "folder, archive or bucket that holds the data set; empty for `scenes`"),
+    "scenes": {
+        "size": Int(96, "side of a rendered image, pixels", low=16, high=1024),
+        "seed": Int(0, "seed of the world; images of the splits differ under any seed", low=0, high=2**31 - 1),
+        "pretrain_images": Int(4096, "images to pretrain on", low=1, high=10**8),
+        "prompt_images": Int(256, "annotated images to retrieve from", low=1, high=10**8),
+        "query_images": Int(128, "images to predict", low=1, high=10**8),
+    },
+}
+# How pretraining reads; none of these changes what the batches hold.
+PIPELINE = {
+    "workers": Int(0, "processes that read and crop; 0: threads of this process", low=0, high=256, resumable=True),
+    "threads": Int(4, "threads that read and crop, in each process", low=0, high=256, resumable=True),
+    "read_ahead": Int(4, "batches made ahead of the step, in each process; bounds memory", low=0, resumable=True),
+    "cache": Int(1024, "MiB of images kept in memory, in each process; 0: none", low=0, resumable=True),
+}
+# Table 8. Pairs are (T1, T2) or (low, high).
+Pair = functools.partial(Setting, float, many=True)
+AUGMENT = {
+    "crop_area": Pair((0.08, 1.0), "range of the crop's area, as a fraction (App. C.1)", above=0, high=1),
+    "crop_aspect": Pair((3 / 4, 4 / 3), "range of width / height, sampled log-uniformly (App. C.1)", above=0),
+    "flip_probability": Float(0.5, "left-right flip", low=0, high=1),
+    "jitter_probability": Float(0.8, "the four colour operations together", low=0, high=1),
+    "brightness": Float(0.4, "largest brightness shift, added to values in [0, 1]", low=0, high=1),
+    "contrast": Float(0.4, "contrast factor is 1 + U[-x, x]", low=0, high=1),
+    "saturation": Float(0.2, "saturation factor is 1 + U[-x, x]", low=0, high=1),
+    "hue": Float(0.1, "largest hue shift, in turns of the colour circle", low=0, high=0.5),
+    "grey_probability": Float(0.2, "colour dropping", low=0, high=1),
+    "blur_probability": Pair((1.0, 0.1), "Gaussian blur of T1 and T2", low=0, high=1),
+    "blur_kernel": Int(23, "side of the blur's window, pixels (App. C.1)", low=1),
+    "blur_sigma": Pair((0.1, 2.0), "range of the blur's standard deviation, pixels (App. C.1)", above=0),
+    "blur_relative": Bool(True, "blur_kernel and blur_sigma are for 224 pixels and scale with input_size; ours"),
+    "blur_edges": Text("zero", "what lies beyond the border; zero as in BYOL", choices=("zero", "reflect")),
+    "solarise_probability": Pair((0.0, 0.2), "solarisation of T1 and T2", low=0, high=1),
+    "solarise_threshold": Float(0.5, "values from here on are inverted (App. C.1)", low=0, high=1),
 }
 
 # ---------------------------------------------------------------- hummingbird pretrain
@@ -38,7 +72,8 @@ PRETRAIN: dict[str, Any] = {
     "batch_size": Int(4096, "images in the global batch (App. C.2)", low=2),
     "epochs": Float(300.0, "passes over the data (App. C.2); ignored when total_steps is set", above=0, resumable=True),
     "total_steps": Int(None, "optimiser steps; none: from epochs", low=1, optional=True, resumable=True),
-    "data": {**DATA},
+    "data": {**DATA, **PIPELINE},
+    "augment": AUGMENT,
     "encoder": {
         "name": Text("vit_b16", "vit_{ti,s,b,l,h}PATCH (ViT Table 1); the keys below change single sizes"),
         "patch_size": Int(None, "patch side in pixels; none: from the name", low=1, optional=True),
@@ -105,6 +140,7 @@ EVALUATE: dict[str, Any] = {
     "protocol": Text("paper", "choices that change the number", choices=("paper", "open-hummingbird")),
     "data": {
         **DATA,
+        "task": Text("segmentation", "what the labels are", choices=("segmentation", "depth")),
         "fraction": Float(1.0, "part of the prompt images that is used (Sec. 4.2)", above=0, high=1),
         "max_images": Int(None, "prompt and query images at most; none: all", low=1, optional=True),
         "max_queries": Int(None, "query images at most; none: as max_images", low=1, optional=True),
@@ -238,6 +274,10 @@ def check_pretrain(flat: Mapping[str, Any]) -> None:
         raise UserError(f"config key context.bank_length: {bank} is less than batch_size {batch}; use 0 or >= {batch}")
     if flat["contrastive.weight"] == 0 and flat["supervised.weight"] == 0:
         raise UserError("config keys contrastive.weight and supervised.weight are both 0: nothing to train on")
+    for name in ("crop_area", "crop_aspect", "blur_probability", "blur_sigma", "solarise_probability"):
+        pair = flat[f"augment.{name}"]
+        if len(pair) != 2 or (not name.endswith("probability") and pair[0] > pair[1]):
+            raise UserError(f"config key augment.{name}: {pair} is not accepted, expected two numbers, the low one first")
 
 
 def check_evaluate(flat: Mapping[str, Any]) -> None:
