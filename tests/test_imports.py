@@ -16,6 +16,7 @@ LAYERS = (
     ("errors",),
     ("schema",),
     ("config",),
+    ("fingerprint", "logs", "mesh"),
     ("data",),
     ("models",),
     ("objectives",),
