@@ -4,8 +4,8 @@ The host cuts and resizes (`random_resized_crop`, from `hummingbird.data.crops`)
 inside the training step on uint8 views (`photometric`). Prompt images of an evaluation are augmented wholly on the
 host (`augment_prompt`, Table 7, from `hummingbird.data.prompt_augment`).
 
-The operations are BYOL's, which the paper adopts "without modification": additive brightness, contrast about the mean of
-each channel, saturation and hue in HSV, in a random order for each view, clipped to [0, 1] after each.
+The operations are BYOL's, which the paper adopts "without modification": additive brightness, contrast about the mean
+of each channel, saturation and hue in HSV, in a random order for each view, clipped to [0, 1] after each.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ def photometric(key: jax.Array, views: jax.Array, settings: Photometric) -> jax.
 
 
 def draw(key: jax.Array, batch: int) -> jax.Array:
-    """Uniform draws in [0, 1), float32 [B, 2, 14]: ten decisions and four numbers whose ranks are the jitter's order."""
+    """Uniform draws in [0, 1), float32 [B, 2, 14]: ten decisions, then four numbers whose order is the jitter's."""
     keys = jax.vmap(lambda position: jax.random.fold_in(key, position))(jnp.arange(batch))
     return jax.vmap(lambda k: jax.random.uniform(k, (2, ORDER + 4)))(keys)
 
