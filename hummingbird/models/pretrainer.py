@@ -14,7 +14,7 @@ from jax import Array
 from hummingbird.models.context import contextualize
 from hummingbird.models.heads import MlpHead
 from hummingbird.models.pooling import POOLING
-from hummingbird.models.vit import ViT, build_vit, normalize
+from hummingbird.models.vit import Tokens, ViT, build_vit, normalize
 
 
 class View(NamedTuple):
@@ -65,9 +65,13 @@ class Pretrainer(nn.Module):
         values = self.value_head(keys.astype(self.dtype)) if keys.shape[0] else None  # v = phi(k), Eq. 2
         return [self.view(views[:, i], keys, values) for i in range(views.shape[1])]
 
+    def encode(self, images: Array) -> Tokens:
+        """h = f(x) (Eq. 2) of images [B, S, S, 3] in [0, 1]."""
+        return self.encoder(normalize(images).astype(self.dtype))
+
     def view(self, images: Array, keys: Array, values: Array | None) -> View:
         """One view [B, S, S, 3], and the bank's keys and values [slots, rows, D]."""
-        h = self.encoder(normalize(images).astype(self.dtype))
+        h = self.encode(images)
         used = h.cls[:, None] if self.pooling == "cls" and h.cls is not None else h.patches  # [B, N, D]
         c, nearest, entropy = self.contextualized(used, keys, values)
         pooled, masks = self.pool(c)  # Eq. 3

@@ -1,0 +1,232 @@
+"""The pretraining loop: restore, step, log, save, call hooks."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import math
+import signal
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from etils import epath
+
+from hummingbird import checkpoint, train_step
+from hummingbird import mesh as meshes
+from hummingbird.config import settings, to_flat
+from hummingbird.data.augment import build_photometric
+from hummingbird.data.pipeline import build_batches
+from hummingbird.errors import Preempted, UserError
+from hummingbird.logs import TrainingLog
+from hummingbird.models.context import init_bank
+from hummingbird.models.pretrainer import Pretrainer, build_pretrainer
+from hummingbird.train_step import TrainState
+
+log = logging.getLogger(__name__)
+
+# hook(step, state, model) -> metrics to log, or None; called after every step of the loop.
+Hook = Callable[[int, TrainState, Pretrainer], dict[str, float] | None]
+
+
+@dataclasses.dataclass(frozen=True)
+class Program:
+    """A config made concrete: what is compiled, and where its arrays live."""
+
+    model: Pretrainer
+    mesh: jax.sharding.Mesh
+    total_steps: int
+    schedule: Callable[[Any], Any]
+    init: Callable[[], TrainState]  # -> state at step 0, bank empty
+    fill: Any  # jitted (state, views, labels, i) -> state
+    step: Any  # jitted (state, views, labels) -> (state, metrics)
+    state: TrainState  # of jax.ShapeDtypeStruct
+    shardings: TrainState
+
+
+def build_program(config: Any, examples: int, devices: list[jax.Device] | None = None) -> Program:
+    """Everything that a run compiles, from a config and the number of training images."""
+    mesh = meshes.build_mesh(config, devices)
+    model = build_pretrainer(config)
+    steps_per_epoch = examples / config.batch_size
+    total_steps = config.total_steps or math.ceil(config.epochs * steps_per_epoch)
+    optimizer, schedule = train_step.build_optimizer(config, total_steps, steps_per_epoch)
+    augment = build_photometric(config)
+
+    def init() -> TrainState:
+        bank = init_bank(config.context.bank_length, config.batch_size, model.encoder.width)
+        return train_step.init_state(model, optimizer, jax.random.key(config.seed), config.input_size, bank)
+
+    step = train_step.make_train_step(
+        model,
+        optimizer,
+        seed=config.seed,
+        augment=augment,
+        tau=config.contrastive.temperature,
+        contrastive_weight=config.contrastive.weight,
+        supervised_weight=config.supervised.weight,
+        supervised_beta=config.supervised.temperature,
+        ema_decay=config.ema_decay,
+    )
+    fill = train_step.make_fill_step(model, seed=config.seed, augment=augment)
+    state = jax.eval_shape(init)
+    shardings = meshes.state_shardings(mesh, state)
+    batch, whole = meshes.batch_sharding(mesh), meshes.replicated(mesh)
+    return Program(
+        model=model,
+        mesh=mesh,
+        total_steps=total_steps,
+        schedule=schedule,
+        init=jax.jit(init, out_shardings=shardings),
+        fill=jax.jit(fill, in_shardings=(shardings, batch, batch, whole), out_shardings=shardings, donate_argnums=0),
+        step=jax.jit(step, in_shardings=(shardings, batch, batch), out_shardings=(shardings, whole), donate_argnums=0),
+        state=state,
+        shardings=shardings,
+    )
+
+
+def pretrain(config: Any, workdir: str, hooks: tuple[Hook, ...] = ()) -> TrainState:
+    """Runs a pretraining config to its last step, going on from the newest sound checkpoint in `workdir`.
+
+    Args:
+      config: resolved config of kind "pretrain".
+      workdir: gets config.json, metrics.jsonl, TensorBoard events and checkpoints/.
+      hooks: called after every step.
+
+    Returns:
+      The state after the last step.
+
+    Raises:
+      UserError: the workdir cannot be written or belongs to another config; the loss stopped being finite.
+      Preempted: SIGTERM arrived; the state is saved.
+    """
+    folder = epath.Path(workdir)
+    claim_workdir(folder, config)
+    host, hosts = jax.process_index(), jax.process_count()
+    batches = build_batches(config, config.seed, host, hosts)
+    program = build_program(config, batches.fingerprint["images"])
+    save = lambda state: checkpoint.save(  # noqa: E731
+        folder, state, config=to_flat(config), data=batches.get_state(), keep=config.keep_checkpoints
+    )
+
+    if checkpoint.steps(folder):
+        state = restore(folder, program, batches)
+        log.info("going on from step %d of %d", int(state.step), program.total_steps)
+    else:
+        state = fill_bank(program, config, program.init(), host, hosts)
+        save(state)
+    start = int(state.step)
+    stop = _stop_signal()
+    with TrainingLog(folder, start, program.total_steps, config.batch_size) as training_log:
+        pending: tuple[int, Any, dict[str, Any]] | None = None
+        for step in range(start + 1, program.total_steps + 1):
+            waiting = time.perf_counter()
+            batch = next(batches)
+            waited = time.perf_counter() - waiting
+            views, labels = (meshes.to_global(program.mesh, batch[key]) for key in ("views", "label"))
+            state, metrics = program.step(state, views, labels)
+            last, saving = step == program.total_steps, stop.is_set()
+            due = last or saving or step % config.checkpoint_every == 0
+            # Looking at the previous step's loss while this one runs costs nothing; before a save, look at this one's.
+            if pending is not None:
+                _check_finite(*pending)
+            pending = (step, batch["index"], metrics)
+            if due:
+                _check_finite(*pending)
+            measured = {}
+            for hook in hooks:
+                measured |= hook(step, state, program.model) or {}
+            logged = step % config.log_every == 0 or last
+            training_log.step(step, waited, metrics, program.schedule, logged, measured)
+            if due:
+                save(state)
+            if saving and not last:
+                raise Preempted(f"stopped by a signal at step {step} of {program.total_steps}; the state is saved")
+    return state
+
+
+def claim_workdir(folder: epath.Path, config: Any) -> None:
+    """Writes config.json, or compares it with the one that is there.
+
+    Raises:
+      UserError: it cannot be written, or holds a run whose config differs in a key that may not change on resume.
+    """
+    flat, path = to_flat(config), folder / "config.json"
+    fixed = {key for key, setting in settings("pretrain").items() if not setting.resumable}
+    try:
+        if path.exists():
+            there = json_flat(path)
+            changed = [k for k in sorted(fixed) if k in there and k in flat and list_as_tuple(there[k]) != flat[k]]
+            if changed:
+                shown = "; ".join(f"{k}: {there[k]!r} there, {flat[k]!r} here" for k in changed)
+                raise UserError(f"workdir {folder} holds a run with another config ({shown}); use another workdir")
+        elif folder.exists() and any(folder.iterdir()) and not checkpoint.steps(folder):
+            raise UserError(f"workdir {folder} is not empty and holds no run; use an empty or new folder")
+        folder.mkdir(parents=True, exist_ok=True)
+        if jax.process_index() == 0:
+            checkpoint.write_json(path, flat)
+    except OSError as error:
+        raise UserError(f"workdir {folder} cannot be written: {error.strerror or error}") from error
+
+
+def json_flat(path: epath.Path) -> dict[str, Any]:
+    """The flat config saved at `path`."""
+    try:
+        content = checkpoint.json.loads(path.read_text())
+    except ValueError as error:
+        raise UserError(f"{path} is not a config of this project ({error}); use another workdir") from error
+    return content
+
+
+def list_as_tuple(value: Any) -> Any:
+    """JSON has no tuples."""
+    return tuple(value) if isinstance(value, list) else value
+
+
+def restore(folder: epath.Path, program: Program, batches: Any) -> TrainState:
+    """The newest sound state, on the program's devices; sets the position of `batches`."""
+    names = checkpoint.to_arrays(program.state)
+    shardings = checkpoint.to_arrays(program.shardings)
+    step, manifest, arrays = checkpoint.load_newest(folder, shardings=shardings, wanted=names.__contains__)
+    wrong = [
+        f"{name}: {tuple(x.shape)} {x.dtype} expected"
+        for name, x in names.items()
+        if name not in arrays or arrays[name].shape != x.shape or arrays[name].dtype != x.dtype
+    ]
+    if wrong:
+        raise UserError(f"checkpoint {step} is of another model ({'; '.join(wrong[:3])}); use another workdir")
+    batches.set_state(manifest["data"])
+    return checkpoint.from_arrays(program.state, arrays)
+
+
+def fill_bank(program: Program, config: Any, state: TrainState, host: int, hosts: int) -> TrainState:
+    """Fills the bank with target features of batches of their own, so that no step attends to an empty entry."""
+    rounds = -(-config.context.bank_length // config.batch_size)
+    if rounds:
+        batches = build_batches(config, config.seed + 1, host, hosts)
+        for i in range(rounds):
+            batch = next(batches)
+            views, labels = (meshes.to_global(program.mesh, batch[key]) for key in ("views", "label"))
+            state = program.fill(state, views, labels, jnp.int32(i))
+    return state
+
+
+def _check_finite(step: int, index: Any, metrics: dict[str, Any]) -> None:
+    if not bool(metrics["finite"]):
+        loss, norm = float(metrics["loss"]), float(metrics["gradient_norm"])
+        raise UserError(
+            f"step {step}: the loss ({loss}) or the norm of its gradient ({norm}) is not finite; the last good "
+            f"checkpoint is kept. Images of the batch: {', '.join(map(str, index[:8]))} ... "
+            "Try a lower optimizer.learning_rate"
+        )
+
+
+def _stop_signal() -> threading.Event:
+    """Set once SIGTERM has arrived (preemption)."""
+    stop = threading.Event()
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    return stop
