@@ -1,0 +1,5 @@
+"""`python -m hummingbird` is the command `hummingbird`."""
+
+from hummingbird.cli import main
+
+main()

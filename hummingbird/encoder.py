@@ -1,0 +1,192 @@
+"""Encoders for evaluation: whatever a path or a name stands for, as one function of images.
+
+An encoder is any callable `images uint8 [B, H, W, 3] -> features float32 [B, h, w, D]` with an attribute `patch_size`.
+A PyTorch model, for example, needs no more than this to be scored:
+
+    class Mine:
+        patch_size, name = 16, "mine"
+
+        @torch.no_grad()
+        def __call__(self, images):
+            x = (torch.from_numpy(images).permute(0, 3, 1, 2) / 255 - MEAN) / STD
+            tokens = model.forward_features(x)[:, 1:]                       # [B, h * w, D]
+            side = images.shape[1] // self.patch_size
+            return tokens.reshape(len(x), side, -1, tokens.shape[-1]).numpy()
+
+    hb.retrieval.evaluate(Mine(), config, "runs/mine")
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+from etils import epath
+
+from hummingbird import checkpoint, fingerprint
+from hummingbird.errors import UserError
+from hummingbird.models.pretrainer import DTYPES, build_pretrainer
+from hummingbird.models.vit import ViT, build_vit, normalize, patchify
+from hummingbird.schema import unflatten
+
+RANDOM_INPUT = 224  # input size that the positions of `random:NAME` are stored for
+
+
+@dataclasses.dataclass(frozen=True)
+class Encoder:
+    """images uint8 [B, H, W, 3] -> features float32 [B, h, w, D]; H and W multiples of `patch_size`.
+
+    Attributes:
+      apply: (params, images float32 in [0, 1]) -> [B, h, w, D], jitted on first use.
+      params: tree of arrays.
+      patch_size, dim: pixels, features.
+      name: what it is, for people.
+      fingerprint: checksum of its parameters.
+      attend: like `apply`, gives the pooling attention [B, h, w]; None where there is none.
+    """
+
+    apply: Callable[[Any, jax.Array], jax.Array]
+    params: Any
+    patch_size: int
+    dim: int
+    name: str
+    fingerprint: str
+    attend: Callable[[Any, jax.Array], jax.Array] | None = None
+
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        return np.asarray(self._apply(self.params, _checked(images)))
+
+    def attention(self, images: np.ndarray) -> np.ndarray | None:
+        """Pooling attention of images [B, H, W, 3]: [B, h, w], each summing to 1; None where there is none."""
+        return None if self._attend is None else np.asarray(self._attend(self.params, _checked(images)))
+
+    @functools.cached_property
+    def _apply(self) -> Callable[[Any, Any], jax.Array]:
+        return jax.jit(lambda params, images: self.apply(params, images.astype(jnp.float32) / 255).astype(jnp.float32))
+
+    @functools.cached_property
+    def _attend(self) -> Callable[[Any, Any], jax.Array] | None:
+        attend = self.attend
+        return attend and jax.jit(lambda params, images: attend(params, images.astype(jnp.float32) / 255))
+
+
+def _checked(images: np.ndarray) -> np.ndarray:
+    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] != 3:
+        raise ValueError(f"an encoder takes uint8 [B, H, W, 3], not {images.dtype} {list(images.shape)}")
+    return images
+
+
+def load_encoder(path: str, network: str = "online", dtype: str = "float32") -> Encoder:
+    """The encoder that a path or a name stands for.
+
+    Args:
+      path: a training workdir or one of its step folders, an imported folder or weights file of another project,
+        `random:vit_s16` (weights drawn, never trained), `random:WORKDIR` (a run's architecture, weights drawn), or
+        `rgb:PATCH` (the raw pixels of each patch).
+      network: "online" or "target", for training checkpoints.
+      dtype: "float32" or "bfloat16", how it computes.
+
+    Raises:
+      UserError: there is nothing at the path, or it is not an encoder.
+    """
+    kind, _, rest = str(path).partition(":")
+    if kind in NAMED:
+        return NAMED[kind](rest, network, dtype)
+    if not epath.Path(path).exists():
+        raise UserError(
+            f"checkpoint {path} does not exist; give a training workdir, an imported folder, a weights file, "
+            "random:vit_s16 or rgb:16"
+        )
+    if checkpoint.is_training(path):
+        return load_trained(path, network, dtype)
+    from hummingbird import weights  # other projects' files; may need torch
+
+    return weights.load_foreign(str(path), dtype=dtype)
+
+
+def load_trained(path: str, network: str, dtype: str) -> Encoder:
+    """The encoder of a training workdir (its newest sound step) or of one step folder."""
+    wanted = lambda name: name.startswith((f"{network}.", f"{network}_stats.", "bank.keys"))  # noqa: E731
+    folder, manifest, arrays = checkpoint.load_newest(path, wanted=wanted)
+    config = ml_collections.ConfigDict(unflatten({**manifest["config"], "dtype": dtype}))
+    model = build_pretrainer(config)
+    tree = unflatten(arrays)
+    variables = {"params": tree[network], "batch_stats": tree[f"{network}_stats"]}
+    keys = arrays["bank.keys"]
+    size = model.encoder.patch_size
+
+    def features(params: Any, images: jax.Array) -> jax.Array:
+        return _grid(model.apply(params["model"], images, method="encode").patches, images, size)
+
+    def attention(params: Any, images: jax.Array) -> jax.Array:
+        def run(module: Any, images: jax.Array, keys: jax.Array) -> jax.Array:
+            values = module.value_head(keys.astype(module.dtype), train=False) if keys.shape[0] else None
+            c, _, _ = module.contextualized(module.encode(images).patches, keys, values)
+            return module.pool(c)[1]
+
+        return _grid(model.apply(params["model"], images, params["keys"], method=run), images, size)
+
+    own = {name: x for name, x in arrays.items() if name.startswith(f"{network}.encoder.")}
+    return Encoder(
+        apply=features,
+        params={"model": variables, "keys": keys},
+        patch_size=size,
+        dim=model.encoder.width,
+        name=f"{folder.parent.parent.name} step {manifest['step']} ({network})",
+        fingerprint=fingerprint.fingerprint(own),
+        attend=attention if config.pooling in ("qkv", "qk") else None,
+    )
+
+
+def _grid(tokens: jax.Array, images: jax.Array, patch: int) -> jax.Array:
+    """[B, h * w, ...] -> [B, h, w, ...]."""
+    return tokens.reshape(len(tokens), images.shape[1] // patch, images.shape[2] // patch, *tokens.shape[2:])
+
+
+def _random(name: str, network: str, dtype: str) -> Encoder:
+    """An encoder with drawn weights: of a named size, or of the architecture of a training run."""
+    if epath.Path(name).exists() and checkpoint.is_training(name):
+        _, manifest, _ = checkpoint.load_newest(name, wanted=lambda _: False)
+        config = ml_collections.ConfigDict(unflatten({**manifest["config"], "dtype": dtype}))
+        vit, shown = build_pretrainer(config).encoder, config.encoder.name
+    else:
+        vit, shown = build_vit({"name": name}, RANDOM_INPUT, DTYPES[dtype]), name
+    side = vit.grid[0] * vit.patch_size
+    params = jax.jit(vit.init)(jax.random.key(0), jnp.zeros((1, side, side, 3)))
+    return wrap_vit(vit, params, f"random {shown}")
+
+
+def wrap_vit(vit: ViT, params: Any, name: str) -> Encoder:
+    """An `Encoder` of a Flax ViT that is fed ImageNet-normalised images."""
+    return Encoder(
+        apply=lambda params, images: _grid(vit.apply(params, normalize(images)).patches, images, vit.patch_size),
+        params=params,
+        patch_size=vit.patch_size,
+        dim=vit.width,
+        name=name,
+        fingerprint=fingerprint.fingerprint({jax.tree_util.keystr(k): v for k, v in jax.tree.leaves_with_path(params)}),
+    )
+
+
+def _rgb(patch: str, network: str, dtype: str) -> Encoder:
+    """Raw pixels: each patch is its own feature, [-1, 1] so that the cosine sees dark and bright as opposites."""
+    if not patch.isdigit() or int(patch) < 1:
+        raise UserError(f"checkpoint rgb:{patch}: give the patch size, for example rgb:16")
+    size = int(patch)
+    return Encoder(
+        apply=lambda params, images: patchify(2 * images - 1, size),
+        params={},
+        patch_size=size,
+        dim=3 * size * size,
+        name=f"raw RGB patches of {size} px",
+        fingerprint=f"rgb{size}",
+    )
+
+
+NAMED = {"random": _random, "rgb": _rgb}

@@ -1,0 +1,33 @@
+"""`hummingbird info`: what a path holds."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from etils import epath
+
+from hummingbird import checkpoint
+from hummingbird.errors import UserError
+
+
+def describe(path: str) -> dict[str, Any]:
+    """{"kind", "step", "fingerprint", "parameters", "bytes", "config", "versions", ...} of a run, bank or weights file.
+
+    Raises:
+      UserError: nothing is there, or it is none of these.
+    """
+    folder = epath.Path(path)
+    if not folder.exists():
+        raise UserError(f"{path} does not exist; give a training workdir, a step folder, a bank or a weights file")
+    if checkpoint.is_training(folder):
+        step, manifest, arrays = checkpoint.load_newest(folder)  # all of it: the fingerprint is verified, not quoted
+        shown = {key: manifest[key] for key in ("kind", "step", "fingerprint", "parameters", "config", "versions")}
+        size = sum(x.nbytes for x in arrays.values())
+        return {"path": str(step), **shown, "bytes": size, "arrays": len(arrays), "verified": True}
+    from hummingbird.retrieval import store
+
+    if store.is_bank(path):
+        return store.bank_info(path)
+    from hummingbird import weights
+
+    return weights.describe(path)
