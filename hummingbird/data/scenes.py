@@ -225,7 +225,7 @@ _SURFACES: dict[str, tuple[Callable[[Array, Array, Array], Array], tuple[float, 
 class _Skin:
     """How one instance wears its texture."""
 
-    colours: Array  # [2, 3] in 0..1
+    colours: Array  # [2 ends, 2, 3] in 0..1: at the left end of the surface and at its right end
     period: float
     phase: tuple[float, float]
     tilt: float
@@ -260,19 +260,23 @@ class _Plan:
     haze_length: float  # metres
 
 
-def _colours(rng: np.random.Generator) -> Array:
-    """Two colours [2, 3] of random hue, apart in lightness; the same distribution for everything in the world."""
-    hue = rng.random() + np.array([0.0, rng.uniform(-0.2, 0.2)])
-    saturation, middle, contrast = rng.uniform(0.2, 0.65), rng.uniform(0.42, 0.62), rng.uniform(0.2, 0.36)
-    wheel = 0.5 + 0.5 * np.cos(2 * np.pi * (hue[:, None] + np.array([0.0, 1 / 3, 2 / 3])))
-    wheel = 1 + saturation * (wheel - wheel.mean(axis=1, keepdims=True)) * 1.6
-    level = middle + (contrast if rng.random() < 0.5 else -contrast) * np.array([1.0, -1.0])
-    return np.clip(wheel * level[:, None], 0.02, 1.0).astype(np.float32)
+def _palette(hue: float, rng: np.random.Generator) -> Array:
+    """Two colours [2, 3] about a hue, apart in lightness; the same distribution for everything in the world."""
+    hues = hue + np.array([0.0, rng.uniform(-0.2, 0.2)])
+    saturation, middle = rng.uniform(0.3, 1.0), rng.uniform(0.42, 0.62)
+    contrast = rng.uniform(0.12, 0.28) * (1 if rng.random() < 0.5 else -1)
+    wheel = np.cos(2 * np.pi * (hues[:, None] + np.array([0.0, 1 / 3, 2 / 3])))
+    level = middle + contrast * np.array([1.0, -1.0])
+    return np.clip(level[:, None] * (1 + 0.55 * saturation * wheel), 0.02, 1.0).astype(np.float32)
 
 
-def _skin(rng: np.random.Generator, period: tuple[float, float], tilt: float) -> _Skin:
+def _skin(rng: np.random.Generator, hue: float, period: tuple[float, float], tilt: float) -> _Skin:
+    colours = np.stack([_palette(hue, rng), _palette(hue + rng.uniform(-0.5, 0.5), rng)])
+    # the texture does not change across a surface, its colours do: keep the lighter of the two the lighter one
+    if np.subtract(*colours[0].sum(1)) * np.subtract(*colours[1].sum(1)) < 0:
+        colours[1] = colours[1, ::-1]
     phase = (rng.uniform(0, 8), rng.uniform(0, 8))
-    return _Skin(_colours(rng), rng.uniform(*period), phase, rng.uniform(-tilt, tilt))
+    return _Skin(colours, rng.uniform(*period), phase, rng.uniform(-tilt, tilt))
 
 
 def _plan(seed: int, index: int) -> _Plan:
@@ -287,13 +291,15 @@ def _plan(seed: int, index: int) -> _Plan:
     columns = (rng.permutation(count) + rng.uniform(0.1, 0.9, count)) / count - 0.5
     spread = (np.arange(count) + rng.uniform(0, 1, count)) / count
     distances = nearest * 1.08 * (8.5 / nearest / 1.08) ** spread[::-1]  # even in log distance, hence in size
+    # every scene deals the whole colour wheel over what it holds, so that scenes don't differ in their colours
+    hues = (rng.permutation(count + 2) + rng.random()) / (count + 2)
     things = []
     for i in range(count):
         name = OBJECTS[theme[i % len(theme)]]
         kind = _KINDS[name]
         height, far = rng.uniform(*kind.height), distances[i]
         low, high = kind.periods
-        skin = _skin(rng, (1 / high, 1 / low), 0.0 if kind.centred else 0.2)
+        skin = _skin(rng, hues[i], (1 / high, 1 / low), 0.0 if kind.centred else 0.25)
         things.append(_Thing(name, columns[i] * far / focal, far, height, rng.random() < 0.5, skin))
     things.sort(key=lambda thing: -thing.distance)
     return _Plan(
@@ -303,8 +309,8 @@ def _plan(seed: int, index: int) -> _Plan:
         ground=ground,
         backdrop=backdrop,
         backdrop_distance=distance,
-        ground_skin=_skin(rng, _SURFACES[ground][1], 0.4),
-        backdrop_skin=_skin(rng, _SURFACES[backdrop][1], 0.05),
+        ground_skin=_skin(rng, hues[-1], _SURFACES[ground][1], 0.5),
+        backdrop_skin=_skin(rng, hues[-2], _SURFACES[backdrop][1], 0.15),
         things=tuple(things),
         light=rng.uniform(-1, 1),
         tint=(rng.uniform(0.8, 1.1) * rng.uniform(0.88, 1.08, 3)).astype(np.float32),
@@ -320,7 +326,8 @@ def _wear(skin: _Skin, texture, right: Array, up: Array, pixel) -> Array:
     p = cos * right + sin * up + np.float32(skin.phase[0])
     q = cos * up - sin * right + np.float32(skin.phase[1])
     mix = texture(p, q, pixel / skin.period)[..., None]
-    first, second = skin.colours
+    along = np.linspace(0, 1, mix.shape[1], dtype=np.float32)[:, None]
+    first, second = skin.colours[0, :, None] + along * (skin.colours[1] - skin.colours[0])[:, None]  # [columns, 3] each
     return second + mix * (first - second)
 
 
