@@ -17,8 +17,9 @@ import jax
 import jax.numpy as jnp
 
 from hummingbird.data.crops import random_resized_crop
+from hummingbird.data.prompt_augment import augment_prompt
 
-__all__ = ["Photometric", "build_photometric", "photometric", "random_resized_crop"]
+__all__ = ["Photometric", "augment_prompt", "build_photometric", "photometric", "random_resized_crop"]
 
 LUMA = (0.2989, 0.5870, 0.1140)  # ITU-R BT.601
 PAD_MODES = {"zero": "constant", "reflect": "reflect"}
@@ -215,15 +216,17 @@ def blur(planes: Planes, sigma: jax.Array, on: jax.Array, kernel: int, edges: st
     weights = weights / jnp.sum(weights, axis=-1, keepdims=True)
     weights = jnp.where(on[..., None], weights, (offset == 0).astype(weights.dtype))[..., None, None]  # [B, 2, K, 1, 1]
 
-    def one(plane: jax.Array) -> jax.Array:
-        height, width = plane.shape[-2:]
-        wide = jnp.pad(plane, ((0, 0), (0, 0), (0, 0), (radius, radius)), PAD_MODES[edges])
-        plane = sum(weights[:, :, i] * wide[..., i : i + width] for i in range(kernel))
-        tall = jnp.pad(plane, ((0, 0), (0, 0), (radius, radius), (0, 0)), PAD_MODES[edges])
-        return sum(weights[:, :, i] * tall[:, :, i : i + height] for i in range(kernel))
+    def along(axis: int, plane: jax.Array) -> jax.Array:
+        padding = [(radius, radius) if i == axis else (0, 0) for i in range(4)]
+        padded = jnp.pad(plane, padding, PAD_MODES[edges])
+        length = plane.shape[axis]
+        total = jnp.zeros_like(plane)
+        for tap in range(kernel):
+            total += weights[:, :, tap] * jax.lax.slice_in_dim(padded, tap, tap + length, axis=axis)
+        return total
 
-    r, g, b = planes
-    return one(r), one(g), one(b)
+    r, g, b = (along(2, along(3, plane)) for plane in planes)
+    return r, g, b
 
 
 def solarise(planes: Planes, on: jax.Array, threshold: float) -> Planes:

@@ -1,8 +1,8 @@
 """Batches of views for pretraining: shuffled, cropped, batched and read ahead by Grain; resumable to the batch.
 
 Every random choice depends on the seed and an image's global position in the run alone: shuffling and crops come
-before the hosts' shares are cut, so that host h of H gets rows h, h + H, ... of the same global batches on any number of
-hosts, workers and threads.
+before the hosts' shares are cut, so that host h of H gets rows h, h + H, ... of the same global batches on any number
+of hosts, workers and threads.
 """
 
 from __future__ import annotations
@@ -49,8 +49,8 @@ class Indexed:
 class Batches(Iterator[dict[str, np.ndarray]]):
     """An endless iterator over batches that knows its place.
 
-    Items: {"views": uint8 [b, 2, S, S, 3], "label": int32 [b], "index": int64 [b] (into the source)} for the b images of
-    this host.
+    Items: {"views": uint8 [b, 2, S, S, 3], "label": int32 [b], "index": int64 [b] (into the source)} for the b images
+    of this host.
     """
 
     def __init__(

@@ -1,0 +1,99 @@
+"""Augmentation of annotated prompt images (App. A.2, Table 7): image and label stay aligned to the pixel."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from PIL import Image
+
+PADDING = (124, 116, 104)  # RGB; the usual mean image, so that padding is near zero once the encoder has normalised it
+JITTERS = ("brightness", "contrast", "saturation", "hue")
+
+
+def augment_prompt(
+    rng: np.random.Generator,
+    image: np.ndarray,
+    label: np.ndarray,
+    size: int,
+    ignore: int = 255,
+    scale: tuple[float, float] = (0.5, 2.0),
+    probability: float = 0.5,
+    largest: float = 0.1,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Scales the image, cuts a random square, then changes its colours (App. A.2, Table 7).
+
+    Where the scaled image is smaller than the square it lies at a random place in it, and the rest is void.
+
+    Args:
+      rng: NumPy generator.
+      image: uint8 [H, W, 3].
+      label: int32 [H, W] class ids, or float32 [H, W] metres with 0 for invalid.
+      size: side of the square, pixels.
+      ignore: class id of void.
+      scale: range of the factor on both sides, sampled uniformly.
+      probability: of each colour operation, independently.
+      largest: maximum of each colour operation's shift, as in `jitter_colours`.
+
+    Returns:
+      uint8 [size, size, 3] and a label [size, size] of the given label's type.
+    """
+    height, width = image.shape[:2]
+    factor = rng.uniform(*scale)
+    tall, wide = max(1, round(height * factor)), max(1, round(width * factor))
+    top, y, h = _place(rng, tall, size)
+    left, x, w = _place(rng, wide, size)
+
+    sy, sx = height / tall, width / wide  # original pixels per scaled pixel
+    box = (x * sx, y * sy, min(width, (x + w) * sx), min(height, (y + h) * sy))
+    part = np.asarray(Image.fromarray(image).resize((w, h), Image.Resampling.BILINEAR, box=box))
+    rows = ((y + np.arange(h) + 0.5) * sy).astype(np.intp)  # nearest original pixel of each scaled pixel's centre
+    columns = ((x + np.arange(w) + 0.5) * sx).astype(np.intp)
+
+    shifts = np.where(rng.random(4) < probability, rng.uniform(-largest, largest, 4), 0.0)
+    part = jitter_colours(part, **dict(zip(JITTERS, shifts.tolist(), strict=True)))
+    if (h, w) == (size, size):
+        return part, label[rows[:, None], columns]
+    square = np.empty((size, size, 3), np.uint8)
+    square[:] = PADDING
+    square[top : top + h, left : left + w] = part
+    void = 0 if np.issubdtype(label.dtype, np.floating) else ignore
+    labels = np.full((size, size), void, label.dtype)
+    labels[top : top + h, left : left + w] = label[rows[:, None], columns]
+    return square, labels
+
+
+def _place(rng: np.random.Generator, length: int, size: int) -> tuple[int, int, int]:
+    """Where a scaled side and the square's side overlap: start in the square, start in the image, length."""
+    offset = int(rng.integers(min(0, length - size), max(0, length - size) + 1))
+    return max(0, -offset), max(0, offset), min(length, size)
+
+
+def jitter_colours(
+    image: np.ndarray, brightness: float = 0.0, contrast: float = 0.0, saturation: float = 0.0, hue: float = 0.0
+) -> np.ndarray:
+    """Shifts colours, in this order, clipped after each; zero leaves all as it is.
+
+    Args:
+      image: uint8 [H, W, 3].
+      brightness: added to values in [0, 1].
+      contrast: x -> (x - mean) (1 + contrast) + mean, the mean over each channel.
+      saturation: HSV saturation times 1 + saturation.
+      hue: added to the hue, in turns of the colour circle.
+    """
+    if brightness or contrast:
+        # A table of 256 entries a channel does for both; the mean is that of the brightened image.
+        values = np.clip(np.arange(256) / 255.0 + brightness, 0.0, 1.0)
+        pixels = image.shape[0] * image.shape[1]
+        table = np.empty((256, 1, 3), np.uint8)
+        for channel in range(3):
+            counts = cv2.calcHist([image], [channel], None, [256], [0, 256]).reshape(256)
+            mean = float(counts.astype(np.float64) @ values) / pixels
+            changed = np.clip((values - mean) * (1.0 + contrast) + mean, 0.0, 1.0)
+            table[:, 0, channel] = np.round(changed * 255.0)
+        image = cv2.LUT(image, table)
+    if saturation or hue:
+        hsv = cv2.cvtColor(image.astype(np.float32) / 255.0, cv2.COLOR_RGB2HSV)  # hue in degrees, the rest in [0, 1]
+        hsv[..., 0] = (hsv[..., 0] + 360.0 * hue) % 360.0
+        hsv[..., 1] = np.minimum(hsv[..., 1] * (1.0 + saturation), 1.0)
+        image = np.round(cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB) * 255.0).astype(np.uint8)
+    return image
