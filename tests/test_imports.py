@@ -16,7 +16,7 @@ LAYERS = (
     ("errors",),
     ("schema",),
     ("config",),
-    ("fingerprint", "logs", "mesh"),
+    ("distributed", "fingerprint", "logs", "mesh"),
     ("data",),
     ("models",),
     ("objectives",),
@@ -25,6 +25,7 @@ LAYERS = (
     ("encoder", "weights"),
     ("retrieval",),
     ("train",),
+    ("hooks",),
     ("plan", "info", "sweep", "demo"),
     ("cli",),
 )
