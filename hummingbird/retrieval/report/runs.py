@@ -1,0 +1,69 @@
+"""Runs and how they are grouped: what is shown side by side is what shares a task and a data set."""
+
+import dataclasses
+import math
+from collections.abc import Iterator
+from numbers import Real
+from typing import Any
+
+TASK_TITLES = {"segmentation": "Semantic segmentation", "depth": "Depth estimation"}
+# key in metrics.json, name, digits, whether larger is better; the first of each task is its headline.
+SCORES = {
+    "segmentation": [
+        ("miou", "mIoU", 1, True),
+        ("pixel_accuracy", "pixel acc.", 1, True),
+        ("mean_class_accuracy", "mean class acc.", 1, True),
+    ],
+    "depth": [
+        ("rmse", "RMSE (m)", 3, False),
+        ("abs_rel", "AbsRel", 3, False),
+        ("rmse_log", "RMSE log", 3, False),
+        ("delta1", "δ < 1.25", 3, True),
+        ("delta2", "δ < 1.25²", 3, True),
+        ("delta3", "δ < 1.25³", 3, True),
+    ],
+}
+MAIN_SCORES = ("miou", "pixel_accuracy", "mean_class_accuracy", "rmse", "abs_rel", "delta1")
+
+
+@dataclasses.dataclass(frozen=True)
+class Group:
+    """The runs that share a task and a data set."""
+
+    task: str
+    dataset: str
+    runs: list[dict[str, Any]]
+
+    @property
+    def title(self) -> str:
+        return f"{TASK_TITLES[self.task]} on {self.dataset}"
+
+    @property
+    def shown(self) -> list[dict[str, Any]]:
+        """Runs that kept samples."""
+        return [run for run in self.runs if run.get("samples") and run["samples"].get("queries")]
+
+    def aligned(self) -> Iterator[list[dict | None]]:
+        """For each query image the sample of every shown run, matched by name; None where a run did not keep it."""
+        by_name = [{q["name"]: q for q in run["samples"]["queries"]} for run in self.shown]
+        for query in self.shown[0]["samples"]["queries"] if self.shown else []:
+            yield [queries.get(query["name"]) for queries in by_name]
+
+
+def group_runs(runs: list[dict[str, Any]]) -> list[Group]:
+    """Runs by (task, data set), in order of first appearance."""
+    groups: dict[tuple[str, str], Group] = {}
+    for run in runs:
+        key = (run["metrics"]["task"], run["metrics"]["dataset"])
+        groups.setdefault(key, Group(*key, [])).runs.append(run)
+    return list(groups.values())
+
+
+def finite(value: Any) -> bool:
+    """Whether this is a number that can be compared (not None, not NaN)."""
+    return isinstance(value, Real) and math.isfinite(value)
+
+
+def show(value: Any, digits: int) -> str:
+    """A number with `digits` decimals, a dash where there is none."""
+    return f"{value:.{digits}f}" if finite(value) else "–"

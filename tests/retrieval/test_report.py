@@ -1,0 +1,267 @@
+"""The report: what it must say, that it stands alone, and that its pictures count right."""
+
+import re
+
+import cv2
+import numpy as np
+import pytest
+
+from hummingbird.errors import UserError
+from hummingbird.retrieval.report import charts, pictures, write_comparison, write_report
+from hummingbird.retrieval.report.runs import group_runs
+from hummingbird.retrieval.report.sections import predictions, score_table
+
+NASTY = "<script>alert('x')</script>"
+
+
+def made_metrics(task="segmentation", encoder="vit_ti8", **changes):
+    scores = {
+        "segmentation": {
+            "miou": 43.21,
+            "pixel_accuracy": 71.9,
+            "mean_class_accuracy": 55.5,
+            "per_class_iou": {"wall": 87.65, NASTY: 21.0, "never seen": None},
+        },
+        "depth": {"rmse": 0.4567, "abs_rel": 0.1234, "delta1": 0.8765},
+    }[task]
+    return {
+        "task": task,
+        "dataset": "scenes",
+        "encoder": {"name": encoder, "fingerprint": "0f0f", "patch_size": 8, "dim": 16},
+        "metrics": scores,
+        "protocol": {"name": "paper", "neighbours": 30, "temperature": 0.02, "index": {"kind": "exact"}},
+        "memory": {"length": 123456, "bytes": 3 * 2**20},
+        "seconds": {"encode_prompt": 1.25, "total": 2.5},
+        "peak_memory_bytes": 2**30,
+        "warnings": [],
+        "versions": {"jax": "0.10.2"},
+        **changes,
+    }
+
+
+def made_samples(task="segmentation", attention=True, queries=2, seed=0):
+    rng = np.random.default_rng(seed)
+    kept = []
+    for i in range(queries):
+        height, width = 40, 56 + 8 * i
+        image = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
+        if task == "segmentation":
+            truth = rng.integers(0, 3, (height, width)).astype(np.int32)
+            prediction = rng.integers(0, 3, (height, width)).astype(np.int32)
+            truth[:4] = 255
+            error = (prediction != truth) & (truth != 255)
+        else:
+            truth = rng.uniform(1, 5, (height, width)).astype(np.float32)
+            prediction = truth + 0.25
+            truth[:4] = 0
+            error = np.where(truth > 0, np.abs(prediction - truth), np.nan).astype(np.float32)
+        crop = rng.integers(0, 256, (24, 24, 3), dtype=np.uint8)
+        label = 1 if task == "segmentation" else 2.5
+        entry = {"weight": 0.625, "similarity": 0.9375, "image": 3, "name": "prompt3", "epoch": 0, "position": (1, 2)}
+        entry |= {"crop": crop, "label": label, "fraction": 0.75}
+        patch = {"position": (2, 3), "box": (16, 24, 8, 8), "crop": crop, "inner": (8, 8, 8, 8), "entries": [entry]}
+        kept.append(
+            {
+                "index": i,
+                "name": f"query{i}",
+                "image": image,
+                "truth": truth,
+                "prediction": prediction,
+                "error": error,
+                "score": np.float32(12.5),
+                "features": rng.normal(size=(4, 6, 16)).astype(np.float16),
+                "attention": np.full((4, 6), 1 / 24, np.float32) if attention else None,
+                "neighbours": [patch],
+            }
+        )
+    classes = ["wall", NASTY, "never seen"] if task == "segmentation" else []
+    return {"task": task, "classes": classes, "ignore": 255, "patch": 8, "grid": (4, 6), "queries": kept}
+
+
+def page_of(tmp_path, write, *arguments, **named):
+    write(tmp_path / "report.html", *arguments, **named)
+    return (tmp_path / "report.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("task", ["segmentation", "depth"])
+def test_page_fetches_nothing(tmp_path, task):
+    page = page_of(tmp_path, write_report, made_metrics(task), made_samples(task))
+    addresses = re.findall(r"(?:src|href)\s*=\s*[\"']([^\"']*)", page) + re.findall(r"url\(([^)]*)", page)
+    assert len(addresses) > 5
+    assert all(address.startswith("data:image/") for address in addresses)
+    assert "<link" not in page
+    assert "@import" not in page
+    assert "<script" not in page
+
+
+def test_numbers_given_are_shown(tmp_path):
+    page = page_of(tmp_path, write_report, made_metrics(), made_samples())
+    for text in ("43.2", "71.9", "55.5", "87.7", "vit_ti8", "scenes", "123\u202f456", "3.0 MiB", "1.25 s", "0.10.2"):
+        assert text in page, text
+    for text in ("w 0.62", "s 0.94", "query0", "index.kind", "1.0 GiB", "mIoU 12.5"):
+        assert text in page, text
+
+
+def test_depth_numbers_and_scales_are_shown(tmp_path):
+    page = page_of(tmp_path, write_report, made_metrics("depth"), made_samples("depth"))
+    for text in (
+        "0.457",
+        "0.123",
+        "0.876",
+        "depth in metres",
+        "absolute error in metres",
+        "2.50 m",
+        "mean error 0.250 m",
+    ):
+        assert text in page, text
+    assert "Intersection over union" not in page
+
+
+def test_names_cannot_inject_markup(tmp_path):
+    metrics = made_metrics(dataset=NASTY, warnings=[NASTY])
+    metrics["protocol"] = {NASTY: NASTY}
+    page = page_of(tmp_path, write_report, metrics, made_samples())
+    assert "<script" not in page
+    assert page.count("&lt;script&gt;") >= 4  # data set, warning, protocol, class name in bars and legend
+
+
+def test_absent_class_is_a_dash_and_sorted_last(tmp_path):
+    page = page_of(tmp_path, write_report, made_metrics(), None)
+    bars = re.search(r'<svg class="bars".*?</svg>', page, re.DOTALL)[0]
+    names = re.findall(r'class="name".*?<title>(.*?)</title>', bars)
+    values = re.findall(r'class="value".*?>(.*?)</text>', bars)
+    assert names[0] == "wall"
+    assert names[-1] == "never seen"
+    assert values == ["87.7", "21.0", "–"]
+
+
+def test_page_without_samples_has_numbers_only(tmp_path):
+    page = page_of(tmp_path, write_report, made_metrics(), None)
+    assert "43.2" in page
+    assert "Predictions" not in page
+    assert "Patch features" not in page
+
+
+def test_page_without_attention_has_none(tmp_path):
+    page = page_of(tmp_path, write_report, made_metrics(), made_samples(attention=False))
+    assert "Patch features" in page
+    assert "pooling attention" not in page
+
+
+def test_comparison_shows_both_tasks_and_marks_the_best(tmp_path):
+    runs = []
+    for name, miou, rmse in (("pretrained", 50.0, 0.4), ("random", 20.0, 0.7), ("rgb", 30.0, 0.9)):
+        for task, change in (("segmentation", {"miou": miou}), ("depth", {"rmse": rmse})):
+            metrics = made_metrics(task)
+            metrics["metrics"] |= change
+            runs.append({"name": name, "metrics": metrics, "samples": made_samples(task)})
+    page = page_of(tmp_path, write_comparison, runs, title="Demo", notes=["a note"])
+    assert re.search(r"next best 30\.0, rgb", page)
+    assert re.search(r"next best 0\.700, random", page)
+    best = re.findall(r'<td class="value best">(.*?)</td>', page)
+    assert best == ["50.0", "0.400"]  # equal scores are nobody's best
+    assert page.count('class="chapter"') == 2
+    assert "a note" in page
+
+
+def test_comparison_aligns_queries_by_name():
+    first, second = made_samples(), made_samples(seed=1)
+    second["queries"] = second["queries"][1:]
+    runs = [
+        {"name": "a", "metrics": made_metrics(), "samples": first},
+        {"name": "b", "metrics": made_metrics(), "samples": second},
+    ]
+    (section,) = predictions(group_runs(runs)[0])
+    rows = section["rows"]
+    assert rows[0][0]["caption"] == "query0"
+    assert rows[0][2] is None
+    assert rows[2][0]["caption"] == "query1"
+    assert rows[2][2] is not None
+
+
+def test_comparison_refuses_what_it_cannot_tell_apart(tmp_path):
+    run = {"name": "a", "metrics": made_metrics(), "samples": None}
+    with pytest.raises(UserError, match="two evaluations are called 'a'"):
+        write_comparison(tmp_path / "x.html", [run, run])
+    with pytest.raises(UserError, match="at least one"):
+        write_comparison(tmp_path / "x.html", [])
+    assert not (tmp_path / "x.html").exists()
+
+
+def test_scores_lists_what_it_does_not_know():
+    metrics = made_metrics()
+    metrics["metrics"]["boundary_iou"] = 0.125
+    runs = [{"name": "a", "metrics": metrics, "samples": None}]
+    table = score_table(runs, group_runs(runs))
+    assert table["blocks"][0]["columns"][-1] == "boundary iou"
+    assert table["rows"][0]["cells"][-1]["text"] == "0.125"
+
+
+def test_error_codes_of_a_hand_case():
+    truth = np.array([[0, 1, 255], [2, 2, 1]])
+    prediction = np.array([[0, 2, 1], [2, 0, 1]])
+    codes = pictures.error_codes(prediction, truth, ignore=255)
+    np.testing.assert_array_equal(codes, [[0, 1, 2], [0, 1, 0]])
+    samples = made_samples(queries=1)
+    samples["queries"][0] |= {"truth": truth, "prediction": prediction, "image": np.zeros((2, 3, 3), np.uint8)}
+    samples["queries"][0]["neighbours"] = []
+    (section,) = predictions(group_runs([{"name": "a", "metrics": made_metrics(), "samples": samples}])[0])
+    assert section["rows"][0][3]["caption"] == "40.0 % of valid pixels wrong"  # 2 of 5
+
+
+def test_void_is_hatched_and_classes_keep_their_colours():
+    colours = pictures.palette(["background", "cat", "dog"])
+    painted = pictures.colour_labels(np.array([[0, 1], [2, 255]]), colours, ignore=255)
+    np.testing.assert_array_equal(painted[0, 0], colours[0])
+    np.testing.assert_array_equal(painted[1, 0], colours[2])
+    assert painted[1, 1].tolist() in ([128] * 3, [168] * 3)
+
+
+@pytest.mark.parametrize("count", [2, 21, 171])
+def test_palette_tells_classes_apart(count):
+    colours = pictures.palette([f"class{i}" for i in range(count)])
+    lab = cv2.cvtColor(colours[None].astype(np.float32) / 255, cv2.COLOR_RGB2LAB)[0]  # CIELAB: 2.3 is just noticeable
+    apart = np.linalg.norm(lab[:, None] - lab[None], axis=-1) + 1000 * np.eye(count)
+    assert apart.min() > (15 if count <= 21 else 2.3)
+
+
+def test_principal_colours_do_not_depend_on_sign_or_call():
+    rng = np.random.default_rng(0)
+    features = [rng.normal(size=(3, 4, 8)) * np.arange(1, 9), rng.normal(size=(2, 2, 8)) * np.arange(1, 9)]
+    first, share = pictures.principal_colours(features)
+    second, _ = pictures.principal_colours([f.copy() for f in features])
+    assert [p.shape for p in first] == [(3, 4, 3), (2, 2, 3)]
+    assert 0 < share < 1
+    for a, b in zip(first, second, strict=True):
+        np.testing.assert_array_equal(a, b)
+    # Independent: the leading axis by numpy's SVD, up to its sign, orders the patches as the red channel does.
+    rows = np.concatenate([f.reshape(-1, 8) for f in features])
+    rows = rows - rows.mean(0)
+    axis = np.linalg.svd(rows, full_matrices=False)[2][0]
+    axis = axis * np.sign(axis[np.abs(axis).argmax()])
+    red = np.concatenate([p.reshape(-1, 3)[:, 0] for p in first]).astype(float)
+    assert np.corrcoef(red, rows @ axis)[0, 1] > 0.98
+
+
+def test_principal_colours_survive_few_dimensions():
+    for dim in (1, 2):
+        (picture,), share = pictures.principal_colours([np.random.default_rng(0).normal(size=(3, 3, dim))])
+        assert picture.shape == (3, 3, 3)
+        assert share == pytest.approx(1)
+    (flat,), share = pictures.principal_colours([np.ones((2, 2, 5))])
+    assert share == 0
+    assert (flat == flat[0, 0]).all()
+
+
+def test_depth_colours_share_one_scale():
+    painted = pictures.colour_values(np.array([[1.0, 3.0, np.nan, 9.0]]), 1.0, 3.0, "viridis")
+    assert painted[0, 0].tolist() == [68, 1, 84]  # viridis at 0
+    assert painted[0, 1].tolist() == painted[0, 3].tolist() == [253, 231, 37]  # viridis at 1; beyond is clipped
+    assert painted[0, 2].tolist() in ([128] * 3, [168] * 3)
+
+
+def test_many_classes_fill_columns():
+    order = [f"c{i}" for i in range(150)]
+    columns = charts.class_bars([dict.fromkeys(order, 50.0)], order)
+    assert len(columns) == 6
+    assert sum(column.count('class="name"') for column in columns) == 150
