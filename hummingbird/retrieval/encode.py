@@ -1,0 +1,195 @@
+"""Images of a dense source, prepared on threads and encoded in batches of one size."""
+
+from __future__ import annotations
+
+import collections
+import concurrent.futures
+import contextlib
+import dataclasses
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, Protocol, TypeVar
+
+import cv2
+import numpy as np
+import rich.console
+import rich.progress
+
+from hummingbird.data.prompt_augment import augment_prompt
+from hummingbird.errors import UserError
+from hummingbird.retrieval.memory import normalise
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class Encoder(Protocol):
+    """Any callable from images to patch features; `dim`, `name` and `fingerprint` are optional."""
+
+    patch_size: int
+
+    def __call__(self, images: np.ndarray, /) -> Any:
+        """uint8 [B, H, W, 3] -> float32 [B, h, w, D]."""
+        ...
+
+
+@dataclasses.dataclass
+class Example:
+    """One image as the encoder sees it.
+
+    Attributes:
+      index: number in the whole source. epoch: augmentation pass. name: the source's name of it.
+      image: uint8 [S, S, 3]. label: class ids int32 or metres float32, [S, S] for prompt images, at metric resolution
+      for queries. original: the image at metric resolution, uint8 [H, W, 3] (queries only).
+    """
+
+    index: int
+    epoch: int
+    name: str
+    image: np.ndarray
+    label: np.ndarray
+    original: np.ndarray | None = None
+
+
+class Clock:
+    """Seconds spent in each named part."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextlib.contextmanager
+    def __call__(self, name: str) -> Iterator[None]:
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
+
+
+def stream(seed: int, index: int, epoch: int, purpose: int) -> np.random.Generator:
+    """The random numbers of one image, pass and purpose: the same whatever the batch size, order or subset."""
+    return np.random.default_rng(np.random.SeedSequence([seed, index, epoch, purpose]))
+
+
+# ---------------------------------------------------------------- preparing
+def prepare_prompt(source: Any, index: int, epoch: int, size: int, seed: int, augment: bool) -> Example:
+    """Prompt image `index`: squashed to `size`, or augmented by Table 7 in pass `epoch`."""
+    item = source[index]
+    image, label = item["image"], item["label"]
+    if augment:
+        image, label = augment_prompt(stream(seed, index, epoch, 0), image, label, size)
+    else:
+        image, label = squash(image, size), resize_label(label, size, size)
+    return Example(index, epoch, item["name"], image, label)
+
+
+def prepare_query(source: Any, index: int, size: int, metric_resolution: str) -> Example:
+    """Query image `index`, squashed to `size`; truth and picture at the size that the metric is taken at."""
+    item = source[index]
+    image, label = squash(item["image"], size), item["label"]
+    if metric_resolution == "input":
+        return Example(index, 0, item["name"], image, resize_label(label, size, size), image)
+    return Example(index, 0, item["name"], image, label, item["image"])
+
+
+def squash(image: np.ndarray, size: int) -> np.ndarray:
+    """uint8 [H, W, 3] -> [size, size, 3], whatever the aspect; averaged over areas where it shrinks."""
+    if image.shape[:2] == (size, size):
+        return np.ascontiguousarray(image)
+    shrinks = image.shape[0] >= size and image.shape[1] >= size
+    return cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+
+
+def resize_label(label: np.ndarray, height: int, width: int) -> np.ndarray:
+    """The label at the nearest pixel centre; ids and depths are never mixed."""
+    if label.shape == (height, width):
+        return label
+    rows = ((np.arange(height) + 0.5) * label.shape[0] / height).astype(int)
+    columns = ((np.arange(width) + 0.5) * label.shape[1] / width).astype(int)
+    return label[rows[:, None], columns]
+
+
+def in_order(function: Callable[[T], R], jobs: Iterable[T], workers: int | None = None) -> Iterator[R]:
+    """function(job) for every job, in order, computed ahead on threads (OpenCV and NumPy release the lock)."""
+    workers = workers or min(8, os.cpu_count() or 1)
+    with concurrent.futures.ThreadPoolExecutor(workers) as pool:
+        waiting: collections.deque[concurrent.futures.Future[R]] = collections.deque()
+        try:
+            for job in jobs:
+                waiting.append(pool.submit(function, job))
+                if len(waiting) > 4 * workers:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
+# ---------------------------------------------------------------- encoding
+def encode(
+    encoder: Encoder, examples: Iterator[Example], batch_size: int, clock: Clock, name: str
+) -> Iterator[tuple[Example, np.ndarray, np.ndarray]]:
+    """Examples with their features, encoded in batches.
+
+    The last batch is padded to `batch_size` and cut again, so that a compiled encoder sees one shape.
+
+    Yields:
+      An example, its features float32 [h*w, D], L2-normalised, and which of them are zero, bool [h*w]; see
+      `refuse_features`.
+
+    Raises:
+      UserError: features of a wrong shape, or NaN or infinite ones (the images are named).
+    """
+    while True:
+        with clock(f"prepare_{name}"):
+            batch = [example for _, example in zip(range(batch_size), examples, strict=False)]
+        if not batch:
+            return
+        with clock(f"encode_{name}"):
+            images = np.zeros((batch_size, *batch[0].image.shape), np.uint8)
+            for slot, example in enumerate(batch):
+                images[slot] = example.image
+            features = np.asarray(encoder(images), np.float32)
+            check_shape(features, images, encoder.patch_size)
+            features = features[: len(batch)].reshape(len(batch), -1, features.shape[-1])
+            unit, norm = normalise(features)
+            refuse_features(~np.isfinite(norm), batch, "NaN or infinite")
+        yield from zip(batch, unit, norm == 0, strict=True)
+
+
+def refuse_features(bad: np.ndarray, batch: Sequence[Example], what: str) -> None:
+    """UserError that counts the bad patches, bool [n, h*w], and names their images, if there are any."""
+    if bad.any():
+        names = [example.name for example, wrong in zip(batch, bad, strict=True) if wrong.any()]
+        raise UserError(
+            f"encoder: {int(bad.sum())} patch features are {what}, in {len(names)} image(s): {', '.join(names[:5])}"
+            f"{', ...' if len(names) > 5 else ''}; check the checkpoint and its data type"
+        )
+
+
+def check_shape(features: np.ndarray, images: np.ndarray, patch: int) -> None:
+    """UserError unless features are [B, H / patch, W / patch, D]."""
+    expected = (len(images), images.shape[1] // patch, images.shape[2] // patch)
+    if features.ndim != 4 or features.shape[:3] != expected:
+        raise UserError(
+            f"encoder: features have shape {features.shape}, expected ({', '.join(map(str, expected))}, D) for images "
+            f"of {images.shape[1]}x{images.shape[2]} and patch_size {patch}"
+        )
+
+
+def track(items: Iterable[T], total: int, text: str, enabled: bool) -> Iterator[T]:
+    """The items, under a progress bar with the time left (on stderr)."""
+    console = rich.console.Console(stderr=True)
+    return iter(rich.progress.track(items, text, total=total, console=console, disable=not enabled))
+
+
+def subset(length: int, fraction: float, most: int | None, seed: int) -> Sequence[int]:
+    """Image numbers, ascending: all, or a random part that depends on seed and length alone (nested in fraction)."""
+    wanted = max(1, round(length * fraction))
+    wanted = min(wanted, most) if most is not None else wanted
+    if wanted >= length:
+        return range(length)
+    order = np.random.default_rng(np.random.SeedSequence([seed, length])).permutation(length)
+    return sorted(order[:wanted].tolist())

@@ -1,0 +1,323 @@
+"""Dense nearest-neighbour retrieval with a frozen encoder: from two sources and an encoder to metrics (Sec. 3.1).
+
+`evaluate` is what `hummingbird evaluate` runs; `measure` is the same without files, for notebooks and for hooks inside
+pretraining.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import pathlib
+import platform
+import resource
+import sys
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import cv2
+import numpy as np
+
+from hummingbird.errors import UserError
+from hummingbird.retrieval.decode import attention_weights, upsample, upsampled_argmax
+from hummingbird.retrieval.encode import (
+    Clock,
+    Encoder,
+    Example,
+    encode,
+    in_order,
+    prepare_prompt,
+    prepare_query,
+    refuse_features,
+    stream,
+    subset,
+    track,
+)
+from hummingbird.retrieval.index import Index, build_index
+from hummingbird.retrieval.labels import patch_counts, patch_depth
+from hummingbird.retrieval.memory import SAMPLING, BankBuilder, MemoryBank, features_per_image, has_label
+from hummingbird.retrieval.metrics import DepthMetrics, SegmentationMetrics
+from hummingbird.retrieval.protocol import Protocol, build_protocol
+from hummingbird.retrieval.samples import SampleCollector, save_samples
+
+Metrics = SegmentationMetrics | DepthMetrics
+
+
+def evaluate(encoder: Encoder, config: Any, workdir: str, sources: tuple[Any, Any] | None = None) -> dict[str, Any]:
+    """Measures a frozen encoder by retrieval and writes metrics.json, samples.npz and report.html.
+
+    Args:
+      encoder: callable uint8 [B, H, W, 3] -> features [B, h, w, D], with `.patch_size`.
+      config: resolved "evaluate" config.
+      workdir: folder for the results; made if it is not there.
+      sources: prompt and query source; None builds those that the config names.
+
+    Returns:
+      The content of metrics.json.
+
+    Raises:
+      UserError: unwritable workdir, unusable data, or features that cannot be searched.
+    """
+    folder = make_workdir(workdir)
+    if sources is None:
+        from hummingbird.data.sources import build_dense_source
+
+        sources = build_dense_source(config, "prompt"), build_dense_source(config, "query")
+    result, samples = measure(encoder, config, *sources, collect=config.report.enabled)
+    if samples is not None:
+        from hummingbird.retrieval import report
+
+        save_samples(str(folder / "samples.npz"), samples)
+        report.write_report(str(folder / "report.html"), result, samples)
+    # Last, so that a metrics.json is there only when everything else is.
+    write_json(folder / "metrics.json", result)
+    return result
+
+
+def measure(
+    encoder: Encoder, config: Any, prompt: Any, query: Any, collect: bool = False
+) -> tuple[dict[str, Any], dict[str, Any] | None]:
+    """The evaluation without files.
+
+    Args:
+      prompt, query: dense sources (see `hummingbird.data.sources`).
+      collect: also gather what a report shows.
+
+    Returns:
+      The content of metrics.json, and the samples for `report.write_report` or None.
+    """
+    check_sources(prompt, query)
+    protocol = build_protocol(config, prompt.task, encoder.patch_size)
+    clock, notes = Clock(), []
+    with clock("total"):
+        bank, images = build_bank(encoder, prompt, protocol, config, clock)
+        index = build_bank_index(bank, protocol, config, clock, notes)
+        collector = SampleCollector(config, protocol, prompt, query, bank) if collect else None
+        scores, counts, recall = answer(encoder, query, bank, index, protocol, config, clock, collector)
+    samples = collector.finish(encoder) if collector is not None else None
+    memory = {
+        "length": len(bank),
+        "bytes": bank.nbytes,
+        "keys_bytes": bank.keys.nbytes,
+        "labels_bytes": bank.labels.nbytes,
+        "key_dtype": str(bank.keys.dtype),
+        "capacity": protocol.memory_length,
+        "prompt_images": images,
+        "index": index.kind,
+        "index_exact": index.exact,
+        "recall_at_k": recall,
+    }
+    result = {
+        "task": protocol.task,
+        "dataset": config.data.name,
+        "data": {"prompt": prompt.fingerprint, "query": query.fingerprint},
+        "encoder": describe_encoder(encoder, bank.keys.shape[1]),
+        "metrics": scores,
+        "protocol": protocol.as_dict(),
+        "memory": memory,
+        "queries": counts,
+        "seconds": clock.seconds,
+        "peak_memory_bytes": peak_memory(),
+        "warnings": notes,
+        "versions": versions(),
+    }
+    return result, samples
+
+
+# ---------------------------------------------------------------- prompt
+def build_bank(encoder: Encoder, source: Any, protocol: Protocol, config: Any, clock: Clock) -> tuple[MemoryBank, int]:
+    """Encodes the prompt and fills the memory bank (App. A.1); also gives the number of prompt images used."""
+    patches = protocol.grid**2
+    passes = max(protocol.augmentation_epochs, 1)
+    images = subset(len(source), protocol.fraction, protocol.max_images, protocol.seed)
+    n = features_per_image(protocol.memory_length, len(images), passes, patches, protocol.sampling)
+    if protocol.sampling == "all":
+        # Fig. 6, downsample=False: whole images in random order until the bank is full.
+        order = np.random.default_rng([protocol.seed, len(images)]).permutation(np.asarray(images))
+        images = order[: -(-protocol.memory_length // (patches * passes))].tolist()
+    jobs = [(index, epoch) for epoch in range(passes) for index in images]
+    capacity = min(protocol.memory_length, n * len(jobs))
+    classes = len(source.classes) if protocol.task == "segmentation" else None
+    builder = BankBuilder(capacity, classes, config.retrieval.key_dtype)
+
+    def prepare(job: tuple[int, int]) -> tuple[Example, np.ndarray]:
+        example = prepare_prompt(
+            source, *job, protocol.input_size, protocol.seed, augment=protocol.augmentation_epochs > 0
+        )
+        return example, local_labels(example.label, protocol, source)
+
+    labels: dict[tuple[int, int], np.ndarray] = {}
+
+    def examples() -> Iterator[Example]:
+        for example, local in track(in_order(prepare, jobs), len(jobs), "prompt", config.progress):
+            labels[example.index, example.epoch] = local
+            yield example
+
+    for example, features, zero in encode(encoder, examples(), config.batch_size, clock, "prompt"):
+        with clock("sample_prompt"):
+            local = labels.pop((example.index, example.epoch))
+            rng = stream(protocol.seed, example.index, example.epoch, 1)
+            chosen = SAMPLING[protocol.sampling](local, n, rng)
+            chosen = chosen[has_label(local[chosen])]
+            refuse_features(zero[None, chosen], [example], "zero")
+            builder.add(features[chosen], local[chosen], example.index, example.epoch, chosen)
+    return builder.finish(), len(images)
+
+
+def local_labels(label: np.ndarray, protocol: Protocol, source: Any) -> np.ndarray:
+    """Local labels of one prompt image: pixel counts int64 [N, C], or mean depths float32 [N]."""
+    if protocol.task == "depth":
+        assert protocol.depth_low is not None and protocol.depth_high is not None
+        return patch_depth(label, protocol.patch_size, protocol.depth_low, protocol.depth_high)[0]
+    return patch_counts(label, protocol.patch_size, len(source.classes), source.ignore)
+
+
+def build_bank_index(bank: MemoryBank, protocol: Protocol, config: Any, clock: Clock, notes: list[str]) -> Index:
+    """The index that the config asks for, over the bank's keys; warnings are also collected in `notes`."""
+    if protocol.neighbours > len(bank):
+        raise UserError(
+            f"config key retrieval.neighbours: {protocol.neighbours} is more than the {len(bank)} entries of the bank"
+        )
+    scann = config.retrieval.scann
+    if config.retrieval.index == "scann" and len(bank) < scann.leaves:
+        raise UserError(
+            f"config key retrieval.scann.leaves: {scann.leaves} is more than the {len(bank)} entries of the bank; "
+            "lower it or use retrieval.index=auto"
+        )
+    with clock("build_index"), warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        index = build_index(bank.keys, config.retrieval.index, **scann.to_dict())
+    for warning in caught:
+        notes.append(str(warning.message))
+        warnings.warn(str(warning.message), stacklevel=2)
+    return index
+
+
+# ---------------------------------------------------------------- queries
+def answer(
+    encoder: Encoder,
+    source: Any,
+    bank: MemoryBank,
+    index: Index,
+    protocol: Protocol,
+    config: Any,
+    clock: Clock,
+    collector: SampleCollector | None,
+) -> tuple[dict[str, Any], dict[str, int], float | None]:
+    """Predicts every query image and compares it with the truth.
+
+    Returns:
+      The metrics; how many images and patches were asked; recall of an approximate index on a sample, or None.
+    """
+    images = subset(len(source), 1.0, protocol.max_queries, protocol.seed)
+    metrics = build_metrics(protocol, source)
+    grid = protocol.grid
+    sampled: list[np.ndarray] = []
+    rows_wanted = -(-config.retrieval.recall_queries // len(images)) if not index.exact else 0
+
+    def prepare(number: int) -> Example:
+        return prepare_query(source, number, protocol.input_size, protocol.metric_resolution)
+
+    queries = track(in_order(prepare, images), len(images), "queries", config.progress)
+    for example, features, zero in encode(encoder, queries, config.batch_size, clock, "query"):
+        refuse_features(zero[None], [example], "zero")
+        with clock("search"):
+            ids, similarity = index.search(features, protocol.neighbours)
+        with clock("decode"):
+            weights = attention_weights(similarity, protocol.temperature)
+            votes = bank.labels.vote(ids, weights).reshape(grid, grid, -1)
+            prediction = predict(votes, protocol.task, *example.label.shape)
+            score = metrics.add(example.label, prediction)
+        if rows_wanted:
+            sampled.append(pick_rows(features, ids, rows_wanted, protocol.seed, example.index))
+        if collector is not None:
+            collector.add(example, features, prediction, score, ids, similarity, weights)
+    recall = measure_recall(sampled, bank, protocol.neighbours, config.retrieval.recall_queries) if sampled else None
+    return metrics.result(), {"images": len(images), "patches": len(images) * grid**2}, recall
+
+
+def build_metrics(protocol: Protocol, source: Any) -> Metrics:
+    """Empty metrics for the protocol's task."""
+    if protocol.task == "depth":
+        assert protocol.depth_low is not None and protocol.depth_high is not None
+        return DepthMetrics(protocol.depth_low, protocol.depth_high, bool(protocol.eigen_crop))
+    return SegmentationMetrics(source.classes, source.ignore, protocol.absent_classes)
+
+
+def predict(votes: np.ndarray, task: str, height: int, width: int) -> np.ndarray:
+    """Votes [h, w, C] upsampled to class ids int32, or metres float32, [height, width]."""
+    if task == "depth":
+        return upsample(votes[..., 0], height, width)
+    return upsampled_argmax(votes, height, width)
+
+
+def pick_rows(features: np.ndarray, ids: np.ndarray, count: int, seed: int, image: int) -> np.ndarray:
+    """A few query patches of an image with their neighbours, [n, D + k], for `measure_recall`."""
+    rows = stream(seed, image, 0, 2).choice(len(features), min(count, len(features)), replace=False)
+    return np.concatenate([features[rows], ids[rows].astype(np.float64)], axis=1)
+
+
+def measure_recall(sampled: list[np.ndarray], bank: MemoryBank, k: int, most: int) -> float:
+    """Share of the true k nearest neighbours that an approximate index found, on sampled query patches."""
+    rows = np.concatenate(sampled)[:most]
+    truth, _ = build_index(bank.keys, "exact").search(rows[:, :-k].astype(np.float32), k)
+    found = rows[:, -k:].astype(np.int64)
+    return float(np.mean([len(np.intersect1d(a, b)) / k for a, b in zip(truth, found, strict=True)]))
+
+
+# ---------------------------------------------------------------- around it
+def check_sources(prompt: Any, query: Any) -> None:
+    """UserError unless prompt and query speak of the same task and classes."""
+    for name, source in (("prompt", prompt), ("query", query)):
+        if not len(source):
+            raise UserError(f"the {name} set holds no image: check data.root")
+    if prompt.task != query.task:
+        raise UserError(f"the prompt set is for {prompt.task}, the query set for {query.task}")
+    if len(prompt.classes) != len(query.classes):
+        raise UserError(f"the prompt set has {len(prompt.classes)} classes, the query set {len(query.classes)}")
+
+
+def make_workdir(workdir: str) -> pathlib.Path:
+    """The folder, made if needed; UserError if nothing can be written there."""
+    folder = pathlib.Path(workdir)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / f".writable.{os.getpid()}"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise UserError(f"--workdir={workdir}: cannot be written ({error.strerror}); choose another folder") from error
+    return folder
+
+
+def write_json(path: pathlib.Path, content: Any) -> None:
+    """Writes JSON so that the file is either whole or not there."""
+    part = path.with_name(path.name + ".part")
+    part.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n")
+    os.replace(part, path)
+
+
+def describe_encoder(encoder: Any, dim: int) -> dict[str, Any]:
+    """{"name", "fingerprint", "patch_size", "dim"} of an encoder; its type's name where it has none."""
+    name = getattr(encoder, "name", None) or getattr(encoder, "__name__", type(encoder).__name__)
+    fingerprint = getattr(encoder, "fingerprint", None)
+    return {"name": name, "fingerprint": fingerprint, "patch_size": encoder.patch_size, "dim": dim}
+
+
+def peak_memory() -> int:
+    """Largest resident size of this process so far, bytes."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def versions() -> dict[str, str]:
+    """Versions of what the result depends on."""
+    found = {"python": platform.python_version(), "opencv": cv2.__version__}
+    for package in ("numpy", "jax", "flax", "scann"):
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found

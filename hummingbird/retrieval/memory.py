@@ -1,0 +1,178 @@
+"""The memory bank of dense retrieval: which patches are kept (App. A.1, Eq. 5) and how they are held.
+
+Keys are L2-normalised patch features; labels are local labels (`hummingbird.retrieval.labels`); each entry knows the
+image, the augmentation pass and the patch that it comes from.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+
+from hummingbird.errors import UserError
+from hummingbird.retrieval.labels import ClassLabels, ClassLabelsBuilder, DepthLabels, DepthLabelsBuilder
+
+Labels = ClassLabels | DepthLabels
+
+KEY_DTYPES = {"float32": np.dtype(np.float32), "bfloat16": np.dtype(ml_dtypes.bfloat16)}
+# Keys above this size are stored in bfloat16 unless the config says otherwise.
+AUTO_FLOAT32_BYTES = 4 * 2**30
+EMPTY_SCORE = 1e6
+
+
+# ---------------------------------------------------------------- which patches of an image are kept
+def sample_patches(labels: Any, n: int, rng: np.random.Generator) -> np.ndarray:
+    """The n patches of one image with the lowest final score (Eq. 5): rare classes first, empty patches last.
+
+    kappa_c counts the patches that hold class c; class_score_j = sum_c kappa_c 1[c in l_j];
+    final_score_j = class_score_j * x + 1e6 * 1[l_j empty], x ~ U[0, 1] for each patch.
+
+    Args:
+      labels: [N, C], local labels or pixel counts; a patch holds the classes that are above 0.
+      n: patches wanted; N at most are given.
+      rng: NumPy random generator; N uniform numbers are drawn.
+
+    Returns:
+      Patch numbers int64 [min(n, N)], best first.
+    """
+    holds = np.asarray(labels) > 0
+    kappa = holds.sum(axis=0)
+    class_score = holds @ kappa
+    final_score = class_score * rng.random(len(holds)) + EMPTY_SCORE * ~holds.any(axis=1)
+    return np.argsort(final_score, kind="stable")[:n]
+
+
+def sample_uniform(labels: Any, n: int, rng: np.random.Generator) -> np.ndarray:
+    """n patches in random order, those without a valid pixel after all others; the rule for depth (App. A.1).
+
+    Args:
+      labels: [N, C] as in `sample_patches`, or the number of valid pixels [N].
+      n: patches wanted; N at most are given.
+      rng: NumPy random generator.
+
+    Returns:
+      Patch numbers int64 [min(n, N)].
+    """
+    filled = has_label(np.asarray(labels))
+    order = rng.permutation(len(filled))
+    return order[np.argsort(~filled[order], kind="stable")][:n]
+
+
+def has_label(labels: np.ndarray) -> np.ndarray:
+    """Which patches hold a valid pixel, bool [N], from counts [N, C] or depths [N]."""
+    return np.any(labels > 0, axis=1) if labels.ndim == 2 else np.asarray(labels > 0)
+
+
+def sample_salient(labels: Any, n: int, rng: np.random.Generator) -> np.ndarray:
+    """The paper's rule: Eq. 5 for counts [N, C], `sample_uniform` for depth [N], which has no classes to be rare."""
+    return sample_patches(labels, n, rng) if np.ndim(labels) == 2 else sample_uniform(labels, n, rng)
+
+
+SAMPLING = {"salient": sample_salient, "uniform": sample_uniform, "all": sample_uniform}
+
+
+def features_per_image(memory_length: int, images: int, epochs: int, patches: int, sampling: str) -> int:
+    """|M| / (|D| * augmentation epochs), at most the patches there are (App. A.1); all of them for sampling "all"."""
+    if sampling == "all":
+        return patches
+    n = memory_length // (images * max(epochs, 1))
+    if n < 1:
+        raise UserError(
+            f"config key retrieval.memory_length: {memory_length} is less than one patch for each of {images} images"
+            f" x {max(epochs, 1)} passes; raise it or lower data.fraction"
+        )
+    return min(n, patches)
+
+
+# ---------------------------------------------------------------- the bank
+@dataclasses.dataclass
+class MemoryBank:
+    """M = {(k_j, l_j)} with where each entry comes from.
+
+    Attributes:
+      keys: float32 or bfloat16 [M, D], L2-normalised.
+      labels: local labels of the M entries.
+      image: int32 [M], number of the image in the whole prompt set. epoch: uint8 [M], augmentation pass.
+      patch: int32 [M], patch number in that pass's grid, row by row.
+    """
+
+    keys: np.ndarray
+    labels: Labels
+    image: np.ndarray
+    epoch: np.ndarray
+    patch: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    @property
+    def nbytes(self) -> int:
+        return self.keys.nbytes + self.labels.nbytes + self.image.nbytes + self.epoch.nbytes + self.patch.nbytes
+
+
+class BankBuilder:
+    """Fills a `MemoryBank` image by image; entries without a label never enter.
+
+    Args:
+      capacity: greatest number of entries.
+      num_classes: C, or None for depth.
+      key_dtype: "auto", "float32" or "bfloat16".
+    """
+
+    def __init__(self, capacity: int, num_classes: int | None, key_dtype: str = "auto"):
+        self.capacity, self.key_dtype = capacity, key_dtype
+        self.labels = DepthLabelsBuilder() if num_classes is None else ClassLabelsBuilder(num_classes)
+        self.length = 0
+        self._keys: np.ndarray | None = None
+        self._image = np.empty(capacity, np.int32)
+        self._epoch = np.empty(capacity, np.uint8)
+        self._patch = np.empty(capacity, np.int32)
+
+    def add(self, keys: np.ndarray, labels: np.ndarray, image: int, epoch: int, patch: np.ndarray) -> None:
+        """Appends entries of one image.
+
+        Args:
+          keys: float32 [n, D], L2-normalised.
+          labels: pixel counts [n, C], or mean depths [n]; rows that are 0 everywhere are dropped.
+          image, epoch: where they come from. patch: int [n].
+        """
+        room = self.capacity - self.length
+        chosen = np.flatnonzero(has_label(labels))[:room]
+        if self._keys is None:
+            # Untouched pages of np.empty cost nothing, so the capacity may well be larger than what is used.
+            self._keys = np.empty(
+                (self.capacity, keys.shape[1]), key_dtype(self.key_dtype, self.capacity, keys.shape[1])
+            )
+        new = slice(self.length, self.length + len(chosen))
+        self._keys[new] = keys[chosen]
+        self.labels.add(labels[chosen])
+        self._image[new], self._epoch[new], self._patch[new] = image, epoch, patch[chosen]
+        self.length += len(chosen)
+
+    @property
+    def full(self) -> bool:
+        return self.length >= self.capacity
+
+    def finish(self) -> MemoryBank:
+        """The bank; UserError if no patch of any image holds a valid pixel."""
+        if not self.length or self._keys is None:
+            raise UserError("the prompt holds no patch with a valid label: check data.root and the void value")
+        cut = slice(0, self.length)
+        return MemoryBank(self._keys[cut], self.labels.finish(), self._image[cut], self._epoch[cut], self._patch[cut])
+
+
+def key_dtype(name: str, length: int, dim: int) -> np.dtype:
+    """The NumPy dtype of stored keys; "auto" is float32 up to 4 GiB of keys and bfloat16 above."""
+    if name == "auto":
+        name = "float32" if 4 * length * dim <= AUTO_FLOAT32_BYTES else "bfloat16"
+    return KEY_DTYPES[name]
+
+
+def normalise(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Features divided by their L2 norm, float32 [..., D] (zero ones stay zero), and the norms, float32 [...]."""
+    features = np.asarray(features, np.float32)
+    norm = np.sqrt(np.einsum("...d,...d->...", features, features))
+    return features / np.where(np.isfinite(norm) & (norm > 0), norm, 1)[..., None], norm

@@ -1,0 +1,78 @@
+"""Every choice that changes the number an evaluation reports, in one place; all of it is written into metrics.json."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from hummingbird.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class Protocol:
+    """The choices of one evaluation. See `hummingbird.config` for what the settings mean.
+
+    Attributes:
+      input_size: side of encoder inputs, pixels, a multiple of patch_size.
+      grid: patches along a side.
+      void: "left_out" of local labels, or "class_0": counted as class 0 in the bank.
+      absent_classes: classes in neither truth nor prediction are "left_out" of mIoU or count "zero".
+    """
+
+    name: str
+    task: str
+    seed: int
+    input_size: int
+    patch_size: int
+    grid: int
+    fraction: float
+    max_images: int | None
+    max_queries: int | None
+    memory_length: int
+    augmentation_epochs: int
+    sampling: str
+    neighbours: int
+    temperature: float
+    metric_resolution: str
+    void: str
+    absent_classes: str
+    depth_low: float | None
+    depth_high: float | None
+    eigen_crop: bool | None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain JSON types."""
+        return dataclasses.asdict(self)
+
+
+def build_protocol(config: Any, task: str, patch_size: int) -> Protocol:
+    """The protocol that an evaluation config asks for, for a task and an encoder's patch size."""
+    if task not in ("segmentation", "depth"):
+        raise UserError(f"data.name={config.data.name}: task {task!r} is neither segmentation nor depth")
+    depth = task == "depth"
+    grid = max(1, round(config.input_size / patch_size))
+    epochs = config.retrieval.augmentation_epochs
+    if epochs is None:
+        epochs = 0 if depth else 2
+    return Protocol(
+        name=config.protocol,
+        task=task,
+        seed=config.seed,
+        input_size=grid * patch_size,
+        patch_size=patch_size,
+        grid=grid,
+        fraction=config.data.fraction,
+        max_images=config.data.max_images,
+        max_queries=config.data.max_queries if config.data.max_queries is not None else config.data.max_images,
+        memory_length=config.retrieval.memory_length,
+        augmentation_epochs=epochs,
+        sampling=config.retrieval.sampling,
+        neighbours=config.retrieval.neighbours,
+        temperature=config.retrieval.temperature,
+        metric_resolution=config.retrieval.metric_resolution,
+        void="left_out",
+        absent_classes="left_out",
+        depth_low=config.depth.low if depth else None,
+        depth_high=config.depth.high if depth else None,
+        eigen_crop=config.depth.eigen_crop if depth else None,
+    )

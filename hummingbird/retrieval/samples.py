@@ -1,0 +1,220 @@
+"""What a report shows: a few query images with prediction, truth and error, and the neighbours of a few patches."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+from typing import Any
+
+import numpy as np
+
+from hummingbird.errors import UserError
+from hummingbird.retrieval.encode import Example, prepare_prompt, resize_label, stream, subset
+from hummingbird.retrieval.labels import ClassLabels, patch_counts, patch_depth, valid_depth
+from hummingbird.retrieval.memory import MemoryBank, has_label, sample_patches, sample_uniform
+from hummingbird.retrieval.metrics import class_iou
+from hummingbird.retrieval.protocol import Protocol
+
+CROP_LIMIT = 96  # pixels: larger crops are cut down, a report of megabytes helps nobody
+
+
+class SampleCollector:
+    """Gathers the samples of one evaluation while it runs.
+
+    Images and patches are drawn from seed and truth alone, so that reports of several encoders show the same ones.
+    """
+
+    def __init__(self, config: Any, protocol: Protocol, prompt: Any, query: Any, bank: MemoryBank):
+        self.protocol, self.prompt, self.query, self.bank = protocol, prompt, query, bank
+        self.patches, self.neighbours = config.report.patches, config.report.neighbours
+        images = subset(len(query), 1.0, protocol.max_queries, protocol.seed)
+        self.wanted = {images[i] for i in subset(len(images), 1.0, config.report.queries, protocol.seed + 1)}
+        self.queries: list[dict[str, Any]] = []
+        self._inputs: list[np.ndarray] = []
+        # Neighbours crowd on few prompt images; they are prepared anew rather than all kept.
+        self._prompt_example = functools.lru_cache(maxsize=64)(self._prepare)
+
+    def _prepare(self, image: int, epoch: int) -> Example:
+        p = self.protocol
+        return prepare_prompt(self.prompt, image, epoch, p.input_size, p.seed, augment=p.augmentation_epochs > 0)
+
+    def add(
+        self,
+        example: Example,
+        features: np.ndarray,
+        prediction: np.ndarray,
+        score: np.ndarray,
+        ids: np.ndarray,
+        similarity: np.ndarray,
+        weights: np.ndarray,
+    ) -> None:
+        """Takes in one query image, if it is one of those shown.
+
+        Args:
+          features: float32 [N, D]. prediction: at metric resolution. score: what the metric's `add` gave.
+          ids, similarity, weights: [N, k], as voted with.
+        """
+        if example.index not in self.wanted:
+            return
+        assert example.original is not None
+        grid, truth = self.protocol.grid, example.label
+        height, width = truth.shape
+        neighbours = []
+        for patch in self._choose_patches(example):
+            row, column = divmod(int(patch), grid)
+            box = (row * height // grid, column * width // grid)
+            crop, inner = self._crop(example.image, int(patch))
+            neighbours.append(
+                {
+                    "position": (row, column),
+                    "box": (*box, (row + 1) * height // grid - box[0], (column + 1) * width // grid - box[1]),
+                    "crop": crop,
+                    "inner": inner,
+                    "entries": self._entries(ids[patch], similarity[patch], weights[patch]),
+                }
+            )
+        self._inputs.append(example.image)
+        self.queries.append(
+            {
+                "index": example.index,
+                "name": example.name,
+                "image": example.original,
+                "truth": truth,
+                "prediction": prediction,
+                "error": self._error(truth, prediction),
+                "score": self._score(score),
+                "features": features.reshape(grid, grid, -1).astype(np.float16),
+                "attention": None,
+                "neighbours": neighbours,
+            }
+        )
+
+    def finish(self, encoder: Any) -> dict[str, Any]:
+        """The samples. An encoder with `attention(images) -> [B, h, w]` also shows what its pooling looks at."""
+        if hasattr(encoder, "attention") and self._inputs:
+            maps = np.asarray(encoder.attention(np.stack(self._inputs)), np.float32)
+            for sample, attention in zip(self.queries, maps, strict=True):
+                sample["attention"] = attention
+        return {
+            "task": self.protocol.task,
+            "classes": list(self.prompt.classes),
+            "ignore": int(self.query.ignore),
+            "patch": self.protocol.patch_size,
+            "grid": (self.protocol.grid, self.protocol.grid),
+            "input_size": (self.protocol.input_size, self.protocol.input_size),
+            "encoder": getattr(encoder, "name", None) or type(encoder).__name__,
+            "queries": self.queries,
+        }
+
+    def _choose_patches(self, example: Example) -> np.ndarray:
+        """Patches with rare classes first (Eq. 5), or any with valid depth."""
+        p = self.protocol
+        rng = stream(p.seed, example.index, 0, 3)
+        label = resize_label(example.label, p.input_size, p.input_size)
+        if p.task == "segmentation":
+            counts = patch_counts(label, p.patch_size, len(self.query.classes), self.query.ignore)
+            # Pure patches only: the neighbours of a border patch explain little.
+            counts[counts.max(1) < 0.9 * p.patch_size**2] = 0
+            order, filled = sample_patches(counts, len(counts), rng), has_label(counts)
+            major = counts.argmax(1)
+            _, first = np.unique(major[order], return_index=True)  # one of each class first
+            order = np.concatenate([order[np.sort(first)], np.delete(order, first)])
+        else:
+            assert p.depth_low is not None and p.depth_high is not None
+            filled = has_label(patch_depth(label, p.patch_size, p.depth_low, p.depth_high)[0])
+            order = sample_uniform(filled, len(filled), rng)
+        return np.concatenate([order[filled[order]], order[~filled[order]]])[: self.patches]
+
+    def _entries(self, ids: np.ndarray, similarity: np.ndarray, weights: np.ndarray) -> list[dict[str, Any]]:
+        entries = []
+        for j, cosine, weight in list(zip(ids, similarity, weights, strict=True))[: self.neighbours]:
+            if j < 0:
+                break
+            image, epoch, patch = int(self.bank.image[j]), int(self.bank.epoch[j]), int(self.bank.patch[j])
+            example = self._prompt_example(image, epoch)
+            label, fraction = self._majority(int(j))
+            entries.append(
+                {
+                    "weight": float(weight),
+                    "similarity": float(cosine),
+                    "image": image,
+                    "name": example.name,
+                    "epoch": epoch,
+                    "position": divmod(patch, self.protocol.grid),
+                    "crop": self._crop(example.image, patch)[0],
+                    "label": label,
+                    "fraction": fraction,
+                }
+            )
+        return entries
+
+    def _majority(self, entry: int) -> tuple[int | float, float]:
+        if isinstance(self.bank.labels, ClassLabels):
+            counts = self.bank.labels.dense(np.array([entry]))[0]
+            return int(counts.argmax()), float(counts.max() / counts.sum())
+        return float(self.bank.labels.depth[entry]), 1.0
+
+    def _crop(self, image: np.ndarray, patch: int) -> tuple[np.ndarray, tuple[int, int, int, int]]:
+        """The patch with its surroundings, uint8 [S, S, 3], and where the patch lies in it."""
+        side = self.protocol.patch_size
+        margin = max(0, min(side, (CROP_LIMIT - side) // 2))
+        row, column = divmod(patch, self.protocol.grid)
+        padded = np.pad(image, ((margin, margin), (margin, margin), (0, 0)), mode="edge")
+        span = side + 2 * margin
+        crop = padded[row * side : row * side + span, column * side : column * side + span]
+        return crop.copy(), (margin, margin, side, side)
+
+    def _error(self, truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
+        if self.protocol.task == "segmentation":
+            return (truth != prediction) & (truth != self.query.ignore)
+        assert self.protocol.depth_low is not None and self.protocol.depth_high is not None
+        valid = valid_depth(truth, self.protocol.depth_low, self.protocol.depth_high)
+        return np.where(valid, np.abs(prediction - truth), np.nan).astype(np.float32)
+
+    def _score(self, score: np.ndarray) -> float:
+        """mIoU (0-100) or RMSE (metres) of one image; NaN where it holds no valid pixel."""
+        if self.protocol.task == "segmentation":
+            iou = class_iou(score)
+            return float(100 * np.nanmean(iou)) if score.sum() else float("nan")
+        return float(np.sqrt(score[1] / score[0])) if score[0] else float("nan")
+
+
+# ---------------------------------------------------------------- on disk
+def save_samples(path: str, samples: dict[str, Any]) -> None:
+    """Writes samples to one .npz file: arrays beside a JSON description; whole or not at all."""
+    arrays: dict[str, np.ndarray] = {}
+
+    def strip(node: Any) -> Any:
+        if isinstance(node, np.ndarray):
+            name = f"array{len(arrays)}"
+            arrays[name] = node
+            return {"array": name}
+        if isinstance(node, dict):
+            return {key: strip(value) for key, value in node.items()}
+        if isinstance(node, (list, tuple)):
+            return [strip(value) for value in node]
+        return node
+
+    structure = json.dumps(strip(samples))
+    part = path + ".part"
+    with open(part, "wb") as file:
+        np.savez_compressed(file, allow_pickle=False, structure=np.array(structure), **arrays)
+    os.replace(part, path)
+
+
+def load_samples(path: str) -> dict[str, Any]:
+    """What `save_samples` wrote; tuples come back as lists. UserError if the file is not there or not one of these."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            structure = json.loads(str(file["structure"]))
+            arrays = {name: file[name] for name in file.files}
+    except (OSError, KeyError, ValueError) as error:
+        raise UserError(f"{path} is not a samples file of an evaluation ({error}); run the evaluation again") from error
+
+    def fill(node: Any) -> Any:
+        if isinstance(node, dict):
+            return arrays[node["array"]] if set(node) == {"array"} else {k: fill(v) for k, v in node.items()}
+        return [fill(value) for value in node] if isinstance(node, list) else node
+
+    return fill(structure)

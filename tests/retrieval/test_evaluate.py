@@ -1,0 +1,242 @@
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from hummingbird import config as configs
+from hummingbird.errors import UserError
+from hummingbird.retrieval import evaluate, measure
+from hummingbird.retrieval.samples import load_samples
+from tests.retrieval.fakes import FakeSource, MeanColour
+
+
+def make_config(**changes):
+    small = {
+        "input_size": 64,
+        "batch_size": 4,
+        "progress": False,
+        "retrieval.neighbours": 10,
+        "retrieval.memory_length": 2000,
+        "retrieval.augmentation_epochs": 0,
+        "report.enabled": False,
+    }
+    return configs.resolve("evaluate", None, {**small, **changes})
+
+
+def run(task="segmentation", prompt=6, query=5, encoder=None, **changes):
+    sources = FakeSource(prompt, task, seed=0), FakeSource(query, task, seed=1)
+    return measure(encoder or MeanColour(), make_config(**changes), *sources)[0]
+
+
+def test_colours_are_told_apart():
+    result = run()
+    assert result["task"] == "segmentation"
+    assert 75 < result["metrics"]["miou"] <= 100
+    assert run("depth")["metrics"]["rmse"] < 1.5
+
+
+def independent_segmentation(prompt, query, size, patch, k, beta):
+    """The whole evaluation again in plain NumPy float64, with PyTorch's bilinear resize; every patch is kept."""
+    encoder, keys, labels, confusion = MeanColour(), [], [], np.zeros((4, 4))
+
+    def nearest(mask):
+        i = torch.tensor(mask)[None, None].double()
+        return torch.nn.functional.interpolate(i, (size, size), mode="nearest-exact")[0, 0].numpy().astype(int)
+
+    def features(image):
+        import cv2
+
+        shrinks = image.shape[0] >= size and image.shape[1] >= size
+        image = cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+        f = encoder(image[None])[0].reshape(-1, 7).astype(np.float64)
+        return f / np.linalg.norm(f, axis=1, keepdims=True)
+
+    for i in range(len(prompt)):
+        f, mask = features(prompt[i]["image"]), nearest(prompt[i]["label"])
+        for j in range(len(f)):
+            r, c = divmod(j, size // patch)
+            pixels = mask[r * patch : (r + 1) * patch, c * patch : (c + 1) * patch].ravel()
+            pixels = pixels[pixels != 255]
+            if len(pixels):
+                keys.append(f[j])
+                labels.append([np.mean(pixels == c) for c in range(4)])
+    keys, labels = np.array(keys), np.array(labels)
+    for i in range(len(query)):
+        item = query[i]
+        scores = features(item["image"]) @ keys.T
+        best = np.argsort(-scores, axis=1)[:, :k]
+        s = np.take_along_axis(scores, best, 1) / beta
+        weights = np.exp(s - s.max(1, keepdims=True))
+        votes = np.einsum("qk,qkc->qc", weights / weights.sum(1, keepdims=True), labels[best])
+        grid = torch.tensor(votes.reshape(size // patch, size // patch, 4)).permute(2, 0, 1)[None]
+        planes = torch.nn.functional.interpolate(grid, item["label"].shape, mode="bilinear")[0]
+        prediction, truth = planes.argmax(0).numpy(), item["label"]
+        for t in range(4):
+            for p in range(4):
+                confusion[t, p] += ((truth == t) & (prediction == p)).sum()
+    hit = np.diag(confusion)
+    return 100 * np.mean(hit / (confusion.sum(0) + confusion.sum(1) - hit)), 100 * hit.sum() / confusion.sum()
+
+
+def test_segmentation_agrees_with_an_independent_evaluation():
+    result = run(prompt=4, query=3)
+    miou, accuracy = independent_segmentation(FakeSource(4, seed=0), FakeSource(3, seed=1), 64, 8, 10, 0.02)
+    assert result["metrics"]["miou"] == pytest.approx(miou, abs=1e-6)
+    assert result["metrics"]["pixel_accuracy"] == pytest.approx(accuracy, abs=1e-6)
+
+
+@pytest.mark.parametrize("task", ["segmentation", "depth"])
+def test_batch_size_does_not_change_the_result(task):
+    results = [run(task, batch_size=b, **{"retrieval.augmentation_epochs": 2})["metrics"] for b in (1, 4, 16)]
+    assert results[0] == results[1] == results[2]
+
+
+def test_last_batch_is_padded_so_that_one_shape_is_compiled():
+    encoder = MeanColour()
+    run(encoder=encoder)
+    assert set(encoder.batches) == {4}
+
+
+def test_same_seed_same_result_other_seed_other_bank():
+    small = {"retrieval.memory_length": 60, "retrieval.augmentation_epochs": 1}
+    first, again, other = run(**small), run(**small), run(seed=1, **small)
+    assert first["metrics"] == again["metrics"] != other["metrics"]
+    assert first["memory"]["length"] <= 60
+
+
+def test_every_choice_and_cost_is_in_the_result():
+    result = run()
+    assert {"encode_prompt", "build_index", "encode_query", "search", "decode", "total"} <= set(result["seconds"])
+    assert result["protocol"]["neighbours"] == 10
+    assert result["protocol"]["name"] == "paper"
+    assert result["memory"]["length"] > 0
+    assert result["memory"]["bytes"] > 0
+    assert result["peak_memory_bytes"] > 0
+    assert {"numpy", "jax", "python"} <= set(result["versions"])
+    json.dumps(result, allow_nan=False)
+
+
+def test_input_is_rounded_to_the_patch_size_and_said_so():
+    assert run(input_size=67)["protocol"]["input_size"] == 64
+    assert run(input_size=69)["protocol"]["input_size"] == 72
+
+
+def test_depth_has_no_augmentation_unless_asked():
+    assert run("depth", **{"retrieval.augmentation_epochs": None})["protocol"]["augmentation_epochs"] == 0
+    assert run(**{"retrieval.augmentation_epochs": None})["protocol"]["augmentation_epochs"] == 2
+
+
+def test_metric_can_be_taken_at_input_size():
+    original, resized = run(), run(**{"retrieval.metric_resolution": "input"})
+    assert original["metrics"]["miou"] != resized["metrics"]["miou"]
+    assert resized["protocol"]["metric_resolution"] == "input"
+
+
+def test_fractions_use_that_many_images():
+    assert run(prompt=8, **{"data.fraction": 0.25})["memory"]["prompt_images"] == 2
+    result = run(prompt=8, **{"data.max_images": 3})
+    assert result["memory"]["prompt_images"] == 3
+    assert result["queries"]["images"] == 3
+
+
+def test_sampling_all_stops_when_the_bank_is_full():
+    encoder = MeanColour()
+    result = run(prompt=8, encoder=encoder, **{"retrieval.sampling": "all", "retrieval.memory_length": 128})
+    assert result["memory"]["length"] <= 128
+    assert len(encoder.batches) == 1 + 2  # two prompt images of 64 patches, five queries
+
+
+@pytest.mark.parametrize("task", ["segmentation", "depth"])
+def test_evaluate_writes_metrics_samples_and_report(tmp_path, task):
+    sources = FakeSource(6, task, 0), FakeSource(5, task, 1)
+    config = make_config(**{"report.enabled": True, "report.queries": 2, "report.patches": 2, "report.neighbours": 3})
+    result = evaluate(MeanColour(), config, str(tmp_path), sources)
+    assert json.loads((tmp_path / "metrics.json").read_text()) == json.loads(json.dumps(result))
+    assert (tmp_path / "report.html").stat().st_size > 1000
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["metrics.json", "report.html", "samples.npz"]
+    samples = load_samples(str(tmp_path / "samples.npz"))
+    assert samples["task"] == task
+    assert len(samples["queries"]) == 2
+    for query in samples["queries"]:
+        item = sources[1][query["index"]]
+        np.testing.assert_array_equal(query["truth"], item["label"])
+        assert query["prediction"].shape == query["error"].shape == item["label"].shape
+        assert query["features"].shape == (8, 8, 7)
+        assert len(query["neighbours"]) == 2
+        for patch in query["neighbours"]:
+            entries = patch["entries"]
+            assert len(entries) == 3
+            assert all(e["crop"].shape == patch["crop"].shape for e in entries)
+            assert entries[0]["weight"] >= entries[-1]["weight"] > 0
+            # The crop of a neighbour is that patch of that prompt image.
+            import cv2
+
+            image = cv2.resize(sources[0][entries[0]["image"]]["image"], (64, 64), interpolation=cv2.INTER_LINEAR)
+            row, column = entries[0]["position"]
+            top, left, side, _ = patch["inner"]
+            inner = entries[0]["crop"][top : top + side, left : left + side]
+            np.testing.assert_array_equal(inner, image[8 * row : 8 * row + 8, 8 * column : 8 * column + 8])
+
+
+class Broken(MeanColour):
+    def __init__(self, value, call):
+        super().__init__()
+        self.value, self.call = value, call
+
+    def __call__(self, images):
+        features = super().__call__(images)
+        if len(self.batches) == self.call:
+            features[1, 3, 4] = self.value
+        return features
+
+
+@pytest.mark.parametrize(("value", "what"), [(np.nan, "NaN"), (np.inf, "infinite"), (0.0, "zero")])
+@pytest.mark.parametrize("call", [1, 3])
+def test_bad_features_are_refused_with_the_image_names(value, what, call):
+    with pytest.raises(UserError, match=f"1 patch features are .*{what}.*image1;"):
+        run(encoder=Broken(value, call))
+
+
+def test_features_of_the_wrong_shape_are_refused():
+    encoder = MeanColour()
+    encoder.patch_size = 16
+    encoder.__class__ = type("Wrong", (MeanColour,), {"__call__": lambda self, x: np.ones((len(x), 3, 4, 7))})
+    with pytest.raises(UserError, match=r"shape.*expected"):
+        run(encoder=encoder)
+
+
+def test_more_neighbours_than_entries_are_refused():
+    with pytest.raises(UserError, match=r"retrieval.neighbours.*entries of the bank"):
+        run(prompt=1, **{"retrieval.neighbours": 65})
+
+
+def test_more_leaves_than_entries_are_refused_when_scann_is_asked_for():
+    with pytest.raises(UserError, match=r"retrieval.scann.leaves"):
+        run(**{"retrieval.index": "scann", "retrieval.scann.leaves": 5000})
+
+
+def test_prompt_and_query_must_agree():
+    with pytest.raises(UserError, match=r"depth"):
+        measure(MeanColour(), make_config(), FakeSource(2), FakeSource(2, "depth"))
+    other = FakeSource(2)
+    other.classes = ["a", "b"]
+    with pytest.raises(UserError, match=r"4 classes.* 2"):
+        measure(MeanColour(), make_config(), FakeSource(2), other)
+
+
+def test_unwritable_workdir_is_refused_before_anything_runs(tmp_path):
+    (tmp_path / "file").write_text("")
+    encoder = MeanColour()
+    with pytest.raises(UserError, match=r"workdir"):
+        evaluate(encoder, make_config(), str(tmp_path / "file"), (FakeSource(2), FakeSource(2)))
+    assert not encoder.batches
+
+
+def test_approximate_index_reports_its_recall():
+    pytest.importorskip("scann", reason="ScaNN exists for Linux only")
+    changes = {"retrieval.index": "scann", "retrieval.scann.leaves": 10, "retrieval.scann.leaves_to_search": 5}
+    memory = run(prompt=20, **changes)["memory"]
+    assert memory["index"] == "scann"
+    assert 0.3 < memory["recall_at_k"] <= 1
+    assert run()["memory"]["recall_at_k"] is None

@@ -1,0 +1,119 @@
+import numpy as np
+import pytest
+
+from hummingbird.errors import UserError
+from hummingbird.retrieval import index as index_module
+from hummingbird.retrieval.index import ExactIndex, build_index, merge_top_k, top_k
+
+
+def unit(rng, n, d):
+    x = rng.normal(size=(n, d)).astype(np.float32)
+    return x / np.linalg.norm(x, axis=1, keepdims=True)
+
+
+@pytest.fixture(scope="module")
+def clustered():
+    """20,000 keys and 200 queries around 300 centres."""
+    rng = np.random.default_rng(0)
+    centres = unit(rng, 300, 32)
+    draw = lambda n: centres[rng.integers(0, 300, n)] + 0.3 * unit(rng, n, 32)  # noqa: E731
+    keys, queries = draw(20_000), draw(200)
+    return tuple(x / np.linalg.norm(x, axis=1, keepdims=True) for x in (keys, queries))
+
+
+def check_exact(keys, queries, k, ids, similarity):
+    scores = queries.astype(np.float64) @ keys.T.astype(np.float64)
+    best = -np.sort(-scores, axis=1)[:, :k]
+    np.testing.assert_allclose(similarity, best, atol=1e-6)
+    np.testing.assert_allclose(np.take_along_axis(scores, ids.astype(int), 1), best, atol=1e-6)
+    assert all(len(set(row)) == k for row in ids.tolist())
+
+
+@pytest.mark.parametrize("chunk", [257, 5000, 65_536])
+def test_exact_index_finds_the_true_neighbours_whatever_the_chunk(clustered, chunk):
+    keys, queries = clustered
+    check_exact(keys, queries, 30, *ExactIndex(keys, chunk=chunk).search(queries, 30))
+
+
+def test_exact_index_takes_one_query_one_key_and_k_above_the_bank():
+    rng = np.random.default_rng(1)
+    keys = unit(rng, 3, 8)
+    ids, similarity = build_index(keys, "exact").search(keys[1:2], 5)
+    assert ids.dtype == np.int32
+    assert similarity.dtype == np.float32
+    assert ids[0, 0] == 1
+    assert sorted(ids[0, :3].tolist()) == [0, 1, 2]
+    assert ids[0, 3:].tolist() == [-1, -1]
+    assert np.isneginf(similarity[0, 3:]).all()
+
+
+def test_ties_are_ordered_by_id_and_the_same_every_time():
+    keys = np.ones((6, 4), np.float32) / 2
+    first, second = (build_index(keys, "exact").search(keys[:1], 3)[0].tolist() for _ in range(2))
+    assert first == second == [sorted(first[0])]
+    ids, _ = merge_top_k(np.array([[4]]), np.array([[1.0]]), np.array([[2]]), np.array([[1.0]]))
+    assert ids.tolist() == [[2]]
+
+
+def test_block_maxima_lose_no_neighbour():
+    rng = np.random.default_rng(2)
+    scores = rng.normal(size=(7, 5003)).astype(np.float32)
+    columns, values = top_k(scores, 12, block=16)
+    np.testing.assert_array_equal(values, -np.sort(-scores, axis=1)[:, :12])
+    np.testing.assert_array_equal(np.take_along_axis(scores, columns, 1), values)
+
+
+def test_scann_recall_and_order(clustered):
+    pytest.importorskip("scann", reason="ScaNN exists for Linux only")
+    keys, queries = clustered
+    found = build_index(keys, "scann", leaves=64, leaves_to_search=32, reorder=300)
+    assert found.kind == "scann"
+    assert not found.exact
+    ids, similarity = found.search(queries, 30)
+    truth, _ = build_index(keys, "exact").search(queries, 30)
+    recall = np.mean([len(set(a) & set(b)) / 30 for a, b in zip(ids.tolist(), truth.tolist(), strict=True)])
+    assert recall > 0.95
+    assert (np.diff(similarity, axis=1) <= 0).all()
+    np.testing.assert_allclose(similarity, np.einsum("qd,qkd->qk", queries, keys[ids]), atol=1e-5)
+
+
+def test_scann_says_where_it_found_nothing(clustered):
+    pytest.importorskip("scann", reason="ScaNN exists for Linux only")
+    keys, queries = clustered
+    ids, similarity = build_index(keys[:2000], "scann", leaves=500, leaves_to_search=1).search(queries, 200)
+    assert (ids == -1).any()
+    assert (np.isneginf(similarity) == (ids == -1)).all()
+    assert all((np.bincount(row[row >= 0]) <= 1).all() for row in ids)
+
+
+def test_scann_falls_back_to_exact_with_a_warning(clustered, monkeypatch):
+    keys, queries = clustered
+    with pytest.warns(UserWarning, match=r"fewer than 512 leaves"):
+        assert build_index(keys[:400], "scann").kind == "exact"
+    monkeypatch.setattr(index_module, "import_scann", lambda: None)
+    with pytest.warns(UserWarning, match=r"not installed"):
+        found = build_index(keys, "scann")
+    check_exact(keys, queries, 5, *found.search(queries, 5))
+
+
+def test_auto_searches_small_banks_exactly(clustered):
+    assert build_index(clustered[0], "auto").kind == "exact"
+
+
+@pytest.mark.parametrize("kind", ["exact", "scann", "auto"])
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_keys_that_are_not_finite_are_refused_before_any_index_sees_them(clustered, kind, bad):
+    keys = clustered[0][:1000].copy()
+    keys[700, 3] = bad
+    with pytest.raises(UserError, match=r"\[700\]"):
+        build_index(keys, kind)
+
+
+def test_unknown_kinds_and_settings_name_the_valid_ones():
+    keys = np.eye(4, dtype=np.float32)
+    with pytest.raises(UserError, match=r"exact.*scann"):
+        build_index(keys, "faiss")
+    with pytest.raises(UserError, match=r"leaves_to_search"):
+        build_index(keys, "exact", num_leaves=3)
+    with pytest.raises(UserError, match=r"at least one key"):
+        build_index(keys[:0], "exact")
