@@ -18,12 +18,16 @@ def initialize() -> None:
     """Connects to the other processes, if the environment says that there are any.
 
     Reads HUMMINGBIRD_COORDINATOR (host:port of process 0), HUMMINGBIRD_NUM_PROCESSES and HUMMINGBIRD_PROCESS_ID; on
-    Cloud TPU pods, SLURM and Open MPI JAX finds the cluster itself.
+    Cloud TPU pods, SLURM and Open MPI JAX finds the cluster itself: always with HUMMINGBIRD_COORDINATOR=auto alone (a
+    TPU VM's environment need not name the other hosts, nor a single SLURM node its tasks), else where it looks like one.
 
     Raises:
       UserError: the variables are incomplete, or the other processes did not come.
     """
     given = {name: os.environ[name] for name in VARIABLES if os.environ.get(name)}
+    if given == {VARIABLES[0]: "auto"}:
+        jax.distributed.initialize()
+        return
     if not given:
         if any(_several(os.environ.get(name, "")) for name in CLUSTERS):
             jax.distributed.initialize()
