@@ -54,7 +54,7 @@ class SegmentationPainter:
         small = pictures.fit(codes, PICTURE, smooth=False)
         below = pictures.resize(query["image"], *small.shape)
         share = show(100 * wrong / valid if valid else None, 1)
-        return flat(pictures.paint_errors(small, below), f"{share} % of valid pixels wrong")
+        return photo(pictures.paint_errors(small, below), f"{share} % of valid pixels wrong")
 
     def patch(self, label: Any, share: Any = None) -> dict[str, Any]:
         """What is said under a patch: its majority class, with the class colour."""

@@ -26,9 +26,10 @@ def data_uri(image: np.ndarray, photo: bool = True) -> str:
     buffer = io.BytesIO()
     picture = Image.fromarray(np.ascontiguousarray(image, dtype=np.uint8))
     if photo:
-        picture.save(buffer, "JPEG", quality=88, optimize=True)
+        # Full colour resolution: red error pixels on grey must not bleed.
+        picture.save(buffer, "JPEG", quality=88, subsampling=0)
     else:
-        picture.save(buffer, "PNG", optimize=True)
+        picture.save(buffer, "PNG")
     return f"data:image/{'jpeg' if photo else 'png'};base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
