@@ -19,7 +19,7 @@ def initialize() -> None:
 
     Reads HUMMINGBIRD_COORDINATOR (host:port of process 0), HUMMINGBIRD_NUM_PROCESSES and HUMMINGBIRD_PROCESS_ID; on
     Cloud TPU pods, SLURM and Open MPI JAX finds the cluster itself: always with HUMMINGBIRD_COORDINATOR=auto alone (a
-    TPU VM's environment need not name the other hosts, nor a single SLURM node its tasks), else where it looks like one.
+    TPU VM need not name the other hosts in its environment, nor a SLURM node its tasks), else where it looks like one.
 
     Raises:
       UserError: the variables are incomplete, or the other processes did not come.
