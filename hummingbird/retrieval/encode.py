@@ -9,7 +9,7 @@ import dataclasses
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import cv2
 import numpy as np
@@ -18,6 +18,7 @@ import rich.progress
 
 from hummingbird.data.prompt_augment import augment_prompt
 from hummingbird.errors import UserError
+from hummingbird.retrieval import open_hummingbird
 from hummingbird.retrieval.memory import normalise
 
 T = TypeVar("T")
@@ -73,23 +74,27 @@ def stream(seed: int, index: int, epoch: int, purpose: int) -> np.random.Generat
 
 
 # ---------------------------------------------------------------- preparing
-def prepare_prompt(source: Any, index: int, epoch: int, size: int, seed: int, augment: bool) -> Example:
-    """Prompt image `index`: squashed to `size`, or augmented by Table 7 in pass `epoch`."""
+def prepare_prompt(
+    source: Any, index: int, epoch: int, size: int, seed: int, augmented: bool, preparation: str = "paper"
+) -> Example:
+    """Prompt image `index`: squashed to `size`, or augmented (Table 7) in pass `epoch`."""
     item = source[index]
+    prepare = PREPARATIONS[preparation]
     image, label = item["image"], item["label"]
-    if augment:
-        image, label = augment_prompt(stream(seed, index, epoch, 0), image, label, size)
+    if augmented:
+        image, label = prepare.augment(stream(seed, index, epoch, 0), image, label, size)
     else:
-        image, label = squash(image, size), resize_label(label, size, size)
+        image, label = prepare.squash(image, size), prepare.resize_label(label, size)
     return Example(index, epoch, item["name"], image, label)
 
 
-def prepare_query(source: Any, index: int, size: int, metric_resolution: str) -> Example:
+def prepare_query(source: Any, index: int, size: int, metric_resolution: str, preparation: str = "paper") -> Example:
     """Query image `index`, squashed to `size`; truth and picture at the size that the metric is taken at."""
     item = source[index]
-    image, label = squash(item["image"], size), item["label"]
+    prepare = PREPARATIONS[preparation]
+    image, label = prepare.squash(item["image"], size), item["label"]
     if metric_resolution == "input":
-        return Example(index, 0, item["name"], image, resize_label(label, size, size), image)
+        return Example(index, 0, item["name"], image, prepare.resize_label(label, size), image)
     return Example(index, 0, item["name"], image, label, item["image"])
 
 
@@ -101,13 +106,27 @@ def squash(image: np.ndarray, size: int) -> np.ndarray:
     return cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
 
 
-def resize_label(label: np.ndarray, height: int, width: int) -> np.ndarray:
-    """The label at the nearest pixel centre; ids and depths are never mixed."""
-    if label.shape == (height, width):
+def resize_label(label: np.ndarray, size: int) -> np.ndarray:
+    """The label [H, W] at [size, size], from the nearest pixel centre; ids and depths are never mixed."""
+    if label.shape == (size, size):
         return label
-    rows = ((np.arange(height) + 0.5) * label.shape[0] / height).astype(int)
-    columns = ((np.arange(width) + 0.5) * label.shape[1] / width).astype(int)
+    rows = ((np.arange(size) + 0.5) * label.shape[0] / size).astype(int)
+    columns = ((np.arange(size) + 0.5) * label.shape[1] / size).astype(int)
     return label[rows[:, None], columns]
+
+
+class Preparation(NamedTuple):
+    """augment(rng, image, label, size) -> image, label; squash(image, size); resize_label(label, size)."""
+
+    augment: Callable[[np.random.Generator, np.ndarray, np.ndarray, int], tuple[np.ndarray, np.ndarray]]
+    squash: Callable[[np.ndarray, int], np.ndarray]
+    resize_label: Callable[[np.ndarray, int], np.ndarray]
+
+
+PREPARATIONS = {
+    "paper": Preparation(augment_prompt, squash, resize_label),
+    "open-hummingbird": Preparation(open_hummingbird.augment, open_hummingbird.squash, open_hummingbird.floor_label),
+}
 
 
 def in_order(function: Callable[[T], R], jobs: Iterable[T], workers: int | None = None) -> Iterator[R]:
@@ -130,13 +149,13 @@ def in_order(function: Callable[[T], R], jobs: Iterable[T], workers: int | None 
 # ---------------------------------------------------------------- encoding
 def encode(
     encoder: Encoder, examples: Iterator[Example], batch_size: int, clock: Clock, name: str
-) -> Iterator[tuple[Example, np.ndarray, np.ndarray]]:
-    """Examples with their features, encoded in batches.
+) -> Iterator[tuple[list[Example], np.ndarray, np.ndarray]]:
+    """Batches of examples with their features.
 
     The last batch is padded to `batch_size` and cut again, so that a compiled encoder sees one shape.
 
     Yields:
-      An example, its features float32 [h*w, D], L2-normalised, and which of them are zero, bool [h*w]; see
+      n examples, their features float32 [n, h*w, D], L2-normalised, and which of them are zero, bool [n, h*w]; see
       `refuse_features`.
 
     Raises:
@@ -156,7 +175,7 @@ def encode(
             features = features[: len(batch)].reshape(len(batch), -1, features.shape[-1])
             unit, norm = normalise(features)
             refuse_features(~np.isfinite(norm), batch, "NaN or infinite")
-        yield from zip(batch, unit, norm == 0, strict=True)
+        yield batch, unit, norm == 0
 
 
 def refuse_features(bad: np.ndarray, batch: Sequence[Example], what: str) -> None:

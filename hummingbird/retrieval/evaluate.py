@@ -144,7 +144,7 @@ def build_bank(encoder: Encoder, source: Any, protocol: Protocol, config: Any, c
 
     def prepare(job: tuple[int, int]) -> tuple[Example, np.ndarray]:
         example = prepare_prompt(
-            source, *job, protocol.input_size, protocol.seed, augment=protocol.augmentation_epochs > 0
+            source, *job, protocol.input_size, protocol.seed, protocol.augmentation_epochs > 0, protocol.preparation
         )
         return example, local_labels(example.label, protocol, source)
 
@@ -155,14 +155,15 @@ def build_bank(encoder: Encoder, source: Any, protocol: Protocol, config: Any, c
             labels[example.index, example.epoch] = local
             yield example
 
-    for example, features, zero in encode(encoder, examples(), config.batch_size, clock, "prompt"):
+    for batch, features, zero in encode(encoder, examples(), config.batch_size, clock, "prompt"):
         with clock("sample_prompt"):
-            local = labels.pop((example.index, example.epoch))
-            rng = stream(protocol.seed, example.index, example.epoch, 1)
-            chosen = SAMPLING[protocol.sampling](local, n, rng)
-            chosen = chosen[has_label(local[chosen])]
-            refuse_features(zero[None, chosen], [example], "zero")
-            builder.add(features[chosen], local[chosen], example.index, example.epoch, chosen)
+            for example, keys, wrong in zip(batch, features, zero, strict=True):
+                local = labels.pop((example.index, example.epoch))
+                rng = stream(protocol.seed, example.index, example.epoch, 1)
+                chosen = SAMPLING[protocol.sampling](local, n, rng)
+                chosen = chosen[has_label(local[chosen])]
+                refuse_features(wrong[None, chosen], [example], "zero")
+                builder.add(keys[chosen], local[chosen], example.index, example.epoch, chosen)
     return builder.finish(), len(images)
 
 
@@ -171,6 +172,8 @@ def local_labels(label: np.ndarray, protocol: Protocol, source: Any) -> np.ndarr
     if protocol.task == "depth":
         assert protocol.depth_low is not None and protocol.depth_high is not None
         return patch_depth(label, protocol.patch_size, protocol.depth_low, protocol.depth_high)[0]
+    if protocol.void == "class_0":
+        label = np.where(label == source.ignore, 0, label)
     return patch_counts(label, protocol.patch_size, len(source.classes), source.ignore)
 
 
@@ -218,22 +221,25 @@ def answer(
     rows_wanted = -(-config.retrieval.recall_queries // len(images)) if not index.exact else 0
 
     def prepare(number: int) -> Example:
-        return prepare_query(source, number, protocol.input_size, protocol.metric_resolution)
+        return prepare_query(source, number, protocol.input_size, protocol.metric_resolution, protocol.preparation)
 
     queries = track(in_order(prepare, images), len(images), "queries", config.progress)
-    for example, features, zero in encode(encoder, queries, config.batch_size, clock, "query"):
-        refuse_features(zero[None], [example], "zero")
+    for batch, features, zero in encode(encoder, queries, config.batch_size, clock, "query"):
+        refuse_features(zero, batch, "zero")
         with clock("search"):
-            ids, similarity = index.search(features, protocol.neighbours)
+            ids, similarity = index.search(features.reshape(-1, features.shape[-1]), protocol.neighbours)
         with clock("decode"):
             weights = attention_weights(similarity, protocol.temperature)
-            votes = bank.labels.vote(ids, weights).reshape(grid, grid, -1)
-            prediction = predict(votes, protocol.task, *example.label.shape)
-            score = metrics.add(example.label, prediction)
-        if rows_wanted:
-            sampled.append(pick_rows(features, ids, rows_wanted, protocol.seed, example.index))
-        if collector is not None:
-            collector.add(example, features, prediction, score, ids, similarity, weights)
+            votes = bank.labels.vote(ids, weights).reshape(len(batch), grid, grid, -1)
+            found = [x.reshape(len(batch), grid * grid, -1) for x in (ids, similarity, weights)]
+        for i, example in enumerate(batch):
+            with clock("decode"):
+                prediction = predict(votes[i], protocol.task, *example.label.shape)
+                score = metrics.add(example.label, prediction)
+            if rows_wanted:
+                sampled.append(pick_rows(features[i], found[0][i], rows_wanted, protocol.seed, example.index))
+            if collector is not None:
+                collector.add(example, features[i], prediction, score, *(x[i] for x in found))
     recall = measure_recall(sampled, bank, protocol.neighbours, config.retrieval.recall_queries) if sampled else None
     return metrics.result(), {"images": len(images), "patches": len(images) * grid**2}, recall
 
@@ -243,7 +249,7 @@ def build_metrics(protocol: Protocol, source: Any) -> Metrics:
     if protocol.task == "depth":
         assert protocol.depth_low is not None and protocol.depth_high is not None
         return DepthMetrics(protocol.depth_low, protocol.depth_high, bool(protocol.eigen_crop))
-    return SegmentationMetrics(source.classes, source.ignore, protocol.absent_classes)
+    return SegmentationMetrics(source.classes, source.ignore, protocol.absent_classes, protocol.matching)
 
 
 def predict(votes: np.ndarray, task: str, height: int, width: int) -> np.ndarray:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import scipy.optimize
 
 from hummingbird.errors import UserError
 from hummingbird.retrieval.labels import check_classes, valid_depth
@@ -17,10 +18,11 @@ class SegmentationMetrics:
       confusion: int64 [C, C], pixels by true class (rows) and predicted class (columns).
     """
 
-    def __init__(self, classes: list[str], ignore: int = 255, absent: str = "left_out"):
-        if absent not in ("left_out", "zero"):
-            raise UserError(f"absent classes: {absent!r} is not one of left_out, zero")
-        self.classes, self.ignore, self.absent = classes, ignore, absent
+    def __init__(self, classes: list[str], ignore: int = 255, absent: str = "left_out", matching: str = "none"):
+        for name, value, valid in (("absent", absent, ("left_out", "zero")), ("matching", matching, MATCHING)):
+            if value not in valid:
+                raise UserError(f"metric choice {name}: {value!r} is not one of {', '.join(valid)}")
+        self.classes, self.ignore, self.absent, self.matching = classes, ignore, absent, matching
         self.confusion = np.zeros((len(classes), len(classes)), np.int64)
 
     def add(self, truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
@@ -40,19 +42,33 @@ class SegmentationMetrics:
         """
         if not self.confusion.sum():
             raise UserError("the query images hold no valid pixel: check data.root and the void value")
-        iou = class_iou(self.confusion)
-        present = self.confusion.sum(1) > 0
-        recall = np.diag(self.confusion)[present] / self.confusion.sum(1)[present]
+        confusion = MATCHING[self.matching](self.confusion)
+        iou = class_iou(confusion)
+        present = confusion.sum(1) > 0
+        recall = np.diag(confusion)[present] / confusion.sum(1)[present]
         mean = np.nanmean(iou) if self.absent == "left_out" else np.nan_to_num(iou).mean()
         return {
             "miou": float(100 * mean),
-            "pixel_accuracy": float(100 * np.trace(self.confusion) / self.confusion.sum()),
+            "pixel_accuracy": float(100 * np.trace(confusion) / confusion.sum()),
             "mean_class_accuracy": float(100 * recall.mean()),
             "per_class_iou": {
                 name: None if np.isnan(value) else float(100 * value)
                 for name, value in zip(self.classes, iou, strict=True)
             },
         }
+
+
+def match_classes(confusion: np.ndarray) -> np.ndarray:
+    """Columns of a confusion matrix re-assigned so that the sum of IoUs is greatest (Hungarian algorithm)."""
+    union = confusion.sum(0)[None] + confusion.sum(1)[:, None] - confusion
+    iou = np.divide(confusion, union, out=np.zeros(confusion.shape), where=union > 0)
+    rows, columns = scipy.optimize.linear_sum_assignment(iou, maximize=True)
+    matched = np.empty_like(confusion)
+    matched[:, rows] = confusion[:, columns]
+    return matched
+
+
+MATCHING = {"none": lambda confusion: confusion, "hungarian": match_classes}
 
 
 def class_iou(confusion: np.ndarray) -> np.ndarray:

@@ -15,8 +15,10 @@ class Protocol:
     Attributes:
       input_size: side of encoder inputs, pixels, a multiple of patch_size.
       grid: patches along a side.
+      preparation: how images are resized and augmented, "paper" (Table 7) or "open-hummingbird".
       void: "left_out" of local labels, or "class_0": counted as class 0 in the bank.
       absent_classes: classes in neither truth nor prediction are "left_out" of mIoU or count "zero".
+      matching: predicted classes are taken as they are, "none", or re-assigned for the best IoU, "hungarian".
     """
 
     name: str
@@ -34,8 +36,10 @@ class Protocol:
     neighbours: int
     temperature: float
     metric_resolution: str
+    preparation: str
     void: str
     absent_classes: str
+    matching: str
     depth_low: float | None
     depth_high: float | None
     eigen_crop: bool | None
@@ -45,15 +49,34 @@ class Protocol:
         return dataclasses.asdict(self)
 
 
+# What a name stands for beyond the settings; see `hummingbird.retrieval.open_hummingbird` for the second.
+PROTOCOLS = {
+    "paper": {"preparation": "paper", "void": "left_out", "absent_classes": "left_out", "matching": "none"},
+    "open-hummingbird": {
+        "preparation": "open-hummingbird",
+        "void": "class_0",
+        "absent_classes": "zero",
+        "matching": "hungarian",
+        "metric_resolution": "input",
+    },
+}
+DEFAULT_EPOCHS = {"paper": {"segmentation": 2, "depth": 0}, "open-hummingbird": {"segmentation": 1}}
+
+
 def build_protocol(config: Any, task: str, patch_size: int) -> Protocol:
     """The protocol that an evaluation config asks for, for a task and an encoder's patch size."""
     if task not in ("segmentation", "depth"):
         raise UserError(f"data.name={config.data.name}: task {task!r} is neither segmentation nor depth")
     depth = task == "depth"
+    if depth and config.protocol != "paper":
+        raise UserError(
+            f"config key protocol: {config.protocol} is for segmentation only; use protocol=paper for depth"
+        )
     grid = max(1, round(config.input_size / patch_size))
     epochs = config.retrieval.augmentation_epochs
     if epochs is None:
-        epochs = 0 if depth else 2
+        epochs = DEFAULT_EPOCHS[config.protocol][task]
+    choices = {"metric_resolution": config.retrieval.metric_resolution, **PROTOCOLS[config.protocol]}
     return Protocol(
         name=config.protocol,
         task=task,
@@ -69,9 +92,7 @@ def build_protocol(config: Any, task: str, patch_size: int) -> Protocol:
         sampling=config.retrieval.sampling,
         neighbours=config.retrieval.neighbours,
         temperature=config.retrieval.temperature,
-        metric_resolution=config.retrieval.metric_resolution,
-        void="left_out",
-        absent_classes="left_out",
+        **choices,
         depth_low=config.depth.low if depth else None,
         depth_high=config.depth.high if depth else None,
         eigen_crop=config.depth.eigen_crop if depth else None,

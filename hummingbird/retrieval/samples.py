@@ -37,7 +37,7 @@ class SampleCollector:
 
     def _prepare(self, image: int, epoch: int) -> Example:
         p = self.protocol
-        return prepare_prompt(self.prompt, image, epoch, p.input_size, p.seed, augment=p.augmentation_epochs > 0)
+        return prepare_prompt(self.prompt, image, epoch, p.input_size, p.seed, p.augmentation_epochs > 0, p.preparation)
 
     def add(
         self,
@@ -93,9 +93,9 @@ class SampleCollector:
     def finish(self, encoder: Any) -> dict[str, Any]:
         """The samples. An encoder with `attention(images) -> [B, h, w]` also shows what its pooling looks at."""
         if hasattr(encoder, "attention") and self._inputs:
-            maps = np.asarray(encoder.attention(np.stack(self._inputs)), np.float32)
-            for sample, attention in zip(self.queries, maps, strict=True):
-                sample["attention"] = attention
+            maps = encoder.attention(np.stack(self._inputs))
+            for sample, attention in zip(self.queries, [] if maps is None else maps, strict=False):
+                sample["attention"] = np.asarray(attention, np.float32)
         return {
             "task": self.protocol.task,
             "classes": list(self.prompt.classes),
@@ -111,7 +111,7 @@ class SampleCollector:
         """Patches with rare classes first (Eq. 5), or any with valid depth."""
         p = self.protocol
         rng = stream(p.seed, example.index, 0, 3)
-        label = resize_label(example.label, p.input_size, p.input_size)
+        label = resize_label(example.label, p.input_size)
         if p.task == "segmentation":
             counts = patch_counts(label, p.patch_size, len(self.query.classes), self.query.ignore)
             # Pure patches only: the neighbours of a border patch explain little.

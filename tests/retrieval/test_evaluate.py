@@ -133,6 +133,23 @@ def test_metric_can_be_taken_at_input_size():
     assert resized["protocol"]["metric_resolution"] == "input"
 
 
+def test_open_hummingbird_protocol_is_written_down():
+    result = run(**{"protocol": "open-hummingbird", "retrieval.augmentation_epochs": None})
+    expected = {
+        "name": "open-hummingbird",
+        "preparation": "open-hummingbird",
+        "void": "class_0",
+        "absent_classes": "zero",
+        "matching": "hungarian",
+        "metric_resolution": "input",
+        "augmentation_epochs": 1,
+    }
+    assert {key: result["protocol"][key] for key in expected} == expected
+    assert result["memory"]["length"] == 6 * 64  # void is a class there, so no patch is empty
+    with pytest.raises(UserError, match=r"protocol.*segmentation only"):
+        run("depth", protocol="open-hummingbird")
+
+
 def test_fractions_use_that_many_images():
     assert run(prompt=8, **{"data.fraction": 0.25})["memory"]["prompt_images"] == 2
     result = run(prompt=8, **{"data.max_images": 3})

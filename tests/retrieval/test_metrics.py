@@ -29,6 +29,17 @@ def test_absent_classes_can_count_zero():
     assert metrics.result()["miou"] == 50.0
 
 
+def test_hungarian_matching_undoes_a_permutation_of_classes():
+    truth = np.random.default_rng(0).integers(0, 4, (20, 20))
+    swapped = np.array([2, 0, 3, 1])[truth]
+    metrics = SegmentationMetrics(list("abcd"), matching="hungarian")
+    metrics.add(truth, swapped)
+    assert metrics.result()["miou"] == 100.0
+    plain = SegmentationMetrics(list("abcd"))
+    plain.add(truth, swapped)
+    assert plain.result()["miou"] == 0.0
+
+
 def test_void_never_counts():
     metrics = SegmentationMetrics(["cat", "dog"])
     metrics.add(np.array([[0, 255]]), np.array([[0, 1]]))
