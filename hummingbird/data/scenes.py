@@ -10,7 +10,7 @@ test of features rather than of colours:
   wheel over what it holds, so that colours tell neither classes nor scenes apart. They drift across each surface.
 - A class is its texture (stripes, checks, dots, rings, bricks ...) and, for objects, its outline. Phase, tilt, period,
   contrast and which of the two colours is the lighter one are drawn per instance.
-- A scene has a theme: one ground, one backdrop, two or three object classes with several instances each. Telling scenes
+- A scene has a theme: one ground, one backdrop, one or two object classes with several instances each. Telling scenes
   apart therefore means recognising textures and outlines.
 
 Depth in metres is the distance along the optical axis: on the ground f * height / (row - horizon), for an object or
@@ -83,7 +83,7 @@ def _deal_colours(rng: np.random.Generator, count: int) -> Array:
     wheel = np.cos(2 * np.pi * (hue[..., None] + np.array([0.0, 1 / 3, 2 / 3])))
     saturation, middle = rng.uniform(0.3, 1.0, (count, 2, 1, 1)), rng.uniform(0.42, 0.62, (count, 2, 1, 1))
     sign = np.where(rng.random((count, 1, 1, 1)) < 0.5, -1.0, 1.0)
-    level = middle + rng.uniform(0.12, 0.28, (count, 2, 1, 1)) * sign * np.array([[1.0], [-1.0]])
+    level = middle + rng.uniform(0.18, 0.36, (count, 2, 1, 1)) * sign * np.array([[1.0], [-1.0]])
     return np.clip(level * (1 + 0.55 * saturation * wheel), 0.02, 1.0).astype(np.float32)
 
 
@@ -97,13 +97,13 @@ def _plan(seed: int, index: int) -> _Plan:
     focal, camera_height, horizon = rng.uniform(1.0, 1.2), rng.uniform(2.0, 2.5), rng.uniform(0.2, 0.36)
     ground, backdrop = GROUNDS[rng.integers(len(GROUNDS))], BACKDROPS[rng.integers(len(BACKDROPS))]
     distance = MAX_DEPTH if backdrop == "sky" else rng.uniform(9.0, 14.0)
-    theme = rng.permutation(len(OBJECTS))[: rng.integers(2, 4)]
+    theme = rng.permutation(len(OBJECTS))[: rng.integers(1, 3)]
 
-    count = int(rng.integers(5, 8))
+    count = int(rng.integers(4, 7))
     nearest = focal * camera_height / (1.0 - horizon)  # where the ground leaves the image
     columns = (rng.permutation(count) + rng.uniform(0.1, 0.9, count)) / count - 0.5
     spread = (np.arange(count) + rng.uniform(0, 1, count)) / count
-    distances = nearest * 1.08 * (8.5 / nearest / 1.08) ** spread[::-1]  # even in log distance, hence in size
+    distances = nearest * 1.08 * (7.5 / nearest / 1.08) ** spread[::-1]  # even in log distance, hence in size
     colours = _deal_colours(rng, count + 2)
     things = []
     for i in range(count):

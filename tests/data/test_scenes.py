@@ -55,9 +55,9 @@ def test_every_class_occurs_and_none_rules(world):
 def test_scenes_have_themes(world):
     held = [set(np.unique(mask)) for mask in world["mask"]]
     objects = [{c for c in one if scenes.CLASSES[c] in scenes.OBJECTS} for one in held]
-    assert all(1 <= len(one) <= 3 for one in objects)
+    assert all(1 <= len(one) <= 2 for one in objects)
     assert all(sum(scenes.CLASSES[c] in scenes.GROUNDS for c in one) == 1 for one in held)
-    assert len({frozenset(one) for one in objects}) > 30
+    assert len({frozenset(one) for one in objects}) > 20  # 55 are possible
 
 
 def test_another_process_renders_the_same_bytes():
