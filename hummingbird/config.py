@@ -28,7 +28,15 @@ Text = functools.partial(Setting, str)
 # ---------------------------------------------------------------- settings of every job
 DATA = {
     "name": Text("scenes", "data set; `hummingbird.data.sources` lists the names"),
-    "root": Text("", "folder, archive or bucket that holds the data set; empty for `scenes`"),
+    "root": Text("", "folder, .tar or bucket that holds the data set; not for `scenes`"),
+    "lenient": Bool(False, "take JPEGs that are damaged in the middle as they decode"),
+    "tfds": {
+        "image": Text("", "feature that holds images; empty: image"),
+        "label": Text("", "feature that holds labels, masks or depth; empty: the one with a usual name"),
+        "classes": Int(0, "number of classes of masks whose data set names none", low=0, high=255),
+        "first_id": Int(0, "stored id of the first class; smaller ones are void", low=0, high=255),
+        "depth_scale": Float(1.0, "metres per stored unit", above=0),
+    },
     "scenes": {
         "size": Int(96, "side of a rendered image, pixels", low=16, high=1024),
         "seed": Int(0, "seed of the world; images of the splits differ under any seed", low=0, high=2**31 - 1),
@@ -37,8 +45,10 @@ DATA = {
         "query_images": Int(128, "images to predict", low=1, high=10**8),
     },
 }
-# How pretraining reads; none of these changes what the batches hold.
+# What pretraining reads, and how fast.
 PIPELINE = {
+    "split": Text("", "folder or TFDS split to train on, with an optional slice: train[:10%]; empty: the usual one"),
+    "max_broken": Int(10, "unreadable images, each replaced by the next one, before the run stops", low=0),
     "workers": Int(0, "processes that read and crop; 0: threads of this process", low=0, high=256, resumable=True),
     "threads": Int(4, "threads that read and crop, in each process", low=0, high=256, resumable=True),
     "read_ahead": Int(4, "batches made ahead of the step, in each process; bounds memory", low=0, resumable=True),
@@ -140,7 +150,24 @@ EVALUATE: dict[str, Any] = {
     "protocol": Text("paper", "choices that change the number", choices=("paper", "open-hummingbird")),
     "data": {
         **DATA,
-        "task": Text("segmentation", "what the labels are", choices=("segmentation", "depth")),
+        "task": Text(
+            None,
+            "what the labels are; none: what the data set has, segmentation of those with both",
+            choices=("segmentation", "depth"),
+            optional=True,
+        ),
+        "prompt": Text(
+            "", "split (or a list file of `folder`), with a slice: train[:100], [:80%]; empty: the usual one"
+        ),
+        "query": Text("", "as data.prompt, of the images to predict"),
+        "names": Text("", "file that names the prompt images to use, one a line; empty: all"),
+        "folder": {
+            "images": Text("images", "a folder, or a pattern with {name}, {split}, *: rgb/{name}_rgb.png"),
+            "labels": Text("labels", "the same for masks or depth maps"),
+            "classes": Text("", "YAML or JSON: a list of names, or names by id; empty: counted from the masks"),
+            "ignore": Int(255, "stored id of void pixels", low=0, high=65535),
+            "depth_scale": Float(0.001, "metres per stored unit", above=0),
+        },
         "fraction": Float(1.0, "part of the prompt images that is used (Sec. 4.2)", above=0, high=1),
         "max_images": Int(None, "prompt and query images at most; none: all", low=1, optional=True),
         "max_queries": Int(None, "query images at most; none: as max_images", low=1, optional=True),
@@ -246,7 +273,8 @@ def load_file(path: str) -> dict[str, Any]:
     if not file.is_file():
         raise UserError(f"config file {file} does not exist; see configs/ for those that do")
     spec = importlib.util.spec_from_file_location(f"hummingbird_config_{file.stem}", file)
-    assert spec and spec.loader
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
@@ -277,7 +305,9 @@ def check_pretrain(flat: Mapping[str, Any]) -> None:
     for name in ("crop_area", "crop_aspect", "blur_probability", "blur_sigma", "solarise_probability"):
         pair = flat[f"augment.{name}"]
         if len(pair) != 2 or (not name.endswith("probability") and pair[0] > pair[1]):
-            raise UserError(f"config key augment.{name}: {pair} is not accepted, expected two numbers, the low one first")
+            raise UserError(
+                f"config key augment.{name}: {pair} is not accepted, expected two numbers, the low one first"
+            )
 
 
 def check_evaluate(flat: Mapping[str, Any]) -> None:

@@ -7,7 +7,10 @@ import math
 import numpy as np
 from PIL import Image
 
+from hummingbird.data.decode import image_size, open_image
+
 Box = tuple[int, int, int, int]  # left, upper, right, lower: pixels, the last two exclusive
+MARGIN = 1.5  # pixels on a side of a crop for each pixel of its view that a reduced decoding must leave
 
 
 def sample_box(
@@ -43,7 +46,7 @@ def resize_box(image: Image.Image, box: tuple[float, float, float, float], size:
     fixed support of four pixels and does. Boxes more than three times too large are first averaged over whole pixels
     (`reducing_gap`), which is faster and stays within 2/255 of the filter alone.
     """
-    return np.asarray(image.resize((size, size), Image.Resampling.BICUBIC, box=box, reducing_gap=3.0))
+    return np.asarray(image.resize((size, size), Image.Resampling.BICUBIC, box=box, reducing_gap=3.0))[..., :3]
 
 
 def random_resized_crop(
@@ -67,3 +70,33 @@ def random_resized_crop(
     """
     picture = Image.fromarray(image)
     return resize_box(picture, sample_box(rng, picture.width, picture.height, area, aspect), size)
+
+
+def crop_views(
+    rng: np.random.Generator,
+    image: np.ndarray | bytes,
+    size: int,
+    area: tuple[float, float],
+    aspect: tuple[float, float],
+    name: str = "image",
+    lenient: bool = False,
+    views: int = 2,
+) -> np.ndarray:
+    """Several random resized crops of one image, decoded once and no larger than they need: uint8 [views, S, S, 3].
+
+    An encoded image is decoded at a half or less where even the smallest of the boxes keeps `MARGIN` times the pixels
+    it needs on a side. Arguments otherwise as those of `random_resized_crop` and `decode.decode_image`.
+    """
+    encoded = isinstance(image, bytes)
+    width, height = image_size(image, name) if encoded else (image.shape[1], image.shape[0])
+    boxes = [sample_box(rng, width, height, area, aspect) for _ in range(views)]
+    if encoded:
+        narrowest = min(min(right - left, lower - upper) for left, upper, right, lower in boxes)
+        picture = open_image(image, name, reduce=narrowest / (MARGIN * size), lenient=lenient)
+    else:
+        picture = Image.fromarray(image)
+    x, y = picture.width / width, picture.height / height
+    out = np.empty((views, size, size, 3), np.uint8)
+    for view, (left, upper, right, lower) in zip(out, boxes, strict=True):
+        view[:] = resize_box(picture, (left * x, upper * y, right * x, lower * y), size)
+    return out

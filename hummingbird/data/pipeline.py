@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Callable, Iterator, Sequence
+import logging
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import grain
@@ -17,33 +18,60 @@ import numpy as np
 from absl import flags
 
 from hummingbird.data import crops
+from hummingbird.data.decode import Unreadable
 from hummingbird.data.sources import Cached, ImageSource, build_image_source
 from hummingbird.errors import UserError
 
+log = logging.getLogger(__name__)
+
+MOST_IN_A_ROW = 100  # unreadable images one after the other, after which reading on is pointless
+
 
 class MakeViews(grain.transforms.RandomMap):
-    """One item of a source -> two crops of it."""
+    """The number of an image -> two crops of it, or of the next one that can be read, and what was wrong with it."""
 
-    def __init__(self, size: int, area: tuple[float, float], aspect: tuple[float, float]):
-        self._crop = functools.partial(crops.random_resized_crop, size=size, area=area, aspect=aspect)
-
-    def random_map(self, element: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
-        image = element["image"]
-        views = np.stack([self._crop(rng, image), self._crop(rng, image)])
-        return {"views": views, "label": np.int32(element["label"]), "index": np.int64(element["index"])}
-
-
-class Indexed:
-    """A source whose items say which they are."""
-
-    def __init__(self, source: ImageSource):
+    def __init__(
+        self,
+        source: ImageSource,
+        size: int,
+        area: tuple[float, float],
+        aspect: tuple[float, float],
+        lenient: bool = False,
+    ):
         self._source = source
+        self._crop = functools.partial(crops.crop_views, size=size, area=area, aspect=aspect, lenient=lenient)
 
-    def __len__(self) -> int:
-        return len(self._source)
+    def random_map(self, element: int, rng: np.random.Generator) -> dict[str, Any]:
+        broken: list[tuple[int, str]] = []
+        while True:
+            index = (int(element) + len(broken)) % len(self._source)
+            try:
+                item = self._source[index]
+                views = self._crop(rng, item["image"], name=image_name(self._source, index))
+            except Unreadable as error:
+                broken.append((index, str(error)))
+                if len(broken) == MOST_IN_A_ROW:
+                    raise UserError(
+                        f"{MOST_IN_A_ROW} images in a row are unreadable; the first: {broken[0][1]}"
+                    ) from error
+                continue
+            return {"views": views, "label": item["label"], "index": index, "broken": broken}
 
-    def __getitem__(self, index: int) -> dict[str, Any]:
-        return {**self._source[index], "index": index}
+
+def image_name(source: ImageSource, index: int) -> str:
+    """What to call an image in messages: its file if the source knows."""
+    name = getattr(source, "name", None)
+    return name(index) if name else f"image {index}"
+
+
+def collate(items: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Arrays of a batch, and all (index, message) of images that could not be read."""
+    return {
+        "views": np.stack([item["views"] for item in items]),
+        "label": np.array([item["label"] for item in items], np.int32),
+        "index": np.array([item["index"] for item in items], np.int64),
+        "broken": [entry for item in items for entry in item["broken"]],
+    }
 
 
 class Batches(Iterator[dict[str, np.ndarray]]):
@@ -60,8 +88,12 @@ class Batches(Iterator[dict[str, np.ndarray]]):
         workers: int = 0,
         threads: int = 4,
         read_ahead: int = 4,
+        max_broken: int = 0,
     ):
+        """`dataset` holds what `collate` makes; `max_broken` different images may be unreadable."""
         self._dataset = dataset
+        self.broken: dict[int, str] = {}  # by number of the image, what is wrong with it
+        self._max_broken = max_broken
         self.fingerprint = fingerprint
         self._workers, self._threads, self._read_ahead = workers, threads, read_ahead
         self._position = 0
@@ -73,11 +105,29 @@ class Batches(Iterator[dict[str, np.ndarray]]):
     def __next__(self) -> dict[str, np.ndarray]:
         if self._iterator is None:
             self._iterator = iter(self._open())
-        batch = next(self._iterator)
+        try:
+            batch = next(self._iterator)
+        except RuntimeError as error:  # Grain's word for a worker that is gone
+            if not self._workers:
+                raise
+            raise RuntimeError(f"a data worker died, batch {self._position} is lost: {error}") from error
+        for index, message in batch.pop("broken"):
+            self._count_broken(int(index), str(message))
         if self._workers:  # out of Grain's shared memory, which is gone before the last user of an alias on a device
             batch = {name: np.array(value) for name, value in batch.items()}
         self._position += 1
         return batch
+
+    def _count_broken(self, index: int, message: str) -> None:
+        if index in self.broken:
+            return
+        self.broken[index] = message
+        if len(self.broken) > self._max_broken:
+            raise UserError(
+                f"{len(self.broken)} images are unreadable, config key data.max_broken allows {self._max_broken};"
+                f" the last: {message}"
+            )
+        log.warning("replaced an unreadable image (%d of at most %d): %s", len(self.broken), self._max_broken, message)
 
     def _open(self) -> grain.IterDataset:
         """Reads on from `_position`. Worker w makes batches w, w + workers, ...; they are handed out in order."""
@@ -93,13 +143,15 @@ class Batches(Iterator[dict[str, np.ndarray]]):
 
     def get_state(self) -> dict[str, Any]:
         """The place in the data, to be saved as JSON; the same for any number of hosts, workers and threads."""
-        return {"position": self._position, "fingerprint": self.fingerprint}
+        broken = [[index, message] for index, message in sorted(self.broken.items())]
+        return {"position": self._position, "fingerprint": self.fingerprint, "broken": broken}
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Goes to a place that `get_state` gave. Raises UserError if that was in other data."""
         check_fingerprint(state["fingerprint"], self.fingerprint)
         self.close()
         self._position = int(state["position"])
+        self.broken = {int(index): str(message) for index, message in state["broken"]}
 
     def close(self) -> None:
         """Stops reading ahead and ends the workers."""
@@ -121,17 +173,14 @@ def check_fingerprint(saved: dict[str, Any], current: dict[str, Any]) -> None:
 
 
 def make_dataset(
-    source: ImageSource,
-    transform: grain.transforms.RandomMap,
-    seed: int,
-    batch_size: int,
-    host: int = 0,
-    hosts: int = 1,
-    batch_fn: Callable[[Sequence[Any]], Any] | None = None,
+    transform: grain.transforms.RandomMap, images: int, seed: int, batch_size: int, host: int = 0, hosts: int = 1
 ) -> grain.MapDataset:
-    """The endless sequence of this host's batches: element n is a pure function of the arguments and n."""
-    dataset = grain.MapDataset.source(Indexed(source)).seed(seed).shuffle().repeat().random_map(transform)
-    return dataset[host::hosts].batch(batch_size // hosts, drop_remainder=True, batch_fn=batch_fn)
+    """The endless sequence of this host's batches: element n is a pure function of the arguments and n.
+
+    `transform` makes an item, as `collate` takes them, from the number of an image.
+    """
+    dataset = grain.MapDataset.range(images).seed(seed).shuffle().repeat().random_map(transform)
+    return dataset[host::hosts].batch(batch_size // hosts, drop_remainder=True, batch_fn=collate)
 
 
 def build_batches(config: Any, seed: int, host: int = 0, hosts: int = 1) -> Batches:
@@ -158,9 +207,12 @@ def build_batches(config: Any, seed: int, host: int = 0, hosts: int = 1) -> Batc
         "input_size": config.input_size,
         "crop_area": list(config.augment.crop_area),
         "crop_aspect": list(config.augment.crop_aspect),
+        "lenient": config.data.lenient,
     }
     if config.data.cache:
         source = Cached(source, config.data.cache * 2**20)
-    views = MakeViews(config.input_size, config.augment.crop_area, config.augment.crop_aspect)
-    dataset = make_dataset(source, views, seed, config.batch_size, host, hosts)
-    return Batches(dataset, fingerprint, config.data.workers, config.data.threads, config.data.read_ahead)
+    area, aspect = config.augment.crop_area, config.augment.crop_aspect
+    views = MakeViews(source, config.input_size, area, aspect, config.data.lenient)
+    dataset = make_dataset(views, len(source), seed, config.batch_size, host, hosts)
+    data = config.data
+    return Batches(dataset, fingerprint, data.workers, data.threads, data.read_ahead, data.max_broken)

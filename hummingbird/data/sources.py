@@ -6,11 +6,14 @@ the pipeline's business alone. `fingerprint` says which data it is.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
+from hummingbird.data import folder, images, layouts, nyu
+from hummingbird.data.from_tfds import TFDSDense, TFDSImages
 from hummingbird.data.scenes import Scenes
 from hummingbird.errors import UserError
 
@@ -68,15 +71,26 @@ def _scenes(config: Any, split: str, length: int, task: str) -> Scenes:
 
 def dense_scenes(config: Any, split: str) -> DenseSource:
     length = {"prompt": config.data.scenes.prompt_images, "query": config.data.scenes.query_images}[split]
-    return _scenes(config, split, length, config.data.task)
+    return _scenes(config, split, length, config.data.task or "segmentation")
 
 
 def image_scenes(config: Any) -> ImageSource:
     return SceneImages(_scenes(config, "pretrain", config.data.scenes.pretrain_images, "segmentation"))
 
 
-DENSE: dict[str, Callable[[Any, str], DenseSource]] = {"scenes": dense_scenes}
-IMAGES: dict[str, Callable[[Any], ImageSource]] = {"scenes": image_scenes}
+DENSE: dict[str, Callable[[Any, str], DenseSource]] = {
+    "scenes": dense_scenes,
+    "folder": folder.build,
+    **{name: functools.partial(layouts.build, name) for name in layouts.LAYOUTS},
+    "nyuv2": nyu.build,
+    "tfds": TFDSDense,  # also "tfds/NAME"
+}
+IMAGES: dict[str, Callable[[Any], ImageSource]] = {
+    "scenes": image_scenes,
+    "imagenet": images.build,
+    "images": images.build,
+    "tfds": TFDSImages,
+}
 
 
 def build_dense_source(config: Any, split: str) -> DenseSource:
@@ -100,9 +114,12 @@ def build_image_source(config: Any) -> ImageSource:
 
 
 def _look_up(table: dict[str, Any], name: str, job: str) -> Any:
-    if name not in table:
-        raise UserError(f"config key data.name: {name!r} is no data set to {job} with; there are {', '.join(table)}")
-    return table[name]
+    kind = "tfds" if name.startswith("tfds/") else name
+    if kind not in table:
+        raise UserError(
+            f"config key data.name: {name!r} is no data set to {job} with; there are {', '.join(table)}, tfds/NAME"
+        )
+    return table[kind]
 
 
 class Cached:

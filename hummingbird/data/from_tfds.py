@@ -1,0 +1,170 @@
+"""Any TensorFlow Datasets data set that is prepared as ArrayRecord, read without TensorFlow."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+from etils import epath
+
+from hummingbird.data.decode import Unreadable, decode_ids, decode_image, metric_depth
+from hummingbird.data.pairs import IGNORE, id_table, look_up_ids
+from hummingbird.errors import UserError
+
+IMAGE_KEYS = ("image",)
+DENSE_KEYS = {"segmentation": ("segmentation_mask", "segmentation_label", "mask", "annotations"), "depth": ("depth",)}
+USUAL = {"prompt": "train", "query": "validation", "pretrain": "train"}
+
+
+def open_tfds(name: str, root: str, split: str, skip: tuple[str, ...]) -> tuple[Any, Any]:
+    """(data source, info) of a prepared data set; the features in `skip` stay encoded.
+
+    Args:
+      name: "tfds" (root is the folder with dataset_info.json) or "tfds/NAME[/CONFIG][:VERSION]" (root is a data_dir).
+    """
+    import tensorflow_datasets as tfds  # a second to import, wanted by few
+
+    builder: Any
+    try:
+        if "/" in name:
+            builder = tfds.builder(name.partition("/")[2], data_dir=root or None)
+        else:
+            builder = tfds.builder_from_directory(_info_folder(root))
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(f"config key data.name: {name} cannot be opened under {root!r}: {_line(error)}") from error
+    try:
+        skipping: Any = tfds.decode.SkipDecoding
+        decoders = {key: skipping() for key in skip if key in builder.info.features}
+        return builder.as_data_source(split, decoders=decoders or None), builder.info
+    except ModuleNotFoundError as error:
+        raise UserError(f"{name} cannot be read without {error.name}: prepare it as array_record") from error
+    except Exception as error:  # tfds raises ValueError, NotImplemented... and AssertionError alike
+        known = ", ".join(builder.info.splits) or "none; has it been prepared?"
+        raise UserError(
+            f"{name} split {split!r} cannot be read: {_line(error)} (splits: {known}; it must be prepared with"
+            " file_format=array_record)"
+        ) from error
+
+
+def _info_folder(root: str) -> str:
+    path = epath.Path(root).expanduser()
+    if root and (path / "dataset_info.json").exists():
+        return str(path)
+    raise UserError(f"config key data.root: {root!r} holds no dataset_info.json, which a prepared TFDS folder has")
+
+
+def _line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).split("\n")[0]
+
+
+def _feature(info: Any, wanted: str, usual: tuple[str, ...], what: str) -> str:
+    keys = list(info.features)
+    if wanted:
+        if wanted not in keys:
+            raise UserError(
+                f"config key data.tfds.{what}: {info.name} has no feature {wanted!r}; it has {', '.join(keys)}"
+            )
+        return wanted
+    found = [key for key in usual if key in keys]
+    if not found:
+        raise UserError(f"config key data.tfds.{what}: say which feature of {info.name} it is: {', '.join(keys)}")
+    return found[0]
+
+
+class TFDSDense:
+    """A dense source over a TFDS data set."""
+
+    ignore = IGNORE
+
+    def __init__(self, config: Any, split: str):
+        data = config.data
+        text = data[split] or USUAL[split]
+        self.task = data.task or ("depth" if "nyu" in data.name else "segmentation")
+        _, info = open_tfds(data.name, data.root, text, ())
+        self._image = _feature(info, data.tfds.image, IMAGE_KEYS, "image")
+        self._label = _feature(info, data.tfds.label, DENSE_KEYS[self.task], "label")
+        self._source, _ = open_tfds(data.name, data.root, text, (self._image, self._label))
+        self._scale, self._lenient = data.tfds.depth_scale, data.lenient
+        self._called = f"{info.full_name} {text}"
+        if split == "prompt" and data.names:
+            raise UserError(
+                "config key data.names: TFDS items have no names; use a slice such as data.prompt=train[:100]"
+            )
+        self.classes: list[str] = []
+        void = (IGNORE,)
+        if self.task == "segmentation":
+            self.classes = _class_names(info.features[self._label], data.tfds.classes)
+            self._table = id_table({i + data.tfds.first_id: i for i in range(len(self.classes))}, void=void)
+            if data.tfds.first_id > 0:
+                self._table[: data.tfds.first_id] = IGNORE
+        self.fingerprint = (
+            f"tfds {info.full_name} {text} images={len(self._source)} {self._image} {self._label}"
+            f" scale={self._scale} classes={len(self.classes)} first_id={data.tfds.first_id}"
+        )
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def name(self, index: int) -> str:
+        return f"{index:06d}"
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        name = f"{self._called} item {index}"
+        item = self._source[index]
+        image = item[self._image]
+        image = decode_image(image, name, self._lenient) if isinstance(image, bytes) else np.asarray(image)
+        label = item[self._label]
+        if self.task == "depth":
+            if isinstance(label, bytes):
+                label = decode_ids(label, name)
+            label = metric_depth(np.asarray(label), name, self._scale)
+        else:
+            stored = decode_ids(label, name) if isinstance(label, bytes) else np.asarray(label)
+            stored = stored[..., 0] if stored.ndim == 3 else stored
+            label = look_up_ids(stored, self._table, name)
+        if image.shape[:2] != label.shape:
+            raise Unreadable(f"{name}: the label is {label.shape}, its image {image.shape[:2]}")
+        return {"image": image, "label": label, "name": self.name(index)}
+
+
+def _class_names(feature: Any, count: int) -> list[str]:
+    names = getattr(feature, "names", None)
+    if names:
+        return list(names)
+    if count:
+        return [f"class {i}" for i in range(count)]
+    raise UserError("config key data.tfds.classes: the masks of this data set name no classes; give their number")
+
+
+class TFDSImages:
+    """An image source over a TFDS data set: encoded bytes, and the integer label if it has one."""
+
+    def __init__(self, config: Any):
+        data = config.data
+        text = data.split or USUAL["pretrain"]
+        _, info = open_tfds(data.name, data.root, text, ())
+        self._image = _feature(info, data.tfds.image, IMAGE_KEYS, "image")
+        self._label = data.tfds.label or ("label" if "label" in info.features else "")
+        self._source, _ = open_tfds(data.name, data.root, text, (self._image,))
+        label = info.features[self._label] if self._label else None
+        self.classes: list[str] = list(getattr(label, "names", None) or [])
+        self._called = f"{info.full_name} {text}"
+        settings = json.dumps([self._image, self._label])
+        self.fingerprint = f"tfds {info.full_name} {text} images={len(self._source)} {settings}"
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def name(self, index: int) -> str:
+        return f"{self._called} item {index}"
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        item = self._source[index]
+        image = item[self._image]
+        return {
+            "image": image if isinstance(image, bytes) else np.asarray(image),
+            "label": int(item[self._label]) if self._label else -1,
+        }

@@ -1,0 +1,102 @@
+"""NYUv2 depth from nyu_depth_v2_labeled.mat, with the official split of splits.mat."""
+
+from __future__ import annotations
+
+import os
+import threading
+from typing import Any
+
+import h5py
+import numpy as np
+import scipy.io
+from etils import epath
+
+from hummingbird.data.decode import Unreadable, metric_depth
+from hummingbird.data.pairs import IGNORE, split_parts, take
+from hummingbird.data.store import names_fingerprint
+from hummingbird.errors import UserError
+
+LABELED, SPLITS = "nyu_depth_v2_labeled.mat", "splits.mat"
+OFFICIAL = {"train": "trainNdxs", "test": "testNdxs"}  # 795 and 654 image numbers, from 1
+USUAL = {"prompt": "train", "query": "test"}
+
+
+class NYU:
+    """A dense source over numbered frames of the .mat file (HDF5, axes in reverse order)."""
+
+    task = "depth"
+    ignore = IGNORE
+
+    def __init__(self, path: str, numbers: np.ndarray, fingerprint: str):
+        self._path, self._numbers = path, numbers
+        self.classes: list[str] = []
+        self.fingerprint = fingerprint
+        self._file: Any = None  # opened when wanted, in each process
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_file": None, "_lock": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _lock=threading.Lock())
+
+    def name(self, index: int) -> str:
+        return f"{self._numbers[index]:06d}"
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        number = int(self._numbers[index])
+        try:
+            with self._lock:  # HDF5 is not safe for threads
+                if self._file is None:
+                    self._file = h5py.File(self._path, "r")
+                image, depth = self._file["images"][number - 1], self._file["depths"][number - 1]
+        except (OSError, KeyError, ValueError) as error:
+            raise Unreadable(f"{self._path}: frame {number} cannot be read: {error}") from error
+        # stored [3, W, H] and [W, H], as MATLAB writes them
+        return {
+            "image": np.ascontiguousarray(image.transpose(2, 1, 0)),
+            "label": metric_depth(np.ascontiguousarray(depth.T), f"{self._path} frame {number}", 1.0),
+            "name": self.name(index),
+        }
+
+
+def build(config: Any, split: str) -> NYU:
+    """The prompt (795) or query (654) frames of NYUv2."""
+    if config.data.task == "segmentation":
+        raise UserError("config key data.task: nyuv2 has depth only, set data.task=depth")
+    root = epath.Path(config.data.root).expanduser()
+    if root.suffix == ".mat":
+        root = root.parent
+    missing = [name for name in (LABELED, SPLITS) if not (root / name).is_file()]
+    if missing or not config.data.root:
+        found = sorted(child.name for child in root.iterdir())[:12] if config.data.root and root.is_dir() else []
+        raise UserError(
+            f"config key data.root: {config.data.root!r} lacks {' and '.join(missing)}. Expected: {LABELED}, {SPLITS}."
+            f" Found: {', '.join(found) or 'nothing'}"
+        )
+    text = config.data[split] or USUAL[split]
+    chosen, part = split_parts(text)
+    chosen = chosen or USUAL[split]
+    if chosen not in OFFICIAL:
+        raise UserError(f"config key data.{split}: nyuv2 has no split {chosen!r}; there are {', '.join(OFFICIAL)}")
+    try:
+        numbers = scipy.io.loadmat(os.fspath(root / SPLITS))[OFFICIAL[chosen]].ravel()
+    except (KeyError, ValueError, OSError) as error:
+        raise UserError(f"{root / SPLITS} cannot be read: {error}") from error
+    try:
+        with h5py.File(os.fspath(root / LABELED), "r") as file:
+            shapes = [array.shape for array in (file["images"], file["depths"]) if isinstance(array, h5py.Dataset)]
+    except (KeyError, OSError) as error:
+        raise UserError(f"{root / LABELED} cannot be read: {error}") from error
+    if len(shapes) != 2 or len(shapes[0]) != 4 or shapes[0][1] != 3 or shapes[0][:1] + shapes[0][2:] != shapes[1]:
+        raise UserError(f"{root / LABELED}: images and depths are {shapes}, expected [N, 3, W, H] and [N, W, H]")
+    if numbers.min() < 1 or numbers.max() > shapes[0][0]:
+        raise UserError(f"{root / SPLITS} names frame {numbers.max()}, but {LABELED} has {shapes[0][0]}")
+    numbers = np.asarray(take(numbers.astype(int).tolist(), part, text))
+    if split == "prompt" and config.data.names:
+        raise UserError("config key data.names: nyuv2 has no names; use a slice such as data.prompt=train[:100]")
+    files = names_fingerprint(map(str, numbers))
+    return NYU(os.fspath(root / LABELED), numbers, f"nyuv2 {text} images={len(numbers)} frames={files}")
