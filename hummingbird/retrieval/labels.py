@@ -91,29 +91,44 @@ def _patch_index(height: int, width: int, patch: int) -> np.ndarray:
     return rows[:, None] * columns + np.arange(width) // patch
 
 
+def sparse_counts(counts: np.ndarray, pixels: int) -> dict[str, np.ndarray]:
+    """Dense pixel counts [n, C] as columns: classes in each patch [n], class ids [nnz] and their pixels [nnz].
+
+    Args:
+      pixels: pixels in a patch; decides the integer type of the counts.
+    """
+    rows, classes = np.nonzero(counts)
+    return {
+        "label_lengths": np.bincount(rows, minlength=len(counts)).astype(np.uint16),
+        "label_classes": classes.astype(np.uint8 if counts.shape[1] <= 256 else np.uint16),
+        "label_counts": counts[rows, classes].astype(np.uint16 if pixels < 2**16 else np.uint32),
+    }
+
+
 class ClassLabels:
     """Sparse pixel counts of M patches over C classes (compressed rows), and how they vote.
 
     Attributes:
       offsets: int64 [M + 1]; entry j owns classes[offsets[j]:offsets[j + 1]].
       classes: uint8 or uint16 [nnz]. counts: uint16 (uint32 for patches above 65,535 pixels) [nnz].
+      totals: float32 [M], valid pixels of each patch.
     """
 
     task = "segmentation"
 
-    def __init__(self, num_classes: int, offsets: np.ndarray, classes: np.ndarray, counts: np.ndarray):
+    def __init__(self, num_classes: int, lengths: np.ndarray, classes: np.ndarray, counts: np.ndarray):
         self.num_outputs = num_classes
-        self.offsets, self.classes, self.counts = offsets, classes, counts
-        sums = np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
-        self.totals = (sums[offsets[1:]] - sums[offsets[:-1]]).astype(np.float32)
+        self.offsets = np.zeros(len(lengths) + 1, np.int64)
+        np.cumsum(lengths, out=self.offsets[1:])
+        self.classes, self.counts = classes, counts
+        # No patch is empty, so that every row of the sum has a first element.
+        self.totals = np.add.reduceat(counts, self.offsets[:-1], dtype=np.float32)
 
     @classmethod
-    def from_counts(cls, chunks: list[np.ndarray], num_classes: int) -> ClassLabels:
-        """From dense counts [n, C], in chunks."""
-        builder = ClassLabelsBuilder(num_classes)
-        for chunk in chunks:
-            builder.add(chunk)
-        return builder.finish()
+    def from_counts(cls, counts: np.ndarray) -> ClassLabels:
+        """From dense counts [M, C]; no row is all 0."""
+        columns = sparse_counts(counts, int(counts.max()))
+        return cls(counts.shape[1], *columns.values())
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -150,35 +165,6 @@ class ClassLabels:
             rows[row, self.classes[run]] = self.counts[run]
         return rows
 
-    def arrays(self) -> dict[str, np.ndarray]:
-        """What must be stored to have these labels again."""
-        return {"label_offsets": self.offsets, "label_classes": self.classes, "label_counts": self.counts}
-
-
-class ClassLabelsBuilder:
-    """Collects `ClassLabels` image by image."""
-
-    def __init__(self, num_classes: int):
-        self.num_classes = num_classes
-        self._lengths: list[np.ndarray] = []
-        self._classes: list[np.ndarray] = []
-        self._counts: list[np.ndarray] = []
-
-    def add(self, counts: np.ndarray) -> None:
-        """Appends dense pixel counts [n, C]."""
-        rows, classes = np.nonzero(counts)
-        values = counts[rows, classes]
-        self._lengths.append(np.bincount(rows, minlength=len(counts)))
-        self._classes.append(classes.astype(np.uint8 if self.num_classes <= 256 else np.uint16))
-        self._counts.append(values.astype(np.uint16 if values.max(initial=0) < 2**16 else np.uint32))
-
-    def finish(self) -> ClassLabels:
-        offsets = np.zeros(sum(len(part) for part in self._lengths) + 1, np.int64)
-        if self._lengths:
-            np.cumsum(np.concatenate(self._lengths), out=offsets[1:])
-        join = np.concatenate if self._classes else (lambda parts: np.zeros(0, np.uint16))
-        return ClassLabels(self.num_classes, offsets, join(self._classes), join(self._counts))
-
 
 class DepthLabels:
     """Mean valid depth of M patches, float32 metres [M], and how they vote."""
@@ -200,21 +186,3 @@ class DepthLabels:
         """Sum of weights times depths (Eq. 1): ids, weights [Q, k] -> float32 [Q, 1]. Ids of -1 do not vote."""
         depth = np.where(ids >= 0, self.depth[ids], 0.0).astype(np.float64)
         return np.einsum("qk,qk->q", weights, depth)[:, None].astype(np.float32)
-
-    def arrays(self) -> dict[str, np.ndarray]:
-        """What must be stored to have these labels again."""
-        return {"label_depth": self.depth}
-
-
-class DepthLabelsBuilder:
-    """Collects `DepthLabels` image by image."""
-
-    def __init__(self) -> None:
-        self._depth: list[np.ndarray] = []
-
-    def add(self, depth: np.ndarray) -> None:
-        """Appends mean depths [n]."""
-        self._depth.append(np.asarray(depth, np.float32))
-
-    def finish(self) -> DepthLabels:
-        return DepthLabels(np.concatenate(self._depth) if self._depth else np.zeros(0, np.float32))

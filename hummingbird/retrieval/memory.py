@@ -7,13 +7,13 @@ image, the augmentation pass and the patch that it comes from.
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, Protocol
 
 import ml_dtypes
 import numpy as np
 
 from hummingbird.errors import UserError
-from hummingbird.retrieval.labels import ClassLabels, ClassLabelsBuilder, DepthLabels, DepthLabelsBuilder
+from hummingbird.retrieval.labels import ClassLabels, DepthLabels, sparse_counts
 
 Labels = ClassLabels | DepthLabels
 
@@ -113,6 +113,39 @@ class MemoryBank:
         return self.keys.nbytes + self.labels.nbytes + self.image.nbytes + self.epoch.nbytes + self.patch.nbytes
 
 
+class Columns(Protocol):
+    """Where a bank under construction is kept: arrays that grow at their end, by name."""
+
+    def append(self, name: str, values: np.ndarray) -> None: ...
+
+    def finish(self) -> dict[str, np.ndarray]: ...
+
+
+class MemoryColumns:
+    """Columns in memory. One that never gets more than `capacity` rows is written in place, without a second copy."""
+
+    def __init__(self, capacity: int):
+        self.capacity = capacity
+        self._arrays: dict[str, np.ndarray] = {}
+        self._lengths: dict[str, int] = {}
+
+    def append(self, name: str, values: np.ndarray) -> None:
+        start = self._lengths.get(name, 0)
+        end = start + len(values)
+        array = self._arrays.get(name)
+        if array is None or end > len(array):
+            # Untouched pages of np.empty cost nothing, so the capacity may well be larger than what is used.
+            grown = np.empty((max(self.capacity, 2 * end), *values.shape[1:]), values.dtype)
+            if array is not None:
+                grown[:start] = array[:start]
+            self._arrays[name] = array = grown
+        array[start:end] = values
+        self._lengths[name] = end
+
+    def finish(self) -> dict[str, np.ndarray]:
+        return {name: array[: self._lengths[name]] for name, array in self._arrays.items()}
+
+
 class BankBuilder:
     """Fills a `MemoryBank` image by image; entries without a label never enter.
 
@@ -120,16 +153,23 @@ class BankBuilder:
       capacity: greatest number of entries.
       num_classes: C, or None for depth.
       key_dtype: "auto", "float32" or "bfloat16".
+      pixels: pixels in a patch.
+      columns: where entries go; None: memory.
+      length: entries that the columns hold already.
     """
 
-    def __init__(self, capacity: int, num_classes: int | None, key_dtype: str = "auto"):
-        self.capacity, self.key_dtype = capacity, key_dtype
-        self.labels = DepthLabelsBuilder() if num_classes is None else ClassLabelsBuilder(num_classes)
-        self.length = 0
-        self._keys: np.ndarray | None = None
-        self._image = np.empty(capacity, np.int32)
-        self._epoch = np.empty(capacity, np.uint8)
-        self._patch = np.empty(capacity, np.int32)
+    def __init__(
+        self,
+        capacity: int,
+        num_classes: int | None,
+        key_dtype: str = "auto",
+        pixels: int = 256,
+        columns: Columns | None = None,
+        length: int = 0,
+    ):
+        self.capacity, self.num_classes, self.key_dtype, self.pixels = capacity, num_classes, key_dtype, pixels
+        self.columns = columns if columns is not None else MemoryColumns(capacity)
+        self.length = length
 
     def add(self, keys: np.ndarray, labels: np.ndarray, image: int, epoch: int, patch: np.ndarray) -> None:
         """Appends entries of one image.
@@ -141,15 +181,21 @@ class BankBuilder:
         """
         room = self.capacity - self.length
         chosen = np.flatnonzero(has_label(labels))[:room]
-        if self._keys is None:
-            # Untouched pages of np.empty cost nothing, so the capacity may well be larger than what is used.
-            self._keys = np.empty(
-                (self.capacity, keys.shape[1]), key_dtype(self.key_dtype, self.capacity, keys.shape[1])
-            )
-        new = slice(self.length, self.length + len(chosen))
-        self._keys[new] = keys[chosen]
-        self.labels.add(labels[chosen])
-        self._image[new], self._epoch[new], self._patch[new] = image, epoch, patch[chosen]
+        if not len(chosen):
+            return
+        dtype = key_dtype(self.key_dtype, self.capacity, keys.shape[1])
+        new = {
+            "keys": keys[chosen].astype(dtype, copy=False),
+            "image": np.full(len(chosen), image, np.int32),
+            "epoch": np.full(len(chosen), epoch, np.uint8),
+            "patch": patch[chosen].astype(np.int32),
+        }
+        if self.num_classes is None:
+            new["label_depth"] = labels[chosen].astype(np.float32)
+        else:
+            new |= sparse_counts(labels[chosen], self.pixels)
+        for name, values in new.items():
+            self.columns.append(name, values)
         self.length += len(chosen)
 
     @property
@@ -158,10 +204,18 @@ class BankBuilder:
 
     def finish(self) -> MemoryBank:
         """The bank; UserError if no patch of any image holds a valid pixel."""
-        if not self.length or self._keys is None:
+        if not self.length:
             raise UserError("the prompt holds no patch with a valid label: check data.root and the void value")
-        cut = slice(0, self.length)
-        return MemoryBank(self._keys[cut], self.labels.finish(), self._image[cut], self._epoch[cut], self._patch[cut])
+        return bank_from_columns(self.columns.finish(), self.num_classes)
+
+
+def bank_from_columns(columns: dict[str, np.ndarray], num_classes: int | None) -> MemoryBank:
+    """The bank that `BankBuilder` put into columns."""
+    if num_classes is None:
+        labels: Labels = DepthLabels(columns["label_depth"])
+    else:
+        labels = ClassLabels(num_classes, *(columns[f"label_{name}"] for name in ("lengths", "classes", "counts")))
+    return MemoryBank(columns["keys"], labels, columns["image"], columns["epoch"], columns["patch"])
 
 
 def key_dtype(name: str, length: int, dim: int) -> np.dtype:

@@ -7,6 +7,17 @@ from typing import Any
 
 from hummingbird.errors import UserError
 
+# Table 6, column "Section 4.2": settings for small parts of the prompt. The other column is the default of the config.
+FEW_DATA = {
+    "retrieval": {
+        "memory_length": 20_480_000,
+        "neighbours": 90,
+        "temperature": 0.1,
+        "augmentation_epochs": 8,
+        "scann": {"leaves_to_search": 256, "reorder": 1800},
+    }
+}
+
 
 @dataclasses.dataclass(frozen=True)
 class Protocol:

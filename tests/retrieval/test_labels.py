@@ -58,7 +58,7 @@ def test_sparse_labels_vote_like_dense_ones():
     rng = np.random.default_rng(1)
     mask = rng.integers(0, 4, (40, 32)) * (rng.random((40, 32)) < 0.5)
     counts = patch_counts(mask, 8, 7)
-    labels = ClassLabels.from_counts([counts[:9], counts[9:]], 7)
+    labels = ClassLabels.from_counts(counts)
     ids = rng.integers(0, len(counts), (5, 6))
     weights = rng.random((5, 6))
     dense = counts / counts.sum(1, keepdims=True)
@@ -69,20 +69,20 @@ def test_sparse_labels_vote_like_dense_ones():
 def test_labels_without_loss_in_little_space():
     counts = np.zeros((1000, 150), int)
     counts[:, 3] = 256
-    labels = ClassLabels.from_counts([counts], 150)
+    labels = ClassLabels.from_counts(counts)
     assert labels.nbytes < 20 * 1000
     np.testing.assert_array_equal(labels.dense(np.array([0, 999])), counts[:2])
 
 
 def test_counts_of_huge_patches_do_not_overflow():
     counts = np.array([[300 * 300, 0], [5, 7]])
-    labels = ClassLabels.from_counts([counts], 2)
+    labels = ClassLabels.from_counts(counts)
     np.testing.assert_array_equal(labels.dense(np.array([0, 1])), counts)
     np.testing.assert_allclose(labels.vote(np.array([[0, 1]]), np.array([[0.5, 0.5]])), [[0.5 + 2.5 / 12, 3.5 / 12]])
 
 
 def test_missing_neighbours_do_not_vote():
-    labels = ClassLabels.from_counts([np.array([[4, 0], [0, 4]])], 2)
+    labels = ClassLabels.from_counts(np.array([[4, 0], [0, 4]]))
     ids, weights = np.array([[1, -1]]), np.array([[1.0, 0.0]])
     np.testing.assert_allclose(labels.vote(ids, weights), [[0, 1]])
     np.testing.assert_allclose(DepthLabels(np.array([1.0, 5.0], np.float32)).vote(ids, weights), [[5.0]])

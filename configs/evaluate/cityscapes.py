@@ -1,0 +1,16 @@
+"""Cityscapes: 2,975 images of train prompt 500 of val; 19 classes, mIoU. Not in the paper.
+
+    hummingbird evaluate --config=configs/evaluate/cityscapes.py \
+        --checkpoint=PATH --workdir=DIR --config.data.root=FOLDER
+
+The folder holds leftImg8bit/ and gtFine/. `:few` has the hyper-parameters of Sec. 4.2.
+"""
+
+from hummingbird.retrieval.protocol import FEW_DATA
+
+
+def get_config(variant="full"):
+    """`:full`, Table 6's "Everywhere else"; `:few`, Sec. 4.2's column for small parts of the prompt."""
+    config = {"data": {"name": "cityscapes"}}
+    few = {**config, **FEW_DATA}
+    return {"": config, "full": config, "few": few}[variant]
