@@ -1,0 +1,5 @@
+"""Weights of other projects in, ours out (see `families` for whose)."""
+
+from hummingbird.weights.foreign import describe, import_weights, load, load_foreign
+
+__all__ = ["describe", "import_weights", "load", "load_foreign"]

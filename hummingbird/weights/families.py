@@ -1,0 +1,276 @@
+"""Whose weights they are: what each project's files look like and what its encoders want to be fed.
+
+Names of arrays alone do not tell projects apart: DINO, iBOT, MAE and timm write the same ones, and differ in how pixels
+are normalised or positions resized. So a family is chosen by what the file says of itself (a config beside it, arrays
+that only one project saves), then by its file name; where that leaves a choice that matters, the user is asked.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Callable
+
+from hummingbird.models.vit import MEAN, STD
+from hummingbird.weights.mapping import Arrays
+
+HALF = (0.5, 0.5, 0.5)
+CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+
+
+def never(names: Arrays) -> bool:
+    return False
+
+
+def always(names: Arrays) -> bool:
+    return True
+
+
+def _has(*wanted: str) -> Callable[[Arrays], bool]:
+    return lambda names: any(w in names for w in wanted)
+
+
+def _bare(names: Arrays) -> bool:
+    """A plain timm-shaped ViT: no classifier, no LayerScale, no registers."""
+    return not any(n.startswith(("head.weight", "fc_norm", "attn_pool", "norm_pre")) or "reg" in n for n in names) and (
+        not _scaled(names)
+    )
+
+
+def _scaled(names: Arrays) -> bool:
+    return any("ls1.gamma" in n or "gamma_1" in n for n in names)
+
+
+def _positions_without_cls(names: Arrays) -> bool:
+    table = names.get("pos_embed")
+    return "cls_token" in names and table is not None and round(table.shape[-2] ** 0.5) ** 2 == table.shape[-2]
+
+
+@dataclasses.dataclass(frozen=True)
+class Family:
+    """Settings that a file does not hold, and how its files are told from others.
+
+    Attributes:
+      layouts: names in `layouts.LAYOUTS`.
+      about: for people.
+      mean, std: of pixels in [0, 1]; None: only a config tells.
+      epsilon, activation, resize, rotary: as in `Architecture`.
+      possible: may arrays with these names (prefix removed) be of this family? sure: can they be of no other?
+      prefix: what the prefix of the names says when it is sure of the family.
+      names: what file names say.
+      model_types: Hugging Face's `model_type`.
+      heads: attention heads by width, where they are not those of `HEADS`.
+    """
+
+    layouts: tuple[str, ...]
+    about: str
+    mean: tuple[float, float, float] | None = MEAN
+    std: tuple[float, float, float] | None = STD
+    epsilon: float = 1e-6
+    activation: str = "gelu"
+    resize: str = "bicubic_antialias"
+    rotary: float = 0.0
+    possible: Callable[[Arrays], bool] = always
+    sure: Callable[[Arrays], bool] = never
+    prefix: str = r"(?!)"
+    names: str = r"(?!)"
+    model_types: tuple[str, ...] = ()
+    heads: tuple[tuple[int, int], ...] = ()
+
+    @property
+    def settings(self) -> tuple:
+        """What would be done differently if this were another family."""
+        return (self.mean, self.std, self.epsilon, self.activation, self.resize, self.rotary, self.heads)
+
+
+# Heads by width where they are not width / 64; what says better (a config, rotary periods, shapes) comes first.
+HEADS = {1152: 16, 1280: 16, 1408: 16, 1664: 16}
+
+FAMILIES: dict[str, Family] = {
+    "dino": Family(
+        ("timm",),
+        "DINO and encoders of its shape (CrIBo, Leopart, ...)",
+        resize="bicubic_offset",
+        possible=_bare,
+        prefix=r"(^|\.)(teacher|student)\.(module\.)?backbone\.$",
+        names=r"dino(?!v?[23])|deitsmall|cribo|leopart|timet",
+    ),
+    "ibot": Family(
+        ("timm",),
+        "iBOT",
+        resize="bicubic_offset",
+        possible=_bare,
+        sure=_has("masked_embed"),
+        names=r"ibot",
+    ),
+    "mae": Family(
+        ("timm",),
+        "MAE",
+        resize="bicubic",
+        possible=_bare,
+        sure=_has("decoder_pos_embed", "decoder_embed.weight"),
+        names=r"(^|[^a-z])mae([^a-z]|$)",
+    ),
+    "mocov3": Family(
+        ("timm",),
+        "MoCo v3; sin-cos positions resized as timm does",
+        possible=_bare,
+        prefix=r"(base|momentum)_encoder\.$",
+        names=r"moco",
+        heads=((384, 12),),
+    ),
+    "dinov2": Family(
+        ("dinov2", "dinov2_swiglu"),
+        "DINOv2 and encoders of its shape (NeCo, Franca, ...)",
+        resize="bicubic_offset",
+        possible=lambda n: _scaled(n) and "register_tokens" not in n and not _positions_without_cls(n),
+        sure=lambda n: _scaled(n) and "mask_token" in n and "register_tokens" not in n and "storage_tokens" not in n,
+        names=r"dinov2|franca|neco",
+    ),
+    "dinov2_registers": Family(
+        ("dinov2", "dinov2_swiglu"),
+        "DINOv2 with register tokens",
+        possible=_has("register_tokens"),
+        sure=_has("register_tokens"),
+    ),
+    "dinov3": Family(
+        ("dinov3", "dinov3_swiglu"),
+        "DINOv3 ViTs",
+        epsilon=1e-5,
+        rotary=100.0,
+        possible=_has("storage_tokens"),
+        sure=_has("storage_tokens"),
+    ),
+    "deit": Family(
+        ("timm", "deit3"),
+        "DeiT and DeiT III, supervised on ImageNet",
+        possible=lambda n: "head.weight" in n or "dist_token" in n or _positions_without_cls(n),
+        sure=lambda n: "dist_token" in n or _positions_without_cls(n),
+        names=r"deit",
+    ),
+    "augreg": Family(
+        ("timm",),
+        "timm's copies of Google's supervised ViTs (AugReg), pixels in [-1, 1]",
+        mean=HALF,
+        std=HALF,
+        possible=lambda n: not _scaled(n) and not _positions_without_cls(n),
+        sure=lambda n: "head.weight" in n and n["head.weight"].shape[0] == 21843,
+        names=r"augreg|in21k|orig_in|vit_(tiny|small|base|large|huge)_patch\d+_\d+\.pth",
+    ),
+    "timm": Family(("timm",), "any plain timm ViT; its config says the rest", None, None),
+    "clip": Family(
+        ("openclip",),
+        "CLIP of OpenAI and those trained with its quick GELU",
+        CLIP_MEAN,
+        CLIP_STD,
+        epsilon=1e-5,
+        activation="quick_gelu",
+        names=r"openai|quickgelu|metaclip|dfn",
+    ),
+    "openclip": Family(
+        ("openclip",),
+        "OpenCLIP with the exact GELU (LAION, DataComp, ...)",
+        CLIP_MEAN,
+        CLIP_STD,
+        epsilon=1e-5,
+        names=r"laion|datacomp|openclip|open_clip",
+    ),
+    "siglip": Family(
+        ("timm",),
+        "SigLIP and SigLIP 2 in OpenCLIP's and timm's form",
+        HALF,
+        HALF,
+        possible=_has("attn_pool.latent"),
+        sure=_has("attn_pool.latent"),
+    ),
+    "big_vision": Family(
+        ("big_vision", "vit_jax"),
+        "big_vision and vision_transformer (npz), SigLIP among them",
+        HALF,
+        HALF,
+        activation="gelu_tanh",
+        resize="bilinear_corners",
+        sure=always,
+    ),
+    "loca": Family(("loca",), "LOCA (Scenic)", activation="gelu_tanh", resize="bilinear_antialias", sure=always),
+    "hf_vit": Family(
+        ("hf_vit",),
+        "Hugging Face ViTModel (supervised, DINO, MSN, I-JEPA)",
+        None,
+        None,
+        epsilon=1e-12,
+        resize="bicubic",
+        sure=always,
+        model_types=("vit", "ijepa", "vit_msn"),
+    ),
+    "hf_mae": Family(
+        ("hf_vit",),
+        "Hugging Face ViTMAEModel",
+        epsilon=1e-12,
+        resize="bicubic",
+        sure=lambda n: False,
+        model_types=("vit_mae",),
+    ),
+    "hf_dinov2": Family(
+        ("hf_dinov2", "hf_dinov2_swiglu"),
+        "Hugging Face Dinov2Model",
+        resize="bicubic",
+        possible=lambda n: "embeddings.register_tokens" not in n,
+        sure=always,
+        model_types=("dinov2",),
+    ),
+    "hf_dinov2_registers": Family(
+        ("hf_dinov2", "hf_dinov2_swiglu"),
+        "Hugging Face Dinov2WithRegistersModel",
+        possible=_has("embeddings.register_tokens"),
+        sure=_has("embeddings.register_tokens"),
+        model_types=("dinov2_with_registers",),
+    ),
+    "hf_dinov3": Family(
+        ("hf_dinov3", "hf_dinov3_swiglu"),
+        "Hugging Face DINOv3ViTModel",
+        epsilon=1e-5,
+        rotary=100.0,
+        sure=always,
+        model_types=("dinov3_vit",),
+    ),
+    "hf_clip": Family(
+        ("hf_clip",),
+        "Hugging Face CLIPModel and CLIPVisionModel",
+        CLIP_MEAN,
+        CLIP_STD,
+        epsilon=1e-5,
+        activation="quick_gelu",
+        resize="bicubic",
+        sure=always,
+        model_types=("clip", "clip_vision_model"),
+    ),
+    "hf_siglip": Family(
+        ("hf_siglip",),
+        "Hugging Face SiglipModel and SiglipVisionModel, SigLIP 2 of fixed size among them",
+        HALF,
+        HALF,
+        activation="gelu_tanh",
+        resize="bicubic",
+        sure=always,
+        model_types=("siglip", "siglip_vision_model"),
+    ),
+    "hf_siglip2": Family(
+        ("hf_siglip2",),
+        "Hugging Face Siglip2VisionModel (NaFlex)",
+        HALF,
+        HALF,
+        activation="gelu_tanh",
+        resize="bilinear_antialias",
+        sure=always,
+        model_types=("siglip2", "siglip2_vision_model"),
+    ),
+}
+
+# Arrays that belong to heads, decoders, text towers and buffers: no part of an image encoder's patch features.
+DROPPED = re.compile(
+    r"(head|head_dist|heads?|fc|pre_logits|attn_pool|pooler|decoder|decoder_\w+|rope_embed|classifier|predictor|prediction"
+    r"|projection_head|projector|dino_head|ibot_head|cls_norm|local_cls_norm|visual_projection|logit_scale|logit_bias"
+    r"|MAPHead_0|cross_attention_block|position_predictor|projection_head_for_clustering_prediction|final_norm)([./].*)?"
+    r"|(embeddings\.)?mask_token|masked_embed|proj|queue|center|.*\.bias_mask|.*position_ids|.*attn_mask"
+)
