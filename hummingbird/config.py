@@ -192,7 +192,10 @@ EVALUATE: dict[str, Any] = {
             "patches kept of each image: Eq. 5, uniformly drawn, or all until the bank is full (Fig. 6)",
             choices=("salient", "uniform", "all"),
         ),
-        "key_dtype": Text("auto", "how keys are stored", choices=("auto", "float32", "bfloat16")),
+        "key_dtype": Text(
+            "auto", "how keys are stored; auto: float32 up to 4 GiB", choices=("auto", "float32", "bfloat16")
+        ),
+        "bank": Text("", "folder that keeps the bank: used if it is there, built if not; empty: in memory"),
         "index": Text("auto", "nearest-neighbour search", choices=("auto", "exact", "scann", "device")),
         "metric_resolution": Text(
             "original", "size at which prediction and truth are compared", choices=("original", "input")

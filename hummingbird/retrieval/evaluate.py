@@ -7,14 +7,11 @@ pretraining.
 from __future__ import annotations
 
 import importlib.metadata
-import json
 import os
 import pathlib
 import platform
 import resource
 import sys
-import warnings
-from collections.abc import Iterator
 from typing import Any
 
 import cv2
@@ -28,7 +25,6 @@ from hummingbird.retrieval.encode import (
     Example,
     encode,
     in_order,
-    prepare_prompt,
     prepare_query,
     refuse_features,
     stream,
@@ -36,11 +32,15 @@ from hummingbird.retrieval.encode import (
     track,
 )
 from hummingbird.retrieval.index import Index, build_index
-from hummingbird.retrieval.labels import patch_counts, patch_depth
-from hummingbird.retrieval.memory import SAMPLING, BankBuilder, MemoryBank, features_per_image, has_label
+from hummingbird.retrieval.memory import MemoryBank
 from hummingbird.retrieval.metrics import DepthMetrics, SegmentationMetrics
+from hummingbird.retrieval.prompt import make_bank, make_index
 from hummingbird.retrieval.protocol import Protocol, build_protocol
 from hummingbird.retrieval.samples import SampleCollector, save_samples
+from hummingbird.retrieval.store import bank_info, write_json
+
+# Below this an approximate index may move the result.
+LOW_RECALL = 0.9
 
 Metrics = SegmentationMetrics | DepthMetrics
 
@@ -76,6 +76,18 @@ def evaluate(encoder: Encoder, config: Any, workdir: str, sources: tuple[Any, An
     return result
 
 
+def build(encoder: Encoder, config: Any, path: str) -> dict[str, Any]:
+    """Builds the memory bank of an evaluation in a folder, for `hummingbird bank build`; `store.bank_info` of it."""
+    from hummingbird.data.sources import build_dense_source
+
+    prompt = build_dense_source(config, "prompt")
+    protocol = build_protocol(config, prompt.task, encoder.patch_size)
+    with config.unlocked():
+        config.retrieval.bank = path
+    make_bank(encoder, prompt, protocol, config, Clock())
+    return bank_info(path)
+
+
 def measure(
     encoder: Encoder, config: Any, prompt: Any, query: Any, collect: bool = False
 ) -> tuple[dict[str, Any], dict[str, Any] | None]:
@@ -92,8 +104,8 @@ def measure(
     protocol = build_protocol(config, prompt.task, encoder.patch_size)
     clock, notes = Clock(), []
     with clock("total"):
-        bank, images = build_bank(encoder, prompt, protocol, config, clock)
-        index = build_bank_index(bank, protocol, config, clock, notes)
+        bank = make_bank(encoder, prompt, protocol, config, clock)
+        index = make_index(bank, protocol, config, clock, notes)
         collector = SampleCollector(config, protocol, prompt, query, bank) if collect else None
         scores, counts, recall = answer(encoder, query, bank, index, protocol, config, clock, collector)
     samples = collector.finish(encoder) if collector is not None else None
@@ -104,11 +116,14 @@ def measure(
         "labels_bytes": bank.labels.nbytes,
         "key_dtype": str(bank.keys.dtype),
         "capacity": protocol.memory_length,
-        "prompt_images": images,
+        "prompt_images": len(np.unique(bank.image)),
+        "bank": config.retrieval.bank or None,
         "index": index.kind,
         "index_exact": index.exact,
         "recall_at_k": recall,
     }
+    if not index.exact and recall is not None and recall < LOW_RECALL:
+        notes.append(f"the index found {recall:.1%} of the true neighbours: raise retrieval.scann.leaves_to_search")
     result = {
         "task": protocol.task,
         "dataset": config.data.name,
@@ -124,78 +139,6 @@ def measure(
         "versions": versions(),
     }
     return result, samples
-
-
-# ---------------------------------------------------------------- prompt
-def build_bank(encoder: Encoder, source: Any, protocol: Protocol, config: Any, clock: Clock) -> tuple[MemoryBank, int]:
-    """Encodes the prompt and fills the memory bank (App. A.1); also gives the number of prompt images used."""
-    patches = protocol.grid**2
-    passes = max(protocol.augmentation_epochs, 1)
-    images = subset(len(source), protocol.fraction, protocol.max_images, protocol.seed)
-    n = features_per_image(protocol.memory_length, len(images), passes, patches, protocol.sampling)
-    if protocol.sampling == "all":
-        # Fig. 6, downsample=False: whole images in random order until the bank is full.
-        order = np.random.default_rng([protocol.seed, len(images)]).permutation(np.asarray(images))
-        images = order[: -(-protocol.memory_length // (patches * passes))].tolist()
-    jobs = [(index, epoch) for epoch in range(passes) for index in images]
-    capacity = min(protocol.memory_length, n * len(jobs))
-    classes = len(source.classes) if protocol.task == "segmentation" else None
-    builder = BankBuilder(capacity, classes, config.retrieval.key_dtype)
-
-    def prepare(job: tuple[int, int]) -> tuple[Example, np.ndarray]:
-        example = prepare_prompt(
-            source, *job, protocol.input_size, protocol.seed, protocol.augmentation_epochs > 0, protocol.preparation
-        )
-        return example, local_labels(example.label, protocol, source)
-
-    labels: dict[tuple[int, int], np.ndarray] = {}
-
-    def examples() -> Iterator[Example]:
-        for example, local in track(in_order(prepare, jobs), len(jobs), "prompt", config.progress):
-            labels[example.index, example.epoch] = local
-            yield example
-
-    for batch, features, zero in encode(encoder, examples(), config.batch_size, clock, "prompt"):
-        with clock("sample_prompt"):
-            for example, keys, wrong in zip(batch, features, zero, strict=True):
-                local = labels.pop((example.index, example.epoch))
-                rng = stream(protocol.seed, example.index, example.epoch, 1)
-                chosen = SAMPLING[protocol.sampling](local, n, rng)
-                chosen = chosen[has_label(local[chosen])]
-                refuse_features(wrong[None, chosen], [example], "zero")
-                builder.add(keys[chosen], local[chosen], example.index, example.epoch, chosen)
-    return builder.finish(), len(images)
-
-
-def local_labels(label: np.ndarray, protocol: Protocol, source: Any) -> np.ndarray:
-    """Local labels of one prompt image: pixel counts int64 [N, C], or mean depths float32 [N]."""
-    if protocol.task == "depth":
-        assert protocol.depth_low is not None and protocol.depth_high is not None
-        return patch_depth(label, protocol.patch_size, protocol.depth_low, protocol.depth_high)[0]
-    if protocol.void == "class_0":
-        label = np.where(label == source.ignore, 0, label)
-    return patch_counts(label, protocol.patch_size, len(source.classes), source.ignore)
-
-
-def build_bank_index(bank: MemoryBank, protocol: Protocol, config: Any, clock: Clock, notes: list[str]) -> Index:
-    """The index that the config asks for, over the bank's keys; warnings are also collected in `notes`."""
-    if protocol.neighbours > len(bank):
-        raise UserError(
-            f"config key retrieval.neighbours: {protocol.neighbours} is more than the {len(bank)} entries of the bank"
-        )
-    scann = config.retrieval.scann
-    if config.retrieval.index == "scann" and len(bank) < scann.leaves:
-        raise UserError(
-            f"config key retrieval.scann.leaves: {scann.leaves} is more than the {len(bank)} entries of the bank; "
-            "lower it or use retrieval.index=auto"
-        )
-    with clock("build_index"), warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        index = build_index(bank.keys, config.retrieval.index, **scann.to_dict())
-    for warning in caught:
-        notes.append(str(warning.message))
-        warnings.warn(str(warning.message), stacklevel=2)
-    return index
 
 
 # ---------------------------------------------------------------- queries
@@ -296,13 +239,6 @@ def make_workdir(workdir: str) -> pathlib.Path:
     except OSError as error:
         raise UserError(f"--workdir={workdir}: cannot be written ({error.strerror}); choose another folder") from error
     return folder
-
-
-def write_json(path: pathlib.Path, content: Any) -> None:
-    """Writes JSON so that the file is either whole or not there."""
-    part = path.with_name(path.name + ".part")
-    part.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n")
-    os.replace(part, path)
 
 
 def describe_encoder(encoder: Any, dim: int) -> dict[str, Any]:

@@ -1,0 +1,201 @@
+"""The prompt half of an evaluation: from annotated images to a memory bank and an index over it (App. A.1)."""
+
+from __future__ import annotations
+
+import pathlib
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from hummingbird.errors import UserError
+from hummingbird.retrieval import store
+from hummingbird.retrieval.encode import (
+    Clock,
+    Encoder,
+    Example,
+    encode,
+    in_order,
+    prepare_prompt,
+    refuse_features,
+    stream,
+    subset,
+    track,
+)
+from hummingbird.retrieval.index import Index, build_index
+from hummingbird.retrieval.labels import patch_counts, patch_depth
+from hummingbird.retrieval.memory import SAMPLING, BankBuilder, MemoryBank, features_per_image, has_label, key_dtype
+from hummingbird.retrieval.protocol import Protocol
+
+# The parts of a protocol that the content of a bank depends on.
+BANK_CHOICES = {
+    "task",
+    "seed",
+    "input_size",
+    "patch_size",
+    "fraction",
+    "max_images",
+    "memory_length",
+    "augmentation_epochs",
+    "sampling",
+    "preparation",
+    "void",
+    "depth_low",
+    "depth_high",
+}
+# Bytes of label and origin that an entry takes beside its key, roughly.
+ENTRY_BYTES = 32
+
+
+def make_bank(encoder: Encoder, source: Any, protocol: Protocol, config: Any, clock: Clock) -> MemoryBank:
+    """The memory bank of an evaluation: built in memory, or kept in the folder `retrieval.bank`.
+
+    A folder that holds the same bank is used as it is; an unfinished one is finished.
+    """
+    path = config.retrieval.bank
+    if not path:
+        return build_bank(encoder, source, protocol, config, clock)
+    identity = bank_identity(encoder, source, protocol, config)
+    if store.is_bank(path):
+        with clock("load_bank"):
+            return store.load_bank(path, identity)
+    return build_bank(encoder, source, protocol, config, clock, store.FileColumns(pathlib.Path(path), identity))
+
+
+def build_bank(
+    encoder: Encoder,
+    source: Any,
+    protocol: Protocol,
+    config: Any,
+    clock: Clock,
+    columns: store.FileColumns | None = None,
+) -> MemoryBank:
+    """Encodes the prompt and fills a memory bank (App. A.1).
+
+    Args:
+      columns: files to fill; jobs that they hold already are left out. None: in memory.
+    """
+    jobs, n = plan(len(source), protocol)
+    capacity = min(protocol.memory_length, n * len(jobs))
+    builder = BankBuilder(
+        capacity,
+        len(source.classes) if protocol.task == "segmentation" else None,
+        config.retrieval.key_dtype,
+        protocol.patch_size**2,
+        columns,
+        columns.length if columns is not None else 0,
+    )
+    done = columns.done if columns is not None else 0
+    labels: dict[tuple[int, int], np.ndarray] = {}
+
+    def prepare(job: tuple[int, int]) -> tuple[Example, np.ndarray]:
+        example = prepare_prompt(
+            source, *job, protocol.input_size, protocol.seed, protocol.augmentation_epochs > 0, protocol.preparation
+        )
+        return example, local_labels(example.label, protocol, source)
+
+    def examples() -> Iterator[Example]:
+        for example, local in track(in_order(prepare, jobs[done:]), len(jobs) - done, "prompt", config.progress):
+            labels[example.index, example.epoch] = local
+            yield example
+
+    for batch, features, zero in encode(encoder, examples(), config.batch_size, clock, "prompt"):
+        with clock("fill_bank"):
+            if not builder.length:
+                check_room(capacity, features.shape[-1], config, columns)
+            for example, keys, wrong in zip(batch, features, zero, strict=True):
+                local = labels.pop((example.index, example.epoch))
+                rng = stream(protocol.seed, example.index, example.epoch, 1)
+                chosen = SAMPLING[protocol.sampling](local, n, rng)
+                chosen = chosen[has_label(local[chosen])]
+                refuse_features(wrong[None, chosen], [example], "zero")
+                builder.add(keys[chosen], local[chosen], example.index, example.epoch, chosen)
+            done += len(batch)
+            if columns is not None:
+                columns.commit(done, builder.length, always=done == len(jobs))
+    return builder.finish()
+
+
+def plan(length: int, protocol: Protocol) -> tuple[list[tuple[int, int]], int]:
+    """Which images to encode in which pass, [(image, epoch)], and how many patches to keep of each."""
+    patches, passes = protocol.grid**2, max(protocol.augmentation_epochs, 1)
+    images = subset(length, protocol.fraction, protocol.max_images, protocol.seed)
+    n = features_per_image(protocol.memory_length, len(images), passes, patches, protocol.sampling)
+    if protocol.sampling == "all":
+        # Fig. 6, downsample=False: whole images in random order until the bank is full.
+        order = np.random.default_rng([protocol.seed, len(images)]).permutation(np.asarray(images))
+        images = order[: -(-protocol.memory_length // (patches * passes))].tolist()
+    return [(index, epoch) for epoch in range(passes) for index in images], n
+
+
+def local_labels(label: np.ndarray, protocol: Protocol, source: Any) -> np.ndarray:
+    """Local labels of one prompt image: pixel counts int64 [N, C], or mean depths float32 [N]."""
+    if protocol.task == "depth":
+        assert protocol.depth_low is not None
+        assert protocol.depth_high is not None
+        return patch_depth(label, protocol.patch_size, protocol.depth_low, protocol.depth_high)[0]
+    if protocol.void == "class_0":
+        label = np.where(label == source.ignore, 0, label)
+    return patch_counts(label, protocol.patch_size, len(source.classes), source.ignore)
+
+
+def bank_identity(encoder: Any, source: Any, protocol: Protocol, config: Any) -> dict[str, Any]:
+    """All that the content of a bank depends on, as plain JSON."""
+    fingerprint = getattr(encoder, "fingerprint", None)
+    if not fingerprint:
+        raise UserError("retrieval.bank: the encoder has no `fingerprint`, so its bank could not be told from others'")
+    choices = {key: value for key, value in protocol.as_dict().items() if key in BANK_CHOICES}
+    return {
+        "encoder": fingerprint,
+        "data": source.fingerprint,
+        "classes": len(source.classes) if protocol.task == "segmentation" else None,
+        "key_dtype": config.retrieval.key_dtype,
+        **choices,
+        "versions": {"numpy": np.__version__},
+    }
+
+
+def check_room(capacity: int, dim: int, config: Any, columns: store.FileColumns | None) -> None:
+    """UserError before anything is stored if a bank of `capacity` entries fits neither memory nor disk."""
+    needed = capacity * (dim * key_dtype(config.retrieval.key_dtype, capacity, dim).itemsize + ENTRY_BYTES)
+    if columns is not None:
+        store.check_space(config.retrieval.bank, needed)
+        return
+    available = available_memory()
+    if available is not None and needed > available:
+        raise UserError(
+            f"config key retrieval.memory_length: {capacity} entries of {dim} features need {needed / 1e9:.1f} GB, "
+            f"{available / 1e9:.1f} GB of memory are free; lower it, set retrieval.key_dtype=bfloat16, or keep the "
+            "bank on disk with retrieval.bank=FOLDER"
+        )
+
+
+def available_memory() -> int | None:
+    """Bytes of memory that can be had without swapping, or None where the system does not say."""
+    try:
+        lines = pathlib.Path("/proc/meminfo").read_text().splitlines()
+    except OSError:
+        return None
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")), None)
+
+
+def make_index(bank: MemoryBank, protocol: Protocol, config: Any, clock: Clock, notes: list[str]) -> Index:
+    """The index that the config asks for, over the bank's keys; warnings are also collected in `notes`."""
+    if protocol.neighbours > len(bank):
+        raise UserError(
+            f"config key retrieval.neighbours: {protocol.neighbours} is more than the {len(bank)} entries of the bank"
+        )
+    scann = config.retrieval.scann
+    if config.retrieval.index == "scann" and len(bank) < scann.leaves:
+        raise UserError(
+            f"config key retrieval.scann.leaves: {scann.leaves} is more than the {len(bank)} entries of the bank; "
+            "lower it or use retrieval.index=auto"
+        )
+    with clock("build_index"), warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        index = build_index(bank.keys, config.retrieval.index, **scann.to_dict())
+    for warning in caught:
+        notes.append(str(warning.message))
+        warnings.warn(str(warning.message), stacklevel=2)
+    return index

@@ -1,0 +1,157 @@
+import errno
+import json
+
+import numpy as np
+import pytest
+
+from hummingbird.errors import UserError
+from hummingbird.retrieval import measure, store
+from tests.retrieval.fakes import FakeSource, MeanColour
+from tests.retrieval.test_evaluate import make_config
+
+
+def run(folder, task="segmentation", encoder=None, prompt=None, **changes):
+    config = make_config(**{"retrieval.bank": str(folder), **changes})
+    return measure(encoder or MeanColour(), config, prompt or FakeSource(6, task, 0), FakeSource(3, task, 1))[0]
+
+
+@pytest.mark.parametrize("task", ["segmentation", "depth"])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_bank_is_built_once_and_gives_the_same_result(tmp_path, task, dtype):
+    changes = {"retrieval.key_dtype": dtype, "retrieval.augmentation_epochs": 1}
+    plain = measure(MeanColour(), make_config(**changes), FakeSource(6, task, 0), FakeSource(3, task, 1))[0]
+    first = run(tmp_path / "bank", task, **changes)
+    encoder = MeanColour()
+    again = run(tmp_path / "bank", task, encoder, **changes)
+    assert plain["metrics"] == first["metrics"] == again["metrics"]
+    assert len(encoder.batches) == 1  # the queries only
+
+
+def test_neighbours_and_temperature_change_without_encoding_again(tmp_path):
+    run(tmp_path / "bank")
+    encoder = MeanColour()
+    run(tmp_path / "bank", encoder=encoder, **{"retrieval.neighbours": 3, "retrieval.temperature": 0.5})
+    assert len(encoder.batches) == 1
+
+
+def test_bank_can_be_moved(tmp_path):
+    first = run(tmp_path / "bank")
+    (tmp_path / "bank").rename(tmp_path / "elsewhere")
+    assert run(tmp_path / "elsewhere")["metrics"] == first["metrics"]
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [({"seed": 1}, "seed"), ({"input_size": 32}, "input_size"), ({"retrieval.augmentation_epochs": 1}, "augmentation")],
+)
+def test_bank_of_another_protocol_is_refused(tmp_path, change, named):
+    run(tmp_path / "bank")
+    with pytest.raises(UserError, match=rf"built with {named}.*another folder"):
+        run(tmp_path / "bank", **change)
+
+
+def test_bank_of_another_encoder_or_data_is_refused(tmp_path):
+    run(tmp_path / "bank")
+    other = MeanColour()
+    other.fingerprint = "another"
+    with pytest.raises(UserError, match=r"built with encoder='mean-colour-1'"):
+        run(tmp_path / "bank", encoder=other)
+    with pytest.raises(UserError, match=r"built with data="):
+        run(tmp_path / "bank", prompt=FakeSource(7))
+    other.fingerprint = None
+    with pytest.raises(UserError, match=r"no `fingerprint`"):
+        run(tmp_path / "bank", encoder=other)
+
+
+@pytest.mark.parametrize("column", ["keys", "label_counts", "image"])
+def test_a_flipped_bit_is_found(tmp_path, column):
+    run(tmp_path / "bank")
+    file = tmp_path / "bank" / f"{column}.bin"
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+    for use in (lambda: run(tmp_path / "bank"), lambda: store.verify_bank(str(tmp_path / "bank"))):
+        with pytest.raises(UserError, match=rf"{column}.bin: does not match its checksum"):
+            use()
+
+
+def test_a_short_or_missing_file_is_found(tmp_path):
+    run(tmp_path / "bank")
+    file = tmp_path / "bank" / "keys.bin"
+    file.write_bytes(file.read_bytes()[:-4])
+    with pytest.raises(UserError, match=r"keys.bin: has \d+ bytes, expected"):
+        run(tmp_path / "bank")
+    file.unlink()
+    with pytest.raises(UserError, match=r"keys.bin: has no bytes"):
+        store.verify_bank(str(tmp_path / "bank"))
+    (tmp_path / "bank" / "bank.json").write_text("{")
+    with pytest.raises(UserError, match=r"bank.json: cannot be read"):
+        run(tmp_path / "bank")
+
+
+class Interrupted(MeanColour):
+    def __call__(self, images):
+        if len(self.batches) == 2:
+            raise KeyboardInterrupt
+        return super().__call__(images)
+
+
+def test_interrupted_building_goes_on_and_ends_the_same(tmp_path, monkeypatch):
+    monkeypatch.setattr(store, "COMMIT_SECONDS", 0.0)
+    changes = {"batch_size": 1, "retrieval.augmentation_epochs": 2}
+    whole = run(tmp_path / "whole", **changes)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "bank", encoder=Interrupted(), **changes)
+    assert not store.is_bank(str(tmp_path / "bank"))
+    with pytest.raises(UserError, match=r"unfinished"):
+        store.load_bank(str(tmp_path / "bank"))
+    # What was written after the last commit is cut off again.
+    with open(tmp_path / "bank" / "keys.bin", "ab") as file:
+        file.write(b"half a row")
+    encoder = MeanColour()
+    assert run(tmp_path / "bank", encoder=encoder, **changes)["metrics"] == whole["metrics"]
+    assert len(encoder.batches) == 12 - 2 + 3
+    for name in ("keys", "label_counts", "patch"):
+        assert (tmp_path / "bank" / f"{name}.bin").read_bytes() == (tmp_path / "whole" / f"{name}.bin").read_bytes()
+
+
+def test_full_disk_is_one_clear_line_and_leaves_no_bank(tmp_path, monkeypatch):
+    def full(self, name, values):
+        self._full(OSError(errno.ENOSPC, "No space left on device"))
+
+    monkeypatch.setattr(store.FileColumns, "append", full)
+    with pytest.raises(UserError, match=r"the disk is full"):
+        run(tmp_path / "bank")
+    assert not store.is_bank(str(tmp_path / "bank"))
+
+
+def test_too_little_disk_or_memory_is_said_before_anything_is_stored(tmp_path, monkeypatch):
+    monkeypatch.setattr(store.shutil, "disk_usage", lambda path: type("Usage", (), {"free": 10}))
+    with pytest.raises(UserError, match=r"the bank needs .* the disk has"):
+        run(tmp_path / "bank")
+    from hummingbird.retrieval import prompt
+
+    monkeypatch.setattr(prompt, "available_memory", lambda: 10)
+    with pytest.raises(UserError, match=r"retrieval.memory_length.*retrieval.bank=FOLDER"):
+        run("")
+
+
+def test_info_says_what_a_bank_is(tmp_path):
+    result = run(tmp_path / "bank")
+    info = store.bank_info(str(tmp_path / "bank"))
+    assert info["length"] == result["memory"]["length"]
+    assert (info["kind"], info["dim"], info["key_dtype"]) == ("bank", 7, "float32")
+    assert info["config"]["encoder"] == "mean-colour-1"
+    assert info["bytes"] == sum(f.stat().st_size for f in (tmp_path / "bank").glob("*.bin"))
+    json.dumps(info)
+    assert store.verify_bank(str(tmp_path / "bank"))["verified"]
+    with pytest.raises(UserError, match=r"holds no memory bank"):
+        store.bank_info(str(tmp_path))
+
+
+def test_keys_are_mapped_not_read(tmp_path):
+    run(tmp_path / "bank")
+    keys = store.load_bank(str(tmp_path / "bank")).keys
+    assert not keys.flags.owndata
+    assert not keys.flags.writeable
+    np.testing.assert_allclose(np.linalg.norm(keys, axis=1), 1, rtol=1e-5)
