@@ -194,10 +194,10 @@ KINDS: dict[str, Kind] = {
 }
 # texture, its period in metres (range)
 SURFACES: dict[str, tuple[Callable[[Array, Array, Array], Array], tuple[float, float]]] = {
-    "paving": (_paving, (0.8, 1.2)),
+    "paving": (_paving, (0.4, 0.8)),
     "grass": (_grass, (0.8, 1.2)),
-    "water": (_water, (0.7, 1.1)),
-    "brick wall": (_bricks, (0.8, 1.2)),
+    "water": (_water, (0.5, 0.9)),
+    "brick wall": (_bricks, (0.6, 1.2)),
     "sky": (_clouds, (8.0, 12.0)),
 }
 

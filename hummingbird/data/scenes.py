@@ -111,7 +111,7 @@ def _plan(seed: int, index: int) -> _Plan:
         kind = KINDS[name]
         height, far = rng.uniform(*kind.height), distances[i]
         low, high = kind.periods
-        skin = _skin(rng, colours[i], (1 / high, 1 / low), 0.25)
+        skin = _skin(rng, colours[i], (0.75 / high, 1 / low), 0.45)
         if kind.centre is not None:
             skin = dataclasses.replace(skin, phase=(0.0, -kind.centre / skin.period), tilt=0.0)
         things.append(_Thing(name, columns[i] * far / focal, far, height, rng.random() < 0.5, skin))
@@ -124,7 +124,7 @@ def _plan(seed: int, index: int) -> _Plan:
         backdrop=backdrop,
         backdrop_distance=distance,
         ground_skin=_skin(rng, colours[-1], SURFACES[ground][1], 0.5),
-        backdrop_skin=_skin(rng, colours[-2], SURFACES[backdrop][1], 0.15),
+        backdrop_skin=_skin(rng, colours[-2], SURFACES[backdrop][1], 0.3),
         things=tuple(things),
         light=rng.uniform(-1, 1),
         tint=(rng.uniform(0.8, 1.1) * rng.uniform(0.88, 1.08, 3)).astype(np.float32),
