@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import pathlib
 import zipfile
 from collections.abc import Callable, Mapping
@@ -52,7 +53,7 @@ FOLDER_FILES = (
 )
 
 
-def read(path: str | pathlib.Path) -> Source:
+def read(path: str | os.PathLike[str]) -> Source:
     """The arrays of a file or folder.
 
     Raises:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 
@@ -69,7 +69,7 @@ class Match:
     depth: int
 
 
-def depth_of(rows: list[Row], names: Mapping[str, np.ndarray] | set[str]) -> int:
+def depth_of(rows: list[Row], names: Iterable[str]) -> int:
     """Layers that the names of a layout show: one more than the greatest index."""
     patterns = {re.escape(t).replace(r"\{i\}", r"(\d+)") for row in rows for t in row.theirs if "{i}" in t}
     found = [int(m[1]) for name in names for p in patterns if (m := re.fullmatch(p, name))]

@@ -7,9 +7,12 @@ import pytest
 
 from hummingbird import weights
 from hummingbird.data import scenes
+from tests.weights.flax_zoo import FLAX_ZOO
+from tests.weights.hf_zoo import HF_ZOO
 from tests.weights.upstream import relative_error
 from tests.weights.zoo import ZOO
 
+ALL = {**ZOO, **HF_ZOO, **FLAX_ZOO}
 SIZES = ((32, 32), (24, 48))  # fewer rows and more columns than the positions were trained for
 
 
@@ -20,9 +23,9 @@ def images():
     }
 
 
-@pytest.mark.parametrize("name", ZOO)
+@pytest.mark.parametrize("name", ALL)
 def test_features_are_those_of_the_projects_own_code_at_two_sizes(name, tmp_path, images):
-    specimen = ZOO[name](tmp_path)
+    specimen = ALL[name](tmp_path)
     encoder = weights.load_foreign(specimen.path, **specimen.options)
     assert weights.describe(specimen.path)["family"] == specimen.family
     for size in SIZES:
