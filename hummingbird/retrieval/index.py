@@ -35,8 +35,8 @@ def build_index(keys: Any, kind: str = "auto", **settings: Any) -> Index:
     Args:
       keys: float32 or bfloat16 [M, D], L2-normalised, finite.
       kind: "exact"; "scann" (tree and asymmetric hashing, App. A.2; exact with a warning where ScaNN is missing or
-        the bank holds fewer keys than the tree has leaves); "device" (exact on the accelerators, bfloat16); "auto"
-        (device where there is an accelerator, else scann for large banks, exact for small ones).
+        the bank holds fewer keys than the tree has leaves); "device" (exact, on all local JAX devices, in the
+        type of the keys); "auto" (device where there is an accelerator, else scann for large banks, exact for small).
       **settings: for "scann": dimensions_per_block, leaves, leaves_to_search, reorder, anisotropic_threshold,
         training_sample, autopilot (defaults in `hummingbird.config`); other kinds ignore them.
 
@@ -200,11 +200,22 @@ def build_scann(
     return ScannIndex(builder.build(), len(keys), reorder)
 
 
+def build_device(keys: np.ndarray, **_: Any) -> Index:
+    """Exact search on all local JAX devices, in the type of the keys."""
+    from hummingbird.retrieval.device_index import DeviceIndex
+
+    return DeviceIndex(keys)
+
+
 def build_auto(keys: np.ndarray, **settings: Any) -> Index:
-    """ScaNN for large banks where it is installed, else exact."""
+    """On accelerators the device index; else ScaNN for large banks where it is installed, exact for small ones."""
+    import jax
+
+    if jax.default_backend() != "cpu":
+        return build_device(keys)
     if len(keys) >= AUTO_SCANN_LENGTH and import_scann() is not None:
         return build_scann(keys, **settings)
     return build_exact(keys)
 
 
-INDEXES = {"auto": build_auto, "exact": build_exact, "scann": build_scann}
+INDEXES = {"auto": build_auto, "exact": build_exact, "scann": build_scann, "device": build_device}

@@ -100,7 +100,7 @@ def test_auto_searches_small_banks_exactly(clustered):
     assert build_index(clustered[0], "auto").kind == "exact"
 
 
-@pytest.mark.parametrize("kind", ["exact", "scann", "auto"])
+@pytest.mark.parametrize("kind", ["exact", "scann", "device", "auto"])
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_keys_that_are_not_finite_are_refused_before_any_index_sees_them(clustered, kind, bad):
     keys = clustered[0][:1000].copy()

@@ -1,0 +1,134 @@
+"""Exact nearest neighbours on the accelerators: no build, the bank sharded over all local devices.
+
+The similarity of a block of queries to a chunk of keys is one matrix product. Its k best columns lie in the k column
+blocks with the largest block maxima, so that only those few scores are ever sorted. Chunks are scanned, so memory is
+queries x chunk, never queries x keys. In bfloat16 (keys stored so) products are summed in float32.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+CHUNK, BLOCK, QUERIES = 32_768, 64, 1024
+AXIS = "bank"
+
+
+class DeviceIndex:
+    """Exact search by JAX in the type that the keys are stored in.
+
+    Args:
+      keys: float32 or bfloat16 [M, D], L2-normalised.
+      devices: JAX devices; None: all local ones.
+      chunk: keys compared at a time on each device.
+    """
+
+    kind = "device"
+
+    def __init__(self, keys: np.ndarray, devices: list[Any] | None = None, chunk: int = CHUNK):
+        self.length = len(keys)
+        self.exact = keys.dtype == np.float32  # in bfloat16 the queries are rounded too
+        devices = list(devices or jax.local_devices())
+        share = -(-self.length // len(devices))
+        self.chunk = min(chunk, -(-share // BLOCK) * BLOCK)
+        self.chunks = -(-share // self.chunk)
+        self.mesh = Mesh(np.array(devices), (AXIS,))
+        shape = (len(devices), self.chunks, self.chunk, keys.shape[1])
+        sharding = NamedSharding(self.mesh, PartitionSpec(AXIS))
+        rows = self.chunks * self.chunk
+
+        def shard(index: Any) -> np.ndarray:
+            first = (index[0].start or 0) * rows
+            part = np.zeros((rows, keys.shape[1]), keys.dtype)
+            part[: max(0, min(rows, self.length - first))] = keys[first : first + rows]
+            return part.reshape(1, *shape[1:])
+
+        self.keys = jax.make_array_from_callback(shape, sharding, shard)
+
+    def search(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """queries float32 [Q, D] -> ids int32 [Q, k], similarity float32 [Q, k]; best first, -1 and -inf for none."""
+        queries = np.ascontiguousarray(queries, np.float32)
+        wanted = min(k, self.length)
+        # One compiled shape for whatever number of queries comes.
+        size = min(QUERIES, max(8, 1 << (len(queries) - 1).bit_length()))
+        ids = np.full((len(queries), k), -1, np.int32)
+        best = np.full((len(queries), k), -np.inf, np.float32)
+        pending = []
+        for start in range(0, len(queries), size):
+            part = queries[start : start + size]
+            padded = np.zeros((size, queries.shape[1]), self.keys.dtype)
+            padded[: len(part)] = part
+            pending.append((start, len(part), search_sharded(padded, self.keys, self.length, wanted, self.mesh)))
+        for start, count, (found, similarity) in pending:
+            ids[start : start + count, :wanted] = np.asarray(found)[:count]
+            best[start : start + count, :wanted] = np.asarray(similarity)[:count]
+        return ids, best
+
+
+@functools.partial(jax.jit, static_argnames=("length", "k", "mesh"))
+def search_sharded(queries: jax.Array, keys: jax.Array, length: int, k: int, mesh: Mesh) -> tuple[jax.Array, jax.Array]:
+    """The k nearest keys of each query over all devices.
+
+    Args:
+      queries: [Q, D] in the keys' type. keys: [devices, chunks, chunk, D], sharded along the first axis.
+      length: number of real keys; the rest is padding at the end.
+
+    Returns:
+      ids int32 [Q, k] and similarity float32 [Q, k], best first.
+    """
+
+    def local(queries: jax.Array, keys: jax.Array) -> tuple[jax.Array, jax.Array]:
+        first = jax.lax.axis_index(AXIS) * keys.shape[1] * keys.shape[2]
+        ids, similarity = scan_chunks(queries, keys[0], first, length, k)
+        return ids[None], similarity[None]
+
+    spec = PartitionSpec(AXIS)
+    ids, similarity = jax.shard_map(
+        local, mesh=mesh, in_specs=(PartitionSpec(), spec), out_specs=(spec, spec), check_vma=False
+    )(queries, keys)  # [devices, Q, k]
+    ids, similarity = (x.transpose(1, 0, 2).reshape(len(queries), -1) for x in (ids, similarity))
+    similarity, column = jax.lax.top_k(similarity, k)
+    return jnp.take_along_axis(ids, column, axis=1), similarity
+
+
+def scan_chunks(
+    queries: jax.Array, keys: jax.Array, first: jax.Array, length: int, k: int
+) -> tuple[jax.Array, jax.Array]:
+    """The k nearest of keys [chunks, chunk, D] whose numbers start at `first`; missing ones are -1 with -inf."""
+    chunk = keys.shape[1]
+    precision = jax.lax.Precision.HIGHEST if keys.dtype == jnp.float32 else None
+
+    def step(best: tuple[jax.Array, jax.Array], part: tuple[jax.Array, jax.Array]) -> tuple[Any, None]:
+        number, chunk_keys = part
+        start = first + number * chunk
+        scores = jax.lax.dot_general(
+            queries, chunk_keys, (((1,), (1,)), ((), ())), precision, preferred_element_type=jnp.float32
+        )
+        scores = jnp.where(start + jnp.arange(chunk) < length, scores, -jnp.inf)
+        columns, similarity = candidates(scores, k)
+        ids = jnp.concatenate([best[0], jnp.where(jnp.isneginf(similarity), -1, start + columns)], axis=1)
+        similarity, column = jax.lax.top_k(jnp.concatenate([best[1], similarity], axis=1), k)
+        return (jnp.take_along_axis(ids, column, axis=1), similarity), None
+
+    none = (jnp.full((len(queries), k), -1, jnp.int32), jnp.full((len(queries), k), -jnp.inf, jnp.float32))
+    (ids, similarity), _ = jax.lax.scan(step, none, (jnp.arange(len(keys)), keys))
+    return ids, similarity
+
+
+def candidates(scores: jax.Array, k: int) -> tuple[jax.Array, jax.Array]:
+    """Columns int32 and scores [Q, n] among which are the k best of scores [Q, M]; M is a multiple of BLOCK."""
+    queries, columns = scores.shape
+    blocks = columns // BLOCK
+    if blocks <= k:
+        return jnp.broadcast_to(jnp.arange(columns), scores.shape), scores
+    # Column j is in block j mod blocks: the maximum over a block is taken over whole vectors.
+    table = scores.reshape(queries, BLOCK, blocks)
+    _, chosen = jax.lax.top_k(table.max(axis=1), k)
+    values = jnp.take_along_axis(table, chosen[:, None, :], axis=2)  # [Q, BLOCK, k]
+    number = chosen[:, None, :] + (jnp.arange(BLOCK) * blocks)[None, :, None]
+    return number.reshape(queries, -1), values.reshape(queries, -1)

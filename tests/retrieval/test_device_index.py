@@ -1,0 +1,62 @@
+import jax
+import ml_dtypes
+import numpy as np
+import pytest
+
+from hummingbird.retrieval.device_index import DeviceIndex
+from hummingbird.retrieval.index import build_index
+
+
+@pytest.fixture(scope="module")
+def world():
+    """5,000 unit keys and 40 unit queries, 32 dimensions."""
+    rng = np.random.default_rng(0)
+    keys, queries = rng.normal(size=(5000, 32)), rng.normal(size=(40, 32))
+    return tuple((x / np.linalg.norm(x, axis=1, keepdims=True)).astype(np.float32) for x in (keys, queries))
+
+
+def check(keys, queries, k, ids, similarity, atol=1e-6):
+    scores = queries.astype(np.float64) @ keys.astype(np.float64).T
+    best = -np.sort(-scores, axis=1)[:, :k]
+    np.testing.assert_allclose(similarity, best, atol=atol)
+    np.testing.assert_allclose(np.take_along_axis(scores, ids.astype(int), 1), best, atol=atol)
+    assert all(len(set(row)) == k for row in ids.tolist())
+
+
+@pytest.mark.parametrize("devices", [1, 3, 8])
+@pytest.mark.parametrize("chunk", [128, 4096])
+def test_devices_and_chunks_do_not_change_the_neighbours(world, devices, chunk):
+    keys, queries = world
+    index = DeviceIndex(keys, jax.local_devices()[:devices], chunk)
+    assert index.exact
+    check(keys, queries, 30, *index.search(queries, 30))
+
+
+def test_block_maxima_are_used_and_lose_nothing(world):
+    keys, queries = world
+    index = DeviceIndex(keys, jax.local_devices()[:1], 4096)  # 64 blocks a chunk, 5 neighbours
+    check(keys, queries, 5, *index.search(queries, 5))
+
+
+def test_bfloat16_keys_are_searched_as_they_are_stored(world):
+    keys, queries = (x.astype(ml_dtypes.bfloat16) for x in world)
+    index = DeviceIndex(keys)
+    assert not index.exact  # float32 queries are rounded, so that recall is measured
+    ids, similarity = index.search(world[1], 10)
+    check(keys.astype(np.float32), queries.astype(np.float32), 10, ids, similarity)
+
+
+def test_more_neighbours_than_keys_and_single_queries(world):
+    keys, queries = world
+    ids, similarity = build_index(keys[:5], "device").search(queries[:1], 8)
+    assert sorted(ids[0, :5].tolist()) == [0, 1, 2, 3, 4]
+    assert ids[0, 5:].tolist() == [-1, -1, -1]
+    assert np.isneginf(similarity[0, 5:]).all()
+
+
+def test_any_number_of_queries_gives_the_same_rows(world):
+    keys, queries = world
+    index = DeviceIndex(keys)
+    whole = index.search(np.concatenate([queries] * 30), 7)
+    single = index.search(queries[3:4], 7)
+    np.testing.assert_array_equal(whole[0][3 :: len(queries)], np.repeat(single[0], 30, axis=0))
