@@ -43,8 +43,9 @@ def resize_box(image: Image.Image, box: tuple[float, float, float, float], size:
     """The box resized to uint8 [size, size, 3], bicubic.
 
     Pillow's filter (Keys, a = -0.5) widens with the shrinking factor, so nothing aliases; OpenCV's INTER_CUBIC has a
-    fixed support of four pixels and does. Boxes more than three times too large are first averaged over whole pixels
-    (`reducing_gap`), which is faster and stays within 2/255 of the filter alone.
+    fixed support of four pixels and does. The filter reaches over the box's border into the rest of the image. Boxes
+    more than three times too large are first averaged over whole pixels (`reducing_gap`), which is faster and stays
+    within 2/255 of the filter alone.
     """
     return np.asarray(image.resize((size, size), Image.Resampling.BICUBIC, box=box, reducing_gap=3.0))[..., :3]
 

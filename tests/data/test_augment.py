@@ -119,7 +119,9 @@ def test_grey_flip_and_solarise_by_hand():
         for v in range(2):
             image = x[b, v]
             if not on[b, v]:
-                assert (grey[b, v] == image).all() and (flipped[b, v] == image).all() and (solarised[b, v] == image).all()
+                assert (grey[b, v] == image).all()
+                assert (flipped[b, v] == image).all()
+                assert (solarised[b, v] == image).all()
                 continue
             luma = image @ np.array([0.2989, 0.587, 0.114])
             np.testing.assert_allclose(grey[b, v], np.repeat(luma[..., None], 3, -1), atol=1e-6)
@@ -183,8 +185,10 @@ def test_result_is_in_range_differs_between_views_and_repeats(apply):
     views = np.random.default_rng(0).integers(0, 256, (8, 2, S, S, 3), dtype=np.uint8)
     views[:, 1] = views[:, 0]
     out = np.asarray(apply(jax.random.key(0), views))
-    assert out.dtype == np.float32 and out.shape == views.shape
-    assert out.min() >= 0 and out.max() <= 1
+    assert out.dtype == np.float32
+    assert out.shape == views.shape
+    assert out.min() >= 0
+    assert out.max() <= 1
     assert np.abs(out[:, 0] - out[:, 1]).mean() > 0.01
     np.testing.assert_array_equal(out, apply(jax.random.key(0), views))
     assert np.abs(out - np.asarray(apply(jax.random.key(1), views))).mean() > 0.01
