@@ -150,11 +150,12 @@ def _form_of(file: pathlib.Path, head: bytes) -> str:
                 "save its state_dict() with torch, or take the safetensors version"
             )
         return "pytorch" if any(name.endswith("data.pkl") for name in names) else "npz"
-    if head[8:9] == b"{" and int.from_bytes(head[:8], "little") < 2**32:
+    if len(head) > 8 and head[8:9] == b"{" and int.from_bytes(head[:8], "little") < 2**32:
         return "safetensors"
     if head[:1] == b"\x80" and head[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05"):
         return "pytorch"  # a pickle, of torch before 1.6 if it is one of torch at all
-    if head[:1] in (b"\xde", b"\xdf") or 0x80 < head[0] < 0x90:  # a msgpack map
+    key = {0xDE: 3, 0xDF: 5}.get(head[0], 1 if 0x80 < head[0] < 0x90 else 0)  # msgpack: where a map's first key starts
+    if 0 < key < len(head) and (0xA0 <= head[key] < 0xC0 or head[key] in (0xD9, 0xDA)):  # a text
         return "msgpack"
     raise UserError(
         f"{file} is not a file of weights: expected safetensors, npz, a PyTorch file, Flax msgpack or an Orbax folder"

@@ -1,0 +1,204 @@
+"""Recognition, choice of features, and folders that need nothing but themselves."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from hummingbird import weights
+from hummingbird.errors import UserError
+from tests.weights.small import WIDTH, timm_arrays
+from tests.weights.upstream import relative_error
+
+
+@pytest.fixture
+def dino(tmp_path):
+    save_file(timm_arrays(), tmp_path / "dino_tiny8_pretrain.safetensors")
+    return tmp_path / "dino_tiny8_pretrain.safetensors"
+
+
+@pytest.fixture(scope="module")
+def images():
+    return np.random.default_rng(0).integers(0, 256, (2, 24, 40, 3), dtype=np.uint8)
+
+
+def test_an_imported_folder_needs_nothing_else_and_gives_the_same_features(dino, tmp_path, images):
+    before = weights.load_foreign(dino)
+    expected = before(images)
+    said = weights.import_weights(dino, tmp_path / "imported")
+    dino.unlink()
+    assert sorted(p.name for p in (tmp_path / "imported").iterdir()) == ["config.json", "model.safetensors"]
+    after = weights.load_foreign(tmp_path / "imported")
+    np.testing.assert_array_equal(after(images), expected)
+    assert after.fingerprint == before.fingerprint == said["fingerprint"]
+    assert (said["kind"], said["family"], said["config"]["patch_size"]) == ("weights", "dino", 8)
+    assert json.loads(json.dumps(said))["parameters"] == sum(x.size for x in timm_arrays().values()) - WIDTH
+
+
+def test_an_import_never_writes_over_a_folder_and_leaves_nothing_half_written(dino, tmp_path):
+    weights.import_weights(dino, tmp_path / "imported")
+    with pytest.raises(UserError, match="exists"):
+        weights.import_weights(dino, tmp_path / "imported")
+    with pytest.raises(UserError, match="layers"):
+        weights.import_weights(dino, tmp_path / "other", layers=(-2,))
+    assert sorted(p.name for p in tmp_path.iterdir()) == [dino.name, "imported"]
+
+
+def test_a_changed_imported_folder_is_refused(dino, tmp_path):
+    weights.import_weights(dino, tmp_path / "imported")
+    path = tmp_path / "imported" / "model.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=r"not what config\.json says"):
+        weights.load(tmp_path / "imported")
+
+
+def test_arrays_that_fit_several_families_ask_which(tmp_path):
+    save_file(timm_arrays(), tmp_path / "model.safetensors")
+    with pytest.raises(UserError, match=r"dino, ibot, mae, mocov3, augreg alike.*family=NAME"):
+        weights.load(tmp_path / "model.safetensors")
+    assert weights.load(tmp_path / "model.safetensors", family="mae").arch.resize == "bicubic"
+
+
+@pytest.mark.parametrize(
+    ("name", "family"),
+    [
+        ("dino_deitsmall8_pretrain", "dino"),
+        ("mae_pretrain_vit_base", "mae"),
+        ("moco-v3-vit-s", "mocov3"),
+        ("vit_base_patch16_224.augreg_in21k", "augreg"),
+        ("ibot_vits_16", "ibot"),
+        ("cribo_vits16", "dino"),
+    ],
+)
+def test_the_file_name_decides_where_the_arrays_do_not(name, family, tmp_path):
+    save_file(timm_arrays(), tmp_path / f"{name}.safetensors")
+    found = weights.load(tmp_path / f"{name}.safetensors").family
+    assert found == family or {found, family} == {"dino", "ibot"}  # these two are treated alike
+
+
+def test_a_wrong_family_that_is_forced_says_what_does_not_fit(dino):
+    with pytest.raises(UserError, match=r"does not hold family clip"):
+        weights.load(dino, family="clip")
+    with pytest.raises(UserError, match=r"does not fit family dinov3.*missing: storage_tokens"):
+        weights.load(dino, family="dinov3")
+    with pytest.raises(UserError, match="is not of family dinov2"):
+        weights.load(dino, family="dinov2")
+    with pytest.raises(UserError, match="family 'dinov9' is not known: use one of dino, "):
+        weights.load(dino, family="dinov9")
+
+
+def test_a_file_that_fits_nothing_names_the_closest_family_and_the_faults(tmp_path):
+    path = tmp_path / "dino.safetensors"
+    arrays = timm_arrays(blocks__0__norm2__bias=None, surprise=np.ones(3, np.float32))
+    save_file(arrays, path)
+    with pytest.raises(UserError, match=r"closest is .*missing: blocks\.0\.norm2\.bias; unexpected: surprise"):
+        weights.load(path)
+    save_file(timm_arrays(blocks__0__mlp__fc2__bias=np.ones(9, np.float32)), path)
+    with pytest.raises(UserError, match=r"wrong shape: block_00/mlp/down/bias \[9\] instead of \[64\]|\[64\]|\(64,\)"):
+        weights.load(path)
+    save_file({"a": np.ones((2, 2), np.float32)}, path)
+    with pytest.raises(UserError, match="does not hold any known family"):
+        weights.load(path)
+
+
+def test_positions_that_are_not_square_need_a_grid(tmp_path):
+    path = tmp_path / "dino.safetensors"
+    save_file(timm_arrays(pos_embed=np.ones((1, 16, WIDTH), np.float32)[:, :13]), path)
+    with pytest.raises(UserError, match="13 positions are not those of a square image; give grid"):
+        weights.load(path)
+    assert weights.load(path, grid=(3, 4)).arch.grid == (3, 4)
+
+
+def test_heads_that_cannot_be_known_are_asked_for(tmp_path):
+    path = tmp_path / "dino.safetensors"
+    arrays = {n: np.concatenate([x] * 3, -1)[..., :96] if x.shape[-1] == WIDTH else x for n, x in timm_arrays().items()}
+    for name, x in arrays.items():
+        if x.shape[0] == WIDTH:
+            arrays[name] = np.concatenate([x] * 2)[:96]
+        elif x.shape[0] == 3 * WIDTH:
+            arrays[name] = np.concatenate([x] * 2)[:288]
+    save_file({n: np.ascontiguousarray(x) for n, x in arrays.items()}, path)
+    with pytest.raises(UserError, match="heads for width 96; give heads=N"):
+        weights.load(path)
+    assert weights.load(path, heads=3).arch.heads == 3
+
+
+def test_a_patch_size_that_does_not_divide_the_image_is_refused(dino):
+    encoder = weights.load_foreign(dino)
+    with pytest.raises(UserError, match="patches of 8"):
+        encoder(np.zeros((1, 30, 32, 3), np.uint8))
+
+
+def test_normalisation_that_nobody_states_is_asked_for(tmp_path):
+    save_file(timm_arrays(), tmp_path / "x.safetensors")
+    with pytest.raises(UserError, match=r"give mean=.*std="):
+        weights.load(tmp_path / "x.safetensors", family="timm")
+    given = weights.load(tmp_path / "x.safetensors", family="timm", mean=(0.1, 0.2, 0.3), std=(1.0, 1.0, 1.0))
+    assert given.arch.mean == (0.1, 0.2, 0.3)
+
+
+def test_families_that_share_arrays_give_different_features(dino, images):
+    """Where a family is taken for another the numbers move: the question above is worth asking."""
+    reference = weights.load_foreign(dino, family="dino")(images)
+    for other in ("mae", "mocov3", "augreg"):
+        assert relative_error(weights.load_foreign(dino, family=other)(images), reference) > 1e-3, other
+
+
+def test_queries_keys_and_values_are_projections_of_the_normed_input(dino, images):
+    """By hand in float64, for the only layer."""
+    arrays = {n: x.astype(np.float64) for n, x in timm_arrays().items()}
+    pixels = (images[:, :, :32] / 255 - np.array([0.485, 0.456, 0.406])) / np.array([0.229, 0.224, 0.225])
+    square = np.concatenate([pixels, pixels])[:2, :24]  # 3 x 4 patches
+    square = np.concatenate([square, square[:, :8]], 1)  # 4 x 4: positions as trained
+    cut = square.reshape(2, 4, 8, 4, 8, 3).transpose(0, 1, 3, 5, 2, 4).reshape(2, 16, -1)
+    x = cut @ arrays["patch_embed.proj.weight"].reshape(WIDTH, -1).T + arrays["patch_embed.proj.bias"]
+    x = x + arrays["pos_embed"][:, 1:]
+    x = (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-6)
+    x = x * arrays["blocks.0.norm1.weight"] + arrays["blocks.0.norm1.bias"]
+    qkv = x @ arrays["blocks.0.attn.qkv.weight"].T + arrays["blocks.0.attn.qkv.bias"]
+    whole = np.concatenate([images[:, :24, :32], images[:, :8, :32]], 1)
+    for i, kind in enumerate(("query", "key", "value")):
+        ours = weights.load_foreign(dino, features=kind)(whole)
+        expected = qkv[..., i * WIDTH : (i + 1) * WIDTH].reshape(2, 4, 4, WIDTH)
+        assert relative_error(ours.astype(np.float64), expected) < 1e-5, kind
+
+
+def test_layers_are_concatenated_in_the_order_asked_with_or_without_the_last_norm(tmp_path, images):
+    arrays = timm_arrays()
+    arrays |= {n.replace("blocks.0", "blocks.1"): x * 0.7 for n, x in timm_arrays(1).items() if "blocks.0" in n}
+    path = tmp_path / "dino.safetensors"
+    save_file(arrays, path)
+
+    def features(**options):
+        return weights.load_foreign(path, **options)(images)
+
+    last, first = features(), features(layers=(0,))
+    both = weights.load_foreign(path, layers=(0, -1))
+    assert both.dim == 2 * WIDTH
+    np.testing.assert_allclose(both(images), np.concatenate([first, last], -1), rtol=1e-4, atol=1e-5)
+    raw = features(norm=False).astype(np.float64)
+    normed = (raw - raw.mean(-1, keepdims=True)) / np.sqrt(raw.var(-1, keepdims=True) + 1e-6)
+    normed = normed * arrays["norm.weight"] + arrays["norm.bias"]
+    assert relative_error(last.astype(np.float64), normed) < 1e-5
+    for bad in ((2,), (-3,), ()):
+        with pytest.raises(UserError, match="layers 0 to 1"):
+            features(layers=bad)
+    with pytest.raises(UserError, match="use one of tokens, query, key, value"):
+        features(features="keys")
+
+
+def test_the_choice_of_features_is_imported_and_can_be_changed_later(dino, tmp_path):
+    weights.import_weights(dino, tmp_path / "imported", features="key")
+    assert weights.load(tmp_path / "imported").features.kind == "key"
+    assert weights.load(tmp_path / "imported", features="tokens").features.kind == "tokens"
+
+
+def test_bfloat16_computes_close_to_float32(dino, images):
+    full, half = (weights.load_foreign(dino, dtype=d)(images) for d in ("float32", "bfloat16"))
+    assert half.dtype == np.float32
+    assert 0 < relative_error(half, full) < 0.1
