@@ -1,0 +1,12 @@
+"""A program that joins the run as `hummingbird` does and adds up one number from each of its processes."""
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+
+from hummingbird import distributed
+
+distributed.initialize()
+numbers = multihost_utils.process_allgather(np.array([10.0 ** jax.process_index()]))
+if jax.process_index() == 0:
+    print(f"{jax.process_count()} processes, {jax.device_count()} devices, sum {numbers.sum():g}", flush=True)

@@ -1,0 +1,53 @@
+"""scripts/launch/ssh, against hosts that are folders."""
+
+import re
+import signal
+import subprocess
+import sys
+
+
+def test_a_dry_run_touches_nothing(launch, world):
+    result = launch("ssh", "--hosts=one,me@two", "--dry-run", "--", "hummingbird", "pretrain", "--workdir=a b")
+    assert result.returncode == 0
+    assert "HUMMINGBIRD_COORDINATOR=one:8476 HUMMINGBIRD_NUM_PROCESSES=2 HUMMINGBIRD_PROCESS_ID=1" in result.stdout
+    assert sorted(path.name for path in world.iterdir()) == ["venv"]
+
+
+def test_every_host_gets_the_code_and_its_place_in_the_run(launch, world):
+    result = launch("ssh", "--hosts=one,me@two", f"--logs={world / 'logs'}", "--", "ends", "0")
+    assert result.returncode == 0, result.stderr
+    assert "start 1 of process 0/2 at one:8476: ends with 0" in result.stdout
+    assert "start 1 of process 1/2 at one:8476" in (world / "two/hummingbird/runs/launch/log").read_text()
+    for host in ("one", "two"):
+        assert (world / host / "hummingbird/hummingbird/errors.py").is_file()
+        assert not (world / host / "hummingbird/.git").exists()
+
+
+def test_a_failure_is_passed_on_and_the_other_hosts_are_stopped(launch, world):
+    result = launch("ssh", "--hosts=one,two", f"--logs={world / 'logs'}", "--", "ends", "3")
+    assert result.returncode == 3
+    assert re.search("^two: .*worker stop$", (world / "ssh.log").read_text(), re.MULTILINE)
+
+
+def test_ctrl_c_leaves_the_run_alone_and_stop_lets_it_save(launch, world, repository):
+    hosts = ("--hosts=one", f"--logs={world / 'logs'}")
+    command = [sys.executable, "scripts/launch/ssh", *hosts, "--", "saves"]
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, cwd=repository, **streams) as following:
+        for line in following.stdout:
+            if line == "running\n":
+                break
+        following.send_signal(signal.SIGINT)
+        _, errors = following.communicate(timeout=20)
+    assert "the run goes on" in errors
+    assert launch("ssh", *hosts, "--", "true").returncode == 2, "a second run beside it"
+    assert launch("ssh", *hosts, "--stop").returncode == 0
+    ended = launch("ssh", *hosts, "--follow")
+    assert "saved" in ended.stdout
+    assert ended.returncode == 42
+
+
+def test_a_host_named_twice_is_refused(launch):
+    result = launch("ssh", "--hosts=one,one", "--", "true")
+    assert result.returncode == 2
+    assert "each host once" in result.stderr
