@@ -1,5 +1,6 @@
 """scripts/launch/ssh, against hosts that are folders."""
 
+import os
 import re
 import signal
 import subprocess
@@ -32,12 +33,12 @@ def test_a_failure_is_passed_on_and_the_other_hosts_are_stopped(launch, world):
 def test_ctrl_c_leaves_the_run_alone_and_stop_lets_it_save(launch, world, repository):
     hosts = ("--hosts=one", f"--logs={world / 'logs'}")
     command = [sys.executable, "scripts/launch/ssh", *hosts, "--", "saves"]
-    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "start_new_session": True}
     with subprocess.Popen(command, cwd=repository, **streams) as following:
         for line in following.stdout:
             if line == "running\n":
                 break
-        following.send_signal(signal.SIGINT)
+        os.killpg(following.pid, signal.SIGINT)  # as a terminal does: to it and to the ssh it waits for
         _, errors = following.communicate(timeout=20)
     assert "the run goes on" in errors
     assert launch("ssh", *hosts, "--", "true").returncode == 2, "a second run beside it"
