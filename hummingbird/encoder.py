@@ -112,7 +112,7 @@ def load_encoder(path: str, network: str = "online", dtype: str = "float32") -> 
 
 def load_trained(path: str, network: str, dtype: str) -> Encoder:
     """The encoder of a training workdir (its newest sound step) or of one step folder."""
-    wanted = lambda name: name.startswith((f"{network}.", f"{network}_stats.", "bank.keys"))  # noqa: E731
+    wanted = lambda name: name.startswith((f"{network}.", f"{network}_stats.", "bank.keys"))
     folder, manifest, arrays = checkpoint.load_newest(path, wanted=wanted)
     config = ml_collections.ConfigDict(unflatten({**manifest["config"], "dtype": dtype}))
     model = build_pretrainer(config)

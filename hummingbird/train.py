@@ -108,7 +108,7 @@ def pretrain(config: Any, workdir: str, hooks: tuple[Hook, ...] = ()) -> TrainSt
     host, hosts = jax.process_index(), jax.process_count()
     batches = build_batches(config, config.seed, host, hosts)
     program = build_program(config, batches.fingerprint["images"])
-    save = lambda state: checkpoint.save(  # noqa: E731
+    save = lambda state: checkpoint.save(
         folder, state, config=to_flat(config), data=batches.get_state(), keep=config.keep_checkpoints
     )
 

@@ -46,7 +46,7 @@ def init_state(
     views = jnp.zeros((2, 2, input_size, input_size, 3), jnp.float32)
     variables = model.init(key, views, bank.keys)
     params, stats = variables["params"], variables["batch_stats"]
-    copy = lambda tree: jax.tree.map(jnp.copy, tree)  # noqa: E731  (donated buffers must not be shared)
+    copy = lambda tree: jax.tree.map(jnp.copy, tree)  # donated buffers must not be shared
     return TrainState(jnp.zeros((), jnp.int32), params, copy(params), stats, copy(stats), optimizer.init(params), bank)
 
 
@@ -167,7 +167,7 @@ def build_optimizer(config: Any, total_steps: int, steps_per_epoch: float) -> tu
     warmup = o.warmup_steps if o.warmup_steps is not None else round(o.warmup_epochs * steps_per_epoch)
     warmup = min(warmup, total_steps - 1)
     schedule = optax.warmup_cosine_decay_schedule(0.0, o.learning_rate, warmup, total_steps)
-    decayed = lambda params: jax.tree_util.tree_map_with_path(lambda path, _: path[-1].key == "kernel", params)  # noqa: E731
+    decayed = lambda params: jax.tree_util.tree_map_with_path(lambda path, _: path[-1].key == "kernel", params)
     optimizer = optax.chain(
         optax.clip_by_global_norm(o.clip_norm),
         optax.adamw(schedule, b1=o.b1, b2=o.b2, weight_decay=o.weight_decay, mask=decayed),

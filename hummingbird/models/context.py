@@ -106,7 +106,7 @@ def context_attention(q: Array, keys: Array, values: Array, beta: float, chunk: 
     length = keys.shape[0]
     size = min(chunk, length)
     slots = -(-length // size)
-    pad = lambda x: jnp.pad(x, ((0, slots * size - length), (0, 0))).reshape(slots, size, x.shape[-1])  # noqa: E731
+    pad = lambda x: jnp.pad(x, ((0, slots * size - length), (0, 0))).reshape(slots, size, x.shape[-1])
     return attend(l2_normalize(q), l2_normalize(pad(keys)), pad(values), beta, size, length).output
 
 

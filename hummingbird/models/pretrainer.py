@@ -54,7 +54,7 @@ class Pretrainer(nn.Module):
 
     def setup(self) -> None:
         width = self.encoder.width
-        mlp = lambda hidden, output: MlpHead(hidden, output, self.bn_momentum, self.dtype)  # noqa: E731
+        mlp = lambda hidden, output: MlpHead(hidden, output, self.bn_momentum, self.dtype)
         self.value_head = mlp(self.context_hidden, width)  # phi
         self.mix = nn.Dense(width, dtype=self.dtype)  # psi
         self.pool = POOLING[self.pooling](self.dtype)  # a, omega

@@ -44,7 +44,7 @@ class Mlp(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        dense = lambda width, name: nn.Dense(  # noqa: E731
+        dense = lambda width, name: nn.Dense(
             width, dtype=self.dtype, kernel_init=nn.initializers.xavier_uniform(), name=name
         )
         return dense(x.shape[-1], "down")(nn.gelu(dense(self.hidden, "up")(x), approximate=False))
@@ -75,7 +75,7 @@ class Block(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, _: None = None) -> tuple[Array, None]:
-        norm = lambda name: nn.LayerNorm(epsilon=1e-6, dtype=self.dtype, name=name)  # noqa: E731
+        norm = lambda name: nn.LayerNorm(epsilon=1e-6, dtype=self.dtype, name=name)
         x = x + Attention(self.heads, self.dtype, name="attention")(norm("norm1")(x))
         x = x + Mlp(self.mlp_dim, self.dtype, name="mlp")(norm("norm2")(x))
         return x, None

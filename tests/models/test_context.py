@@ -1,0 +1,109 @@
+"""The memory bank and the attention over it, against NumPy and against the naive formula."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+import hummingbird as hb
+from hummingbird.models import context
+from tests import reference
+
+RNG = np.random.default_rng(0)
+Q, K, V = (RNG.normal(size=s).astype(np.float32) for s in ((12, 16), (50, 16), (50, 8)))
+
+
+def naive(q, k, v, beta):
+    unit = lambda x: x / jnp.linalg.norm(x, axis=-1, keepdims=True)
+    return jax.nn.softmax(unit(q) @ unit(k).T / beta, axis=-1) @ v
+
+
+@pytest.mark.parametrize("beta", [0.02, 0.1, 1.0])
+@pytest.mark.parametrize("chunk", [7, 16, 50, 4096])
+def test_streaming_attention_equals_equation_1(beta, chunk):
+    got = hb.models.context_attention(Q, K, V, beta, chunk=chunk)
+    want = reference.cross_attention(Q.astype(np.float64), K.astype(np.float64), V.astype(np.float64), beta)
+    np.testing.assert_allclose(got, want, atol=2e-5)
+
+
+@pytest.mark.parametrize("chunk", [7, 50])
+def test_streaming_gradients_equal_those_of_the_naive_formula(chunk):
+    loss = lambda f: lambda q, v: jnp.sum(jnp.sin(f(q, v)))
+    got = jax.grad(loss(lambda q, v: hb.models.context_attention(q, K, v, 0.1, chunk=chunk)), (0, 1))(Q, V)
+    want = jax.grad(loss(lambda q, v: naive(q, K, v, 0.1)), (0, 1))(Q, V)
+    for g, w in zip(got, want, strict=True):
+        np.testing.assert_allclose(g, w, atol=2e-5)
+
+
+def test_keys_carry_no_gradient():
+    gradient = jax.grad(lambda k: hb.models.context_attention(Q, k, V, 0.1).sum())(K)
+    assert not np.any(gradient)
+
+
+def test_nearest_and_entropy_describe_the_attention():
+    q, k = reference.unit(Q), reference.unit(K)
+    read = context.attend(q, k.reshape(5, 10, 16), V.reshape(5, 10, 8), 0.1, chunk=10)
+    p = reference.softmax(q @ k.T / 0.1)
+    np.testing.assert_allclose(read.nearest, (q @ k.T).max(axis=1), atol=1e-5)
+    np.testing.assert_allclose(read.entropy, -(p * np.log(p)).sum(axis=1), atol=1e-4)
+
+
+def test_memory_does_not_grow_with_the_bank():
+    def temporary(length):
+        shapes = [jax.ShapeDtypeStruct(s, jnp.float32) for s in ((256, 16), (length, 16), (length, 16))]
+        loss = lambda q, k, v: hb.models.context_attention(q, k, v, 0.1, chunk=64).sum()
+        compiled = jax.jit(jax.grad(loss)).lower(*shapes).compile()
+        return compiled.memory_analysis().temp_size_in_bytes - 2 * 4 * length * 16  # normalised, padded keys and values
+
+    assert temporary(8 * 512) <= 1.1 * temporary(512) + 8 * 512 * 16 * 4
+
+
+def test_sharded_attention_equals_that_on_one_device():
+    mesh = Mesh(np.asarray(jax.devices()[:4]), ("data",))
+    rows = NamedSharding(mesh, PartitionSpec(None, "data"))
+    keys, values = (RNG.normal(size=(3, 8, 16)).astype(np.float32) for _ in range(2))
+    loss = lambda q, k, v: jnp.sum(jnp.sin(context.contextualize(q, k, v, 0.2, 0.1, 8)[0]))
+    want = jax.value_and_grad(loss, (0, 2))(Q, keys, values)
+    on_mesh = (
+        jax.device_put(Q, NamedSharding(mesh, PartitionSpec("data"))),
+        jax.device_put(keys, rows),
+        jax.device_put(values, rows),
+    )
+    got = jax.jit(jax.value_and_grad(loss, (0, 2)))(*on_mesh)
+    jax.tree.map(lambda g, w: np.testing.assert_allclose(g, w, atol=1e-5), got, want)
+
+
+@pytest.mark.parametrize(("length", "batch"), [(12, 4), (20, 8), (8, 8), (18, 12)])
+def test_bank_is_first_in_first_out(length, batch):
+    bank = context.init_bank(length, batch, 1)
+    pushed = []
+    for step in range(9):
+        ids = np.arange(step * batch, (step + 1) * batch)
+        bank = context.push(bank, ids[:, None].astype(np.float32), ids)
+        rows = bank.keys.shape[1]
+        # Every row is a ring of its own: it is given batch / rows images a step and keeps its newest.
+        pushed.append(ids.reshape(rows, -1))
+        history = np.concatenate(pushed, axis=1)[:, -(length // rows) :]
+        held = np.sort(np.asarray(bank.labels)[np.asarray(bank.labels) >= 0])
+        np.testing.assert_array_equal(held, np.sort(history.ravel()))
+        np.testing.assert_array_equal(np.asarray(bank.keys)[..., 0][bank.labels >= 0], bank.labels[bank.labels >= 0])
+
+
+def test_bank_holds_the_newest_images_when_the_batch_divides_it():
+    bank = context.init_bank(12, 4, 1)
+    for step in range(7):
+        ids = jnp.arange(step * 4, step * 4 + 4)
+        bank = context.push(bank, ids[:, None], ids)
+    assert sorted(np.asarray(bank.labels).ravel()) == list(range(16, 28))
+    assert sorted(np.asarray(bank.labels)[int(bank.cursor)]) == [16, 17, 18, 19]  # the oldest are next to go
+
+
+def test_bank_is_written_without_communication():
+    mesh = Mesh(np.asarray(jax.devices()[:4]), ("data",))
+    batch, rows = (NamedSharding(mesh, PartitionSpec(*s)) for s in (("data",), (None, "data")))
+    bank = context.init_bank(24, 8, 4)
+    layout = context.MemoryBank(rows, rows, NamedSharding(mesh, PartitionSpec()))
+    step = jax.jit(context.push, in_shardings=(layout, batch, batch), out_shardings=layout)
+    text = step.lower(bank, jnp.zeros((8, 4)), jnp.zeros(8, jnp.int32)).compile().as_text()
+    assert not any(word in text for word in ("all-gather", "all-reduce", "collective-permute", "all-to-all"))

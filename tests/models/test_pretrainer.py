@@ -1,0 +1,102 @@
+"""Equations 2 to 4 on the whole network, against NumPy float64, and the variants of Table 5."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from hummingbird import config
+from hummingbird.models.pretrainer import build_pretrainer
+from tests import reference
+
+SMALL = {
+    "input_size": 16,
+    "batch_size": 6,
+    "encoder": {"name": "vit_ti8", "width": 16, "depth": 1, "heads": 2},
+    "context": {"bank_length": 12, "hidden_dim": 24, "temperature": 0.1},
+    "heads": {"hidden_dim": 20, "output_dim": 8},
+}
+VIEWS = np.random.default_rng(0).uniform(size=(6, 2, 16, 16, 3)).astype(np.float32)
+KEYS = np.random.default_rng(1).normal(size=(2, 6, 16)).astype(np.float32)
+
+
+def build(**changes):
+    model = build_pretrainer(config.resolve("pretrain", None, {**config.schema.flatten(SMALL), **changes}))
+    keys = KEYS[:0] if changes.get("context.bank_length") == 0 else KEYS
+    variables = jax.jit(model.init)(jax.random.key(0), VIEWS, keys)
+    # Drawn anew: the zeros and ones that biases and scales start from would hide their being forgotten.
+    leaves, tree = jax.tree.flatten(variables["params"])
+    keys_ = jax.random.split(jax.random.key(1), len(leaves))
+    drawn = [0.3 * jax.random.normal(k, x.shape) + 0.1 for k, x in zip(keys_, leaves, strict=True)]
+    return model, {**variables, "params": jax.tree.unflatten(tree, drawn)}, keys
+
+
+def test_network_equals_equations_2_and_3_in_float64():
+    model, variables, keys = build()
+    views, _ = model.apply(variables, VIEWS, keys, mutable=["batch_stats"])
+    p = jax.tree.map(lambda x: np.asarray(x, np.float64), variables["params"])
+    for view in views:
+        h = np.asarray(view.tokens, np.float64)
+        c = reference.contextualized(p, h, KEYS.reshape(-1, 16).astype(np.float64), 0.2, 0.1)
+        pooled, masks = reference.attention_pooling(p["pool"], c)
+        z = reference.mlp_head(p["projector"], pooled)
+        np.testing.assert_allclose(view.masks, masks, atol=1e-5)
+        np.testing.assert_allclose(view.pooled, pooled, atol=1e-4)
+        np.testing.assert_allclose(view.projection, z, atol=1e-3)
+        np.testing.assert_allclose(view.prediction, reference.mlp_head(p["predictor"], z), atol=2e-3)
+
+
+def test_gradients_equal_central_differences_in_float64():
+    model, variables, keys = build()
+    tokens = np.random.default_rng(2).normal(size=(6, 4, 16))
+
+    def prediction(module, h, keys):
+        c, _, _ = module.contextualized(h, keys, module.value_head(keys))
+        return module.predictor(module.projector(module.pool(c)[0]))
+
+    def ours(params, h):
+        out, _ = model.apply({**variables, "params": params}, h, keys, method=prediction, mutable=["batch_stats"])
+        return jnp.sum(jnp.sin(out))
+
+    def independent(p, h):
+        c = reference.contextualized(p, h, KEYS.reshape(-1, 16).astype(np.float64), 0.2, 0.1)
+        z = reference.mlp_head(p["projector"], reference.attention_pooling(p["pool"], c)[0])
+        return np.sum(np.sin(reference.mlp_head(p["predictor"], z)))
+
+    params = {k: v for k, v in variables["params"].items() if k != "encoder"}
+    gradient, d_tokens = jax.jit(jax.grad(ours, (0, 1)))(params, tokens.astype(np.float32))
+    exact = jax.tree.map(lambda x: np.asarray(x, np.float64), params)
+    leaves, tree = jax.tree.flatten({**exact, "tokens": tokens})
+    rng = np.random.default_rng(3)
+    for i, g in enumerate(jax.tree.leaves({**gradient, "tokens": d_tokens})):
+        direction = rng.normal(size=leaves[i].shape)
+        at = []
+        for e in (1e-6, -1e-6):
+            moved = jax.tree.unflatten(tree, [x + e * direction if j == i else x for j, x in enumerate(leaves)])
+            at.append(independent({k: v for k, v in moved.items() if k != "tokens"}, moved["tokens"]))
+        slope = (at[0] - at[1]) / 2e-6
+        assert np.sum(np.asarray(g, np.float64) * direction) == pytest.approx(slope, rel=2e-2, abs=2e-2)
+
+
+def test_lambda_zero_reads_nothing_from_the_bank():
+    model, variables, _ = build(**{"context.weight": 0.0})
+    outputs = [
+        jax.tree.map(np.asarray, model.apply(variables, VIEWS, k, mutable=["batch_stats"])[0][0].pooled)
+        for k in (KEYS, KEYS[::-1] * 2 + 1)
+    ]
+    np.testing.assert_allclose(*outputs, atol=1e-6)
+
+
+@pytest.mark.parametrize("pooling", ["qkv", "qk", "mean", "cls"])
+@pytest.mark.parametrize("bank_length", [0, 12])
+def test_every_row_of_table_5_has_its_own_parameters(pooling, bank_length):
+    model, variables, keys = build(pooling=pooling, **{"context.bank_length": bank_length})
+    (view, _), _ = model.apply(variables, VIEWS, keys, mutable=["batch_stats"])
+    params = variables["params"]
+    assert ("mix" in params) == ("value_head" in params) == (bank_length > 0)
+    assert ("pool" in params) == (pooling in ("qkv", "qk"))
+    if pooling in ("qkv", "qk"):
+        assert ("value" in params["pool"]) == (pooling == "qkv")
+    assert ("cls" in params["encoder"]) == (pooling == "cls")
+    assert view.tokens.shape == (6, 4, 16)
+    np.testing.assert_allclose(view.masks.sum(axis=1), 1, rtol=1e-5)

@@ -1,0 +1,54 @@
+"""The method in plain NumPy float64, written from the paper's equations and nothing else."""
+
+import numpy as np
+
+
+def unit(x):
+    return x / np.linalg.norm(x, axis=-1, keepdims=True)
+
+
+def softmax(x):
+    e = np.exp(x - x.max(axis=-1, keepdims=True))
+    return e / e.sum(axis=-1, keepdims=True)
+
+
+def cross_attention(q, k, v, beta):
+    """CA of Eq. 1: q [Q, D], k [M, D], v [M, C]."""
+    return softmax(unit(q) @ unit(k).T / beta) @ v
+
+
+def dense(p, x):
+    return x @ p["kernel"] + p.get("bias", 0.0)
+
+
+def mlp_head(p, x):
+    """Linear, batch norm with the statistics of all leading axes, ReLU, linear."""
+    h = dense(p["hidden"], x)
+    axes = tuple(range(h.ndim - 1))
+    h = (h - h.mean(axes)) / np.sqrt(h.var(axes) + 1e-5) * p["norm"]["scale"] + p["norm"]["bias"]
+    return dense(p["output"], np.maximum(h, 0))
+
+
+def contextualized(p, h, keys, weight, beta):
+    """App. B: h [B, N, D], keys [M, D] -> c [B, N, D]."""
+    v = mlp_head(p["value_head"], keys)
+    vhat = cross_attention(h.reshape(-1, h.shape[-1]), keys, v, beta).reshape(h.shape)
+    return dense(p["mix"], (1 - weight) * unit(h) + weight * unit(vhat))
+
+
+def attention_pooling(p, c):
+    """Eq. 3: c [B, N, D] -> chat [B, D] and masks [B, N]."""
+    a = dense(p["mask"]["logit"], np.maximum(dense(p["mask"]["hidden"], c), 0))[..., 0]
+    m = softmax(a)
+    return np.einsum("bn,bnd->bd", m, dense(p["value"], c)), m
+
+
+def contrastive(prediction, target, tau):
+    """Eq. 4 with vectors of norm 1 / sqrt(tau): the mean over the batch."""
+    q, z = unit(prediction) / np.sqrt(tau), unit(target) / np.sqrt(tau)
+    losses = []
+    for i in range(len(q)):
+        positive = np.exp(q[i] @ z[i])
+        negatives = sum(np.exp(q[i] @ z[k]) for k in range(len(z)) if k != i)
+        losses.append(-np.log(positive / (positive + negatives)))
+    return np.mean(losses)

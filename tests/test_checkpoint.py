@@ -1,0 +1,171 @@
+"""Checkpoints prove what they hold; damaged ones are passed over; a run goes on to the bit."""
+
+import json
+import logging
+
+import jax
+import numpy as np
+import pytest
+from etils import epath
+
+from hummingbird import checkpoint, train
+from hummingbird.errors import Preempted, UserError
+from tests import tiny
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A tiny run of four steps with checkpoints at 0, 2 and 4."""
+    workdir = tmp_path_factory.mktemp("runs") / "whole"
+    state = train.pretrain(tiny.tiny_config(), str(workdir))
+    return workdir, jax.device_get(state)
+
+
+@pytest.fixture
+def copied(finished, tmp_path):
+    """A copy of the finished run, to be damaged."""
+    import shutil
+
+    return shutil.copytree(finished[0], tmp_path / "run")
+
+
+def flip_a_byte(folder):
+    """In the largest file: TensorStore would restore it without a word."""
+    file = max((p for p in folder.rglob("*") if p.is_file()), key=lambda p: p.stat().st_size)
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 0x10
+    file.write_bytes(content)
+
+
+def test_what_is_saved_comes_back_to_the_bit(finished):
+    workdir, state = finished
+    _, manifest, arrays = checkpoint.load_newest(workdir)
+    assert manifest["step"] == 4
+    jax.tree.map(np.testing.assert_array_equal, checkpoint.to_arrays(state), arrays)
+
+
+def test_stopped_and_resumed_equals_never_stopped(finished, tmp_path):
+    def stop_at_step_3(step, state, model):
+        if step == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train.pretrain(tiny.tiny_config(), str(tmp_path / "run"), (stop_at_step_3,))
+    state = train.pretrain(tiny.tiny_config(), str(tmp_path / "run"))
+    jax.tree.map(np.testing.assert_array_equal, jax.device_get(state), finished[1])
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [1, 2, 3, 4]  # step 3 was taken twice and is listed once
+
+
+def test_a_finished_run_started_again_changes_nothing(copied):
+    before = checkpoint.load_newest(copied)[1]["fingerprint"]
+    train.pretrain(tiny.tiny_config(), str(copied))
+    assert checkpoint.load_newest(copied)[1]["fingerprint"] == before
+
+
+@pytest.mark.parametrize("damage", ["flipped", "truncated", "no manifest", "half a manifest", "empty"])
+def test_a_damaged_step_is_skipped_with_a_warning_that_names_it(copied, damage, caplog):
+    newest = checkpoint.steps(copied)[0]
+    if damage == "flipped":
+        flip_a_byte(newest / "state")
+    elif damage == "truncated":
+        file = max((p for p in newest.rglob("*") if p.is_file() and "state" in str(p)), key=lambda p: p.stat().length)
+        file.write_bytes(file.read_bytes()[:100])
+    elif damage == "no manifest":
+        (newest / "manifest.json").unlink()
+    elif damage == "half a manifest":
+        (newest / "manifest.json").write_text((newest / "manifest.json").read_text()[:200])
+    else:
+        newest.rmtree()
+        newest.mkdir()
+    with caplog.at_level(logging.WARNING):
+        _, manifest, _ = checkpoint.load_newest(copied)
+    assert manifest["step"] == 2
+    assert newest.name in caplog.text
+
+
+def test_no_sound_step_at_all_is_an_error(copied):
+    for step in checkpoint.steps(copied):
+        (step / "manifest.json").unlink()
+    with pytest.raises(UserError, match="no sound checkpoint"):
+        checkpoint.load_newest(copied)
+
+
+def test_old_checkpoints_are_removed_but_the_newest(tmp_path):
+    train.pretrain(tiny.tiny_config(keep_checkpoints=1), str(tmp_path / "run"))
+    assert [p.name for p in checkpoint.steps(tmp_path / "run")] == ["00000004"]
+
+
+def test_another_config_is_refused_and_the_difference_shown(copied):
+    with pytest.raises(UserError, match=r"ema_decay: 0.99 there, 0.5 here"):
+        train.pretrain(tiny.tiny_config(ema_decay=0.5), str(copied))
+
+
+def test_other_data_are_refused(copied):
+    manifest = checkpoint.steps(copied)[0] / "manifest.json"
+    content = json.loads(manifest.read_text())
+    content["data"]["fingerprint"]["seed"] = 7
+    manifest.write_text(json.dumps(content))
+    with pytest.raises(UserError, match="seed was 7"):
+        train.pretrain(tiny.tiny_config(), str(copied))
+
+
+def test_a_folder_of_something_else_is_left_alone(tmp_path):
+    (tmp_path / "thesis.txt").write_text("precious")
+    with pytest.raises(UserError, match="not empty"):
+        train.pretrain(tiny.tiny_config(), str(tmp_path))
+    assert [p.name for p in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_an_unwritable_workdir_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="cannot be written"):
+        train.pretrain(tiny.tiny_config(), str(tmp_path / "file" / "run"))
+
+
+def test_an_interrupted_first_save_loses_nothing(tmp_path, monkeypatch, finished):
+    def killed(*_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "write_json", lambda p, c: killed() if p.name == "manifest.json" else save(p, c))
+        save = checkpoint_write_json
+        with pytest.raises(KeyboardInterrupt):
+            train.pretrain(tiny.tiny_config(), str(tmp_path / "run"))
+    state = train.pretrain(tiny.tiny_config(), str(tmp_path / "run"))
+    jax.tree.map(np.testing.assert_array_equal, jax.device_get(state), finished[1])
+
+
+checkpoint_write_json = checkpoint.write_json
+
+
+def test_a_signal_saves_and_the_next_start_goes_on(tmp_path, finished):
+    import os
+    import signal
+
+    def terminate(step, state, model):
+        if step == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(Preempted, match="step 2 of 4"):
+        train.pretrain(tiny.tiny_config(checkpoint_every=100), str(tmp_path / "run"), (terminate,))
+    state = train.pretrain(tiny.tiny_config(checkpoint_every=100), str(tmp_path / "run"))
+    jax.tree.map(np.testing.assert_array_equal, jax.device_get(state), finished[1])
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_checkpoint(tmp_path):
+    config = tiny.tiny_config(**{"optimizer.learning_rate": 10.0, "optimizer.clip_norm": 1e30, "total_steps": 4})
+
+    with pytest.raises(UserError, match=r"step \d+: .*not finite.*learning_rate"):
+        train.pretrain(config, str(tmp_path / "run"), (Poison(),))
+    assert epath.Path(tmp_path / "run" / "checkpoints" / "00000000" / "manifest.json").exists()
+    assert not epath.Path(tmp_path / "run" / "checkpoints" / "00000004").exists()
+
+
+class Poison:
+    """Overwrites a parameter in place, as a faulty device would."""
+
+    def __call__(self, step, state, model):
+        if step == 1:
+            scale = state.online["encoder"]["norm"]["scale"]
+            state.online["encoder"]["norm"]["scale"] = scale * np.nan

@@ -1,0 +1,97 @@
+"""Settings are declared once and refused early, in words that say what to do."""
+
+import pytest
+
+from hummingbird import config
+from hummingbird.errors import UserError
+from hummingbird.schema import Setting
+
+
+def refusal(*overrides, kind="pretrain", path=None):
+    with pytest.raises(UserError) as caught:
+        config.resolve(kind, path, overrides)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("kind", ["pretrain", "evaluate"])
+def test_every_default_passes_its_own_check_and_every_setting_says_what_it_means(kind):
+    for key, setting in config.settings(kind).items():
+        assert isinstance(setting, Setting), key
+        assert setting.check(key, setting.default) == setting.default
+        assert len(setting.help) > 4, key
+
+
+def test_overrides_win_over_the_file_which_wins_over_defaults(tmp_path):
+    file = tmp_path / "a.py"
+    file.write_text("def get_config(variant=''):\n    return {'batch_size': 64, 'context': {'bank_length': 128}}\n")
+    resolved = config.resolve("pretrain", str(file), [("batch_size", "32"), ("encoder.name", "vit_s8")])
+    assert (resolved.batch_size, resolved.context.bank_length, resolved.encoder.name) == (32, 128, "vit_s8")
+    assert resolved.ema_decay == 0.99
+
+
+def test_unknown_keys_name_the_nearest_valid_ones():
+    assert "optimizer.learning_rate" in refusal(("learning_rate", "1"))
+    assert "context.bank_length" in refusal(("context.bank_lenght", "1"))
+    assert "optimizer.b1" in refusal(("optimizer", "1"))
+
+
+@pytest.mark.parametrize(
+    ("key", "text"),
+    [
+        ("optimizer.learning_rate", "nan"),
+        ("optimizer.learning_rate", "-1"),
+        ("optimizer.learning_rate", "fast"),
+        ("batch_size", "1.5"),
+        ("batch_size", "none"),
+        ("pooling", "max"),
+        ("encoder.remat", "maybe"),
+        ("ema_decay", "1.1"),
+        ("augment.crop_area", "0.5,inf"),
+    ],
+)
+def test_wrong_types_and_ranges_are_refused_by_name(key, text):
+    assert key in refusal((key, text))
+
+
+def test_numbers_may_be_written_as_people_write_them():
+    resolved = config.resolve("pretrain", None, [("total_steps", "1e5"), ("context.bank_length", "40_960")])
+    assert (resolved.total_steps, resolved.context.bank_length) == (100_000, 40_960)
+    assert config.resolve("pretrain", None, [("augment.crop_area", "(0.2, 1)")]).augment.crop_area == (0.2, 1.0)
+    assert config.resolve("pretrain", None, [("total_steps", "none")]).total_steps is None
+
+
+def test_a_bank_shorter_than_the_batch_is_refused():
+    assert "context.bank_length" in refusal(("batch_size", "64"), ("context.bank_length", "32"))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("x = 1", "get_config"),
+        ("def get_config(variant=''):\n    return {'': {}}[variant]", "variant"),
+        ("def get_config():\n    return {}", "takes no variant"),
+        ("import nothing_of_that_name", "nothing_of_that_name"),
+        ("def get_config(variant=''):\n    return {'batch_size': 'many'}", "batch_size"),
+    ],
+)
+def test_a_broken_config_file_is_named(tmp_path, text, said):
+    file = tmp_path / "broken.py"
+    file.write_text(text)
+    assert said in refusal(path=f"{file}:other" if "variant" in said else str(file))
+
+
+def test_a_missing_config_file_is_named():
+    assert "nowhere.py" in refusal(path="nowhere.py")
+
+
+def test_a_config_cannot_be_changed_by_a_typo():
+    with pytest.raises((AttributeError, KeyError)):
+        config.resolve("pretrain").bach_size = 3
+
+
+def test_every_shipped_config_resolves(repository):
+    for kind in ("pretrain", "evaluate"):
+        for file in (repository / "configs" / kind).glob("*.py"):
+            config.resolve(kind, str(file))
+            assert config.load_file(str(file)) is not None

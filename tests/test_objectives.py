@@ -1,0 +1,58 @@
+"""Eq. 4 and the retrieval cross-entropy, against NumPy float64 and by hand."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import hummingbird as hb
+from tests import reference
+
+RNG = np.random.default_rng(0)
+
+
+@pytest.mark.parametrize("tau", [0.1, 1.0])
+def test_contrastive_equals_equation_4(tau):
+    q, z = RNG.normal(size=(2, 7, 5))
+    got = hb.objectives.contrastive(q.astype(np.float32), z.astype(np.float32), tau)
+    np.testing.assert_allclose(got, reference.contrastive(q, z, tau), rtol=1e-5)
+
+
+def test_contrastive_by_hand():
+    eye = np.eye(2, dtype=np.float32)
+    # exp(1 / tau) / (exp(1 / tau) + exp(0)) for each of the two
+    np.testing.assert_allclose(hb.objectives.contrastive(3 * eye, eye, 0.5), np.log(1 + np.exp(-2)), rtol=1e-6)
+
+
+def test_contrastive_gradient_reaches_predictions_only():
+    q, z = RNG.normal(size=(2, 4, 5)).astype(np.float32)
+    dq, dz = jax.grad(hb.objectives.contrastive, (0, 1))(q, z, 0.1)
+    step = 1e-3 * RNG.normal(size=q.shape)
+    change = reference.contrastive(q + step, z, 0.1) - reference.contrastive(q - step, z, 0.1)
+    np.testing.assert_allclose(2 * np.sum(np.asarray(dq, np.float64) * step), change, rtol=1e-3)
+    assert not np.any(dz)
+
+
+@pytest.mark.parametrize("chunk", [5, 2048])
+def test_retrieval_cross_entropy_equals_attention_over_one_hot_labels(chunk):
+    pooled, keys = RNG.normal(size=(6, 8)), RNG.normal(size=(20, 8))
+    bank_labels, labels = RNG.integers(0, 3, 20), RNG.integers(0, 3, 6)
+    yhat = reference.cross_attention(pooled, keys, np.eye(3)[bank_labels], 0.2)
+    want = -np.log(yhat[np.arange(6), labels]).mean()
+    shaped = (keys.reshape(4, 5, 8), bank_labels.reshape(4, 5)) if chunk == 5 else (keys, bank_labels)
+    got = hb.objectives.retrieval_cross_entropy(
+        jnp.float32(pooled), jnp.float32(shaped[0]), jnp.asarray(shaped[1]), jnp.asarray(labels), 0.2, chunk
+    )
+    np.testing.assert_allclose(got, want, rtol=1e-5)
+
+
+def test_images_without_a_label_and_classes_the_bank_lacks_are_harmless():
+    pooled, keys = (RNG.normal(size=s).astype(np.float32) for s in ((3, 8), (9, 8)))
+    bank_labels = np.array([0, 1] * 4 + [-1])
+    loss = lambda p, y: hb.objectives.retrieval_cross_entropy(p, keys, bank_labels, jnp.asarray(y), 0.1)
+    alone = loss(pooled[:1], [1])
+    np.testing.assert_allclose(loss(pooled, [1, -1, -1]), alone, rtol=1e-6)
+    assert float(loss(pooled, [-1, -1, -1])) == 0
+    value, gradient = jax.value_and_grad(loss)(pooled, [5, 5, 5])
+    np.testing.assert_allclose(value, -np.log(1e-8), rtol=1e-5)
+    assert not np.any(gradient)

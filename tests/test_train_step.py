@@ -1,0 +1,111 @@
+"""One step of the algorithm: what it changes, by how much, and that the devices do not matter."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from hummingbird.train_step import build_optimizer
+from tests import tiny
+
+
+def run(devices, steps=2, **changes):
+    program = tiny.program(devices, **changes)
+    state = program.init()
+    history = []
+    state = program.fill(state, *tiny.batch(99), jnp.int32(0))
+    state = program.fill(state, *tiny.batch(98), jnp.int32(1))
+    for step in range(steps):
+        state, metrics = program.step(state, *tiny.batch(step))
+        history.append(jax.device_get(metrics))
+    return jax.device_get(state), history
+
+
+@pytest.fixture(scope="module")
+def one_device():
+    return run(1)
+
+
+def test_the_number_of_devices_does_not_change_the_result(one_device):
+    state, history = one_device
+    other, other_history = run(8)
+    for ours, theirs in zip(history, other_history, strict=True):
+        assert ours["loss"] == pytest.approx(theirs["loss"], rel=1e-5)
+        assert ours["top1"] == theirs["top1"]
+    np.testing.assert_allclose(state.bank.keys, other.bank.keys, atol=2e-4)
+    np.testing.assert_array_equal(state.bank.labels, other.bank.labels)
+    # After one step of Adam the smallest gradients decide a sign, so parameters agree to a fraction of the step size.
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=5e-4), state.online, other.online)
+
+
+def test_sharded_parameters_give_the_same_result(one_device):
+    _, history = one_device
+    _, sharded = run(8, **{"mesh.fsdp": 4})
+    assert [h["loss"] for h in sharded] == pytest.approx([h["loss"] for h in history], rel=1e-5)
+
+
+def test_the_same_run_twice_is_equal_to_the_bit(one_device):
+    again, _ = run(1)
+    jax.tree.map(np.testing.assert_array_equal, one_device[0], again)
+
+
+def test_target_is_the_moving_average_of_the_online_network():
+    program = tiny.program(1)
+    state = program.fill(program.init(), *tiny.batch(0), jnp.int32(0))
+    before = jax.device_get(state.target)
+    state, _ = program.step(state, *tiny.batch(1))
+    expected = jax.tree.map(lambda xi, theta: 0.99 * xi + 0.01 * np.asarray(theta), before, state.online)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), state.target, expected)
+
+
+def test_the_bank_takes_the_mean_target_tokens_of_the_first_view_after_the_step():
+    program = tiny.program(1, **NO_AUGMENTATION)
+    state = program.fill(program.init(), *tiny.batch(0), jnp.int32(0))
+    before = jax.device_get(state)
+    views, labels = tiny.batch(1)
+    state, _ = program.step(state, views, labels)
+    tokens = program.model.apply({"params": before.target}, views[:, 0] / np.float32(255), method="encode").patches
+    written = int(before.bank.cursor)
+    np.testing.assert_allclose(state.bank.keys[written], tokens.mean(axis=1), atol=1e-5)
+    np.testing.assert_array_equal(state.bank.labels[written], labels)
+    kept = 1 - written  # the tiny bank has two slots
+    np.testing.assert_array_equal(state.bank.keys[kept], before.bank.keys[kept])
+
+
+NO_AUGMENTATION = {
+    "augment.flip_probability": 0.0,
+    "augment.jitter_probability": 0.0,
+    "augment.grey_probability": 0.0,
+    "augment.blur_probability": (0.0, 0.0),
+    "augment.solarise_probability": (0.0, 0.0),
+}
+
+
+def test_supervised_retrieval_adds_its_cross_entropy():
+    _, (plain, *_) = run(1, steps=1)
+    _, (plus, *_) = run(1, steps=1, **{"supervised.weight": 0.5})
+    assert plus["loss"] == pytest.approx(plain["loss_ssl"] + 0.5 * plus["loss_retrieval"], rel=1e-4)
+    assert plus["loss_retrieval"] > 0
+
+
+def test_a_loss_that_is_not_finite_is_reported():
+    program = tiny.program(1)
+    state = program.init()
+    state = state.replace(online=jax.tree.map(lambda x: x * jnp.nan, state.online))
+    _, metrics = program.step(state, *tiny.batch(0))
+    assert not metrics["finite"]
+
+
+def test_learning_rate_warms_up_and_falls_to_zero_along_a_cosine():
+    config = tiny.tiny_config(**{"optimizer.warmup_steps": 10, "optimizer.learning_rate": 1e-3})
+    _, schedule = build_optimizer(config, 110, 50)
+    assert [float(schedule(s)) for s in (0, 5, 10, 60, 110)] == pytest.approx([0, 5e-4, 1e-3, 5e-4, 0], abs=1e-9)
+
+
+def test_weight_decay_leaves_biases_norms_positions_and_cls_alone():
+    config = tiny.tiny_config(**{"optimizer.weight_decay": 10.0, "optimizer.warmup_steps": 0})
+    optimizer, _ = build_optimizer(config, 10, 50)
+    params = {"kernel": jnp.ones(2), "bias": jnp.ones(2), "scale": jnp.ones(2), "positions": jnp.ones(2)}
+    updates, _ = optimizer.update(jax.tree.map(jnp.zeros_like, params), optimizer.init(params), params)
+    assert np.all(updates["kernel"] < 0)
+    assert not any(np.any(updates[name]) for name in ("bias", "scale", "positions"))
