@@ -1,0 +1,48 @@
+"""What the documents show works: launches as dry runs, the program's commands up to their checked configs."""
+
+import shlex
+from pathlib import Path
+
+import pytest
+
+from hummingbird import cli, config
+
+ROOT = Path(__file__).resolve().parents[2]
+DOCUMENTS = ("README.md", "scripts/README.md")
+
+
+def shown(start: str) -> list[str]:
+    """The documents' indented lines that begin so."""
+    lines = [line for name in DOCUMENTS for line in (ROOT / name).read_text().splitlines()]
+    return [line.strip() for line in lines if line.startswith("    " + start)]
+
+
+def program_commands() -> list[str]:
+    launched = [line.partition(" -- ")[2] for line in shown("scripts/launch/")]
+    return sorted({*shown("hummingbird "), *launched})
+
+
+def test_the_documents_show_every_launcher():
+    launchers = {path.name for path in (ROOT / "scripts/launch").iterdir() if "python3" in first_line(path)}
+    assert {line.split()[0].rpartition("/")[2] for line in shown("scripts/launch/")} == launchers
+
+
+def first_line(path: Path) -> str:
+    return path.read_text().partition("\n")[0] if path.is_file() else ""
+
+
+@pytest.mark.parametrize("line", shown("scripts/launch/"))
+def test_a_shown_launch_runs_dry(line, launch):
+    launcher, *arguments = shlex.split(line)
+    result = launch(launcher.rpartition("/")[2], "--dry-run", *arguments)
+    assert result.returncode == 0, result.stderr
+    assert "+ " in result.stdout
+
+
+@pytest.mark.parametrize("line", program_commands())
+def test_a_shown_command_has_known_options_and_settings(line):
+    program, *arguments = shlex.split(line)
+    assert program == "hummingbird"
+    options, overrides = cli.parse(arguments)
+    if options.command in ("pretrain", "evaluate"):
+        assert config.resolve(options.command, str(ROOT / options.config), overrides)
