@@ -26,8 +26,9 @@ LAYERS = (
     ("retrieval",),
     ("train",),
     ("hooks",),
-    ("plan", "info", "sweep", "demo"),
+    ("plan", "info", "sweep"),
     ("cli",),
+    ("demo",),
 )
 PLACE = {name: place for place, layer in enumerate(LAYERS) for name in layer}
 
