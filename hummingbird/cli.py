@@ -31,7 +31,7 @@ def run(argv: list[str]) -> int:
     logging.getLogger("hummingbird").setLevel(logging.INFO)
     try:
         arguments, overrides = parse(argv)
-        COMMANDS[arguments.command](arguments, overrides)
+        return COMMANDS[arguments.command](arguments, overrides) or 0
     except UserError as error:
         print(f"hummingbird: error: {error}", file=sys.stderr)
         return 2
@@ -41,29 +41,92 @@ def run(argv: list[str]) -> int:
     except KeyboardInterrupt:
         print("hummingbird: interrupted; the same command goes on from the last checkpoint", file=sys.stderr)
         return 130
-    return 0
+
+
+CONFIG = ("--config", {"metavar": "FILE[:variant]", "help": "config file; --config.a.b=value overrides a setting"})
+CHECKPOINT = ("--checkpoint", {"help": "workdir, step folder, imported folder, weights file, random:vit_s16 or rgb:16"})
+WORKDIR = ("--workdir", {"required": True, "help": "folder of the run; the same one goes on where it stopped"})
+JSON = ("--json", {"action": "store_true", "help": "one line of JSON"})
+NETWORK = {"default": "online", "choices": ("online", "target"), "help": "which network of a training run"}
+TOPOLOGY = {"metavar": "v3:8x8", "help": "TPU topology; without it, the devices of this machine"}
+Option = tuple[str, dict[str, Any]]
+
+
+def required(option: Option) -> Option:
+    """The option, which must be given."""
+    return option[0], {**option[1], "required": True}
+
+
+# name: (what it does, its arguments)
+PARSERS: dict[str, tuple[str, list[Option]]] = {
+    "pretrain": ("pretrain an encoder", [required(CONFIG), WORKDIR]),
+    "evaluate": ("score an encoder by retrieval", [required(CONFIG), required(CHECKPOINT), WORKDIR]),
+    "sweep": (
+        "run many pretrainings or evaluations from one file of overrides",
+        [
+            required(CONFIG),
+            ("--sweep", {"required": True, "metavar": "FILE[:variant]", "help": "sweep file, see configs/sweeps/"}),
+            WORKDIR,
+            ("--launcher", {"default": "local", "help": "local, slurm or print"}),
+            CHECKPOINT,
+            ("--parallel", {"type": int, "help": "runs at a time"}),
+        ],
+    ),
+    "plan": (
+        "compile the train step for a TPU topology without the hardware",
+        [
+            required(CONFIG),
+            ("--topology", TOPOLOGY),
+            ("--table", {"action": "store_true", "help": "a table, not JSON"}),
+        ],
+    ),
+    "info": ("say what a checkpoint, bank or weights file is", [("path", {"metavar": "PATH"}), JSON]),
+    "import": (
+        "make another project's weights ours",
+        [
+            ("src", {"metavar": "SRC", "help": "weights file or folder of another project"}),
+            ("dst", {"metavar": "DST", "help": "new folder"}),
+            ("--family", {"help": "whose weights they are; default: recognised"}),
+        ],
+    ),
+    "export": (
+        "write an encoder in the form that others load",
+        [
+            ("src", {"metavar": "SRC", "help": "training workdir, step folder or imported folder"}),
+            ("dst", {"metavar": "DST", "help": "new folder"}),
+            ("--format", {"default": "timm", "help": "timm, hf, big_vision or hummingbird"}),
+            ("--network", NETWORK),
+        ],
+    ),
+    "data": (
+        "show what a config would read, and check it",
+        [
+            ("config", {"metavar": "FILE[:variant]"}),
+            ("--all", {"action": "store_true", "help": "check every item, not a sample"}),
+            ("--out", {"default": "", "help": "folder for the contact sheet"}),
+        ],
+    ),
+    "bank": (
+        "build, inspect or verify a memory bank",
+        [
+            ("action", {"choices": ("build", "info", "verify"), "help": "what to do"}),
+            ("path", {"metavar": "BANK", "help": "folder of the bank"}),
+            CONFIG,
+            CHECKPOINT,
+            JSON,
+        ],
+    ),
+}
 
 
 def parse(argv: list[str]) -> tuple[argparse.Namespace, list[tuple[str, str]]]:
     """The arguments, and the pairs (key, text) of every `--config.key=text`."""
     parser = argparse.ArgumentParser(prog="hummingbird", description=__doc__.splitlines()[0], allow_abbrev=False)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-
-    def command(name: str, text: str, *options: tuple[str, dict[str, Any]]) -> None:
+    for name, (text, options) in PARSERS.items():
         sub = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
         for flag, how in options:
             sub.add_argument(flag, **how)
-
-    config = ("--config", {"metavar": "FILE[:variant]", "help": "config file; --config.a.b=value overrides a setting"})
-    needed = (config[0], {**config[1], "required": True})
-    workdir = ("--workdir", {"required": True, "help": "folder of the run; the same one goes on where it stopped"})
-    command("pretrain", "pretrain an encoder", needed, workdir)
-    checkpoint = {"required": True, "help": "workdir, step folder, weights file, random:vit_s16 or rgb:16"}
-    command("evaluate", "score an encoder by retrieval", needed, ("--checkpoint", checkpoint), workdir)
-    command(
-        "info", "say what a checkpoint, bank or weights file is", ("path", {}), ("--json", {"action": "store_true"})
-    )
-
     known, rest = parser.parse_known_args(argv)
     return known, _overrides(parser, rest)
 
@@ -104,15 +167,73 @@ def _scalars(metrics: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in metrics.items() if not isinstance(value, dict)}
 
 
+def _sweep(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> int:
+    from hummingbird import sweep
+
+    failed = sweep.run(
+        arguments.config,
+        arguments.sweep,
+        arguments.workdir,
+        arguments.launcher,
+        overrides,
+        checkpoint=arguments.checkpoint,
+        parallel=arguments.parallel,
+    )
+    return 1 if failed else 0
+
+
+def _plan(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> None:
+    from hummingbird import config, plan
+
+    result = plan.plan(config.resolve("pretrain", arguments.config, overrides), arguments.topology)
+    print(plan.table(result) if arguments.table else json.dumps(result))
+
+
 def _info(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> None:
     from hummingbird import info
 
-    found = info.describe(arguments.path)
-    if arguments.json:
+    show(info.describe(arguments.path), arguments.json)
+
+
+def _import(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> None:
+    from hummingbird import weights
+
+    show(weights.import_weights(arguments.src, arguments.dst, family=arguments.family))
+
+
+def _export(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> None:
+    from hummingbird import weights
+
+    show(weights.export_weights(arguments.src, arguments.dst, format=arguments.format, network=arguments.network))
+
+
+def _data(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> int:
+    from hummingbird.data import inspect
+
+    return inspect.run(arguments.config, overrides, out=arguments.out, check_all=arguments.all)
+
+
+def _bank(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> None:
+    from hummingbird import config, encoder
+    from hummingbird.retrieval import store
+
+    if arguments.action == "build":
+        if not (arguments.config and arguments.checkpoint):
+            raise UserError("bank build needs --config=FILE and --checkpoint=PATH")
+        resolved = config.resolve("evaluate", arguments.config, overrides)
+        loaded = encoder.load_encoder(arguments.checkpoint, resolved.encoder.network, resolved.encoder.dtype)
+        show(store.build(loaded, resolved, arguments.path), arguments.json)
+    else:
+        show({"info": store.bank_info, "verify": store.verify_bank}[arguments.action](arguments.path), arguments.json)
+
+
+def show(found: dict[str, Any], as_json: bool = False) -> None:
+    """Prints what a command found, as JSON or for people."""
+    if as_json:
         print(json.dumps(found))
         return
     for key, value in found.items():
-        if key == "config":
+        if key == "config" and isinstance(value, dict):
             print("config:")
             for name, setting in value.items():
                 print(f"  {name} = {setting}")
@@ -122,4 +243,14 @@ def _info(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> No
             print(f"{key}: {value:,}" if isinstance(value, int) and key != "step" else f"{key}: {value}")
 
 
-COMMANDS = {"pretrain": _pretrain, "evaluate": _evaluate, "info": _info}
+COMMANDS = {
+    "pretrain": _pretrain,
+    "evaluate": _evaluate,
+    "sweep": _sweep,
+    "plan": _plan,
+    "info": _info,
+    "import": _import,
+    "export": _export,
+    "data": _data,
+    "bank": _bank,
+}

@@ -1,0 +1,72 @@
+"""Reads compiled XLA programs: which collectives they run, how often, and with how many bytes."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from typing import Any
+
+COLLECTIVES = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute", "collective-broadcast")
+BITS = {"pred": 8, "s8": 8, "u8": 8, "s16": 16, "u16": 16, "bf16": 16, "f16": 16, "s32": 32, "u32": 32, "f32": 32}
+BITS |= {"s64": 64, "u64": 64, "f64": 64}
+
+_COMPUTATION = re.compile(r"^(ENTRY )?%?([\w.\-]+) .*\{$")
+_SHAPE = re.compile(r"\b(" + "|".join(BITS) + r")\[([\d,]*)\]")
+_OPERATION = re.compile(r"=\s+(.*?)\s(" + "|".join(COLLECTIVES) + r")(-start)?\(")
+_LOOP = re.compile(r"\bwhile\(.*?body=%?([\w.\-]+)")
+_TRIPS = re.compile(r'"known_trip_count":\{"n":"(\d+)"')
+_CALLED = re.compile(r"(?:calls|to_apply|true_computation|false_computation)=%?([\w.\-]+)")
+
+
+def collectives(text: str) -> dict[str, dict[str, Any]]:
+    """{"all-reduce": {"count", "bytes"}, ...} per device and run of a compiled program.
+
+    Bytes are those of each collective's result, an operation inside a loop counts once per trip. For a reduce-scatter
+    that is what a device keeps; an all-gather's result is what it ends up holding.
+
+    Args:
+      text: `compiled.as_text()`.
+    """
+    computations = _split(text)
+    found: dict[str, Counter[str]] = {"count": Counter(), "bytes": Counter()}
+
+    def visit(name: str, times: int) -> None:
+        for line in computations.get(name, ()):
+            operation = _OPERATION.search(line)
+            if operation:
+                found["count"][operation[2]] += times
+                found["bytes"][operation[2]] += times * _result_bytes(operation[1], operation[3] is not None)
+            loop = _LOOP.search(line)
+            if loop:
+                trips = _TRIPS.search(line)
+                visit(loop[1], times * (int(trips[1]) if trips else 1))
+            elif not operation:
+                for called in _CALLED.findall(line):
+                    visit(called, times)
+
+    visit("ENTRY", 1)
+    return {name: {key: found[key][name] for key in ("count", "bytes")} for name in found["count"]}
+
+
+def _split(text: str) -> dict[str, list[str]]:
+    """{computation: its lines}; the entry computation is called ENTRY."""
+    computations: dict[str, list[str]] = {}
+    lines: list[str] = []
+    for line in text.splitlines():
+        start = _COMPUTATION.match(line)
+        if start:
+            lines = computations.setdefault("ENTRY" if start[1] else start[2], [])
+        else:
+            lines.append(line)
+    return computations
+
+
+def _result_bytes(shapes: str, started: bool) -> int:
+    """Bytes of a result; an asynchronous start gives (operand, result, ...), of which the result is the largest."""
+    sizes = [
+        BITS[dtype] // 8 * math.prod(int(n) for n in dims.split(",") if n) for dtype, dims in _SHAPE.findall(shapes)
+    ]
+    if not sizes:
+        return 0
+    return max(sizes) if started else sum(sizes)

@@ -1,0 +1,151 @@
+"""`hummingbird plan`: compiles the real train step of a config for a TPU topology, on a machine without TPUs.
+
+libtpu compiles ahead of time on any Linux CPU. What comes back is what the pod would run: bytes per device, flops, and
+every collective with its bytes. The roofline is an estimate from the chips' published peaks, not a measurement.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from hummingbird import hlo, train
+from hummingbird.errors import UserError
+
+GIB = 2**30
+
+# Per device as JAX counts them (v2, v3: a core; v4 without megacore: a core; later: a chip), from Google's published
+# system pages: memory, peak bf16 flop/s, HBM bytes/s, and ICI bytes/s that one device can send.
+CHIPS: dict[str, tuple[float, float, float, float]] = {
+    "TPU v2": (8 * GIB, 22.5e12, 350e9, 31e9),
+    "TPU v3": (16 * GIB, 61.5e12, 450e9, 41e9),
+    "TPU v4": (16 * GIB, 137.5e12, 614e9, 150e9),
+    "TPU v5 lite": (16 * GIB, 197e12, 819e9, 200e9),
+    "TPU v5": (95 * GIB, 459e12, 2765e9, 600e9),
+    "TPU v6 lite": (32 * GIB, 918e12, 1640e9, 448e9),
+}
+
+
+def plan(config: Any, topology: str | None) -> dict[str, Any]:
+    """Compiles the train step of a pretraining config.
+
+    Args:
+      config: resolved config of kind "pretrain".
+      topology: like "v3:8x8", "v4:4x4x4", "v5e:16x16"; None: the local devices.
+
+    Returns:
+      JSON-able: topology, device_kind, devices, fits, bytes per device, flops, collectives, compile_seconds, roofline.
+
+    Raises:
+      UserError: unknown topology, libtpu missing, or devices that do not divide the batch.
+    """
+    devices = topology_devices(topology) if topology else jax.devices()
+    kind = devices[0].device_kind
+    # A plan needs no data: the number of images only sets the length of the schedule.
+    program = train.build_program(config, examples=1000 * config.batch_size, devices=devices)
+    size, batch = config.input_size, config.batch_size
+    views = jax.ShapeDtypeStruct((batch, 2, size, size, 3), jnp.uint8)
+    labels = jax.ShapeDtypeStruct((batch,), jnp.int32)
+    started = time.perf_counter()
+    lowered = program.step.lower(program.state, views, labels)
+    try:
+        compiled = lowered.compile()
+        too_large = None
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        compiled, too_large = None, str(error).splitlines()[0]
+    seconds = time.perf_counter() - started
+    result: dict[str, Any] = {
+        "topology": topology or "local",
+        "device_kind": kind,
+        "devices": program.mesh.size,
+        "mesh": dict(program.mesh.shape),
+        "encoder": config.encoder.name,
+        "batch_size": batch,
+        "bank_length": config.context.bank_length,
+        "parameters": sum(x.size for x in jax.tree.leaves(program.state.online)),
+        "compile_seconds": round(seconds, 1),
+    }
+    if compiled is None:
+        return {**result, "fits": False, "error": too_large}
+    return {**result, **analyse(compiled, kind)}
+
+
+def analyse(compiled: Any, kind: str) -> dict[str, Any]:
+    """Memory, flops, collectives and roofline of a compiled program, per device."""
+    memory = compiled.memory_analysis()
+    # Donated arguments are written in place: their outputs take no room of their own.
+    argument = memory.argument_size_in_bytes
+    output = memory.output_size_in_bytes - memory.alias_size_in_bytes
+    total = argument + memory.temp_size_in_bytes + output + memory.generated_code_size_in_bytes
+    cost = compiled.cost_analysis() or {}
+    collectives = hlo.collectives(compiled.as_text())
+    moved = sum(entry["bytes"] for entry in collectives.values())
+    chip = CHIPS.get(kind)
+    found = {
+        "fits": None if chip is None else total <= chip[0],
+        "argument_bytes": argument,
+        "temporary_bytes": memory.temp_size_in_bytes,
+        "total_bytes": total,
+        "memory_bytes": None if chip is None else int(chip[0]),
+        "flops": cost.get("flops"),
+        "hbm_bytes": cost.get("bytes accessed"),
+        "collectives": collectives,
+        "collective_bytes": moved,
+    }
+    if chip is not None:
+        bounds = {
+            "compute": (found["flops"] or 0) / chip[1],
+            "memory": (found["hbm_bytes"] or 0) / chip[2],
+            "network": moved / chip[3],
+        }
+        bound = max(bounds, key=lambda name: bounds[name])
+        found["roofline"] = {"seconds": {k: round(v, 5) for k, v in bounds.items()}, "bound": bound}
+    return found
+
+
+def topology_devices(topology: str) -> list[Any]:
+    """The devices of a TPU topology, described by libtpu without hardware."""
+    os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")  # there is no metadata server to ask
+    from jax.experimental import topologies
+
+    try:
+        description = topologies.get_topology_desc(platform="tpu", topology_name=topology)
+    except Exception as error:  # libtpu's own errors are of many types
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        hint = "install libtpu (pip install 'hummingbird-incontext[tpu]')" if "libtpu" in reason.lower() else ""
+        raise UserError(
+            f"--topology={topology} cannot be described ({reason}); {hint or 'use for example v3:8x8 or v5e:16x16'}"
+        ) from error
+    return list(description.devices)
+
+
+def table(result: dict[str, Any]) -> str:
+    """The plan as lines for people."""
+    if "error" in result:
+        return f"{result['topology']}: does not fit ({result['error']})"
+    gib = lambda n: f"{n / GIB:.2f} GiB"
+    verdict = {True: "fits", False: "DOES NOT FIT", None: "device memory unknown"}[result["fits"]]
+    rows = [
+        f"{result['encoder']}, batch {result['batch_size']:,}, bank {result['bank_length']:,} on {result['devices']} x "
+        f"{result['device_kind']} ({result['topology']}): {verdict}",
+        f"  per device    arguments {gib(result['argument_bytes'])}, temporary {gib(result['temporary_bytes'])}, "
+        f"total {gib(result['total_bytes'])}"
+        + (f" of {gib(result['memory_bytes'])}" if result["memory_bytes"] else ""),
+        f"  per step      {(result['flops'] or 0) / 1e12:.2f} Tflop, HBM {(result['hbm_bytes'] or 0) / 1e9:.1f} GB, "
+        f"collectives {result['collective_bytes'] / 1e6:.1f} MB",
+    ]
+    for name, entry in sorted(result["collectives"].items()):
+        rows.append(f"    {name:20s}{entry['count']:6d} x{entry['bytes'] / 1e6:12.2f} MB")
+    if "roofline" in result:
+        times = ", ".join(f"{name} {1e3 * s:.0f} ms" for name, s in result["roofline"]["seconds"].items())
+        rows.append(
+            f"  roofline      {times}; bound by {result['roofline']['bound']} (published peaks, no overlap lost)"
+        )
+    rows.append(f"  compiled in   {result['compile_seconds']} s")
+    return "\n".join(rows)
