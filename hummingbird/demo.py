@@ -17,7 +17,7 @@ from hummingbird import cli
 
 TASKS = {"segmentation": "miou", "depth": "rmse"}
 PRETRAIN = "configs/pretrain/demo.py"
-EVALUATE = "configs/evaluate/scenes.py"
+EVALUATE = "configs/evaluate/demo.py"
 
 
 def main() -> None:
