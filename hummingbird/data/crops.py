@@ -44,8 +44,8 @@ def resize_box(image: Image.Image, box: tuple[float, float, float, float], size:
 
     Pillow's filter (Keys, a = -0.5) widens with the shrinking factor, so nothing aliases; OpenCV's INTER_CUBIC has a
     fixed support of four pixels and does. The filter reaches over the box's border into the rest of the image. Boxes
-    more than three times too large are first averaged over whole pixels (`reducing_gap`), which is faster and stays
-    within 2/255 of the filter alone.
+    more than three times too large are first averaged over whole pixels (`reducing_gap`): faster, and different from
+    the filter alone by 0.2/255 on average and 6/255 at most on photographs.
     """
     return np.asarray(image.resize((size, size), Image.Resampling.BICUBIC, box=box, reducing_gap=3.0))[..., :3]
 

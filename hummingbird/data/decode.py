@@ -42,11 +42,11 @@ def decode_image(data: bytes, name: str, lenient: bool = False) -> np.ndarray:
 
 def image_size(data: bytes, name: str) -> tuple[int, int]:
     """(width, height) of an encoded image when upright, from its header alone."""
+    if data.startswith(JPEG_START) and not _has_exif(data):
+        height, width, _ = _jpeg_header(data, name)
+        return width, height
     picture = _open(data, name)
-    try:
-        turned = picture.getexif().get(ORIENTATION, 1) >= 5
-    except Exception:  # EXIF data are free-form; broken ones say nothing about the image
-        turned = False
+    turned = _orientation(picture) >= 5
     return (picture.height, picture.width) if turned else picture.size
 
 
@@ -57,11 +57,8 @@ def open_image(data: bytes, name: str, reduce: float = 1.0, lenient: bool = Fals
     """
     if not data.startswith(JPEG_START):
         return _to_rgb(_open(data, name), name)
-    try:
-        height, width, colours, _ = simplejpeg.decode_jpeg_header(data, strict=False)
-        smallest = (math.ceil(int(height) / reduce), math.ceil(int(width) / reduce)) if reduce >= 2 else (0, 0)
-    except (ValueError, KeyError) as error:
-        raise Unreadable(f"{name} is a broken JPEG: {_first_line(error)}") from error
+    height, width, colours = _jpeg_header(data, name)
+    smallest = (math.ceil(height / reduce), math.ceil(width / reduce)) if reduce >= 2 else (0, 0)
     if colours not in ("YCbCr", "Gray", "RGB"):
         return _to_rgb(_open(data, name), name)  # CMYK: Pillow knows that Adobe writes it inverted
     try:
@@ -80,9 +77,7 @@ def open_image(data: bytes, name: str, reduce: float = 1.0, lenient: bool = Fals
         raise Unreadable(f"{name} is a truncated JPEG")
     # frombuffer makes no copy of four bytes a pixel, the layout in which Pillow works
     picture = Image.frombuffer("RGBX", (pixels.shape[1], pixels.shape[0]), pixels, "raw", "RGBX", 0, 1)
-    if data.find(b"Exif\x00\x00", 0, 65536) < 0:
-        return picture
-    return _upright(picture, _open(data, name))
+    return _upright(picture, _open(data, name)) if _has_exif(data) else picture
 
 
 def decode_ids(data: bytes, name: str) -> np.ndarray:
@@ -127,9 +122,29 @@ def metric_depth(raw: np.ndarray, name: str, scale: float) -> np.ndarray:
         raw = raw[..., 0]
     if raw.ndim != 2:
         raise Unreadable(f"{name} is no depth map: its shape is {raw.shape}, expected [height, width]")
-    saturated = raw == 65535 if raw.dtype.itemsize == 2 or raw.dtype == np.int32 else np.zeros(raw.shape, bool)
+    saturated = raw == 65535 if raw.dtype in (np.uint16, np.int32) else np.zeros(raw.shape, bool)
     depth = raw.astype(np.float32) * np.float32(scale)
     return np.where(np.isfinite(depth) & (depth > 0) & ~saturated, depth, np.float32(0))
+
+
+def _jpeg_header(data: bytes, name: str) -> tuple[int, int, str]:
+    """(height, width, colours) of a JPEG as it is stored."""
+    try:
+        height, width, colours, _ = simplejpeg.decode_jpeg_header(data, strict=False)
+    except (ValueError, KeyError) as error:
+        raise Unreadable(f"{name} is a broken JPEG: its header cannot be read") from error
+    return int(height), int(width), str(colours)
+
+
+def _has_exif(data: bytes) -> bool:
+    return data.find(b"Exif\x00\x00", 0, 65536) >= 0
+
+
+def _orientation(picture: Image.Image) -> int:
+    try:
+        return picture.getexif().get(ORIENTATION, 1)
+    except Exception:  # EXIF data are free-form; broken ones say nothing about the image
+        return 1
 
 
 def _open(data: bytes, name: str) -> Image.Image:
@@ -169,10 +184,7 @@ def _to_rgb(picture: Image.Image, name: str) -> Image.Image:
 
 def _upright(pixels: Image.Image, header: Image.Image) -> Image.Image:
     """`pixels` turned as the EXIF orientation of `header` says."""
-    try:
-        orientation = header.getexif().get(ORIENTATION, 1)
-    except Exception:
-        return pixels
+    orientation = _orientation(header)
     if orientation == 1:
         return pixels
     exif = Image.Exif()

@@ -19,7 +19,7 @@ from absl import flags
 
 from hummingbird.data import crops
 from hummingbird.data.decode import Unreadable
-from hummingbird.data.sources import Cached, ImageSource, build_image_source
+from hummingbird.data.sources import Cached, ImageSource, build_image_source, image_name
 from hummingbird.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -56,12 +56,6 @@ class MakeViews(grain.transforms.RandomMap):
                     ) from error
                 continue
             return {"views": views, "label": item["label"], "index": index, "broken": broken}
-
-
-def image_name(source: ImageSource, index: int) -> str:
-    """What to call an image in messages: its file if the source knows."""
-    name = getattr(source, "name", None)
-    return name(index) if name else f"image {index}"
 
 
 def collate(items: Sequence[dict[str, Any]]) -> dict[str, Any]:

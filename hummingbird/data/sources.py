@@ -122,6 +122,12 @@ def _look_up(table: dict[str, Any], name: str, job: str) -> Any:
     return table[kind]
 
 
+def image_name(source: ImageSource, index: int) -> str:
+    """What to call an image in messages, without reading it: its file if the source knows."""
+    name = getattr(source, "name", None)
+    return name(index) if name else f"image {index}"
+
+
 class Cached:
     """A source whose items are kept in memory, first come first kept, until `limit` bytes are used.
 
@@ -135,6 +141,9 @@ class Cached:
 
     def __len__(self) -> int:
         return len(self._source)
+
+    def name(self, index: int) -> str:
+        return image_name(self._source, index)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         kept = self._kept.get(index)

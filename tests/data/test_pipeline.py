@@ -1,0 +1,190 @@
+"""Batches: the same on any number of hosts, workers and threads; resumed exactly; broken images counted and named."""
+
+import itertools
+import json
+import logging
+import multiprocessing
+
+import numpy as np
+import pytest
+from grain.experimental import assert_equal_output_after_checkpoint
+
+from hummingbird import config
+from hummingbird.data.pipeline import build_batches
+from hummingbird.errors import UserError
+from tests.data.files import encode, ramp, write
+
+BASE = {
+    "input_size": 16,
+    "batch_size": 8,
+    "context.bank_length": 8,
+    "data.scenes.size": 24,
+    "data.scenes.pretrain_images": 20,
+}
+
+
+def batches(seed=3, host=0, hosts=1, **changes):
+    return build_batches(config.resolve("pretrain", overrides={**BASE, **changes}), seed, host, hosts)
+
+
+def first(iterator, count):
+    return list(itertools.islice(iterator, count))
+
+
+def assert_same(left, right):
+    assert len(left) == len(right)
+    for a, b in zip(left, right, strict=True):
+        assert a.keys() == b.keys()
+        for name in a:
+            np.testing.assert_array_equal(a[name], b[name])
+
+
+@pytest.fixture(scope="module")
+def expected():
+    return first(batches(), 6)
+
+
+def test_a_batch_is_as_promised(expected):
+    batch = expected[0]
+    assert batch["views"].shape == (8, 2, 16, 16, 3)
+    assert batch["views"].dtype == np.uint8
+    assert (batch["label"].dtype, batch["index"].dtype) == (np.int32, np.int64)
+    assert np.abs(batch["views"][:, 0].astype(int) - batch["views"][:, 1]).mean() > 1  # two different crops
+
+
+def test_every_image_is_seen_once_an_epoch_in_a_new_order(expected):
+    seen = np.concatenate([batch["index"] for batch in expected])
+    assert sorted(seen[:20]) == list(range(20))
+    assert sorted(seen[20:40]) == list(range(20))
+    assert seen[:20].tolist() != seen[20:40].tolist()
+
+
+def test_seed_decides_order_and_crops(expected):
+    assert_same(first(batches(), 2), expected[:2])
+    other = first(batches(seed=4), 1)[0]
+    assert other["index"].tolist() != expected[0]["index"].tolist()
+
+
+@pytest.mark.parametrize("hosts", [2, 4, 8])
+def test_hosts_share_out_the_same_global_batches(expected, hosts):
+    parts = [first(batches(host=host, hosts=hosts), 3) for host in range(hosts)]
+    for step in range(3):
+        for name, whole in expected[step].items():
+            together = np.empty_like(whole)
+            for host in range(hosts):
+                together[host::hosts] = parts[host][step][name]
+            np.testing.assert_array_equal(together, whole)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"data.threads": 0}, {"data.read_ahead": 0}, {"data.threads": 9}, {"data.cache": 0}]
+)
+def test_threads_and_caching_do_not_change_batches(expected, changes):
+    assert_same(first(batches(**changes), 6), expected)
+
+
+def test_workers_do_not_change_batches_and_a_killed_one_is_fatal(expected):
+    iterator = batches(**{"data.workers": 2, "data.threads": 1, "data.read_ahead": 1})
+    assert_same(first(iterator, 4), expected[:4])
+    workers = [process for process in multiprocessing.active_children() if process.is_alive()]
+    assert len(workers) >= 2
+    workers[0].kill()
+    with pytest.raises(RuntimeError, match="data worker died"):
+        first(iterator, 20)
+    iterator.close()
+
+
+def test_grain_finds_it_resumable_at_every_step():
+    """Grain's own assertion wants a finite iterable that starts anew: seven batches of ours."""
+
+    class Seven:
+        def __init__(self):
+            self._batches = batches()
+            self.get_state, self.set_state = self._batches.get_state, self._batches.set_state
+
+        def __iter__(self):
+            return self
+
+        def __next__(self):
+            if self.get_state()["position"] == 7:
+                raise StopIteration
+            return next(self._batches)
+
+    class Data:
+        def __iter__(self):
+            return Seven()
+
+    assert_equal_output_after_checkpoint(Data())
+
+
+def test_a_saved_place_is_plain_json_and_fits_other_hosts_and_workers(expected):
+    iterator = batches()
+    first(iterator, 3)
+    state = json.loads(json.dumps(iterator.get_state()))
+    parts = []
+    for host in range(2):
+        resumed = batches(host=host, hosts=2, **{"data.threads": 0})
+        resumed.set_state(state)
+        parts.append(first(resumed, 2))
+    np.testing.assert_array_equal(parts[0][1]["views"], expected[4]["views"][0::2])
+    np.testing.assert_array_equal(parts[1][1]["views"], expected[4]["views"][1::2])
+
+
+@pytest.mark.parametrize(
+    ("changes", "seed", "named"),
+    [
+        ({}, 9, "seed was 3, is 9"),
+        ({"batch_size": 4}, 3, "batch_size was 8, is 4"),
+        ({"input_size": 24}, 3, "input_size was 16, is 24"),
+        ({"data.scenes.seed": 1}, 3, "source was"),
+        ({"augment.crop_area": (0.2, 1.0)}, 3, "crop_area was"),
+    ],
+)
+def test_resuming_in_other_data_is_refused_with_the_difference(changes, seed, named):
+    state = json.loads(json.dumps(batches().get_state()))
+    with pytest.raises(UserError, match=named):
+        batches(seed=seed, **changes).set_state(state)
+
+
+def test_batches_that_cannot_be_made_are_refused():
+    with pytest.raises(UserError, match="do not divide over 3 hosts"):
+        batches(hosts=3)
+    with pytest.raises(UserError, match="more than the 20 images"):
+        batches(**{"batch_size": 32, "context.bank_length": 32})
+
+
+# ---------------------------------------------------------------- unreadable images
+@pytest.fixture
+def broken_folder(tmp_path):
+    """Twelve images, of which numbers 3, 4 and 7 cannot be read."""
+    for i in range(12):
+        data = encode(ramp(30, 40, i), "JPEG")
+        write(tmp_path / f"{i:02d}.jpg", {3: b"", 4: data[:-60], 7: b"text"}.get(i, data))
+    return {"data.name": "images", "data.root": str(tmp_path), "batch_size": 4}
+
+
+def test_unreadable_images_are_replaced_by_the_next_counted_and_named(broken_folder, caplog):
+    iterator = batches(**broken_folder, **{"data.max_broken": 3})
+    with caplog.at_level(logging.WARNING):
+        seen = np.concatenate([batch["index"] for batch in first(iterator, 3)])
+    assert sorted(seen) == sorted([0, 1, 2, 5, 5, 5, 6, 8, 8, 9, 10, 11])
+    assert sorted(iterator.broken) == [3, 4, 7]
+    for name, problem in (("03.jpg", "empty"), ("04.jpg", "damaged"), ("07.jpg", "no image")):
+        assert sum(name in line and problem in line for line in caplog.messages) == 1
+    first(iterator, 3)
+    assert len(iterator.broken) == 3  # counted once, however often it is met
+    again = batches(**broken_folder, **{"data.max_broken": 3})
+    again.set_state(json.loads(json.dumps(iterator.get_state())))
+    assert again.broken == iterator.broken
+
+
+def test_more_unreadable_images_than_allowed_end_the_run(broken_folder):
+    with pytest.raises(UserError, match=r"3 images are unreadable, config key data.max_broken allows 2"):
+        first(batches(**broken_folder, **{"data.max_broken": 2}), 3)
+
+
+def test_images_of_one_pixel_and_of_every_shape_make_views(tmp_path):
+    for i, (height, width) in enumerate([(1, 1), (1, 50), (50, 1), (7, 9)]):
+        write(tmp_path / f"{i}.png", encode(ramp(height, width, i)))
+    batch = next(batches(**{"data.name": "images", "data.root": str(tmp_path), "batch_size": 4}))
+    assert batch["views"].shape == (4, 2, 16, 16, 3)
