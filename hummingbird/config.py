@@ -169,6 +169,10 @@ EVALUATE: dict[str, Any] = {
             "depth_scale": Float(0.001, "metres per stored unit", above=0),
         },
         "fraction": Float(1.0, "part of the prompt images that is used (Sec. 4.2)", above=0, high=1),
+        "fractions": Setting(
+            float, (), "parts of the prompt to score one by one (Tables 2, 9); empty: none", above=0, high=1, many=True
+        ),
+        "subsets": Int(5, "random parts of the prompt drawn for each of `fractions` (Sec. 4.2)", low=1, high=100),
         "max_images": Int(None, "prompt and query images at most; none: all", low=1, optional=True),
         "max_queries": Int(None, "query images at most; none: as max_images", low=1, optional=True),
     },
@@ -207,7 +211,7 @@ EVALUATE: dict[str, Any] = {
             "leaves_to_search": Int(32, "partitions searched (Table 6)", low=1),
             "reorder": Int(120, "candidates scored again exactly (Table 6)", low=1),
             "anisotropic_threshold": Float(0.2, "anisotropic quantisation; ours, the paper is silent", low=0, high=1),
-            "training_sample": Int(100_000, "keys that tree and codes are trained on; ours", low=1),
+            "training_sample": Int(50_000, "keys that tree and codes are trained on; ours", low=1),
             "autopilot": Bool(False, "let ScaNN choose tree and codes from the bank's size"),
         },
     },

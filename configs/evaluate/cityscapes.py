@@ -6,11 +6,12 @@
 The folder holds leftImg8bit/ and gtFine/. `:few` has the hyper-parameters of Sec. 4.2.
 """
 
-from hummingbird.retrieval.protocol import FEW_DATA
+from hummingbird.retrieval.protocol import FEW_DATA, FRACTIONS
 
 
 def get_config(variant="full"):
-    """`:full`, Table 6's "Everywhere else"; `:few`, Sec. 4.2's column for small parts of the prompt."""
+    """`:full`, Table 6's "Everywhere else"; `:few`, Sec. 4.2's column for small parts of the prompt; `:fractions`, all of them."""
     config = {"data": {"name": "cityscapes"}}
     few = {**config, **FEW_DATA}
-    return {"": config, "full": config, "few": few}[variant]
+    parts = {**few, "data": {**few["data"], "fractions": FRACTIONS}}
+    return {"": config, "full": config, "few": few, "fractions": parts}[variant]

@@ -3,14 +3,15 @@
     hummingbird evaluate --config=configs/evaluate/coco_stuff.py \
         --checkpoint=PATH --workdir=DIR --config.data.root=FOLDER
 
-`:few` has the hyper-parameters of Sec. 4.2.
+`:few` has the hyper-parameters of Sec. 4.2; `:fractions` scores 1/128 to all of the prompt with them.
 """
 
-from hummingbird.retrieval.protocol import FEW_DATA
+from hummingbird.retrieval.protocol import FEW_DATA, FRACTIONS
 
 
 def get_config(variant="full"):
-    """`:full`, Table 6's "Everywhere else"; `:few`, Sec. 4.2's column for small parts of the prompt."""
+    """`:full`, Table 6's "Everywhere else"; `:few`, Sec. 4.2's column for small parts of the prompt; `:fractions`, all of them."""
     config = {"data": {"name": "coco_stuff"}}
     few = {**config, **FEW_DATA}
-    return {"": config, "full": config, "few": few}[variant]
+    parts = {**few, "data": {**few["data"], "fractions": FRACTIONS}}
+    return {"": config, "full": config, "few": few, "fractions": parts}[variant]

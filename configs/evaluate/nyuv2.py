@@ -7,11 +7,12 @@
 The paper: 30 minutes on an A100; RMSE .718 with ViT-B pretrained on ImageNet-1k (Table 12).
 """
 
-from hummingbird.retrieval.protocol import FEW_DATA
+from hummingbird.retrieval.protocol import FEW_DATA, FRACTIONS
 
 
 def get_config(variant="full"):
-    """`:full`, Table 6's "Everywhere else"; `:few`, Sec. 4.2's column for small parts of the prompt."""
+    """`:full`, Table 6's "Everywhere else"; `:few`, Sec. 4.2's column for small parts of the prompt; `:fractions`, all of them."""
     config = {"data": {"name": "nyuv2", "task": "depth"}, "depth": {"low": 1e-3, "high": 10.0}}
     few = {**config, **FEW_DATA}
-    return {"": config, "full": config, "few": few}[variant]
+    parts = {**few, "data": {**few["data"], "fractions": FRACTIONS}}
+    return {"": config, "full": config, "few": few, "fractions": parts}[variant]

@@ -12,6 +12,7 @@ import pathlib
 import platform
 import resource
 import sys
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import cv2
@@ -43,6 +44,7 @@ from hummingbird.retrieval.store import bank_info, write_json
 LOW_RECALL = 0.9
 
 Metrics = SegmentationMetrics | DepthMetrics
+QueryBatch = tuple[list[Example], np.ndarray]
 
 
 def evaluate(encoder: Encoder, config: Any, workdir: str, sources: tuple[Any, Any] | None = None) -> dict[str, Any]:
@@ -66,6 +68,11 @@ def evaluate(encoder: Encoder, config: Any, workdir: str, sources: tuple[Any, An
 
         sources = build_dense_source(config, "prompt"), build_dense_source(config, "query")
     result, samples = measure(encoder, config, *sources, collect=config.report.enabled)
+    if config.data.fractions:
+        from hummingbird.retrieval import few
+
+        result["fractions"] = few.measure_fractions(encoder, config, *sources)
+        few.write_table(folder, result)
     if samples is not None:
         from hummingbird.retrieval import report
 
@@ -107,8 +114,10 @@ def measure(
         bank = make_bank(encoder, prompt, protocol, config, clock)
         index = make_index(bank, protocol, config, clock, notes)
         collector = SampleCollector(config, protocol, prompt, query, bank) if collect else None
-        scores, counts, recall = answer(encoder, query, bank, index, protocol, config, clock, collector)
+        batches = query_batches(encoder, query, protocol, config, clock)
+        scores, recall = answer(batches, query, bank, index, protocol, config, clock, collector)
     samples = collector.finish(encoder) if collector is not None else None
+    queries = len(query_images(len(query), protocol))
     memory = {
         "length": len(bank),
         "bytes": bank.nbytes,
@@ -132,7 +141,7 @@ def measure(
         "metrics": scores,
         "protocol": protocol.as_dict(),
         "memory": memory,
-        "queries": counts,
+        "queries": {"images": queries, "patches": queries * protocol.grid**2},
         "seconds": clock.seconds,
         "peak_memory_bytes": peak_memory(),
         "warnings": notes,
@@ -142,26 +151,14 @@ def measure(
 
 
 # ---------------------------------------------------------------- queries
-def answer(
-    encoder: Encoder,
-    source: Any,
-    bank: MemoryBank,
-    index: Index,
-    protocol: Protocol,
-    config: Any,
-    clock: Clock,
-    collector: SampleCollector | None,
-) -> tuple[dict[str, Any], dict[str, int], float | None]:
-    """Predicts every query image and compares it with the truth.
+def query_images(length: int, protocol: Protocol) -> Sequence[int]:
+    """Which of `length` query images are asked."""
+    return subset(length, 1.0, protocol.max_queries, protocol.seed)
 
-    Returns:
-      The metrics; how many images and patches were asked; recall of an approximate index on a sample, or None.
-    """
-    images = subset(len(source), 1.0, protocol.max_queries, protocol.seed)
-    metrics = build_metrics(protocol, source)
-    grid = protocol.grid
-    sampled: list[np.ndarray] = []
-    rows_wanted = -(-config.retrieval.recall_queries // len(images)) if not index.exact else 0
+
+def query_batches(encoder: Encoder, source: Any, protocol: Protocol, config: Any, clock: Clock) -> Iterator[QueryBatch]:
+    """Query images with their features float32 [n, h*w, D], L2-normalised, in batches."""
+    images = query_images(len(source), protocol)
 
     def prepare(number: int) -> Example:
         return prepare_query(source, number, protocol.input_size, protocol.metric_resolution, protocol.preparation)
@@ -169,6 +166,30 @@ def answer(
     queries = track(in_order(prepare, images), len(images), "queries", config.progress)
     for batch, features, zero in encode(encoder, queries, config.batch_size, clock, "query"):
         refuse_features(zero, batch, "zero")
+        yield batch, features
+
+
+def answer(
+    batches: Iterable[QueryBatch],
+    source: Any,
+    bank: MemoryBank,
+    index: Index,
+    protocol: Protocol,
+    config: Any,
+    clock: Clock,
+    collector: SampleCollector | None = None,
+) -> tuple[dict[str, Any], float | None]:
+    """Predicts every query image and compares it with the truth.
+
+    Returns:
+      The metrics, and the recall of an approximate index on a sample, or None.
+    """
+    metrics = build_metrics(protocol, source)
+    grid = protocol.grid
+    sampled: list[np.ndarray] = []
+    count = len(query_images(len(source), protocol))
+    rows_wanted = -(-config.retrieval.recall_queries // count) if not index.exact else 0
+    for batch, features in batches:
         with clock("search"):
             ids, similarity = index.search(features.reshape(-1, features.shape[-1]), protocol.neighbours)
         with clock("decode"):
@@ -183,8 +204,11 @@ def answer(
                 sampled.append(pick_rows(features[i], found[0][i], rows_wanted, protocol.seed, example.index))
             if collector is not None:
                 collector.add(example, features[i], prediction, score, *(x[i] for x in found))
-    recall = measure_recall(sampled, bank, protocol.neighbours, config.retrieval.recall_queries) if sampled else None
-    return metrics.result(), {"images": len(images), "patches": len(images) * grid**2}, recall
+    recall = None
+    if sampled:
+        with clock("recall"):
+            recall = measure_recall(sampled, bank, protocol.neighbours, config.retrieval.recall_queries)
+    return metrics.result(), recall
 
 
 def build_metrics(protocol: Protocol, source: Any) -> Metrics:

@@ -6,16 +6,18 @@ are L2-normalised by the caller; similarity is their inner product.
 
 from __future__ import annotations
 
-import inspect
+import os
 import warnings
 from typing import Any, Protocol
 
 import numpy as np
 
+from hummingbird.config import EVALUATE
 from hummingbird.errors import UserError
 
 # Below this many keys an exact search is as fast as building and searching a tree.
 AUTO_SCANN_LENGTH = 50_000
+SCANN_DEFAULTS = {name: setting.default for name, setting in EVALUATE["retrieval"]["scann"].items()}
 
 
 class Index(Protocol):
@@ -46,10 +48,9 @@ def build_index(keys: Any, kind: str = "auto", **settings: Any) -> Index:
     keys = np.asarray(keys)
     if kind not in INDEXES:
         raise UserError(f"retrieval.index: {kind!r} is not one of {', '.join(INDEXES)}")
-    valid = inspect.signature(build_scann).parameters
-    unknown = [name for name in settings if name not in valid or name == "keys"]
+    unknown = [name for name in settings if name not in SCANN_DEFAULTS]
     if unknown:
-        raise UserError(f"index setting {unknown[0]!r} is unknown; there are {', '.join(list(valid)[1:])}")
+        raise UserError(f"index setting {unknown[0]!r} is unknown; there are {', '.join(SCANN_DEFAULTS)}")
     if keys.ndim != 2 or not len(keys):
         raise UserError(f"index keys: shape {keys.shape}, expected [M, D] with at least one key")
     # A NaN or Inf key makes ScaNN's tree build end the process, so it is refused here for every kind.
@@ -168,32 +169,25 @@ class ScannIndex:
         return ids, best
 
 
-def build_scann(
-    keys: np.ndarray,
-    dimensions_per_block: int = 4,
-    leaves: int = 512,
-    leaves_to_search: int = 32,
-    reorder: int = 120,
-    anisotropic_threshold: float = 0.2,
-    training_sample: int = 100_000,
-    autopilot: bool = False,
-) -> Index:
+def build_scann(keys: np.ndarray, **settings: Any) -> Index:
     """ScaNN's tree-AH searcher with the settings of Table 6; exact with a warning where that is impossible."""
-    scann = import_scann()
+    scann, chosen = import_scann(), {**SCANN_DEFAULTS, **settings}
+    leaves, sample, reorder = chosen["leaves"], chosen["training_sample"], chosen["reorder"]
     if scann is None or len(keys) < leaves:
         why = "scann is not installed" if scann is None else f"{len(keys)} keys are fewer than {leaves} leaves"
         warnings.warn(f"index: {why}, searching exactly instead", stacklevel=2)
         return build_exact(keys)
     builder = scann.builder(np.ascontiguousarray(keys, np.float32), 10, "dot_product")
-    if autopilot:
+    builder = builder.set_n_training_threads(os.cpu_count() or 1)
+    if chosen["autopilot"]:
         builder = builder.autopilot()
     else:
         builder = (
-            builder.tree(leaves, leaves_to_search, training_sample_size=training_sample)
+            builder.tree(leaves, chosen["leaves_to_search"], training_sample_size=sample)
             .score_ah(
-                dimensions_per_block,
-                anisotropic_quantization_threshold=anisotropic_threshold,
-                training_sample_size=training_sample,
+                chosen["dimensions_per_block"],
+                anisotropic_quantization_threshold=chosen["anisotropic_threshold"],
+                training_sample_size=sample,
             )
             .reorder(reorder)
         )

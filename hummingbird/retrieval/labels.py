@@ -157,6 +157,12 @@ class ClassLabels:
         dense = np.bincount(cell, weights=votes, minlength=queries * self.num_outputs)
         return dense.reshape(queries, self.num_outputs).astype(np.float32)
 
+    def take(self, rows: np.ndarray) -> ClassLabels:
+        """Labels of the entries `rows` int [n], in that order."""
+        lengths = self.offsets[rows + 1] - self.offsets[rows]
+        position = np.arange(lengths.sum()) + np.repeat(self.offsets[rows] - (np.cumsum(lengths) - lengths), lengths)
+        return ClassLabels(self.num_outputs, lengths, self.classes[position], self.counts[position])
+
     def dense(self, ids: np.ndarray) -> np.ndarray:
         """Pixel counts of single entries: ids [n] -> int64 [n, C]."""
         rows = np.zeros((len(ids), self.num_outputs), np.int64)
@@ -186,3 +192,7 @@ class DepthLabels:
         """Sum of weights times depths (Eq. 1): ids, weights [Q, k] -> float32 [Q, 1]. Ids of -1 do not vote."""
         depth = np.where(ids >= 0, self.depth[ids], 0.0).astype(np.float64)
         return np.einsum("qk,qk->q", weights, depth)[:, None].astype(np.float32)
+
+    def take(self, rows: np.ndarray) -> DepthLabels:
+        """Labels of the entries `rows` int [n], in that order."""
+        return DepthLabels(self.depth[rows])

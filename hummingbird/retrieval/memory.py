@@ -112,6 +112,10 @@ class MemoryBank:
     def nbytes(self) -> int:
         return self.keys.nbytes + self.labels.nbytes + self.image.nbytes + self.epoch.nbytes + self.patch.nbytes
 
+    def take(self, rows: np.ndarray) -> MemoryBank:
+        """The entries `rows` int [n], in that order, copied."""
+        return MemoryBank(self.keys[rows], self.labels.take(rows), self.image[rows], self.epoch[rows], self.patch[rows])
+
 
 class Columns(Protocol):
     """Where a bank under construction is kept: arrays that grow at their end, by name."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pathlib
+import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -70,14 +71,21 @@ def build_bank(
     config: Any,
     clock: Clock,
     columns: store.FileColumns | None = None,
+    quota: dict[int, int] | None = None,
 ) -> MemoryBank:
     """Encodes the prompt and fills a memory bank (App. A.1).
 
     Args:
       columns: files to fill; jobs that they hold already are left out. None: in memory.
+      quota: {image: patches to keep of each pass}; None: what the protocol says.
     """
-    jobs, n = plan(len(source), protocol)
-    capacity = min(protocol.memory_length, n * len(jobs))
+    if quota is None:
+        images, n = plan(len(source), protocol)
+        quota, limit = dict.fromkeys(images, n), protocol.memory_length
+    else:
+        limit = sys.maxsize
+    jobs = [(image, epoch) for epoch in range(max(protocol.augmentation_epochs, 1)) for image in quota]
+    capacity = min(limit, sum(quota[image] for image, _ in jobs))
     builder = BankBuilder(
         capacity,
         len(source.classes) if protocol.task == "segmentation" else None,
@@ -107,7 +115,7 @@ def build_bank(
             for example, keys, wrong in zip(batch, features, zero, strict=True):
                 local = labels.pop((example.index, example.epoch))
                 rng = stream(protocol.seed, example.index, example.epoch, 1)
-                chosen = SAMPLING[protocol.sampling](local, n, rng)
+                chosen = SAMPLING[protocol.sampling](local, quota[example.index], rng)
                 chosen = chosen[has_label(local[chosen])]
                 refuse_features(wrong[None, chosen], [example], "zero")
                 builder.add(keys[chosen], local[chosen], example.index, example.epoch, chosen)
@@ -117,8 +125,8 @@ def build_bank(
     return builder.finish()
 
 
-def plan(length: int, protocol: Protocol) -> tuple[list[tuple[int, int]], int]:
-    """Which images to encode in which pass, [(image, epoch)], and how many patches to keep of each."""
+def plan(length: int, protocol: Protocol) -> tuple[Sequence[int], int]:
+    """Which of `length` images are in the prompt, and how many patches to keep of each in each pass."""
     patches, passes = protocol.grid**2, max(protocol.augmentation_epochs, 1)
     images = subset(length, protocol.fraction, protocol.max_images, protocol.seed)
     n = features_per_image(protocol.memory_length, len(images), passes, patches, protocol.sampling)
@@ -126,7 +134,7 @@ def plan(length: int, protocol: Protocol) -> tuple[list[tuple[int, int]], int]:
         # Fig. 6, downsample=False: whole images in random order until the bank is full.
         order = np.random.default_rng([protocol.seed, len(images)]).permutation(np.asarray(images))
         images = order[: -(-protocol.memory_length // (patches * passes))].tolist()
-    return [(index, epoch) for epoch in range(passes) for index in images], n
+    return images, n
 
 
 def local_labels(label: np.ndarray, protocol: Protocol, source: Any) -> np.ndarray:

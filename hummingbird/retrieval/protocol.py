@@ -17,6 +17,8 @@ FEW_DATA = {
         "scann": {"leaves_to_search": 256, "reorder": 1800},
     }
 }
+# Parts of the prompt in Tables 2, 9 and 10.
+FRACTIONS = tuple(1 / 2**n for n in range(7, -1, -1))
 
 
 @dataclasses.dataclass(frozen=True)

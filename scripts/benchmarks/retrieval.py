@@ -1,0 +1,260 @@
+"""Retrieval evaluation, everything but the encoder, against a stand-in for the public reference implementation.
+
+Both sides decode, augment, label, fill a bank with every patch, index, search, transfer labels and measure the same
+images under the same protocol (open-hummingbird's), with the same cheap stand-in for an encoder, whose time is not
+counted. Each side runs in its own process, one after the other.
+
+    scripts/bench retrieval [--prompt=367] [--queries=233] [--size=512] [--dim=384] [--data=FOLDER]
+
+--data is a folder with images/, labels/, train.txt and val.txt (class ids, 255 void), by default
+../shared/data/camvid_mini; its images are repeated up to the number wanted. Without it scenes are rendered.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import pathlib
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+
+import cv2
+import numpy as np
+from PIL import Image
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+SIZE = (360, 480)
+
+
+class PixelFeatures:
+    """A cheap encoder with features of the wanted width: fixed random features of the patch's pixels."""
+
+    patch_size, name, fingerprint = 16, "pixel features", "pixel-features"
+
+    def __init__(self, dim: int):
+        rng = np.random.default_rng(0)
+        self.first = rng.normal(0, 1 / np.sqrt(768), (768, dim)).astype(np.float32)
+        self.offset = rng.normal(0, 0.5, dim).astype(np.float32)
+        self.seconds = self.cpu_seconds = 0.0
+
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        start, cpu = time.perf_counter(), time.process_time()
+        b, h, w, _ = images.shape
+        patches = images.reshape(b, h // 16, 16, w // 16, 16, 3).transpose(0, 1, 3, 2, 4, 5).reshape(-1, 768)
+        features = np.tanh((patches.astype(np.float32) / 64 - 2) @ self.first + self.offset)
+        self.seconds += time.perf_counter() - start
+        self.cpu_seconds += time.process_time() - cpu
+        return features.reshape(b, h // 16, w // 16, -1)
+
+
+class Pairs:
+    """Image and label files, decoded when they are asked for."""
+
+    task, ignore = "segmentation", 255
+
+    def __init__(self, pairs: list[tuple[str, str]], classes: int):
+        self.pairs, self.classes = pairs, [f"class {c}" for c in range(classes)]
+        self.fingerprint = f"{len(pairs)} pairs"
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def __getitem__(self, index: int) -> dict:
+        image, label = self.pairs[index]
+        pixels = cv2.cvtColor(cv2.imread(image), cv2.COLOR_BGR2RGB)
+        mask = cv2.imread(label, cv2.IMREAD_UNCHANGED).astype(np.int32)
+        return {"image": pixels, "label": mask, "name": f"{index}"}
+
+
+def find_pairs(data: str, count: int, split: str, folder: pathlib.Path) -> list[tuple[str, str]]:
+    """`count` pairs of files: those of `data`, repeated, or rendered into `folder`."""
+    if data:
+        names = (pathlib.Path(data) / f"{split}.txt").read_text().split()
+        found = [pathlib.Path(name).stem for name in names]
+        images = {p.stem: str(p) for p in (pathlib.Path(data) / "images").iterdir()}
+        labels = {p.stem: str(p) for p in (pathlib.Path(data) / "labels").iterdir()}
+        return [(images[found[i % len(found)]], labels[found[i % len(found)]]) for i in range(count)]
+    from hummingbird.data.scenes import render
+
+    pairs = []
+    for i in range(min(count, 50)):
+        scene = render(0, i + (1000 if split == "val" else 0), SIZE[1])
+        image, label = folder / f"{split}{i}.jpg", folder / f"{split}{i}.png"
+        Image.fromarray(scene["image"][: SIZE[0]]).save(image, quality=95)
+        Image.fromarray(scene["mask"][: SIZE[0]].astype(np.uint8)).save(label)
+        pairs.append((str(image), str(label)))
+    return [pairs[i % len(pairs)] for i in range(count)]
+
+
+# ---------------------------------------------------------------- ours
+def ours(options: argparse.Namespace, prompt: Pairs, query: Pairs) -> dict:
+    """`hummingbird.retrieval.measure` under protocol=open-hummingbird."""
+    from hummingbird import config, retrieval
+
+    changes = {
+        "protocol": "open-hummingbird",
+        "input_size": options.size,
+        "batch_size": 8,
+        "progress": False,
+        "report.enabled": False,
+        "retrieval.recall_queries": 0 if options.no_recall else 1024,
+    }
+    encoder = PixelFeatures(options.dim)
+    start, cpu = time.perf_counter(), time.process_time()
+    result, _ = retrieval.measure(encoder, config.resolve("evaluate", None, changes), prompt, query)
+    seconds = {name: round(value, 2) for name, value in result["seconds"].items()}
+    return {
+        "seconds_without_encoder": result["seconds"]["total"] - encoder.seconds - seconds.get("recall", 0.0),
+        "wall": time.perf_counter() - start,
+        "cpu_seconds_without_encoder": time.process_time() - cpu - encoder.cpu_seconds,
+        "parts": seconds,
+        "miou": result["metrics"]["miou"],
+        "keys": result["memory"]["length"],
+        "index": result["memory"]["index"],
+        "recall_at_30": result["memory"]["recall_at_k"],
+    }
+
+
+# ---------------------------------------------------------------- the stand-in
+def reference(options: argparse.Namespace, prompt: Pairs, query: Pairs) -> dict:
+    """The steps of the public implementation, in PyTorch, as it takes them."""
+    import torch
+    from scann.scann_ops.py import scann_ops_pybind
+
+    from hummingbird.retrieval.open_hummingbird import augment, floor_label, squash
+
+    classes, size, patch, k, beta, batch = len(prompt.classes), options.size, 16, 30, 0.02, 8
+    side = size // patch
+    encoder = PixelFeatures(options.dim)
+    parts: dict[str, float] = {}
+    begin, cpu = time.perf_counter(), time.process_time()
+
+    def spent(name: str, since: float) -> float:
+        now = time.perf_counter()
+        parts[name] = parts.get(name, 0.0) + now - since
+        return now
+
+    def batches(source: Pairs, augmented: bool) -> list:
+        for start in range(0, len(source), batch):
+            images, labels = [], []
+            for i in range(start, min(start + batch, len(source))):
+                item = source[i]
+                if augmented:
+                    image, label = augment(np.random.default_rng(i), item["image"], item["label"], size)
+                else:
+                    image, label = squash(item["image"], size), floor_label(item["label"], size)
+                # Pictures become normalised float tensors, masks float tensors in [0, 1].
+                x = torch.from_numpy(image.copy()).permute(2, 0, 1).float() / 255
+                images.append((x - 0.45) / 0.22)
+                labels.append(torch.from_numpy(label.copy()).float()[None] / 255)
+            yield (torch.stack(images), torch.stack(labels))
+
+    def encode(x: torch.Tensor) -> torch.Tensor:
+        pixels = ((x * 0.22 + 0.45) * 255).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).numpy()
+        return torch.from_numpy(encoder(pixels)).flatten(1, 2)
+
+    with torch.no_grad():
+        keys, values = [], []
+        since = time.perf_counter()
+        for x, y in batches(prompt, True):
+            since = spent("load", since)
+            features = encode(x)
+            since = spent("encode", since)
+            y = (y * 255).round().long()
+            y[y == 255] = 0
+            patches = y.reshape(len(y), 1, side, patch, side, patch).permute(0, 2, 4, 1, 3, 5)
+            patches = patches.reshape(len(y), side, side, patch * patch)
+            label = torch.nn.functional.one_hot(patches, classes).float().mean(dim=3)
+            keys.append((features / features.norm(dim=2, keepdim=True)).flatten(0, 1))
+            values.append(label.flatten(0, 2))
+            since = spent("bank", since)
+        bank, labels = torch.cat(keys), torch.cat(values)
+        since = spent("bank", since)
+        builder = scann_ops_pybind.builder(bank.numpy(), k, "dot_product")
+        builder = builder.tree(512, 32, training_sample_size=len(bank))
+        searcher = builder.score_ah(2, anisotropic_quantization_threshold=0.2).reorder(120).build()
+        since = spent("build_index", since)
+        predictions, truths = [], []
+        for x, y in batches(query, False):
+            since = spent("load", since)
+            features = encode(x)
+            since = spent("encode", since)
+            found, _ = searcher.search_batched(features.reshape(-1, features.shape[-1]).numpy())
+            since = spent("search", since)
+            found = torch.from_numpy(found.astype(np.int64)).flatten()
+            near = bank[found].reshape(*features.shape[:2], k, -1)
+            near_labels = labels[found].reshape(*features.shape[:2], k, -1)
+            q = torch.nn.functional.normalize(features, dim=-1).unsqueeze(2)
+            near = torch.nn.functional.normalize(near, dim=-1)
+            attention = torch.softmax(torch.einsum("bnld,bnmd->bnlm", q, near).squeeze(2) / beta, dim=-1)
+            votes = torch.einsum("blms,blmk->blsk", attention.unsqueeze(-1), near_labels).squeeze(-2)
+            votes = votes.reshape(len(x), side, side, classes).permute(0, 3, 1, 2)
+            grown = torch.nn.functional.interpolate(votes.float(), size=(size, size), mode="bilinear")
+            predictions.append(grown.argmax(dim=1, keepdim=True))
+            truths.append((y * 255).round().long())
+            since = spent("decode", since)
+        truth, guess = torch.cat(truths), torch.cat(predictions)
+        valid = truth != 255
+        truth, guess = truth[valid], guess[valid]
+        confusion = torch.bincount(truth * classes + guess, minlength=classes**2).reshape(classes, classes).double()
+        from hummingbird.retrieval.metrics import class_iou, match_classes
+
+        iou = np.nan_to_num(class_iou(match_classes(confusion.numpy())))
+        spent("metric", since)
+    wall = time.perf_counter() - begin
+    return {
+        "seconds_without_encoder": wall - parts["encode"],
+        "wall": wall,
+        "cpu_seconds_without_encoder": time.process_time() - cpu - encoder.cpu_seconds,
+        "parts": {name: round(value, 2) for name, value in parts.items()},
+        "miou": float(100 * iou.mean()),
+        "keys": len(bank),
+    }
+
+
+SIDES = {"ours": ours, "reference": reference}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    here = ROOT.parent / "shared" / "data" / "camvid_mini"
+    parser.add_argument("--prompt", type=int, default=367)
+    parser.add_argument("--queries", type=int, default=233)
+    parser.add_argument("--size", type=int, default=512)
+    parser.add_argument("--dim", type=int, default=384)
+    parser.add_argument("--data", default=str(here) if here.is_dir() else "")
+    parser.add_argument("--no-recall", action="store_true", help="do not measure recall (an exact search)")
+    parser.add_argument("--side", choices=SIDES, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.side:
+        with tempfile.TemporaryDirectory() as folder:
+            classes = 11 if options.data else 15
+            prompt, query = (
+                Pairs(find_pairs(options.data, count, split, pathlib.Path(folder)), classes)
+                for count, split in ((options.prompt, "train"), (options.queries, "val"))
+            )
+            result = SIDES[options.side](options, prompt, query)
+        result["peak_memory_bytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        print(json.dumps(result))
+        return
+    results = {}
+    for side in SIDES:
+        command = [sys.executable, __file__, *sys.argv[1:], f"--side={side}"]
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment).stdout
+        results[side] = json.loads(output.splitlines()[-1])
+    a, b = results["ours"], results["reference"]
+    results["times_faster"] = round(b["seconds_without_encoder"] / a["seconds_without_encoder"], 2)
+    # On a busy machine the processor time says more than the clock.
+    cpu = [side["cpu_seconds_without_encoder"] for side in (b, a)]
+    results["times_less_processor_time"] = round(cpu[0] / cpu[1], 2)
+    results["memory_ratio"] = round(a["peak_memory_bytes"] / b["peak_memory_bytes"], 3)
+    print(json.dumps({"benchmark": "retrieval", "options": vars(options), **results}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,38 @@
+import json
+
+import numpy as np
+import pytest
+
+from hummingbird.retrieval import evaluate, measure
+from hummingbird.retrieval.few import measure_fractions
+from tests.retrieval.fakes import FakeSource, MeanColour
+from tests.retrieval.test_evaluate import make_config
+
+
+@pytest.mark.parametrize("task", ["segmentation", "depth"])
+def test_each_part_scores_as_if_evaluated_alone(task):
+    # 300 entries: the parts keep different numbers of patches of each image.
+    base = {"retrieval.memory_length": 300, "retrieval.augmentation_epochs": 2}
+    config = make_config(**base, **{"data.fractions": (0.25, 0.5, 1.0), "data.subsets": 2})
+    sources = FakeSource(8, task, 0), FakeSource(3, task, 1)
+    encoder = MeanColour()
+    rows = measure_fractions(encoder, config, *sources)
+    assert len(encoder.batches) == 16 / 4 + 1  # eight images twice and three queries, once each
+    assert [row["images"] for row in rows] == [2, 4, 8]
+    assert [len(row["values"]) for row in rows] == [2, 2, 1]
+    metric = {"segmentation": "miou", "depth": "rmse"}[task]
+    for row in rows:
+        alone = measure(MeanColour(), make_config(**base, **{"data.fraction": row["fraction"]}), *sources)[0]
+        assert row["values"][0] == alone["metrics"][metric]
+        assert row["mean"] == pytest.approx(np.mean(row["values"]))
+        assert row["std"] == pytest.approx(np.std(row["values"]))
+
+
+def test_evaluate_writes_table_and_plot(tmp_path):
+    config = make_config(**{"data.fractions": (0.5, 1.0), "data.subsets": 2})
+    result = evaluate(MeanColour(), config, str(tmp_path), (FakeSource(4), FakeSource(2, seed=1)))
+    assert result["fractions"][1]["mean"] == result["metrics"]["miou"]
+    table = (tmp_path / "fractions.md").read_text().splitlines()
+    assert table[2].startswith("| 1/2 | 2 |")
+    assert json.loads((tmp_path / "fractions.json").read_text()) == result["fractions"]
+    assert (tmp_path / "fractions.png").stat().st_size > 5000
