@@ -40,7 +40,8 @@ class Source:
     config: dict[str, dict[str, Any]]
 
 
-JSON_FILES = ("config.json", "preprocessor_config.json", "open_clip_config.json")
+OWN_FILE = "hummingbird.json"  # beside weights that we wrote: says exactly what they are
+JSON_FILES = (OWN_FILE, "config.json", "preprocessor_config.json", "open_clip_config.json")
 # In the order in which they are preferred when a folder holds several.
 FOLDER_FILES = (
     "model.safetensors",
@@ -50,6 +51,7 @@ FOLDER_FILES = (
     "pytorch_model.bin.index.json",
     "open_clip_pytorch_model.bin",
     "flax_model.msgpack",
+    "params.npz",
 )
 
 
@@ -192,9 +194,13 @@ def _read_pytorch(file: pathlib.Path) -> Arrays:
     import argparse
     import pickle
 
+    from numpy._core.multiarray import scalar  # pyright: ignore[reportAttributeAccessIssue]
+
     # Plain records that training scripts of DINO, MAE and DeiT save beside the weights: they hold values, not code.
+    # NumPy 1 and 2 name their scalars' constructor differently.
     harmless: list[Any] = [argparse.Namespace, pathlib.PosixPath, np.dtype, np.ndarray]
-    harmless += [np._core.multiarray.scalar, *(type(np.dtype(t)) for t in (np.float64, np.float32, np.int64))]
+    harmless += [scalar, (scalar, "numpy.core.multiarray.scalar")]
+    harmless += [type(np.dtype(t)) for t in (np.float64, np.float32, np.int64)]
     try:
         with torch.serialization.safe_globals(harmless):
             content = torch.load(file, map_location="cpu", weights_only=True)

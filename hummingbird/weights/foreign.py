@@ -1,7 +1,8 @@
 """Other projects' weights as encoders, and as folders of our own.
 
-An imported folder holds `config.json` (family, architecture, which tokens are the features) and `model.safetensors`
-(arrays in our names); nothing else is needed to load it.
+An imported folder holds `hummingbird.json` (family, architecture, which tokens are the features) and
+`model.safetensors` (arrays in our names); nothing else is needed to load it. Exported folders hold the same file beside
+weights in other names.
 """
 
 from __future__ import annotations
@@ -29,11 +30,14 @@ from hummingbird.errors import UserError
 from hummingbird.models.pretrainer import DTYPES
 from hummingbird.weights import files
 from hummingbird.weights.families import FAMILIES
-from hummingbird.weights.mapping import Arrays
-from hummingbird.weights.recognize import Found, recognize
+from hummingbird.weights.layouts import LAYOUTS
+from hummingbird.weights.mapping import Arrays, match
+from hummingbird.weights.recognize import Found, recognize, split_positions
 from hummingbird.weights.vision import Architecture, Features, VisionTransformer
 
 FORMAT = "hummingbird-weights"
+OWN_LAYOUT = "hummingbird"  # arrays in our names
+OWN_FAMILY = "hummingbird"  # pretrained with this framework
 
 
 @dataclasses.dataclass
@@ -79,10 +83,9 @@ def load(
       UserError: as `files.read` and `recognize.recognize` raise; a layer or kind that does not exist.
     """
     source = files.read(path)
-    config = source.config.get("config.json", {})
-    if config.get("format") == FORMAT:
-        found = _imported(source, config, family, known)
-        chosen, first, form = Features(**_tuples(config["features"])), config["source"], config["form"]
+    own = source.config.get(files.OWN_FILE)
+    if own:
+        found, chosen, first, form = _ours(source, own, family, known)
     else:
         found, chosen, first, form = recognize(source, family, **known), Features(), source.path.name, source.form
     given = {"kind": features, "layers": layers and tuple(layers), "norm": norm}
@@ -103,8 +106,12 @@ def as_encoder(arch: Architecture, arrays: Arrays, features: Features, dtype: st
     """An `Encoder` from an architecture and arrays in our names."""
     model = VisionTransformer(arch, features, DTYPES[dtype])
     mean, std = (jnp.asarray(x, jnp.float32) for x in (arch.mean, arch.std))
+
+    def features_of(params: Any, images: jax.Array) -> Any:
+        return model.apply(params, (images - mean) / std)
+
     return Encoder(
-        apply=lambda params, images: model.apply(params, (images - mean) / std),
+        apply=features_of,
         params={"params": flax.traverse_util.unflatten_dict(arrays, sep="/")},
         patch_size=arch.patch_size,
         dim=arch.width * len(features.layers),
@@ -117,7 +124,8 @@ def check_shapes(path: pathlib.Path, found: Found) -> None:
     """Raises UserError unless the arrays are those of the architecture, by name and shape."""
     side = found.arch.patch_size
     tree = jax.eval_shape(VisionTransformer(found.arch).init, jax.random.key(0), jnp.zeros((1, side, side, 3)))
-    wanted = {n: x.shape for n, x in flax.traverse_util.flatten_dict(tree["params"], sep="/").items()}
+    flat: dict[str, Any] = dict(flax.traverse_util.flatten_dict(tree["params"], sep="/"))
+    wanted = {n: x.shape for n, x in flat.items()}
     shapes = {n: x.shape for n, x in found.arrays.items()}
     parts = (
         ("missing", sorted(wanted.keys() - shapes.keys())),
@@ -142,22 +150,10 @@ def import_weights(src: str, dst: str, family: str | None = None, **options: Any
     if folder.exists():
         raise UserError(f"{dst} exists; remove it or name another folder")
     weights = load(src, family=family, **options)
-    config = {
-        "format": FORMAT,
-        "version": 1,
-        "family": weights.family,
-        "layout": weights.layout,
-        "prefix": weights.prefix,
-        "source": weights.source,
-        "form": weights.form,
-        "architecture": dataclasses.asdict(weights.arch),
-        "features": dataclasses.asdict(weights.features),
-        "fingerprint": fingerprint.fingerprint(weights.arrays),
-    }
     arrays = {name: np.ascontiguousarray(x) for name, x in weights.arrays.items()}
     with fresh_folder(folder) as temporary:
         safetensors.numpy.save_file(arrays, temporary / "model.safetensors")
-        (temporary / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+        write_own(temporary, weights, OWN_LAYOUT)
     return describe(dst)
 
 
@@ -183,7 +179,7 @@ def describe(path: str | os.PathLike[str]) -> dict[str, Any]:
         "path": str(path),
         "step": None,
         "family": weights.family,
-        "about": FAMILIES[weights.family].about,
+        "about": "pretrained with Hummingbird" if weights.family == OWN_FAMILY else FAMILIES[weights.family].about,
         "names": weights.layout,
         "prefix": weights.prefix,
         "form": weights.form,
@@ -196,16 +192,56 @@ def describe(path: str | os.PathLike[str]) -> dict[str, Any]:
     }
 
 
-def _imported(source: files.Source, config: dict[str, Any], family: str | None, known: dict[str, Any]) -> Found:
-    if family not in (None, config["family"]):
-        raise UserError(f"{source.path} was imported as {config['family']}, not {family}; import the original again")
+def write_own(folder: pathlib.Path, weights: Weights, layout: str) -> None:
+    """Writes `hummingbird.json` beside weights that are stored under the names of `layout`."""
+    content = {
+        "format": FORMAT,
+        "version": 1,
+        "family": weights.family,
+        "layout": layout,
+        "source": weights.source,
+        "source_prefix": weights.prefix,
+        "source_form": weights.form,
+        "architecture": dataclasses.asdict(weights.arch),
+        "features": dataclasses.asdict(weights.features),
+        "fingerprint": fingerprint.fingerprint(weights.arrays),
+    }
+    (folder / files.OWN_FILE).write_text(json.dumps(content, indent=2) + "\n")
+
+
+def _ours(
+    source: files.Source, own: dict[str, Any], family: str | None, known: dict[str, Any]
+) -> tuple[Found, Features, str, str]:
+    """What a folder with `hummingbird.json` holds, exactly as it was written."""
+    at = f"{source.path}: its {files.OWN_FILE}"
+    if own.get("format") != FORMAT:
+        raise UserError(f"{at} is not of this program; remove it or import the original again")
     try:
-        arch = Architecture(**{**_tuples(config["architecture"]), **known})
-    except TypeError as error:
-        raise UserError(f"{source.path}: its config.json is of another version ({error}); import it again") from error
-    if fingerprint.fingerprint(source.arrays) != config["fingerprint"]:
-        raise UserError(f"{source.path}: model.safetensors is not what config.json says; import the original again")
-    return Found(config["family"], config["layout"], config["prefix"], arch, source.arrays)
+        arch = Architecture(**_tuples(own["architecture"]))
+        features = Features(**_tuples(own["features"]))
+        layout, of_family = own["layout"], own["family"]
+        origin = own["source_prefix"], own["source"], own["source_form"]
+    except (KeyError, TypeError) as error:
+        raise UserError(f"{at} is of another version ({error}); import the original again") from error
+    if family not in (None, of_family):
+        raise UserError(f"{source.path} is of family {of_family}, not {family}; import the original again")
+    arrays = source.arrays if layout == OWN_LAYOUT else from_layout(source, layout, arch)
+    if fingerprint.fingerprint(arrays) != own["fingerprint"]:
+        raise UserError(f"{at} does not describe the arrays beside it; import the original again")
+    prefix, first, form = origin
+    return Found(of_family, layout, prefix, dataclasses.replace(arch, **known), arrays), features, first, form
+
+
+def from_layout(source: files.Source, layout: str, arch: Architecture) -> Arrays:
+    """Arrays of an exported folder in our names."""
+    if layout not in LAYOUTS:
+        raise UserError(f"{source.path}: its names {layout!r} are not known; export it again")
+    arrays = match(LAYOUTS[layout], {n.removeprefix("params/"): x for n, x in source.arrays.items()}).arrays
+    if arch.positions == "learned":
+        split_positions(source, arrays, arch.grid)
+    else:
+        arrays.pop("positions", None)  # written out for readers that compute none
+    return arrays
 
 
 def _tuples(fields: dict[str, Any]) -> dict[str, Any]:

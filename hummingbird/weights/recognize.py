@@ -244,7 +244,7 @@ def _build(source: Source, fit: _Fit, settings: dict[str, Any]) -> Found:
             "preprocessor_config.json there, or give mean=(r,g,b) and std=(r,g,b)"
         )
     settings["heads"] = _heads(source, fit, width, settings.get("heads"))
-    settings["grid"] = _split_positions(source, arrays, settings.get("grid"))
+    settings["grid"] = split_positions(source, arrays, settings.get("grid"))
     arch = Architecture(
         patch_size=patch,
         width=width,
@@ -281,7 +281,7 @@ def _heads(source: Source, fit: _Fit, width: int, given: Any) -> int:
     return heads
 
 
-def _split_positions(source: Source, arrays: Arrays, grid: Any) -> tuple[int, int] | None:
+def split_positions(source: Source, arrays: Arrays, grid: Any) -> tuple[int, int] | None:
     """Cuts the rows of the position table that belong to [CLS] and registers off and adds them there."""
     if "positions" not in arrays:
         return None

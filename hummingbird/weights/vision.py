@@ -198,7 +198,8 @@ class Attention(nn.Module):
     def __call__(self, x: Array, rotation: tuple[Array, Array] | None) -> tuple[Array, tuple[Array, Array, Array]]:
         arch = self.arch
         qkv = nn.Dense(3 * arch.width, use_bias=arch.qkv_bias, dtype=self.dtype, name="qkv")(x)
-        flat = tuple(jnp.split(qkv, 3, axis=-1))
+        query, key, value = jnp.split(qkv, 3, axis=-1)
+        flat = (query, key, value)
         q, k, v = (y.reshape(*y.shape[:2], arch.heads, arch.width // arch.heads) for y in flat)
         if rotation is not None:
             q, k = (rotate(y, *rotation) for y in (q, k))

@@ -30,7 +30,7 @@ def test_an_imported_folder_needs_nothing_else_and_gives_the_same_features(dino,
     expected = before(images)
     said = weights.import_weights(dino, tmp_path / "imported")
     dino.unlink()
-    assert sorted(p.name for p in (tmp_path / "imported").iterdir()) == ["config.json", "model.safetensors"]
+    assert sorted(p.name for p in (tmp_path / "imported").iterdir()) == ["hummingbird.json", "model.safetensors"]
     after = weights.load_foreign(tmp_path / "imported")
     np.testing.assert_array_equal(after(images), expected)
     assert after.fingerprint == before.fingerprint == said["fingerprint"]
@@ -53,7 +53,7 @@ def test_a_changed_imported_folder_is_refused(dino, tmp_path):
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(content)
-    with pytest.raises(UserError, match=r"not what config\.json says"):
+    with pytest.raises(UserError, match=r"does not describe the arrays"):
         weights.load(tmp_path / "imported")
 
 
