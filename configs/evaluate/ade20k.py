@@ -3,7 +3,7 @@
     hummingbird evaluate --config=configs/evaluate/ade20k.py \
         --checkpoint=PATH --workdir=DIR --config.data.root=ADEChallengeData2016
 
-`:few` has the hyper-parameters of Sec. 4.2; `:fractions` scores 1/128 (158 images) to all of the prompt with them.
+`:few` has the hyper-parameters of Sec. 4.2, `:fractions` scores 1/128 (158 images) to all of the prompt with them.
 The paper: 25 minutes on an A100; 28.3 with ViT-B pretrained on ImageNet-1k, 30.7 on ImageNet-22k (Table 12).
 """
 
@@ -11,7 +11,7 @@ from hummingbird.retrieval.protocol import FEW_DATA, FRACTIONS
 
 
 def get_config(variant="full"):
-    """`:full`, Table 6's "Everywhere else"; `:few`, Sec. 4.2's column for small parts of the prompt; `:fractions`, all of them."""
+    """`:full` (Table 6, "Everywhere else"), `:few` (Sec. 4.2's column), or `:fractions` (the same for each part)."""
     config = {"data": {"name": "ade20k"}}
     few = {**config, **FEW_DATA}
     parts = {**few, "data": {**few["data"], "fractions": FRACTIONS}}

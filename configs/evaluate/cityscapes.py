@@ -3,14 +3,14 @@
     hummingbird evaluate --config=configs/evaluate/cityscapes.py \
         --checkpoint=PATH --workdir=DIR --config.data.root=FOLDER
 
-The folder holds leftImg8bit/ and gtFine/. `:few` has the hyper-parameters of Sec. 4.2.
+The folder holds leftImg8bit/ and gtFine/. `:few` has the hyper-parameters of Sec. 4.2, `:fractions` scores parts.
 """
 
 from hummingbird.retrieval.protocol import FEW_DATA, FRACTIONS
 
 
 def get_config(variant="full"):
-    """`:full`, Table 6's "Everywhere else"; `:few`, Sec. 4.2's column for small parts of the prompt; `:fractions`, all of them."""
+    """`:full` (Table 6, "Everywhere else"), `:few` (Sec. 4.2's column), or `:fractions` (the same for each part)."""
     config = {"data": {"name": "cityscapes"}}
     few = {**config, **FEW_DATA}
     parts = {**few, "data": {**few["data"], "fractions": FRACTIONS}}

@@ -3,14 +3,14 @@
     hummingbird evaluate --config=configs/evaluate/coco_stuff.py \
         --checkpoint=PATH --workdir=DIR --config.data.root=FOLDER
 
-`:few` has the hyper-parameters of Sec. 4.2; `:fractions` scores 1/128 to all of the prompt with them.
+`:few` has the hyper-parameters of Sec. 4.2, `:fractions` scores 1/128 to all of the prompt with them.
 """
 
 from hummingbird.retrieval.protocol import FEW_DATA, FRACTIONS
 
 
 def get_config(variant="full"):
-    """`:full`, Table 6's "Everywhere else"; `:few`, Sec. 4.2's column for small parts of the prompt; `:fractions`, all of them."""
+    """`:full` (Table 6, "Everywhere else"), `:few` (Sec. 4.2's column), or `:fractions` (the same for each part)."""
     config = {"data": {"name": "coco_stuff"}}
     few = {**config, **FEW_DATA}
     parts = {**few, "data": {**few["data"], "fractions": FRACTIONS}}

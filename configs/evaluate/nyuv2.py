@@ -11,7 +11,7 @@ from hummingbird.retrieval.protocol import FEW_DATA, FRACTIONS
 
 
 def get_config(variant="full"):
-    """`:full`, Table 6's "Everywhere else"; `:few`, Sec. 4.2's column for small parts of the prompt; `:fractions`, all of them."""
+    """`:full` (Table 6, "Everywhere else"), `:few` (Sec. 4.2's column), or `:fractions` (the same for each part)."""
     config = {"data": {"name": "nyuv2", "task": "depth"}, "depth": {"low": 1e-3, "high": 10.0}}
     few = {**config, **FEW_DATA}
     parts = {**few, "data": {**few["data"], "fractions": FRACTIONS}}

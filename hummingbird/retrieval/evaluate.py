@@ -112,7 +112,7 @@ def measure(
     clock, notes = Clock(), []
     with clock("total"):
         bank = make_bank(encoder, prompt, protocol, config, clock)
-        index = make_index(bank, protocol, config, clock, notes)
+        index = make_index(bank, protocol, config, clock, notes, config.retrieval.bank)
         collector = SampleCollector(config, protocol, prompt, query, bank) if collect else None
         batches = query_batches(encoder, query, protocol, config, clock)
         scores, recall = answer(batches, query, bank, index, protocol, config, clock, collector)

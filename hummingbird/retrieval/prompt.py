@@ -188,8 +188,15 @@ def available_memory() -> int | None:
     return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")), None)
 
 
-def make_index(bank: MemoryBank, protocol: Protocol, config: Any, clock: Clock, notes: list[str]) -> Index:
-    """The index that the config asks for, over the bank's keys; warnings are also collected in `notes`."""
+def make_index(
+    bank: MemoryBank, protocol: Protocol, config: Any, clock: Clock, notes: list[str], folder: str = ""
+) -> Index:
+    """The index that the config asks for, over the bank's keys.
+
+    Args:
+      notes: warnings are added to it.
+      folder: the bank's own, to keep the index in; empty: nowhere.
+    """
     if protocol.neighbours > len(bank):
         raise UserError(
             f"config key retrieval.neighbours: {protocol.neighbours} is more than the {len(bank)} entries of the bank"
@@ -202,7 +209,7 @@ def make_index(bank: MemoryBank, protocol: Protocol, config: Any, clock: Clock, 
         )
     with clock("build_index"), warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        index = build_index(bank.keys, config.retrieval.index, **scann.to_dict())
+        index = build_index(bank.keys, config.retrieval.index, folder or None, **scann.to_dict())
     for warning in caught:
         notes.append(str(warning.message))
         warnings.warn(str(warning.message), stacklevel=2)

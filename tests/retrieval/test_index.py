@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 
 from hummingbird.errors import UserError
-from hummingbird.retrieval import index as index_module
-from hummingbird.retrieval.index import ExactIndex, build_index, merge_top_k, top_k
+from hummingbird.retrieval import scann_index
+from hummingbird.retrieval.exact_index import ExactIndex, merge_top_k, top_k
+from hummingbird.retrieval.index import build_index
 
 
 def unit(rng, n, d):
@@ -16,7 +17,7 @@ def clustered():
     """20,000 keys and 200 queries around 300 centres."""
     rng = np.random.default_rng(0)
     centres = unit(rng, 300, 32)
-    draw = lambda n: centres[rng.integers(0, 300, n)] + 0.3 * unit(rng, n, 32)  # noqa: E731
+    draw = lambda n: centres[rng.integers(0, 300, n)] + 0.3 * unit(rng, n, 32)
     keys, queries = draw(20_000), draw(200)
     return tuple(x / np.linalg.norm(x, axis=1, keepdims=True) for x in (keys, queries))
 
@@ -77,6 +78,36 @@ def test_scann_recall_and_order(clustered):
     np.testing.assert_allclose(similarity, np.einsum("qd,qkd->qk", queries, keys[ids]), atol=1e-5)
 
 
+def test_shards_find_as_much_and_rescore_exactly(clustered, monkeypatch):
+    pytest.importorskip("scann", reason="ScaNN exists for Linux only")
+    keys, queries = clustered
+    truth, _ = build_index(keys, "exact").search(queries, 30)
+    monkeypatch.setattr(scann_index, "SHARD_BYTES", 4 * 7000 * 32)
+    found = build_index(keys, "scann", leaves=32, leaves_to_search=16, reorder=300)
+    assert len(found.searchers) == 3
+    ids, similarity = found.search(queries, 30)
+    recall = np.mean([len(set(a) & set(b)) / 30 for a, b in zip(ids.tolist(), truth.tolist(), strict=True)])
+    assert recall > 0.95
+    assert (np.diff(similarity, axis=1) <= 0).all()
+    np.testing.assert_allclose(similarity, np.einsum("qd,qkd->qk", queries, keys[ids]), atol=1e-6)
+
+
+def test_scann_is_built_once_and_can_be_moved(clustered, tmp_path, monkeypatch):
+    pytest.importorskip("scann", reason="ScaNN exists for Linux only")
+    keys, queries = clustered
+    settings = {"leaves": 32, "leaves_to_search": 8}
+    first = build_index(keys, "scann", str(tmp_path / "a"), **settings).search(queries, 10)
+    (tmp_path / "a").rename(tmp_path / "b")
+    monkeypatch.setattr(scann_index, "build_scann", lambda *a, **k: pytest.fail("built again"))
+    again = build_index(keys, "scann", str(tmp_path / "b"), **settings).search(queries, 10)
+    np.testing.assert_array_equal(first[0], again[0])
+    np.testing.assert_array_equal(first[1], again[1])
+    file = next(p for p in sorted((tmp_path / "b").rglob("*.npy")))
+    file.write_bytes(file.read_bytes()[:-1] + b"x")
+    with pytest.raises(UserError, match=r"does not match its checksum; delete"):
+        build_index(keys, "scann", str(tmp_path / "b"), **settings)
+
+
 def test_scann_says_where_it_found_nothing(clustered):
     pytest.importorskip("scann", reason="ScaNN exists for Linux only")
     keys, queries = clustered
@@ -90,7 +121,7 @@ def test_scann_falls_back_to_exact_with_a_warning(clustered, monkeypatch):
     keys, queries = clustered
     with pytest.warns(UserWarning, match=r"fewer than 512 leaves"):
         assert build_index(keys[:400], "scann").kind == "exact"
-    monkeypatch.setattr(index_module, "import_scann", lambda: None)
+    monkeypatch.setattr(scann_index, "import_scann", lambda: None)
     with pytest.warns(UserWarning, match=r"not installed"):
         found = build_index(keys, "scann")
     check_exact(keys, queries, 5, *found.search(queries, 5))

@@ -1,0 +1,66 @@
+"""Exact nearest neighbours in NumPy, and how best candidates are chosen and merged."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+class ExactIndex:
+    """Exact search by matrix products over chunks of keys, float32.
+
+    The k best keys of a query lie in the k blocks with the largest block maxima, so only those are looked at closely.
+    """
+
+    kind, exact = "exact", True
+
+    def __init__(self, keys: np.ndarray, chunk: int = 65_536, block: int = 64):
+        self.keys, self.chunk, self.block = keys, chunk, block
+
+    def search(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+        queries = np.ascontiguousarray(queries, np.float32)
+        ids = np.full((len(queries), k), -1, np.int32)
+        best = np.full((len(queries), k), -np.inf, np.float32)
+        for start in range(0, len(queries), 1024):
+            part = slice(start, start + 1024)
+            for first in range(0, len(self.keys), self.chunk):
+                keys = np.asarray(self.keys[first : first + self.chunk], np.float32)
+                new_ids, new = top_k(queries[part] @ keys.T, k, self.block)
+                ids[part], best[part] = merge_top_k(ids[part], best[part], new_ids + first, new)
+        return ids, best
+
+
+def top_k(scores: np.ndarray, k: int, block: int = 64) -> tuple[np.ndarray, np.ndarray]:
+    """The k largest of each row, [Q, M] -> columns int32, scores float32 [Q, min(k, M)], best first.
+
+    Among equal scores the lower column comes first; which of those at the border are kept is fixed but arbitrary.
+    Blocks are strided (column j is in block j mod blocks), so that their maxima are plain vector operations.
+    """
+    columns = scores.shape[1]
+    blocks = columns // block
+    if blocks <= 2 * k:
+        candidates = np.broadcast_to(np.arange(columns), scores.shape)
+        values = scores
+    else:
+        tail = np.arange(blocks * block, columns)
+        maxima = scores[:, : blocks * block].reshape(len(scores), block, blocks).max(axis=1)
+        chosen = np.argpartition(maxima, blocks - k, axis=1)[:, blocks - k :]
+        inside = (chosen[:, None, :] + (np.arange(block) * blocks)[None, :, None]).reshape(len(scores), -1)
+        candidates = np.concatenate([inside, np.broadcast_to(tail, (len(scores), len(tail)))], axis=1)
+        values = np.take_along_axis(scores, candidates, axis=1)
+    count = min(k, columns)
+    if values.shape[1] > count:
+        near = np.argpartition(values, values.shape[1] - count, axis=1)[:, values.shape[1] - count :]
+        candidates, values = np.take_along_axis(candidates, near, 1), np.take_along_axis(values, near, 1)
+    order = np.lexsort((candidates, -values), axis=1)
+    return np.take_along_axis(candidates, order, 1).astype(np.int32), np.take_along_axis(values, order, 1)
+
+
+def merge_top_k(
+    ids: np.ndarray, similarity: np.ndarray, new_ids: np.ndarray, new_similarity: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """The k best of two candidate lists per row: [Q, k] and [Q, n] -> [Q, k], best first; ties: lower id first."""
+    k = ids.shape[1]
+    all_ids = np.concatenate([ids, new_ids], axis=1)
+    all_similarity = np.concatenate([similarity, new_similarity], axis=1)
+    order = np.lexsort((all_ids, -all_similarity), axis=1)[:, :k]
+    return np.take_along_axis(all_ids, order, 1), np.take_along_axis(all_similarity, order, 1)
