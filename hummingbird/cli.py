@@ -158,7 +158,7 @@ def _evaluate(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -
     from hummingbird import config, encoder, retrieval
 
     resolved = config.resolve("evaluate", arguments.config, overrides)
-    loaded = encoder.load_encoder(arguments.checkpoint, resolved.encoder.network, resolved.encoder.dtype)
+    loaded = encoder.build_encoder(arguments.checkpoint, resolved.encoder)
     result = retrieval.evaluate(loaded, resolved, arguments.workdir)
     print(json.dumps({"task": result["task"], "dataset": result["dataset"], **_scalars(result["metrics"])}))
 
@@ -221,7 +221,7 @@ def _bank(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> No
         if not (arguments.config and arguments.checkpoint):
             raise UserError("bank build needs --config=FILE and --checkpoint=PATH")
         resolved = config.resolve("evaluate", arguments.config, overrides)
-        loaded = encoder.load_encoder(arguments.checkpoint, resolved.encoder.network, resolved.encoder.dtype)
+        loaded = encoder.build_encoder(arguments.checkpoint, resolved.encoder)
         show(store.build(loaded, resolved, arguments.path), arguments.json)
     else:
         show({"info": store.bank_info, "verify": store.verify_bank}[arguments.action](arguments.path), arguments.json)

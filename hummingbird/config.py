@@ -179,6 +179,16 @@ EVALUATE: dict[str, Any] = {
     "encoder": {
         "network": Text("online", "which network of a training checkpoint", choices=("online", "target")),
         "dtype": Text("float32", "compute type of the encoder", choices=("float32", "bfloat16")),
+        "family": Text(None, "whose weights a file holds (`hummingbird.weights.families`); none: told", optional=True),
+        "features": Text(
+            None,
+            "of another project's encoder: outputs of layers, or parts of their attention; none: tokens",
+            choices=("tokens", "query", "key", "value"),
+            optional=True,
+        ),
+        "layers": Int((), "of it: layers side by side, -1 the last; empty: the last", low=-1000, many=True),
+        "norm": Bool(None, "of it: the last layer norm on tokens; none: yes", optional=True),
+        "heads": Int(None, "of it: attention heads; none: told", low=1, optional=True),
     },
     "retrieval": {
         "memory_length": Int(10_240_000, "|M|, bank entries at most (Table 6)", low=1),

@@ -18,19 +18,16 @@ A PyTorch model, for example, needs no more than this to be scored:
 
 from __future__ import annotations
 
-import dataclasses
-import functools
-from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import ml_collections
-import numpy as np
 from etils import epath
 
 from hummingbird import checkpoint, fingerprint
 from hummingbird.errors import UserError
+from hummingbird.models.frozen import Encoder
 from hummingbird.models.pretrainer import DTYPES, build_pretrainer
 from hummingbird.models.vit import ViT, build_vit, normalize, patchify
 from hummingbird.schema import unflatten
@@ -38,51 +35,14 @@ from hummingbird.schema import unflatten
 RANDOM_INPUT = 224  # input size that the positions of `random:NAME` are stored for
 
 
-@dataclasses.dataclass(frozen=True)
-class Encoder:
-    """images uint8 [B, H, W, 3] -> features float32 [B, h, w, D]; H and W multiples of `patch_size`.
-
-    Attributes:
-      apply: (params, images float32 in [0, 1]) -> [B, h, w, D], jitted on first use.
-      params: tree of arrays.
-      patch_size, dim: pixels, features.
-      name: what it is, for people.
-      fingerprint: checksum of its parameters.
-      attend: like `apply`, gives the pooling attention [B, h, w]; None where there is none.
-    """
-
-    apply: Callable[[Any, jax.Array], jax.Array]
-    params: Any
-    patch_size: int
-    dim: int
-    name: str
-    fingerprint: str
-    attend: Callable[[Any, jax.Array], jax.Array] | None = None
-
-    def __call__(self, images: np.ndarray) -> np.ndarray:
-        return np.asarray(self._apply(self.params, _checked(images)))
-
-    def attention(self, images: np.ndarray) -> np.ndarray | None:
-        """Pooling attention of images [B, H, W, 3]: [B, h, w], each summing to 1; None where there is none."""
-        return None if self._attend is None else np.asarray(self._attend(self.params, _checked(images)))
-
-    @functools.cached_property
-    def _apply(self) -> Callable[[Any, Any], jax.Array]:
-        return jax.jit(lambda params, images: self.apply(params, images.astype(jnp.float32) / 255).astype(jnp.float32))
-
-    @functools.cached_property
-    def _attend(self) -> Callable[[Any, Any], jax.Array] | None:
-        attend = self.attend
-        return attend and jax.jit(lambda params, images: attend(params, images.astype(jnp.float32) / 255))
+def build_encoder(path: str, settings: Any) -> Encoder:
+    """The encoder at `path` as an evaluation config's `encoder` group asks for it."""
+    foreign = {name: settings[name] for name in ("family", "features", "layers", "norm", "heads")}
+    asked = {name: value for name, value in foreign.items() if value not in (None, ())}
+    return load_encoder(path, settings.network, settings.dtype, **asked)
 
 
-def _checked(images: np.ndarray) -> np.ndarray:
-    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] != 3:
-        raise ValueError(f"an encoder takes uint8 [B, H, W, 3], not {images.dtype} {list(images.shape)}")
-    return images
-
-
-def load_encoder(path: str, network: str = "online", dtype: str = "float32") -> Encoder:
+def load_encoder(path: str, network: str = "online", dtype: str = "float32", **foreign: Any) -> Encoder:
     """The encoder that a path or a name stands for.
 
     Args:
@@ -91,11 +51,14 @@ def load_encoder(path: str, network: str = "online", dtype: str = "float32") -> 
         `rgb:PATCH` (the raw pixels of each patch).
       network: "online" or "target", for training checkpoints.
       dtype: "float32" or "bfloat16", how it computes.
+      foreign: for files of other projects: family, features, layers, norm, ... as of `hummingbird.weights.load`.
 
     Raises:
       UserError: there is nothing at the path, or it is not an encoder.
     """
     kind, _, rest = str(path).partition(":")
+    if foreign and (kind in NAMED or checkpoint.is_training(path)):
+        raise UserError(f"encoder.{next(iter(foreign))} is for files of other projects; leave it out for {path}")
     if kind in NAMED:
         return NAMED[kind](rest, network, dtype)
     if not epath.Path(path).exists():
@@ -107,7 +70,7 @@ def load_encoder(path: str, network: str = "online", dtype: str = "float32") -> 
         return load_trained(path, network, dtype)
     from hummingbird import weights  # other projects' files; may need torch
 
-    return weights.load_foreign(str(path), dtype=dtype)
+    return weights.load_foreign(str(path), dtype=dtype, **foreign)
 
 
 def load_trained(path: str, network: str, dtype: str) -> Encoder:

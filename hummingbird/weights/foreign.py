@@ -25,8 +25,8 @@ import safetensors.numpy
 
 from hummingbird import fingerprint
 from hummingbird.checkpoint import versions
-from hummingbird.encoder import Encoder
 from hummingbird.errors import UserError
+from hummingbird.models.frozen import Encoder
 from hummingbird.models.pretrainer import DTYPES
 from hummingbird.weights import files
 from hummingbird.weights.families import FAMILIES
