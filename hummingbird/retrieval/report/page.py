@@ -84,10 +84,12 @@ def _write(path: str | os.PathLike, *, title: str, subtitle: str, runs: list[Run
     write_whole(path, page)
 
 
-def environment() -> jinja2.Environment:
-    """Jinja environment of the package's templates; everything that is not marked safe is escaped."""
+def environment(*packages: str) -> jinja2.Environment:
+    """Jinja environment of the report's templates, and before them those of other packages that extend its page;
+    everything that is not marked safe is escaped."""
+    loaders = [jinja2.PackageLoader(name, "templates") for name in (*packages, "hummingbird.retrieval.report")]
     return jinja2.Environment(
-        loader=jinja2.PackageLoader("hummingbird.retrieval.report", "templates"),
+        loader=jinja2.ChoiceLoader(loaders),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,

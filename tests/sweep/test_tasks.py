@@ -1,0 +1,133 @@
+"""Planning: names, sharing, and what is refused before anything runs."""
+
+import pytest
+
+from hummingbird.errors import UserError
+from hummingbird.sweep import Sweep, cross, grid
+from hummingbird.sweep.plan import Plan
+from hummingbird.sweep.tasks import as_text, build_plan, name_runs, short_keys
+
+PRETRAIN, SCENES = "configs/pretrain/demo.py:tiny", "configs/evaluate/scenes.py"
+
+
+def plan_of(points, job="pretrain", overrides=(), checkpoint=None, old=None, **more):
+    config = PRETRAIN if job == "pretrain" else SCENES
+    return build_plan(Sweep(job, points, **more), config, overrides, checkpoint, "W", old)
+
+
+def test_folders_are_named_by_what_differs():
+    plan = plan_of(grid({"context.weight": [0.0, 0.5], "seed": [0, 1], "pooling": ["qk"]}))
+    assert [run.name for run in plan.runs] == [
+        "weight=0.0,seed=0",
+        "weight=0.0,seed=1",
+        "weight=0.5,seed=0",
+        "weight=0.5,seed=1",
+    ]
+
+
+def test_names_stay_apart_and_are_safe():
+    assert short_keys(["a.weight", "b.weight", "seed"]) == {
+        "a.weight": "a.weight",
+        "b.weight": "b.weight",
+        "seed": "seed",
+    }
+    assert name_runs([{"name": "+ [CLS]"}, {"name": "../x y"}], {}) == ["+-[CLS]", "x-y"]
+    assert name_runs([{"checkpoint": "a/b/c"}, {"checkpoint": "random:vit_s16"}], {}) == [
+        "checkpoint=c",
+        "checkpoint=random-vit_s16",
+    ]
+    names = name_runs([{"k": "x" * 300 + "1"}, {"k": "x" * 300 + "2"}], {})
+    assert len(set(names)) == 2
+    assert max(map(len, names)) <= 100
+    named = [{"name": "a", "seed": "0"}, {"name": "a", "seed": "1"}]
+    assert name_runs(named, {}) == ["a,seed=0", "a,seed=1"]
+
+
+def test_values_are_typed_as_on_the_command_line():
+    assert [as_text(v) for v in (None, True, (0.1, 1), 1e-5, "qkv", 3)] == [
+        "none",
+        "true",
+        "0.1,1",
+        "1e-05",
+        "qkv",
+        "3",
+    ]
+
+
+def test_a_pretraining_is_evaluated_from_its_folder():
+    plan = plan_of([{"context.weight": 0.5, "evaluate.retrieval.neighbours": 5}], evaluate={"scenes": SCENES})
+    (job,) = plan.jobs
+    assert job == ["neighbours=5,weight=0.5/pretrain", "neighbours=5,weight=0.5/scenes"] or len(job) == 2
+    task = plan.tasks[job[1]]
+    assert task.checkpoint == f"W/runs/{job[0]}"
+    assert task.arguments == ["evaluate", f"--config={SCENES}", f"--checkpoint={task.checkpoint}", *task.arguments[3:]]
+    assert task.overrides == [("retrieval.neighbours", "5")]
+    assert plan.tasks[job[0]].overrides == [("context.weight", "0.5")]
+
+
+def test_runs_that_differ_in_evaluation_share_their_pretraining():
+    plan = plan_of(grid({"seed": [0, 1], "evaluate.retrieval.neighbours": [3, 5]}), evaluate={"scenes": SCENES})
+    kinds = [task.kind for task in plan.tasks.values()]
+    assert kinds.count("pretrain") == 2
+    assert kinds.count("evaluate") == 4
+    assert [len(job) for job in plan.jobs] == [3, 3]
+
+
+def test_settings_of_one_evaluation_stay_with_it():
+    points = [{"evaluate.one.retrieval.neighbours": 3, "evaluate.seed": 7}]
+    plan = plan_of(points, evaluate={"one": SCENES, "two": SCENES})
+    tasks = {task.stage: task.overrides for task in plan.tasks.values()}
+    assert tasks["one"] == [("retrieval.neighbours", "3"), ("seed", "7")]
+    assert tasks["two"] == [("seed", "7")]
+
+
+def test_settings_of_the_search_share_a_bank_and_a_job():
+    points = cross(grid({"seed": [0, 1]}), grid({"retrieval.neighbours": [3, 5], "retrieval.temperature": [0.02, 0.1]}))
+    plan = plan_of(points, "evaluate", checkpoint="rgb:8")
+    assert [len(job) for job in plan.jobs] == [4, 4]
+    banks = {task.bank for task in plan.tasks.values()}
+    assert len(banks) == 2
+    assert all(bank.startswith("W/banks/") for bank in banks)
+    assert f"--config.retrieval.bank={plan.tasks[plan.jobs[0][0]].bank}" in plan.tasks[plan.jobs[0][0]].arguments
+
+
+def test_encodings_that_differ_share_nothing():
+    plan = plan_of(grid({"retrieval.memory_length": [1000, 2000]}), "evaluate", checkpoint="rgb:8")
+    assert {task.bank for task in plan.tasks.values()} == {""}
+    plan = plan_of(grid({"checkpoint": ["rgb:8", "rgb:16"]}), "evaluate")
+    assert {task.bank for task in plan.tasks.values()} == {""}
+
+
+@pytest.mark.parametrize(
+    ("points", "more", "message"),
+    [
+        ([{"contxt.weight": 0.1}], {}, "did you mean context.weight"),
+        ([{"context.weight": 7.0}], {}, "context.weight: 7.0 is not accepted"),
+        ([{"context.weight": "much"}], {}, "expected a finite number"),
+        ([{"context.weight": 0.1}, {"context.weight": 0.10}], {}, "are the same"),
+        ([{"name": "a"}, {"name": "b"}], {}, "runs a and b are the same"),
+        ([{"seed": 1}], {"overrides": [("seed", "2")]}, "seed fixes a key that the sweep varies"),
+        ([{"evaluate.seed": 1}], {}, "names no evaluation"),
+        ([{"evaluate.sed": 1}], {"evaluate": {"scenes": SCENES}}, "did you mean seed"),
+        ([{}], {"evaluate": {"data": SCENES}}, "cannot be called 'data'"),
+        ([{}], {"checkpoint": "rgb:8"}, "takes no checkpoint"),
+        ([{}], {"job": "evaluate"}, "no encoder"),
+        ([{}], {"evaluate": {"x": "configs/none.py"}}, "does not exist"),
+    ],
+)
+def test_bad_sweeps_are_refused(points, more, message):
+    with pytest.raises(UserError, match=message):
+        plan_of(points, **more)
+
+
+def test_a_growing_sweep_keeps_its_names():
+    old = plan_of(grid({"context.weight": [0.1, 0.2]}))
+    new = plan_of(grid({"context.weight": [0.1, 0.2], "seed": [0]}), old=None)
+    assert new.runs[0].name == "weight=0.1"
+    wider = plan_of([*grid({"context.weight": [0.1, 0.2]}), {"pooling": "qk"}], old=old)
+    assert [run.name for run in wider.runs] == ["weight=0.1", "weight=0.2", "pooling=qk"]
+
+
+def test_a_plan_survives_its_file():
+    plan = plan_of(grid({"seed": [0, 1]}), evaluate={"scenes": SCENES})
+    assert Plan.from_json(plan.to_json()) == plan
