@@ -257,3 +257,22 @@ def test_approximate_index_reports_its_recall():
     assert memory["index"] == "scann"
     assert 0.3 < memory["recall_at_k"] <= 1
     assert run()["memory"]["recall_at_k"] is None
+
+
+class WithEmptyImage(FakeSource):
+    def __getitem__(self, index):
+        item = super().__getitem__(index)
+        if index == 1:
+            item["label"][:] = 255 if self.task == "segmentation" else 0
+        return item
+
+
+@pytest.mark.parametrize("task", ["segmentation", "depth"])
+def test_images_without_a_single_valid_pixel_do_no_harm(tmp_path, task):
+    config = make_config(**{"report.enabled": True, "report.queries": 3, "report.patches": 1})
+    sources = WithEmptyImage(3, task, 0), WithEmptyImage(3, task, 1)
+    result = evaluate(MeanColour(), config, str(tmp_path), sources)
+    assert result["memory"]["prompt_images"] == 2
+    assert result["queries"]["images"] == 3
+    samples = load_samples(str(tmp_path / "samples.npz"))
+    assert [np.isnan(query["score"]) for query in samples["queries"]] == [False, True, False]
