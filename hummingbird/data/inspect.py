@@ -1,0 +1,246 @@
+"""`hummingbird data CONFIG`: what a config would read, checked on a sample, with pictures to look at."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import json
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import rich.console
+import rich.progress
+import rich.table
+from PIL import Image
+
+from hummingbird.data import augment, crops, sheets
+from hummingbird.data.decode import Unreadable, decode_image
+from hummingbird.data.prompt_augment import augment_prompt
+from hummingbird.data.sources import build_dense_source, build_image_source, image_name
+
+SAMPLE = 200  # items that are read unless all are asked for
+SHOWN = 8  # items in a picture
+console = rich.console.Console()
+
+
+def run(config: Any, out: str | os.PathLike[str], all: bool = False) -> dict[str, Any]:
+    """Reads a sample (or all) of what a config names, prints what it found, and writes data.json and pictures.
+
+    Args:
+      config: a resolved pretraining or evaluation config.
+      out: folder for data.json, contact.png (images, labels), and views.png (the two views, Table 8) or augmented.png
+        (augmented prompts, Table 7); made if missing.
+      all: read every item instead of `SAMPLE` evenly spaced ones.
+
+    Returns:
+      What data.json holds: for each split the number of images, how many were read, their sizes, classes or depths,
+      void share, and "broken": what could not be read, in one line each.
+
+    Raises:
+      UserError: the data set is not there, or not laid out as expected.
+    """
+    folder = Path(out)
+    if "augment" in config:
+        source = build_image_source(config)
+        found = {"pretrain": _check_images(source, config.data.lenient, all)}
+        pictures = {"contact.png": sheets.contact(found["pretrain"].pop("shown"))}
+        pictures["views.png"] = _views(source, config)
+    else:
+        splits = {split: build_dense_source(config, split) for split in ("prompt", "query")}
+        found = {split: _check_dense(split, source, all) for split, source in splits.items()}
+        shown = [item for split in found for item in found[split].pop("shown")]
+        prompt = splits["prompt"]
+        pictures = {"contact.png": sheets.contact(shown, len(prompt.classes), prompt.ignore)}
+        if prompt.task == "segmentation":
+            pictures["augmented.png"] = _augmented(shown[:SHOWN], config.input_size, prompt)
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, picture in pictures.items():
+        Image.fromarray(picture).save(folder / name)
+    (folder / "data.json").write_text(json.dumps(found, indent=1))
+    for split, facts in found.items():
+        _print(split, facts)
+    console.print(f"pictures: {', '.join(str(folder / name) for name in pictures)}")
+    return found
+
+
+# ---------------------------------------------------------------- reading
+def _chosen(length: int, all: bool) -> list[int]:
+    return (
+        list(range(length)) if all else np.unique(np.linspace(0, length - 1, min(SAMPLE, length)).astype(int)).tolist()
+    )
+
+
+def _read(numbers: Sequence[int], read: Any, title: str) -> Iterable[tuple[int, Any]]:
+    """(number, item or the Unreadable that came instead), read on threads behind a progress bar."""
+
+    def one(number: int) -> Any:
+        try:
+            return read(number)
+        except Unreadable as error:
+            return error
+
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        # in slices: an executor would read everything ahead of a slow consumer, and hold it
+        for start in rich.progress.track(range(0, len(numbers), 32), title, console=console, transient=True):
+            part = numbers[start : start + 32]
+            yield from zip(part, pool.map(one, part), strict=True)
+
+
+def _sizes(sizes: Sequence[tuple[int, int]]) -> dict[str, Any]:
+    if not sizes:
+        return {}
+    heights, widths = zip(*sizes, strict=True)
+    return {
+        "height": [min(heights), int(np.median(heights)), max(heights)],
+        "width": [min(widths), int(np.median(widths)), max(widths)],
+    }
+
+
+def _check_dense(split: str, source: Any, all: bool) -> dict[str, Any]:
+    numbers = _chosen(len(source), all)
+    broken, sizes, shown, all_void = [], [], [], []
+    pixels, images = np.zeros(len(source.classes) + 1, np.int64), np.zeros(len(source.classes) + 1, np.int64)
+    depths, invalid, total = [], 0, 0
+    wanted = set(numbers[:: max(1, len(numbers) // SHOWN)])
+    for number, item in _read(numbers, source.__getitem__, f"reading {split}"):
+        if isinstance(item, Unreadable):
+            broken.append(str(item))
+            continue
+        label = item["label"]
+        sizes.append(label.shape)
+        total += label.size
+        void = label == 0 if source.task == "depth" else label == source.ignore
+        invalid += int(void.sum())
+        if void.all():
+            all_void.append(item["name"])
+        elif source.task == "depth":
+            depths.append(np.percentile(label[~void], (0, 50, 100)))
+        if source.task == "segmentation":
+            counts = np.bincount(np.where(void, len(source.classes), label).ravel(), minlength=len(pixels))
+            pixels += counts
+            images += counts > 0
+        if number in wanted and len(shown) < SHOWN:
+            shown.append(item)
+    facts: dict[str, Any] = {
+        "task": source.task,
+        "images": len(source),
+        "read": len(numbers),
+        **_sizes(sizes),
+        "void_share": invalid / max(1, total),
+        "all_void": all_void,
+        "broken": broken,
+        "fingerprint": source.fingerprint,
+        "shown": shown,
+    }
+    if source.task == "segmentation":
+        share = pixels[:-1] / max(1, pixels[:-1].sum())
+        facts["classes"] = {
+            name: {"pixel_share": float(share[i]), "images": int(images[i])} for i, name in enumerate(source.classes)
+        }
+    elif depths:
+        low, middle, high = np.array(depths).T
+        facts["depth_metres"] = [float(low.min()), float(np.median(middle)), float(high.max())]
+    return facts
+
+
+def _check_images(source: Any, lenient: bool, all: bool) -> dict[str, Any]:
+    numbers = _chosen(len(source), all)
+    broken, sizes, labels, shown = [], [], [], []
+    wanted = set(numbers[:: max(1, len(numbers) // SHOWN)])
+
+    def read(number: int) -> dict[str, Any]:
+        item = source[number]
+        if isinstance(item["image"], bytes):
+            item = {**item, "image": decode_image(item["image"], image_name(source, number), lenient)}
+        return item
+
+    for number, item in _read(numbers, read, "reading images"):
+        if isinstance(item, Unreadable):
+            broken.append(str(item))
+            continue
+        sizes.append(item["image"].shape[:2])
+        labels.append(item["label"])
+        if number in wanted and len(shown) < SHOWN:
+            shown.append(item)
+    return {
+        "task": "pretrain",
+        "images": len(source),
+        "read": len(numbers),
+        **_sizes(sizes),
+        "labelled_share": float(np.mean(np.array(labels) >= 0)) if labels else 0.0,
+        "classes_named": len(getattr(source, "classes", [])),
+        "broken": broken,
+        "fingerprint": source.fingerprint,
+        "shown": shown,
+    }
+
+
+# ---------------------------------------------------------------- pictures
+def _views(source: Any, config: Any) -> np.ndarray:
+    """Eight images' two views as the network sees them."""
+    views: list[np.ndarray] = []
+    for number in range(len(source)):
+        try:
+            item = source[number * max(1, len(source) // SHOWN) % len(source)]
+            rng = np.random.default_rng([config.seed, number])
+            area, aspect = config.augment.crop_area, config.augment.crop_aspect
+            views.append(
+                crops.crop_views(rng, item["image"], config.input_size, area, aspect, lenient=config.data.lenient)
+            )
+        except Unreadable:
+            continue
+        if len(views) == SHOWN:
+            break
+    if not views:
+        return np.zeros((1, 1, 3), np.uint8)
+    settings = augment.build_photometric(config)
+    seen = augment.photometric(jax.random.key(config.seed), jax.numpy.asarray(np.stack(views)), settings)
+    return sheets.grid(np.round(np.asarray(seen) * 255).astype(np.uint8))
+
+
+def _augmented(items: Sequence[dict[str, Any]], size: int, source: Any) -> np.ndarray:
+    """Prompt images after Table 7, each above its mask and above both laid over one another."""
+    columns = []
+    for number, item in enumerate(items):
+        rng = np.random.default_rng(number)
+        image, label = augment_prompt(rng, item["image"], item["label"], size, source.ignore)
+        colours = sheets.colour(label, len(source.classes), source.ignore)
+        over = np.round(0.5 * image + 0.5 * colours).astype(np.uint8)
+        columns.append([sheets.fit(picture) for picture in (image, colours, over)])
+    return sheets.grid(np.array(columns)) if columns else np.zeros((1, 1, 3), np.uint8)
+
+
+# ---------------------------------------------------------------- printing
+def _print(split: str, facts: dict[str, Any]) -> None:
+    table = rich.table.Table("", split, title=facts["fingerprint"], title_justify="left")
+    table.add_row("images", f"{facts['images']:,}, {facts['read']:,} of them read")
+    if "height" in facts:
+        table.add_row("height, width", "{} to {} (median {})".format(*(facts["height"][i] for i in (0, 2, 1))))
+        table.add_row("", "{} to {} (median {})".format(*(facts["width"][i] for i in (0, 2, 1))))
+    if "void_share" in facts:
+        table.add_row("void", f"{facts['void_share']:.1%} of pixels; {len(facts['all_void'])} images have no other")
+    if "depth_metres" in facts:
+        table.add_row(
+            "depth", "{:.2f} to {:.2f} m (median {:.2f})".format(*(facts["depth_metres"][i] for i in (0, 2, 1)))
+        )
+    if "labelled_share" in facts:
+        table.add_row("labels", f"{facts['labelled_share']:.0%} of images, {facts['classes_named']} classes")
+    table.add_row("broken", str(len(facts["broken"])))
+    console.print(table)
+    if "classes" in facts:
+        present = [(entry["pixel_share"], name, entry["images"]) for name, entry in facts["classes"].items()]
+        classes = rich.table.Table("class", "share of pixels", "images", title=f"{split}: {len(present)} classes")
+        for share, name, images in sorted(present, key=lambda row: -row[0])[:30]:
+            if images:
+                classes.add_row(name, f"{share:.2%}  {'#' * round(40 * share)}", str(images))
+        absent = [name for _, name, images in present if not images]
+        console.print(classes)
+        if absent:
+            console.print(f"not seen in what was read: {', '.join(absent[:30])}{' ...' if len(absent) > 30 else ''}")
+    for message in facts["broken"][:50]:
+        console.print(f"broken: {message}", style="red", markup=False, soft_wrap=True)
+    for name in facts.get("all_void", [])[:10]:
+        console.print(f"all void: {name}", style="yellow", markup=False, soft_wrap=True)

@@ -1,0 +1,82 @@
+"""`hummingbird data`: counts, sizes, classes, void, what is broken, and pictures."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from hummingbird import config
+from hummingbird.data import inspect, sheets
+from tests.data.files import blocks, encode, make_folder, ramp, write
+
+
+def evaluation(root, **changes):
+    overrides = {"data.name": "folder", "data.root": str(root), "input_size": 32, **changes}
+    return config.resolve("evaluate", overrides=overrides)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    root = make_folder(tmp_path / "data", [f"{i:02d}" for i in range(12)], [0, 1, 255, 255], prompt=["00", "01", "02"])
+    write(root / "classes.yaml", "[sky, road, car]")
+    return root
+
+
+def test_it_counts_what_a_dense_config_reads_and_draws_it(folder, tmp_path, capsys):
+    found = inspect.run(evaluation(folder, **{"data.folder.classes": "classes.yaml"}), tmp_path / "out")
+    assert found == json.loads((tmp_path / "out/data.json").read_text())
+    assert [(found[split]["images"], found[split]["read"]) for split in ("prompt", "query")] == [(3, 3), (9, 9)]
+    assert found["query"]["height"] == [24, 24, 24]
+    assert found["query"]["width"] == [32, 32, 32]
+    assert found["prompt"]["void_share"] == pytest.approx(0.5)
+    assert found["prompt"]["classes"]["sky"] == {"pixel_share": 0.5, "images": 3}
+    assert found["prompt"]["classes"]["car"]["images"] == 0
+    contact = np.asarray(Image.open(tmp_path / "out/contact.png"))
+    side = sheets.TILE + 2 * sheets.GAP
+    assert contact.shape == (4 * side, 8 * side, 3)  # 3 prompts and 8 queries in two rows, masks below
+    assert Image.open(tmp_path / "out/augmented.png").size == (8 * side, 3 * side)
+    shown = capsys.readouterr().out
+    assert "not seen in what was read: car" in shown
+
+
+def test_it_lists_what_is_broken_instead_of_stopping(folder, tmp_path, capsys):
+    write(folder / "labels/05.png", encode(blocks(24, 32, [0, 9])))
+    write(folder / "images/06.jpg", b"")
+    write(folder / "labels/07.png", encode(blocks(24, 32, [255])))
+    settings = evaluation(folder, **{"data.folder.classes": "classes.yaml"})
+    found = inspect.run(settings, tmp_path / "out", all=True)
+    assert found["prompt"]["broken"] == []
+    assert len(found["query"]["broken"]) == 2
+    assert "05.png holds class ids 9" in found["query"]["broken"][0]
+    assert "06.jpg is empty" in found["query"]["broken"][1]
+    assert found["query"]["all_void"] == ["07"]
+    assert "06.jpg is empty" in capsys.readouterr().out
+
+
+def test_a_sample_is_spread_over_the_data_and_all_is_all(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(inspect, "SAMPLE", 4)
+    settings = evaluation(folder, **{"data.folder.classes": "classes.yaml"})
+    assert inspect.run(settings, tmp_path / "some")["query"]["read"] == 4
+    assert inspect.run(settings, tmp_path / "all", all=True)["query"]["read"] == 9
+
+
+def test_it_shows_depth_in_metres(tmp_path):
+    for i in range(4):
+        write(tmp_path / f"data/images/{i}.png", encode(ramp(8, 8)))
+        write(tmp_path / f"data/labels/{i}.png", encode(np.full((8, 8), 1000 * (i + 1), np.uint16)))
+    halves = {"data.prompt": "[:2]", "data.query": "[2:]", "data.task": "depth"}
+    found = inspect.run(evaluation(tmp_path / "data", **halves), tmp_path / "out")
+    assert found["query"]["depth_metres"] == pytest.approx([3, 3.5, 4])
+    assert not (tmp_path / "out/augmented.png").exists()
+
+
+def test_it_draws_the_two_views_of_pretraining_images(tmp_path):
+    for i in range(3):
+        write(tmp_path / f"data/{'ab'[i % 2]}/{i}.jpg", encode(ramp(40, 50, i), "JPEG"))
+    write(tmp_path / "data/a/9.jpg", b"broken")
+    overrides = {"data.name": "images", "data.root": str(tmp_path / "data"), "input_size": 16}
+    found = inspect.run(config.resolve("pretrain", overrides=overrides), tmp_path / "out")
+    facts = found["pretrain"]
+    assert (facts["images"], facts["labelled_share"], facts["classes_named"], len(facts["broken"])) == (4, 1.0, 2, 1)
+    assert Image.open(tmp_path / "out/views.png").size == (3 * 24, 2 * 24)
