@@ -16,7 +16,7 @@ LAYERS = (
     ("errors",),
     ("schema",),
     ("config",),
-    ("distributed", "fingerprint", "logs", "mesh"),
+    ("distributed", "fingerprint", "hlo", "logs", "mesh"),
     ("data",),
     ("models",),
     ("objectives",),
