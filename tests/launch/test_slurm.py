@@ -1,5 +1,7 @@
 """scripts/launch/slurm and its batch script, against an sbatch that runs the script at once."""
 
+import shutil
+
 OPTIONS = ("--nodes=2", "--gpus-per-node=4", "--sbatch=--partition=p")
 
 
@@ -42,7 +44,9 @@ def test_a_run_that_failed_does_not(launch, world):
 
 
 def test_a_machine_without_slurm_is_told_so(launch, monkeypatch, tmp_path):
-    monkeypatch.setenv("PATH", "/usr/bin:/bin")
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "mkdir").symlink_to(shutil.which("mkdir"))
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
     result = launch("slurm", *OPTIONS, f"--logs={tmp_path}", "--", "true")
     assert result.returncode == 2
     assert "sbatch is not installed here" in result.stderr
