@@ -1,0 +1,110 @@
+"""Index build and search time, bytes and recall as the memory bank grows (Figure 5), up to 10,240,000 keys.
+
+Keys are drawn in chunks from a clustered model (a tree of centres, decaying spectrum), stored in bfloat16 in a file and
+memory-mapped. Recall is against an exact search over the same stored keys.
+
+    scripts/bench retrieval_scale [--lengths=40960,163840,655360,2621440,10240000] [--dim=768] [--index=scann]
+                                  [--folder=DIR] [--plot=FILE.png] [--leaves=512 --leaves_to_search=32 --reorder=120]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import tempfile
+import time
+
+import ml_dtypes
+import numpy as np
+
+from hummingbird.retrieval.exact_index import ExactIndex
+from hummingbird.retrieval.index import build_index
+from hummingbird.retrieval.memory import normalise
+
+CHUNK, QUERIES, K = 65_536, 1024, 30
+
+
+class Model:
+    """Unit features around 4,096 centres that themselves lie around 64, with variance falling along the axes."""
+
+    def __init__(self, dim: int):
+        rng = np.random.default_rng(0)
+        self.scale = ((1 + np.arange(dim)) ** -0.5).astype(np.float32)
+        coarse = rng.normal(size=(64, dim)).astype(np.float32)
+        self.centres = coarse[rng.integers(0, 64, 4096)] + 0.7 * rng.normal(size=(4096, dim)).astype(np.float32)
+
+    def draw(self, rng: np.random.Generator, count: int) -> np.ndarray:
+        noise = rng.standard_normal((count, self.centres.shape[1]), np.float32)
+        return normalise((self.centres[rng.integers(0, 4096, count)] + 0.7 * noise) * self.scale)[0]
+
+
+def write_keys(path: str, model: Model, length: int) -> np.ndarray:
+    """Draws `length` keys into a bfloat16 file; memory-mapped."""
+    with open(path, "wb") as file:
+        for number, start in enumerate(range(0, length, CHUNK)):
+            keys = model.draw(np.random.default_rng([1, number]), min(CHUNK, length - start))
+            file.write(keys.astype(ml_dtypes.bfloat16).view(np.uint8).data)
+    return np.memmap(path, ml_dtypes.bfloat16, "r", shape=(length, len(model.scale)))
+
+
+def measure(keys: np.ndarray, queries: np.ndarray, options: argparse.Namespace) -> dict:
+    """Times of one bank: build, then the best of three searches of 1,024 queries."""
+    settings = {name: getattr(options, name) for name in ("leaves", "leaves_to_search", "reorder")}
+    start, cpu = time.perf_counter(), time.process_time()
+    index = build_index(keys, options.index, **settings)
+    build, build_cpu = time.perf_counter() - start, time.process_time() - cpu
+    times, found = [], np.zeros(0)
+    for _ in range(3):
+        start = time.perf_counter()
+        found, _ = index.search(queries, K)
+        times.append(time.perf_counter() - start)
+    truth, _ = ExactIndex(keys).search(queries[: options.recall], K)
+    recall = np.mean([len(np.intersect1d(a, b)) / K for a, b in zip(found, truth, strict=False)])
+    return {
+        "keys": len(keys),
+        "key_bytes": keys.nbytes,
+        "index": index.kind,
+        "build_seconds": round(build, 2),
+        "build_processor_seconds": round(build_cpu, 2),
+        "seconds_per_1024_queries": round(min(times), 4),
+        "recall_at_30": round(float(recall), 4),
+        "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--lengths", default="40960,163840,655360,2621440,10240000")
+    parser.add_argument("--dim", type=int, default=768)
+    parser.add_argument("--index", default="scann", choices=("scann", "exact", "device"))
+    parser.add_argument("--leaves", type=int, default=512)
+    parser.add_argument("--leaves_to_search", type=int, default=32)
+    parser.add_argument("--reorder", type=int, default=120)
+    parser.add_argument("--recall", type=int, default=64, help="queries on which recall is measured")
+    parser.add_argument("--folder", default=None, help="where the keys are kept meanwhile")
+    parser.add_argument("--plot", default="")
+    options = parser.parse_args()
+    model, rows = Model(options.dim), []
+    queries = model.draw(np.random.default_rng(2), QUERIES)
+    with tempfile.TemporaryDirectory(dir=options.folder) as folder:
+        for length in map(int, options.lengths.split(",")):
+            path = os.path.join(folder, "keys.bin")
+            rows.append(measure(write_keys(path, model, length), queries, options))
+            os.unlink(path)
+            print(json.dumps(rows[-1]), flush=True)
+    if options.plot:
+        import matplotlib.figure
+
+        figure = matplotlib.figure.Figure((5, 3.4), layout="constrained")
+        axes = figure.subplots()
+        axes.plot([r["keys"] for r in rows], [r["seconds_per_1024_queries"] for r in rows], marker="o")
+        axes.set(xscale="log", yscale="log", xlabel="keys in the memory bank", ylabel="seconds per 1,024 queries")
+        axes.grid(alpha=0.3)
+        figure.savefig(options.plot, dpi=150)
+    print(json.dumps({"benchmark": "retrieval_scale", "options": vars(options), "rows": rows}))
+
+
+if __name__ == "__main__":
+    main()
