@@ -144,6 +144,8 @@ def load_arrays(
     """
     manifest = read_manifest(folder)
     listed = {name: entry for name, entry in manifest["arrays"].items() if wanted(name)}
+    if not listed:
+        return manifest, {}
     item = {n: jax.ShapeDtypeStruct(tuple(shape), np.dtype(dtype)) for n, (dtype, shape, _) in listed.items()}
     if shardings is None:
         how: dict[str, Any] = {n: ocp.RestoreArgs(restore_type=np.ndarray) for n in item}

@@ -37,7 +37,6 @@ class TrainingLog:
             self.progress = Progress(*columns, *clock, console=console, disable=not console.is_terminal)
             self.task = self.progress.add_task("", total=self.total, completed=self.start, status="compiling")
             self.progress.start()
-            self.began = time.perf_counter()
         return self
 
     def __exit__(self, *_: Any) -> None:
@@ -76,6 +75,8 @@ class TrainingLog:
         self.steps += 1
         if not self.chief:
             return
+        if step == self.start + 1:
+            self.began = time.perf_counter()  # the first step compiles: the time left is told without it
         self.progress.update(self.task, completed=step)
         if not (logged or measured):
             return
@@ -104,5 +105,5 @@ class TrainingLog:
         status += "".join(f"  {name} {value:.2f}" for name, value in measured.items())
         self.progress.update(self.task, status=status)
         if self.progress.disable:
-            left = (now - self.began) / (step - self.start) * (self.total - step)
+            left = (now - self.began) / max(1, step - self.start - 1) * (self.total - step)
             print(f"step {step}/{self.total}  {status}  left {left:.0f} s", file=sys.stderr, flush=True)

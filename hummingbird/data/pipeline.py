@@ -1,8 +1,8 @@
 """Batches of views for pretraining: shuffled, cropped, batched and read ahead by Grain; resumable to the batch.
 
 Every random choice depends on the seed and an image's global position in the run alone: shuffling and crops come
-before the hosts' shares are cut, so that host h of H gets rows h, h + H, ... of the same global batches on any number
-of hosts, workers and threads.
+before the hosts' shares are cut, so that host h of H gets the h-th part of every global batch, in its order, on any
+number of hosts, workers and threads: put together in the order of the hosts the parts are the batch of one host.
 """
 
 from __future__ import annotations
@@ -174,7 +174,7 @@ def make_dataset(
     `transform` makes an item, as `collate` takes them, from the number of an image.
     """
     dataset = grain.MapDataset.range(images).seed(seed).shuffle().repeat().random_map(transform)
-    return dataset[host::hosts].batch(batch_size // hosts, drop_remainder=True, batch_fn=collate)
+    return dataset.batch(batch_size // hosts, drop_remainder=True, batch_fn=collate)[host::hosts]
 
 
 def build_batches(config: Any, seed: int, host: int = 0, hosts: int = 1) -> Batches:

@@ -70,9 +70,7 @@ def test_hosts_share_out_the_same_global_batches(expected, hosts):
     parts = [first(batches(host=host, hosts=hosts), 3) for host in range(hosts)]
     for step in range(3):
         for name, whole in expected[step].items():
-            together = np.empty_like(whole)
-            for host in range(hosts):
-                together[host::hosts] = parts[host][step][name]
+            together = np.concatenate([part[step][name] for part in parts])
             np.testing.assert_array_equal(together, whole)
 
 
@@ -126,8 +124,8 @@ def test_a_saved_place_is_plain_json_and_fits_other_hosts_and_workers(expected):
         resumed = batches(host=host, hosts=2, **{"data.threads": 0})
         resumed.set_state(state)
         parts.append(first(resumed, 2))
-    np.testing.assert_array_equal(parts[0][1]["views"], expected[4]["views"][0::2])
-    np.testing.assert_array_equal(parts[1][1]["views"], expected[4]["views"][1::2])
+    np.testing.assert_array_equal(parts[0][1]["views"], expected[4]["views"][:4])
+    np.testing.assert_array_equal(parts[1][1]["views"], expected[4]["views"][4:])
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,83 @@
+"""The command as a user meets it: statuses, one-line errors, and the whole job from two commands."""
+
+import json
+
+import pytest
+
+from hummingbird import cli
+from tests import tiny
+
+TINY = [f"--config={tiny.CONFIG}", *(f"--config.{key}={value}" for key, value in tiny.DATA.items())]
+EVALUATE = [
+    "--config=configs/evaluate/demo.py",
+    "--config.input_size=32",
+    "--config.data.scenes.size=32",
+    "--config.data.scenes.prompt_images=6",
+    "--config.data.scenes.query_images=3",
+    "--config.report.queries=2",
+]
+
+
+@pytest.fixture(autouse=True)
+def from_the_root(monkeypatch, repository):
+    monkeypatch.chdir(repository)
+
+
+def test_pretrain_evaluate_and_info_from_the_command_line(tmp_path, capsys):
+    run, result = tmp_path / "run", tmp_path / "eval"
+    assert cli.run(["pretrain", *TINY, f"--workdir={run}", "--config.total_steps", "2"]) == 0
+    config = json.loads((run / "config.json").read_text())
+    assert config["total_steps"] == 2
+    logged = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    expected = {"loss", "learning_rate", "images_per_second", "seconds_data_wait", "seconds_compute"}
+    assert expected | {"pooling_entropy", "bank_similarity", "top1"} <= set(logged[-1])
+    assert any(p.name.startswith("events.out.tfevents") for p in run.iterdir())
+    capsys.readouterr()
+
+    assert cli.run(["info", str(run), "--json"]) == 0
+    info = json.loads(capsys.readouterr().out)
+    assert {"kind", "step", "fingerprint", "parameters", "config", "versions"} <= set(info)
+    assert info["step"] == 2
+    assert cli.run(["info", str(run)]) == 0
+    assert info["fingerprint"] in capsys.readouterr().out
+
+    assert cli.run(["evaluate", *EVALUATE, f"--checkpoint={run}", f"--workdir={result}"]) == 0
+    metrics = json.loads((result / "metrics.json").read_text())
+    assert 0 <= metrics["metrics"]["miou"] <= 100
+    assert {"encode_prompt", "build_index", "encode_query", "search", "decode", "total"} <= set(metrics["seconds"])
+    assert "<html" in (result / "report.html").read_text()[:200]
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (["pretrain", "--config=nowhere.py", "--workdir=w"], "nowhere.py"),
+        (["pretrain", *TINY, "--workdir=w", "--config.batch_sizes=3"], "batch_size"),
+        (["pretrain", *TINY, "--workdir=w", "--config.optimizer.learning_rate=-1"], "optimizer.learning_rate"),
+        (["pretrain", *TINY, "--workdir=w", "--config.mesh.data=3"], "multiple of the 3 devices"),
+        (["pretrain", *TINY, "--workdir=w", "--config.encoder.patch_size=7"], "patch size 7"),
+        (["pretrain", *TINY, "--workdir=w", "--config.data.name=scene"], "scenes"),
+        (["pretrain", *TINY, "--workdir=README.md"], "README.md"),
+        (["evaluate", *EVALUATE, "--checkpoint=nowhere", "--workdir=w"], "nowhere"),
+        (["evaluate", *EVALUATE, "--checkpoint=configs", "--workdir=w"], "configs"),
+        (["info", "nowhere"], "nowhere"),
+        (["bank", "build", "w"], "--checkpoint"),
+    ],
+)
+def test_bad_input_is_one_line_and_status_2(argv, said, capsys, tmp_path):
+    argv = [a.replace("--workdir=w", f"--workdir={tmp_path / 'w'}") for a in argv]
+    assert cli.run(argv) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert said in err
+    assert len(err.strip().splitlines()) == 1
+    assert err.startswith("hummingbird: error: ")
+    assert not (tmp_path / "w" / "checkpoints").exists()
+
+
+@pytest.mark.parametrize("argv", [[], ["pretrian"], ["pretrain", "--workdir=w"], ["info", "x", "--yaml"]])
+def test_unknown_commands_and_arguments_are_usage_errors(argv, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        cli.run(argv)
+    assert stopped.value.code == 2
+    assert "usage" in capsys.readouterr().err

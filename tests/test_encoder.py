@@ -1,0 +1,86 @@
+"""What a path or a name stands for, as a function of images."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import hummingbird as hb
+from hummingbird import train
+from hummingbird.errors import UserError
+from tests import reference, tiny
+
+IMAGES = np.random.default_rng(0).integers(0, 256, (3, 32, 48, 3), dtype=np.uint8)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("runs") / "tiny"
+    return workdir, train.pretrain(tiny.tiny_config(total_steps=2), str(workdir))
+
+
+def test_a_workdir_gives_the_encoder_of_its_newest_step(trained):
+    workdir, state = trained
+    encoder = hb.load_encoder(str(workdir))
+    features = encoder(IMAGES)
+    assert features.shape == (3, 4, 6, 32)
+    assert features.dtype == np.float32
+    assert (encoder.patch_size, encoder.dim) == (8, 32)
+    model = tiny.program(1).model
+    want = model.apply({"params": state.online}, jnp.asarray(IMAGES / np.float32(255)), method="encode").patches
+    np.testing.assert_allclose(features.reshape(3, 24, 32), want, atol=1e-5)
+
+
+def test_online_target_and_older_steps_are_told_apart(trained):
+    workdir, _ = trained
+    encoders = [
+        hb.load_encoder(str(workdir)),
+        hb.load_encoder(str(workdir), network="target"),
+        hb.load_encoder(str(workdir / "checkpoints" / "00000000")),
+    ]
+    assert len({e.fingerprint for e in encoders}) == 3
+    assert len({e.name for e in encoders}) == 3
+    assert hb.load_encoder(str(workdir)).fingerprint == encoders[0].fingerprint
+
+
+def test_pooling_attention_sums_to_one(trained):
+    attention = hb.load_encoder(str(trained[0])).attention(IMAGES)
+    assert attention.shape == (3, 4, 6)
+    np.testing.assert_allclose(attention.sum(axis=(1, 2)), 1, rtol=1e-5)
+    assert hb.load_encoder("rgb:8").attention(IMAGES) is None
+
+
+def test_random_weights_are_the_same_each_time_and_take_a_run_s_architecture(trained):
+    first, again = (hb.load_encoder(f"random:{trained[0]}") for _ in range(2))
+    assert first.fingerprint == again.fingerprint
+    assert first(IMAGES).shape == (3, 4, 6, 32)
+    assert not np.allclose(first(IMAGES), hb.load_encoder(str(trained[0]))(IMAGES))
+
+
+def test_raw_patches_are_the_pixels():
+    features = hb.load_encoder("rgb:16")(IMAGES)
+    np.testing.assert_allclose(features[1, 1, 2], IMAGES[1, 16:32, 32:48].ravel() / 127.5 - 1, atol=1e-6)
+
+
+def test_features_do_not_depend_on_the_batch(trained):
+    encoder = hb.load_encoder(str(trained[0]))
+    np.testing.assert_allclose(encoder(IMAGES)[1:2], encoder(IMAGES[1:2]), atol=1e-5)
+    np.testing.assert_allclose(reference.unit(encoder(IMAGES)).std(), reference.unit(encoder(IMAGES[::-1])).std(), 1e-5)
+
+
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("nowhere", "does not exist"),
+        ("random:vit_x16", "vit_x16"),
+        ("random:vit_s0", "vit_s0"),
+        ("rgb:big", "rgb:16"),
+    ],
+)
+def test_what_is_no_encoder_is_refused_with_what_to_give(path, said):
+    with pytest.raises(UserError, match=said):
+        hb.load_encoder(path)
+
+
+def test_floats_are_not_taken_for_pixels():
+    with pytest.raises(ValueError, match="uint8"):
+        hb.load_encoder("rgb:8")(IMAGES / 255.0)

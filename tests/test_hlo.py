@@ -1,0 +1,34 @@
+"""Collectives are counted as often as they run, with the bytes of their results."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from hummingbird import hlo
+
+
+def compiled_text(function, *shapes_and_specs):
+    mesh = Mesh(np.asarray(jax.devices()[:4]), ("d",))
+    shardings = [NamedSharding(mesh, PartitionSpec(*spec)) for _, spec in shapes_and_specs]
+    shapes = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape, _ in shapes_and_specs]
+    out = NamedSharding(mesh, PartitionSpec())
+    return jax.jit(function, in_shardings=shardings, out_shardings=out).lower(*shapes).compile().as_text()
+
+
+def test_a_sum_over_the_batch_is_one_all_reduce_of_the_result():
+    text = compiled_text(lambda x: x.sum(axis=0), ((8, 16), ("d",)))
+    assert hlo.collectives(text) == {"all-reduce": {"count": 1, "bytes": 16 * 4}}
+
+
+def test_what_runs_in_a_loop_counts_once_per_trip():
+    def loop(w, x):
+        # Each trip depends on the one before, so that nothing can be moved out of the loop.
+        return jax.lax.scan(lambda c, _: (jnp.tanh(x * c).sum(axis=0), None), w, None, length=5)[0]
+
+    found = hlo.collectives(compiled_text(loop, ((16,), ()), ((8, 16), ("d",))))
+    assert found == {"all-reduce": {"count": 5, "bytes": 5 * 16 * 4}}
+
+
+def test_a_program_without_communication_has_none():
+    assert hlo.collectives(compiled_text(lambda x: x * 2, ((8, 16), ()))) == {}
