@@ -1,0 +1,194 @@
+"""Augmented view pairs for pretraining against torchvision's, and labelled prompt images against PyTorch's one-hot.
+
+    scripts/bench input [--images=FOLDER] [--size=224] [--rounds=3] [--accelerator=2000]
+
+1. From full-size JPEGs in memory to two augmented views (Table 8). Ours: one decoding and two crops on the host, then
+   flip, colours, blur and solarisation, compiled, on the CPU. Theirs: torchvision's RandomResizedCrop, flip,
+   ColorJitter, grey, GaussianBlur and solarise over Pillow images. Both in CPU seconds of one process, rounds taken in
+   turns, so that the figures are for one core whatever else runs. An accelerator does our second part itself: the
+   host's part alone says how long one that takes --accelerator images a second would wait for this machine's cores.
+2. VOC-sized masks and images: ours decodes, augments (Table 7) and labels patches of 16 x 16 pixels with 150 classes;
+   theirs is torch.nn.functional.one_hot and a mean over each patch of a mask that is decoded and augmented already.
+
+Needs torch and torchvision (pip install torch torchvision). Without --images, ../shared/data/imagenet_mini, or rendered
+photographs of 500 x 375 pixels where that is missing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import os
+import pathlib
+import statistics
+import sys
+import time
+
+import cv2
+import jax
+import numpy as np
+from PIL import Image
+
+from hummingbird import config as settings
+from hummingbird.data import augment, crops
+from hummingbird.data.decode import decode_ids, decode_image
+from hummingbird.data.images import SUFFIXES
+from hummingbird.data.prompt_augment import augment_prompt
+from hummingbird.data.scenes import render
+from hummingbird.retrieval.labels import patch_labels
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+BATCH = 32
+CLASSES, PATCH, PROMPT_SIZE = 150, 16, 512
+
+
+def jpegs(folder: pathlib.Path) -> list[bytes]:
+    """Encoded photographs, or rendered scenes stretched to the usual size of one."""
+    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)[:128]
+    if files:
+        return [path.read_bytes() for path in files]
+    encoded = []
+    for i in range(32):
+        buffer = io.BytesIO()
+        Image.fromarray(render(0, i, 384)["image"]).resize((500, 375)).save(buffer, "JPEG", quality=90)
+        encoded.append(buffer.getvalue())
+    return encoded
+
+
+def cpu_seconds(work) -> float:
+    """CPU seconds of all threads of this process while `work()` runs."""
+    start = time.process_time()
+    work()
+    return time.process_time() - start
+
+
+def torchvision_views(size: int):
+    """bytes -> two uint8 tensors: T1 and T2 of Table 8 in torchvision's operations."""
+    from torchvision import transforms as t
+
+    def view(blur: float, solarise: float):
+        return t.Compose(
+            [
+                t.RandomResizedCrop(size, scale=(0.08, 1.0), interpolation=t.InterpolationMode.BICUBIC),
+                t.RandomHorizontalFlip(),
+                t.RandomApply([t.ColorJitter(0.4, 0.4, 0.2, 0.1)], 0.8),
+                t.RandomGrayscale(0.2),
+                t.RandomApply([t.GaussianBlur(23, (0.1, 2.0))], blur),
+                t.RandomSolarize(128, solarise),
+                t.PILToTensor(),
+            ]
+        )
+
+    first, second = view(1.0, 0.0), view(0.1, 0.2)
+
+    def both(data: bytes):
+        image = Image.open(io.BytesIO(data)).convert("RGB")
+        return first(image), second(image)
+
+    return both
+
+
+def measure_views(data: list[bytes], size: int, rounds: int) -> dict[str, float]:
+    """Median CPU milliseconds of a pair of views: host, device, torchvision."""
+    theirs = torchvision_views(size)
+    options = augment.build_photometric(settings.resolve("pretrain", overrides={"input_size": size}))
+    on_device = jax.jit(augment.photometric, static_argnums=2)
+    batch = np.zeros((BATCH, 2, size, size, 3), np.uint8)
+    jax.block_until_ready(on_device(jax.random.key(0), batch, options))
+    table = settings.resolve("pretrain").augment
+    area, aspect = tuple(table.crop_area), tuple(table.crop_aspect)
+    spent: dict[str, list[float]] = {"host": [], "device": [], "torchvision": []}
+    for turn in range(rounds):
+
+        def host(turn=turn):
+            for i in range(BATCH):
+                rng = np.random.default_rng([turn, i])
+                batch[i] = crops.crop_views(rng, data[(turn * BATCH + i) % len(data)], size, area, aspect)
+
+        def device(turn=turn):
+            jax.block_until_ready(on_device(jax.random.key(turn), batch, options))
+
+        def other(turn=turn):
+            for i in range(BATCH):
+                theirs(data[(turn * BATCH + i) % len(data)])
+
+        for name, work in (("host", host), ("device", device), ("torchvision", other)):
+            spent[name].append(cpu_seconds(work) / BATCH * 1000)
+    return {name: statistics.median(times) for name, times in spent.items()}
+
+
+def measure_labels(rounds: int) -> dict[str, float]:
+    """Median CPU milliseconds of a prompt image: all of ours, and PyTorch's one-hot alone."""
+    import torch
+
+    scene = render(0, 0, 500)
+    image, mask = scene["image"][:375], (scene["mask"][:375] * 9 % CLASSES).astype(np.uint8)
+    encoded = cv2.imencode(".jpg", image)[1].tobytes(), cv2.imencode(".png", mask)[1].tobytes()
+
+    def ours(turn: int):
+        picture = decode_image(encoded[0], "image")
+        label = decode_ids(encoded[1], "mask").astype(np.int32)
+        _, label = augment_prompt(np.random.default_rng(turn), picture, label, PROMPT_SIZE)
+        return patch_labels(label, PATCH, CLASSES)
+
+    def theirs(label: torch.Tensor):
+        one_hot = torch.nn.functional.one_hot(label, CLASSES + 1).float()
+        side = PROMPT_SIZE // PATCH
+        return one_hot.reshape(side, PATCH, side, PATCH, CLASSES + 1).mean((1, 3))
+
+    squashed = cv2.resize(mask, (PROMPT_SIZE, PROMPT_SIZE), interpolation=cv2.INTER_NEAREST).astype(np.int64)
+    label = torch.from_numpy(squashed)
+    if not np.allclose(
+        theirs(label)[..., :CLASSES].reshape(-1, CLASSES), patch_labels(squashed, PATCH, CLASSES).reshape(-1, CLASSES)
+    ):
+        sys.exit("the two labellings disagree")
+    spent: dict[str, list[float]] = {"ours": [], "one_hot": []}
+    for turn in range(3 * rounds):
+        spent["ours"].append(cpu_seconds(lambda turn=turn: ours(turn)) * 1000)
+        spent["one_hot"].append(cpu_seconds(lambda: theirs(label)) * 1000)
+    return {name: statistics.median(times) for name, times in spent.items()}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--images", type=pathlib.Path, default=ROOT.parent / "shared" / "data" / "imagenet_mini")
+    parser.add_argument("--size", type=int, default=224)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--accelerator", type=float, default=2000.0, help="images a second that it takes")
+    arguments = parser.parse_args()
+    try:
+        import torch
+        import torchvision  # noqa: F401
+    except ImportError as error:
+        sys.exit(f"bench: {error}; pip install torch torchvision")
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+    data = jpegs(arguments.images)
+    views, labels = measure_views(data, arguments.size, arguments.rounds), measure_labels(arguments.rounds)
+    cores = os.cpu_count() or 1
+    whole = views["host"] + views["device"]
+    supplied = 1000 / views["host"] * cores
+    result = {
+        "benchmark": "input",
+        "images": len(data),
+        "size": arguments.size,
+        "pairs_per_core_second": {
+            "host": 1000 / views["host"],
+            "host_and_device_on_cpu": 1000 / whole,
+            "torchvision": 1000 / views["torchvision"],
+        },
+        "host_ratio": views["torchvision"] / views["host"],
+        "whole_ratio": views["torchvision"] / whole,
+        "accelerator_images_per_second": arguments.accelerator,
+        "cores": cores,
+        "accelerator_waits_share": max(0.0, 1 - supplied / arguments.accelerator),
+        "cores_to_keep_it_busy": arguments.accelerator * views["host"] / 1000,
+        "label_ms": {"decode_augment_label": labels["ours"], "torch_one_hot_alone": labels["one_hot"]},
+        "label_ratio": labels["one_hot"] / labels["ours"],
+    }
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()
