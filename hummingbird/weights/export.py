@@ -126,7 +126,7 @@ def unstacked(arrays: Arrays) -> Arrays:
 
 def with_positions(model: Model, cls_row: bool) -> Arrays:
     """The arrays with fixed positions written out and, for `cls_row`, a zero position for [CLS] in front."""
-    arch, arrays = model.weights.arch, dict(model.weights.arrays)
+    arch, arrays = vit_of(model, "this"), dict(model.weights.arrays)
     if arch.positions == "sincos2d" and arch.grid:
         arrays["positions"] = sincos2d(*arch.grid, arch.width).astype(np.float32)
     if cls_row and arch.cls and "positions" in arrays:
@@ -153,8 +153,15 @@ TIMM_NAMES = {
 }
 
 
+def vit_of(model: Model, what: str) -> Architecture:
+    """The architecture, if it is a transformer's."""
+    if not isinstance(model.weights.arch, Architecture):
+        raise UserError(f"{model.name} is a ConvNeXt, which is only written as `hummingbird`, not for {what}")
+    return model.weights.arch
+
+
 def _timm(model: Model, folder: pathlib.Path) -> str:
-    arch = model.weights.arch
+    arch = vit_of(model, "timm")
     faults = {
         "rotary positions": bool(arch.rotary),
         "SwiGLU by name": arch.swiglu,
@@ -209,7 +216,7 @@ def _timm(model: Model, folder: pathlib.Path) -> str:
 
 
 def _hf(model: Model, folder: pathlib.Path) -> str:
-    arch = model.weights.arch
+    arch = vit_of(model, "Hugging Face")
     grid = arch.grid or (0, 0)
     plain = {
         "rotary positions": bool(arch.rotary),
@@ -269,7 +276,7 @@ def _hf(model: Model, folder: pathlib.Path) -> str:
 
 
 def _big_vision(model: Model, folder: pathlib.Path) -> str:
-    arch = model.weights.arch
+    arch = vit_of(model, "big_vision")
     faults = {
         "rotary positions": bool(arch.rotary),
         "SwiGLU": arch.swiglu,
@@ -305,7 +312,11 @@ def model_card(model: Model, format: str) -> str:
     environment = jinja2.Environment(loader=loader, undefined=jinja2.StrictUndefined, trim_blocks=True)
     parameters = sum(x.size for x in model.weights.arrays.values())
     return environment.get_template("model_card.md.j2").render(
-        model=model, arch=dataclasses.asdict(model.weights.arch), format=format, parameters=parameters
+        model=model,
+        arch=dataclasses.asdict(model.weights.arch),
+        width=model.weights.arch.dim_of(model.weights.features),
+        format=format,
+        parameters=parameters,
     )
 
 

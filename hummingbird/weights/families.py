@@ -193,6 +193,7 @@ FAMILIES: dict[str, Family] = {
         sure=always,
     ),
     "loca": Family(("loca",), "LOCA (Scenic)", activation="gelu_tanh", resize="bilinear_antialias", sure=always),
+    "convnext": Family((), "ConvNeXt and ConvNeXt V2, in the original names, timm's or transformers'"),
     "hf_vit": Family(
         ("hf_vit",),
         "Hugging Face ViTModel (supervised, DINO, MSN, I-JEPA)",

@@ -29,15 +29,17 @@ from hummingbird.errors import UserError
 from hummingbird.models.frozen import Encoder
 from hummingbird.models.pretrainer import DTYPES
 from hummingbird.weights import files
+from hummingbird.weights.convnext import ConvNeXtArchitecture
 from hummingbird.weights.families import FAMILIES
 from hummingbird.weights.layouts import LAYOUTS
 from hummingbird.weights.mapping import Arrays, match
 from hummingbird.weights.recognize import Found, recognize, split_positions
-from hummingbird.weights.vision import Architecture, Features, VisionTransformer
+from hummingbird.weights.vision import Architecture, Features
 
 FORMAT = "hummingbird-weights"
 OWN_LAYOUT = "hummingbird"  # arrays in our names
 OWN_FAMILY = "hummingbird"  # pretrained with this framework
+ARCHITECTURES: dict[str, type] = {"vit": Architecture, "convnext": ConvNeXtArchitecture}
 
 
 @dataclasses.dataclass
@@ -54,7 +56,7 @@ class Weights:
     family: str
     layout: str
     prefix: str
-    arch: Architecture
+    arch: Architecture | ConvNeXtArchitecture
     arrays: Arrays
     features: Features
     source: str
@@ -90,7 +92,7 @@ def load(
         found, chosen, first, form = recognize(source, family, **known), Features(), source.path.name, source.form
     given = {"kind": features, "layers": layers and tuple(layers), "norm": norm}
     chosen = dataclasses.replace(chosen, **{name: value for name, value in given.items() if value is not None})
-    chosen.indices(found.arch.depth)
+    found.arch.dim_of(chosen)
     check_shapes(source.path, found)
     return Weights(found.family, found.layout, found.prefix, found.arch, found.arrays, chosen, first, form)
 
@@ -102,9 +104,11 @@ def load_foreign(path: str | os.PathLike[str], dtype: str = "float32", **options
     return as_encoder(weights.arch, weights.arrays, weights.features, dtype, name)
 
 
-def as_encoder(arch: Architecture, arrays: Arrays, features: Features, dtype: str, name: str) -> Encoder:
+def as_encoder(
+    arch: Architecture | ConvNeXtArchitecture, arrays: Arrays, features: Features, dtype: str, name: str
+) -> Encoder:
     """An `Encoder` from an architecture and arrays in our names."""
-    model = VisionTransformer(arch, features, DTYPES[dtype])
+    model = arch.module(features, DTYPES[dtype])
     mean, std = (jnp.asarray(x, jnp.float32) for x in (arch.mean, arch.std))
 
     def features_of(params: Any, images: jax.Array) -> Any:
@@ -113,8 +117,8 @@ def as_encoder(arch: Architecture, arrays: Arrays, features: Features, dtype: st
     return Encoder(
         apply=features_of,
         params={"params": flax.traverse_util.unflatten_dict(arrays, sep="/")},
-        patch_size=arch.patch_size,
-        dim=arch.width * len(features.layers),
+        patch_size=arch.patch_of(features),
+        dim=arch.dim_of(features),
         name=name,
         fingerprint=fingerprint.fingerprint(arrays),
     )
@@ -122,8 +126,8 @@ def as_encoder(arch: Architecture, arrays: Arrays, features: Features, dtype: st
 
 def check_shapes(path: pathlib.Path, found: Found) -> None:
     """Raises UserError unless the arrays are those of the architecture, by name and shape."""
-    side = found.arch.patch_size
-    tree = jax.eval_shape(VisionTransformer(found.arch).init, jax.random.key(0), jnp.zeros((1, side, side, 3)))
+    model, side = found.arch.module(Features(), jnp.float32), found.arch.patch_of(Features())
+    tree = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, side, side, 3)))
     flat: dict[str, Any] = dict(flax.traverse_util.flatten_dict(tree["params"], sep="/"))
     wanted = {n: x.shape for n, x in flat.items()}
     shapes = {n: x.shape for n, x in found.arrays.items()}
@@ -202,6 +206,7 @@ def write_own(folder: pathlib.Path, weights: Weights, layout: str) -> None:
         "source": weights.source,
         "source_prefix": weights.prefix,
         "source_form": weights.form,
+        "kind": "vit" if isinstance(weights.arch, Architecture) else "convnext",
         "architecture": dataclasses.asdict(weights.arch),
         "features": dataclasses.asdict(weights.features),
         "fingerprint": fingerprint.fingerprint(weights.arrays),
@@ -217,7 +222,7 @@ def _ours(
     if own.get("format") != FORMAT:
         raise UserError(f"{at} is not of this program; remove it or import the original again")
     try:
-        arch = Architecture(**_tuples(own["architecture"]))
+        arch = ARCHITECTURES[own["kind"]](**_tuples(own["architecture"]))
         features = Features(**_tuples(own["features"]))
         layout, of_family = own["layout"], own["family"]
         origin = own["source_prefix"], own["source"], own["source_form"]
@@ -232,7 +237,7 @@ def _ours(
     return Found(of_family, layout, prefix, dataclasses.replace(arch, **known), arrays), features, first, form
 
 
-def from_layout(source: files.Source, layout: str, arch: Architecture) -> Arrays:
+def from_layout(source: files.Source, layout: str, arch: Any) -> Arrays:
     """Arrays of an exported folder in our names."""
     if layout not in LAYOUTS:
         raise UserError(f"{source.path}: its names {layout!r} are not known; export it again")

@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 
 from hummingbird.errors import UserError
+from hummingbird.weights import convnext
+from hummingbird.weights.convnext import ConvNeXtArchitecture
 from hummingbird.weights.families import DROPPED, FAMILIES, HEADS, Family
 from hummingbird.weights.files import Source
 from hummingbird.weights.layouts import LAYOUTS
@@ -30,7 +32,7 @@ class Found:
     family: str
     layout: str
     prefix: str
-    arch: Architecture
+    arch: Architecture | ConvNeXtArchitecture
     arrays: Arrays
 
 
@@ -70,6 +72,8 @@ def recognize(source: Source, family: str | None = None, **known: Any) -> Found:
     """
     if family is not None and family not in FAMILIES:
         raise UserError(f"family {family!r} is not known: use one of {', '.join(FAMILIES)}")
+    if family == "convnext" or (family is None and convnext.is_convnext(source.arrays)):
+        return _convnext(source, known)
     prepared = _prepare(source.arrays)
     fits = [f for name in ([family] if family else FAMILIES) for f in _fits(name, prepared, source.joint)]
     whole = [f for f in fits if not f.faults]
@@ -80,6 +84,32 @@ def recognize(source: Source, family: str | None = None, **known: Any) -> Found:
     fit = whole[0] if family else _choose(source, whole)
     settings = {**_family_settings(FAMILIES[fit.family]), **_from_config(source, fit), **known}
     return _build(source, fit, settings)
+
+
+def _convnext(source: Source, known: dict[str, Any]) -> Found:
+    if not convnext.is_convnext(source.arrays):
+        raise UserError(f"{source.path} does not hold family convnext: its arrays are {_some(list(source.arrays))}")
+    prefix, arrays, unexpected = convnext.convert(source.arrays)
+    if unexpected:
+        raise UserError(f"{source.path} does not fit family convnext; unexpected: {_some(unexpected)}")
+    if "stem_conv/kernel" not in arrays:
+        raise UserError(f"{source.path} does not fit family convnext; missing: its stem")
+    given = _pixels(source) | known
+    arch = dataclasses.replace(convnext.architecture(arrays), **given)
+    return Found("convnext", "convnext", prefix, arch, arrays)
+
+
+def _pixels(source: Source) -> dict[str, Any]:
+    """Statistics of pixels that a config of timm, OpenCLIP or transformers states."""
+    config = source.config.get("config.json", {})
+    stated = source.config.get("open_clip_config.json", {}).get("preprocess_cfg") or config.get(
+        "pretrained_cfg", config
+    )
+    for place in (source.config.get("preprocessor_config.json", {}), stated):
+        for mean, std in (("image_mean", "image_std"), ("mean", "std")):
+            if place.get(mean) and place.get(std):
+                return {"mean": tuple(place[mean]), "std": tuple(place[std])}
+    return {}
 
 
 def _prepare(arrays: Arrays) -> Arrays:
@@ -197,20 +227,12 @@ def _from_config(source: Source, fit: _Fit) -> dict[str, Any]:
     size, patch = config.get("image_size"), config.get("patch_size")
     if isinstance(size, (list, tuple)) and isinstance(patch, int):
         given["grid"] = (size[0] // patch, size[1] // patch)
-    pixels = source.config.get("preprocessor_config.json", {})
-    if "image_mean" in pixels and "image_std" in pixels:
-        given |= {"mean": tuple(pixels["image_mean"]), "std": tuple(pixels["image_std"])}
-    return given
+    return given | _pixels(source)
 
 
 def _from_timm(source: Source, fit: _Fit) -> dict[str, Any]:
-    given: dict[str, Any] = {}
-    config = source.config.get("config.json", {})
-    pixels = config.get("pretrained_cfg", config)
-    opened = source.config.get("open_clip_config.json", {})
-    pixels = opened.get("preprocess_cfg", pixels) if opened else pixels
-    if pixels.get("mean") and pixels.get("std"):
-        given |= {"mean": tuple(pixels["mean"]), "std": tuple(pixels["std"])}
+    given = _pixels(source)
+    config, opened = (source.config.get(name, {}) for name in ("config.json", "open_clip_config.json"))
     tower = opened.get("model_cfg", {}).get("vision_cfg", {})
     if "head_width" in tower and "width" in tower:
         given["heads"] = tower["width"] // tower["head_width"]

@@ -70,6 +70,18 @@ class Architecture:
         """Tokens before those of the patches."""
         return int(self.cls) + self.registers
 
+    def module(self, features: Features, dtype: Any) -> nn.Module:
+        """The network that gives these features."""
+        return VisionTransformer(self, features, dtype)
+
+    def patch_of(self, features: Features) -> int:
+        """Pixels per cell of these features."""
+        return self.patch_size
+
+    def dim_of(self, features: Features) -> int:
+        """Channels of these features."""
+        return self.width * len(features.indices(self.depth))
+
 
 @dataclasses.dataclass(frozen=True)
 class Features:

@@ -7,31 +7,32 @@ import pytest
 
 from hummingbird import weights
 from hummingbird.data import scenes
+from hummingbird.weights.foreign import as_encoder
+from tests.weights.conv_zoo import CONV_ZOO
 from tests.weights.flax_zoo import FLAX_ZOO
 from tests.weights.hf_zoo import HF_ZOO
 from tests.weights.upstream import relative_error
 from tests.weights.zoo import ZOO
 
-ALL = {**ZOO, **HF_ZOO, **FLAX_ZOO}
-SIZES = ((32, 32), (24, 48))  # fewer rows and more columns than the positions were trained for
+ALL = {**ZOO, **HF_ZOO, **FLAX_ZOO, **CONV_ZOO}
 
 
 @pytest.fixture(scope="module")
-def images():
-    return {
-        size: np.stack([scenes.render(0, i, 48)["image"][: size[0], : size[1]] for i in range(2)]) for size in SIZES
-    }
+def image():
+    return np.stack([scenes.render(0, i, 64)["image"] for i in range(2)])
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_features_are_those_of_the_projects_own_code_at_two_sizes(name, tmp_path, images):
+def test_features_are_those_of_the_projects_own_code_at_two_sizes(name, tmp_path, image):
     specimen = ALL[name](tmp_path)
-    encoder = weights.load_foreign(specimen.path, **specimen.options)
-    assert weights.describe(specimen.path)["family"] == specimen.family
-    for size in SIZES:
-        ours, theirs = encoder(images[size]), specimen.features(images[size])
+    found = weights.load(specimen.path)
+    assert found.family == specimen.family
+    encoder = as_encoder(found.arch, found.arrays, found.features, "float32", name)
+    for height, width in specimen.sizes:
+        images = image[:, :height, :width]
+        ours, theirs = encoder(images), specimen.features(images)
         assert ours.dtype == np.float32
-        assert ours.shape[-1] == encoder.dim
+        assert ours.shape == (2, height // encoder.patch_size, width // encoder.patch_size, encoder.dim)
         error = relative_error(ours, theirs)
-        print(f"PARITY {name} | {size[0]}x{size[1]} | {error:.1e}")
+        print(f"PARITY {name} | {height}x{width} | {error:.1e}")
         assert error < 1e-4

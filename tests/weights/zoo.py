@@ -26,12 +26,12 @@ CLIP = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711
 @dataclasses.dataclass
 class Specimen:
     """path: the file. features: uint8 [B, H, W, 3] -> [B, h, w, D]. family: what it must be recognised as.
-    options: what the file leaves open and the user says."""
+    sizes: of the images, (height, width): the trained one, and one with fewer rows and more columns."""
 
     path: pathlib.Path
     features: Callable[[np.ndarray], np.ndarray]
     family: str
-    options: dict[str, Any] = dataclasses.field(default_factory=dict)
+    sizes: tuple[tuple[int, int], ...] = ((32, 32), (24, 48))
 
 
 def grid(tokens: Any, images: np.ndarray, patch: int = PATCH) -> np.ndarray:
