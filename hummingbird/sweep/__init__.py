@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from hummingbird.sweep.evaluations import EVALUATIONS
 from hummingbird.sweep.spec import (
     Sweep,
     chain,
@@ -15,7 +16,20 @@ from hummingbird.sweep.spec import (
     zipped,
 )
 
-__all__ = ["Sweep", "chain", "choice", "cross", "draw", "grid", "integers", "log_uniform", "run", "uniform", "zipped"]
+__all__ = [
+    "EVALUATIONS",
+    "Sweep",
+    "chain",
+    "choice",
+    "cross",
+    "draw",
+    "grid",
+    "integers",
+    "log_uniform",
+    "run",
+    "uniform",
+    "zipped",
+]
 
 
 def run(*arguments: Any, **named: Any) -> int:

@@ -124,7 +124,9 @@ def dots(summaries: list[Summary], metric: str, labels: list[str]) -> Markup:
         values = summary.values[metric]
         if len(values) > 1:
             ax.plot(values, [row] * len(values), ".", color=LINE, alpha=0.5, markersize=4)
-        ax.annotate(number(mean), (mean, row), xytext=(0, 6), textcoords="offset points", ha="center", fontsize=8.5)
+        ax.annotate(
+            number(metric, mean), (mean, row), xytext=(0, 6), textcoords="offset points", ha="center", fontsize=8.5
+        )
     ax.set_yticks(range(len(labels)), labels)
     ax.set_ylim(len(labels) - 0.5, -0.6)
     ax.margins(x=0.12)
@@ -148,7 +150,13 @@ def heat_map(summaries: list[Summary], metric: str, axes: list[str]) -> Markup:
         if np.isfinite(value):
             dark = (value - low) < 0.6 * (high - low)
             ax.text(
-                j, i, number(float(value)), ha="center", va="center", fontsize=9, color="white" if dark else "black"
+                j,
+                i,
+                number(metric, float(value)),
+                ha="center",
+                va="center",
+                fontsize=9,
+                color="white" if dark else "black",
             )
     ax.set_xticks(range(len(across)), across)
     ax.set_yticks(range(len(down)), down)
@@ -165,7 +173,7 @@ def parallel(summaries: list[Summary], metric: str, axes: list[str], short: dict
     """Parallel coordinates: one vertical line for each swept key and one for the metric, colour by the metric."""
     scores = [s.mean(metric) or 0.0 for s in summaries]
     columns = [_positions([s.settings.get(key, "–") for s in summaries]) for key in axes]
-    columns.append(_positions([repr(score) for score in scores], words=False))
+    columns.append(_positions([repr(score) for score in scores], metric))
     figure = Figure(figsize=(2.0 + 1.5 * len(axes), 4.0), layout="constrained")
     ax = figure.add_subplot()
     shade = Normalize(min(scores), max(scores) if max(scores) > min(scores) else min(scores) + 1)
@@ -188,7 +196,7 @@ def parallel(summaries: list[Summary], metric: str, axes: list[str], short: dict
     return svg(figure)
 
 
-def _positions(texts: list[str], words: bool = True) -> tuple[list[float], list[tuple[float, str]]]:
+def _positions(texts: list[str], metric: str = "") -> tuple[list[float], list[tuple[float, str]]]:
     """Heights in [0, 1] of one key's values (log scale for numbers over a wide range), and its ticks."""
     distinct = ordered(texts)
     numbers = [to_number(t) for t in distinct]
@@ -196,14 +204,14 @@ def _positions(texts: list[str], words: bool = True) -> tuple[list[float], list[
         height = {t: i / (len(distinct) - 1) if len(distinct) > 1 else 0.5 for i, t in enumerate(distinct)}
         return [height[t] for t in texts], [(height[t], t) for t in distinct]
     values = np.array(numbers, float)
-    wide = values.min() > 0 and values.max() / values.min() >= 20 and words
+    wide = values.min() > 0 and values.max() / values.min() >= 20 and not metric
     scale = LogNorm(values.min(), values.max()) if wide else Normalize(values.min(), values.max())
     height = {t: float(scale(float(t))) for t in distinct}
     # A few ticks, no two of them on top of each other.
     ticks: list[tuple[float, str]] = []
     for t in distinct:
         if not ticks or height[t] - ticks[-1][0] >= 0.06:
-            ticks.append((height[t], t if words else number(float(t))))
+            ticks.append((height[t], number(metric, float(t)) if metric else t))
     return [height[t] for t in texts], ticks
 
 

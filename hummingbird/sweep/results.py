@@ -19,6 +19,7 @@ from hummingbird.sweep.tasks import short_keys, varying
 
 HEADLINES = ("miou", "rmse")  # the number of an evaluation that a table shows first
 LOWER_IS_BETTER = ("rmse", "abs_rel", "rmse_log", "sq_rel", "mae", "loss", "seconds", "seconds_per_step")
+PERCENT = ("miou", "pixel_accuracy", "mean_class_accuracy")
 PRETRAIN_SHOWN = "pretrain.loss"
 
 
@@ -143,11 +144,11 @@ def summarise(rows: Iterable[Row], repeat: list[str], objective: str, maximise: 
     return sorted(groups.values(), key=order)
 
 
-def number(value: float | None, deviation: float | None = None) -> str:
-    """A score for a table: four significant digits at most, with its deviation if there is one."""
+def number(metric: str, value: float | None, deviation: float | None = None) -> str:
+    """A score for a table, with its deviation if there is one: percents with two decimals, all else with three."""
     if value is None:
         return "–"
-    digits = 1 if abs(value) >= 10 else 3
+    digits = 2 if metric.rpartition(".")[2] in PERCENT else 3
     return f"{value:.{digits}f}" + (f" ± {deviation:.{digits}f}" if deviation is not None else "")
 
 
@@ -168,7 +169,7 @@ def table_cells(results: Results) -> tuple[list[str], list[list[str]], list[str]
         )
         done = kinds.count(state.DONE)
         cells = [summary.label] * named + [summary.settings.get(key, "–") for key in axes]
-        cells += [number(summary.mean(m), summary.deviation(m)) for m in results.shown]
+        cells += [number(m, summary.mean(m), summary.deviation(m)) for m in results.shown]
         cells += [str(done)] * repeated + [duration(sum(row.seconds for row in summary.rows)), status]
         body.append(cells)
         states.append(next(k for k in (state.FAILED, state.RUNNING, state.WAITING, state.DONE) if k in kinds))

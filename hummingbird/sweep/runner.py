@@ -128,7 +128,7 @@ class Display:
                     self.said[row.run.name] = row.state
                     last = f": {row.tail.splitlines()[-1]}" if row.tail else ""
                     score = row.metrics.get(results.objective) if row.state == state.DONE else None
-                    score = f"  {results.objective} {number(score)}" if score is not None else ""
+                    score = f"  {results.objective} {number(results.objective, score)}" if score is not None else ""
                     print(f"{row.run.name}  {row.state}{score}{last}", file=sys.stderr, flush=True)
 
     def _status(self, results: Results) -> Text:
@@ -186,7 +186,7 @@ def write_results(results: Results, workdir: Workdir) -> None:
             warnings=[],
             objective=f"{results.objective} {'↑' if results.maximise else '↓'}",
             best={
-                "value": number(best.metrics[results.objective]),
+                "value": number(results.objective, best.metrics[results.objective]),
                 "name": best.run.name,
                 "commands": commands(results, workdir),
             }

@@ -1,0 +1,18 @@
+"""How much of the neighbours is mixed into each patch: lambda of App. B, for which the paper gives 0.2.
+
+    hummingbird sweep --config=configs/pretrain/vit_b16_imagenet.py \
+        --sweep=configs/sweeps/context_weight.py --workdir=DIR --config.data.root=IMAGENET \
+        --config.evaluate.voc.data.root=VOCdevkit/VOC2012 \
+        --config.evaluate.ade20k.data.root=ADEChallengeData2016 --config.evaluate.nyuv2.data.root=NYUV2
+    hummingbird sweep --config=configs/pretrain/demo.py --sweep=configs/sweeps/context_weight.py:demo --workdir=DIR
+
+Six pretrainings x three seeds. Not yet run here at that size.
+"""
+
+from hummingbird.sweep import EVALUATIONS, Sweep, grid
+
+
+def get_sweep(variant=""):
+    """The paper's evaluations, or `:demo`."""
+    axes = {"context.weight": [0.0, 0.1, 0.2, 0.3, 0.5, 0.8], "seed": [0, 1, 2]}
+    return Sweep("pretrain", grid(axes), evaluate=EVALUATIONS[variant])

@@ -1,0 +1,19 @@
+"""Appendix A.2: neighbours, temperature and re-ordering, over one bank that is encoded once.
+
+    hummingbird sweep --config=configs/evaluate/pascal_voc.py --sweep=configs/sweeps/neighbours.py \
+        --checkpoint=PATH --workdir=DIR --config.data.root=VOCdevkit/VOC2012
+    hummingbird sweep --config=configs/evaluate/demo.py --sweep=configs/sweeps/neighbours.py:demo \
+        --checkpoint=runs/demo/pretrain --workdir=DIR
+
+Sixty settings (`:demo`: twenty). The paper: temperature and re-ordering matter most, k hardly.
+"""
+
+from hummingbird.sweep import Sweep, grid
+
+ATTENTION = {"retrieval.neighbours": [10, 30, 90, 200], "retrieval.temperature": [0.01, 0.02, 0.05, 0.1, 0.2]}
+REORDER = {"retrieval.scann.reorder": [200, 500, 1800]}  # at least the largest number of neighbours
+
+
+def get_sweep(variant=""):
+    """All three, or `:demo`: neighbours and temperature, for a bank too small for an approximate index."""
+    return Sweep("evaluate", grid({"": {**ATTENTION, **REORDER}, "demo": ATTENTION}[variant]))
