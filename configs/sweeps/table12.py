@@ -5,8 +5,8 @@
         --config.evaluate.voc.data.root=VOCdevkit/VOC2012 \
         --config.evaluate.ade20k.data.root=ADEChallengeData2016 --config.evaluate.nyuv2.data.root=NYUV2
 
-Three pretrainings. The paper on ImageNet-1k, PASCAL mIoU: 56.9, 70.5, 72.1. Not yet run here at that size. It needs image
-labels, which `scenes` has not: there is no `:demo`.
+Three pretrainings. The paper on ImageNet-1k, PASCAL mIoU: 56.9, 70.5, 72.1. Not yet run here at that size. It needs
+image labels, which `scenes` has not: there is no `:demo`.
 """
 
 from hummingbird.sweep import EVALUATIONS, Sweep
