@@ -52,6 +52,7 @@ PIPELINE = {
     "workers": Int(0, "processes that read and crop; 0: threads of this process", low=0, high=256, resumable=True),
     "threads": Int(4, "threads that read and crop, in each process", low=0, high=256, resumable=True),
     "read_ahead": Int(4, "batches made ahead of the step, in each process; bounds memory", low=0, resumable=True),
+    "start_over": Bool(False, "resuming with other data: begin them anew instead of refusing", resumable=True),
     "cache": Int(1024, "MiB of images kept in memory, in each process; 0: none", low=0, resumable=True),
 }
 # Table 8. Pairs are (T1, T2) or (low, high).

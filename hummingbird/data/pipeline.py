@@ -83,8 +83,13 @@ class Batches(Iterator[dict[str, np.ndarray]]):
         threads: int = 4,
         read_ahead: int = 4,
         max_broken: int = 0,
+        start_over: bool = False,
     ):
-        """`dataset` holds what `collate` makes; `max_broken` different images may be unreadable."""
+        """`dataset` holds what `collate` makes; `max_broken` different images may be unreadable.
+
+        `start_over`: `set_state` with a place in other data goes to the start of these instead of refusing.
+        """
+        self._start_over = start_over
         self._dataset = dataset
         self.broken: dict[int, str] = {}  # by number of the image, what is wrong with it
         self._max_broken = max_broken
@@ -141,8 +146,14 @@ class Batches(Iterator[dict[str, np.ndarray]]):
         return {"position": self._position, "fingerprint": self.fingerprint, "broken": broken}
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Goes to a place that `get_state` gave. Raises UserError if that was in other data."""
-        check_fingerprint(state["fingerprint"], self.fingerprint)
+        """Goes to a place that `get_state` gave. Raises UserError if that was in other data (see `start_over`)."""
+        try:
+            check_fingerprint(state["fingerprint"], self.fingerprint)
+        except UserError as error:
+            if not self._start_over:
+                raise
+            log.warning("%s: they begin anew", str(error).partition("; to go on")[0])
+            state = {"position": 0, "broken": []}
         self.close()
         self._position = int(state["position"])
         self.broken = {int(index): str(message) for index, message in state["broken"]}
@@ -163,7 +174,10 @@ def check_fingerprint(saved: dict[str, Any], current: dict[str, Any]) -> None:
         if json.dumps(saved.get(key)) != json.dumps(current.get(key))
     ]
     if differing:
-        raise UserError(f"the data differ from those the run began with: {'; '.join(differing)}; use another workdir")
+        raise UserError(
+            f"the data differ from those the run began with: {'; '.join(differing)}; to go on with the new ones from"
+            " their start set data.start_over=true, else use another workdir"
+        )
 
 
 def make_dataset(
@@ -209,4 +223,4 @@ def build_batches(config: Any, seed: int, host: int = 0, hosts: int = 1) -> Batc
     views = MakeViews(source, config.input_size, area, aspect, config.data.lenient)
     dataset = make_dataset(views, len(source), seed, config.batch_size, host, hosts)
     data = config.data
-    return Batches(dataset, fingerprint, data.workers, data.threads, data.read_ahead, data.max_broken)
+    return Batches(dataset, fingerprint, data.workers, data.threads, data.read_ahead, data.max_broken, data.start_over)

@@ -1,10 +1,16 @@
 """Small files and data sets that the tests of `hummingbird.data` make for themselves."""
 
 import io
+import tarfile
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
+
+from hummingbird import config
+from hummingbird.data.sources import build_dense_source, build_image_source
+from hummingbird.errors import UserError
 
 
 def encode(array: np.ndarray, kind: str = "PNG", mode: str | None = None, **options) -> bytes:
@@ -68,6 +74,13 @@ def make_folder(root: Path, names: list[str], ids: list[int], prompt: list[str] 
     return root
 
 
+def pack(folder: Path, archive: Path, inside: str = "") -> Path:
+    """A tar of the folder, under the name `inside`."""
+    with tarfile.open(archive, "w") as tar:
+        tar.add(folder, arcname=inside or ".")
+    return archive
+
+
 def make_tfds(folder: Path, count: int = 5, size: tuple[int, int] = (6, 8)) -> Path:
     """A prepared TFDS data set "tiny" with images, masks, depth and labels, written without TensorFlow.
 
@@ -107,3 +120,29 @@ def make_tfds(folder: Path, count: int = 5, size: tuple[int, int] = (6, 8)) -> P
         data_dir=folder, features=features, split_infos=[split], filename_template=template, check_data=False
     )
     return folder
+
+
+# ---------------------------------------------------------------- opening them as a config would
+def dense(split, name, root, **changes):
+    """The prompt or query; `folder__ignore=0` means data.folder.ignore=0."""
+    overrides = {"data.name": name, "data.root": str(root)}
+    overrides.update({f"data.{key.replace('__', '.')}": value for key, value in changes.items()})
+    return build_dense_source(config.resolve("evaluate", overrides=overrides), split)
+
+
+def images(name, root, **changes):
+    """The source of a pretraining config."""
+    overrides = {"data.name": name, "data.root": str(root), **{f"data.{key}": value for key, value in changes.items()}}
+    return build_image_source(config.resolve("pretrain", overrides=overrides))
+
+
+def names(source):
+    return [source[i]["name"] for i in range(len(source))]
+
+
+def refused(message, *args, **changes):
+    """Holds `dense` to refusing this in one line that matches `message`, at the latest when all is read; the line."""
+    with pytest.raises(UserError, match=message) as caught:
+        names(dense(*args, **changes))
+    assert "\n" not in str(caught.value)
+    return str(caught.value)

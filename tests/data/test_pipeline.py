@@ -144,6 +144,18 @@ def test_resuming_in_other_data_is_refused_with_the_difference(changes, seed, na
         batches(seed=seed, **changes).set_state(state)
 
 
+def test_other_data_begin_anew_when_told_so(caplog):
+    iterator = batches()
+    first(iterator, 2)
+    other = batches(seed=9, **{"data.start_over": True})
+    other.set_state(iterator.get_state())
+    assert "seed was 3, is 9: they begin anew" in caplog.text
+    assert_same(first(other, 2), first(batches(seed=9), 2))
+    same = batches(**{"data.start_over": True})
+    same.set_state(iterator.get_state())
+    assert same.get_state()["position"] == 2
+
+
 def test_batches_that_cannot_be_made_are_refused():
     with pytest.raises(UserError, match="do not divide over 3 hosts"):
         batches(hosts=3)
