@@ -102,7 +102,9 @@ def _row(plan: Plan, workdir: Workdir, run: Run) -> Row:
     # A run is what its furthest task is, unless one has failed.
     now = next((s for s in (state.FAILED, state.RUNNING) if s in kinds), None)
     now = now or (state.DONE if kinds == {state.DONE} else state.WAITING)
-    tail = "\n".join(found["tail"] for found in states.values() if found.get("tail") and found["state"] == state.FAILED)
+    tails = [found.get("tail", "") for found in states.values() if found["state"] == state.FAILED]
+    # A failed pretraining says why; its evaluations only that it failed.
+    tail = tails[0] if states.get("pretrain", {}).get("state") == state.FAILED else "\n".join(tails)
     return Row(run, now, metrics, sum(found.get("seconds", 0.0) for found in states.values()), tail)
 
 

@@ -187,10 +187,10 @@ def name_runs(texts: Sequence[Mapping[str, str]], known: Mapping[str, str]) -> l
     names: list[str] = []
     for text in texts:
         key = settings_key(text)
-        parts = [f"{short[k]}={text[k].rstrip('/').rpartition('/')[2]}" for k in keys if k in text]
-        name = text.get("name") or ",".join(parts) or "run"
-        if "name" in text and len({settings_key(t) for t in texts if t.get("name") == name}) > 1:
-            name = ",".join([name, *parts])
+        alike = [t for t in texts if t.get("name") == text.get("name")]
+        shown = keys if "name" not in text else [k for k in keys if len({t.get(k) for t in alike}) > 1]
+        parts = [f"{short[k]}={text[k].rstrip('/').rpartition('/')[2]}" for k in shown if k in text]
+        name = ",".join([*([text["name"]] if "name" in text else []), *parts]) or "run"
         name = re.sub(r"[^\w.+=,\[\]-]+", "-", name).strip("-.") or "run"
         mark = hashlib.sha256(key.encode()).hexdigest()[:6]
         if len(name) > LONGEST_NAME:

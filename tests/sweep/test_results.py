@@ -1,0 +1,86 @@
+"""Summaries, tables and plots of made results."""
+
+import re
+
+import pytest
+
+from hummingbird.sweep.plan import Plan, Run
+from hummingbird.sweep.plots import plots
+from hummingbird.sweep.results import Results, Row, duration, last_line, number, summarise, table_cells, to_csv
+
+
+def made(settings, scores, labels=None, states=None, maximise=True):
+    rows = []
+    for i, (setting, score) in enumerate(zip(settings, scores, strict=True)):
+        run = Run(f"run{i}", labels[i] if labels else "", setting, {"evaluate": f"run{i}/evaluate"})
+        rows.append(Row(run, states[i] if states else "done", {} if score is None else {"miou": score}, 2.0))
+    plan = Plan({"job": "evaluate"}, {}, [row.run for row in rows], {}, [], "miou", maximise, ["seed"])
+    return Results(plan, rows, summarise(rows, ["seed"], "miou", maximise), "miou", maximise, ["miou"])
+
+
+def test_repeats_are_averaged_and_the_best_comes_first():
+    settings = [{"k": k, "seed": s} for k in ("1", "2") for s in ("0", "1")]
+    results = made(settings, [10.0, 14.0, 20.0, 20.0])
+    assert results.axes == ["k"]
+    assert [s.settings for s in results.summaries] == [{"k": "2"}, {"k": "1"}]
+    assert results.summaries[1].mean("miou") == 12
+    assert results.summaries[1].deviation("miou") == pytest.approx(8**0.5)
+    heads, body, _ = table_cells(results)
+    assert heads == ["k", "miou", "runs", "time", "state"]
+    assert body[1] == ["1", "12.00 ± 2.83", "2", "4.0 s", "2 done"]
+    assert results.best.run.name == "run2"
+
+
+def test_lower_is_better_for_an_error():
+    results = made([{"k": "1"}, {"k": "2"}], [0.5, 0.4], maximise=False)
+    assert results.best.run.name == "run1"
+
+
+def test_unfinished_runs_are_listed_last_and_never_best():
+    results = made([{"k": "1"}, {"k": "2"}], [99.0, 1.0], states=["running", "done"])
+    assert results.best.run.name == "run1"
+    assert [s.settings["k"] for s in results.summaries] == ["2", "1"]
+    assert to_csv(results).splitlines()[0] == "run,state,k,miou,seconds"
+
+
+@pytest.mark.parametrize(
+    ("settings", "caption", "marks"),
+    [
+        ([{"k": "1"}, {"k": "100"}], "miou against k", ["100"]),
+        ([{"p": "qk"}, {"p": "qkv"}], "miou by p", ["qkv"]),
+        ([{"k": "1", "t": "2"}, {"k": "1", "t": "3"}, {"k": "2", "t": "2"}], "miou by k and t", ["20.00"]),
+        ([{"a": "1", "b": "2", "c": "3"}, {"a": "2", "b": "3", "c": "1"}], "Every line is a setting", ["20.00"]),
+    ],
+)
+def test_the_plot_fits_the_number_of_swept_keys(settings, caption, marks):
+    ((svg, text),) = plots(made(settings, [20.0, 10.0, 15.0][: len(settings)]))
+    assert text.startswith(caption)
+    for mark in marks:
+        assert f">{mark}<" in svg
+    assert "currentColor" in svg
+    assert not re.search(r'(href|src)="http', svg)
+
+
+def test_named_rows_are_shown_by_name():
+    ((svg, text),) = plots(made([{"p": "a"}, {}], [1.0, 2.0], labels=["MoCLR <x>", "Hummingbird"]))
+    assert text.startswith("miou of each run")
+    assert "MoCLR &lt;x&gt;" in svg
+
+
+def test_nothing_is_plotted_before_there_is_a_result():
+    assert plots(made([{"k": "1"}], [None], states=["waiting"])) == []
+
+
+def test_a_line_that_is_being_written_is_left_for_later(tmp_path):
+    (tmp_path / "m.jsonl").write_text('{"step": 1, "loss": 2.5}\n{"step": 2, "lo')
+    assert last_line(tmp_path / "m.jsonl") == {"step": 1, "loss": 2.5}
+    assert last_line(tmp_path / "none.jsonl") == {}
+
+
+def test_numbers_read_well():
+    assert [number("miou", 12.345), number("rmse", 0.71849, 0.01), number("miou", None)] == [
+        "12.35",
+        "0.718 ± 0.010",
+        "–",
+    ]
+    assert [duration(0), duration(3.21), duration(125), duration(3723)] == ["–", "3.2 s", "2:05", "1:02:03"]

@@ -1,0 +1,84 @@
+"""Evaluations over one bank: each image is encoded once, and the numbers are those of separate evaluations."""
+
+import json
+
+import numpy as np
+import pytest
+
+from hummingbird import config, encoder
+from hummingbird.retrieval.evaluate import measure
+from hummingbird.sweep import Sweep, grid
+from hummingbird.sweep.shared import CachedEncoder, run_shared
+from hummingbird.sweep.state import Workdir
+from hummingbird.sweep.tasks import build_plan
+
+SMALL = {
+    "data.scenes.size": 32,
+    "input_size": 32,
+    "data.scenes.prompt_images": 6,
+    "data.scenes.query_images": 3,
+    "batch_size": 4,
+    "retrieval.augmentation_epochs": 0,
+    "report.enabled": False,
+    "progress": False,
+}
+
+
+class Counting:
+    """Mean colour of each patch, and how many images were asked for."""
+
+    patch_size, dim, name, fingerprint = 8, 4, "counting", "f00"
+
+    def __init__(self):
+        self.images = 0
+
+    def __call__(self, images):
+        self.images += len(images)
+        b, h, w, _ = images.shape
+        colours = images.reshape(b, h // 8, 8, w // 8, 8, 3).mean((2, 4)) + 1
+        return np.concatenate([colours, np.ones_like(colours[..., :1])], axis=-1).astype(np.float32)
+
+
+def test_a_cached_encoder_encodes_each_image_once(tmp_path):
+    counting = Counting()
+    cached = CachedEncoder(counting, tmp_path)
+    images = np.random.default_rng(0).integers(0, 256, (5, 16, 16, 3), dtype=np.uint8)
+    first = cached(images[:4])
+    np.testing.assert_array_equal(cached(images[[2, 0]]), first[[2, 0]])
+    assert counting.images == 4
+    np.testing.assert_array_equal(cached(images), Counting()(images))
+    assert cached.patch_size == 8
+
+
+def test_settings_of_the_search_cost_one_encoding_and_change_no_number(tmp_path, monkeypatch):
+    axes = {"retrieval.neighbours": [1, 3], "retrieval.temperature": [0.02, 0.5]}
+    pairs = [(key, str(value).lower()) for key, value in SMALL.items()]
+    plan = build_plan(Sweep("evaluate", grid(axes)), "configs/evaluate/scenes.py", pairs, "rgb:8", str(tmp_path))
+    workdir = Workdir(tmp_path)
+    counting = Counting()
+    monkeypatch.setattr(encoder, "load_encoder", lambda *_: counting)
+    run_shared(workdir, list(plan.tasks.values()))
+    assert counting.images == 8 + 4  # batches of 4, the last one padded: 6 prompt and 3 query images
+
+    from hummingbird.data.sources import build_dense_source
+
+    for id, task in plan.tasks.items():
+        assert workdir.state(id)["state"] == "done"
+        resolved = config.resolve("evaluate", task.config, task.overrides)
+        sources = [build_dense_source(resolved, split) for split in ("prompt", "query")]
+        alone = measure(Counting(), resolved, *sources)[0]["metrics"]
+        shared = json.loads((workdir.folder(id) / "metrics.json").read_text())["metrics"]
+        assert shared["miou"] == pytest.approx(alone["miou"], abs=1e-9)
+
+
+def test_a_setting_that_fails_stops_no_other(tmp_path, monkeypatch):
+    axes = {"retrieval.neighbours": [9999, 3]}
+    pairs = [(key, str(value).lower()) for key, value in SMALL.items()]
+    plan = build_plan(Sweep("evaluate", grid(axes)), "configs/evaluate/scenes.py", pairs, "rgb:8", str(tmp_path))
+    workdir = Workdir(tmp_path)
+    monkeypatch.setattr(encoder, "load_encoder", lambda *_: Counting())
+    run_shared(workdir, list(plan.tasks.values()))
+    failed, done = (workdir.state(id) for id in plan.tasks)
+    assert failed["state"] == "failed"
+    assert "retrieval.neighbours: 9999" in failed["tail"]
+    assert done["state"] == "done"
