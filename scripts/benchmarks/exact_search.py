@@ -1,0 +1,108 @@
+"""Exact search: matrix product and argpartition in NumPy, against the exact and device indexes; TPU plan.
+
+    scripts/bench exact_search [--keys=200000] [--dim=384] [--queries=1024] [--topology=v5e:2x4]
+
+Wall and processor seconds for all queries, k = 30, best of three. With --topology the device index is compiled ahead of
+time for that TPU (needs libtpu, not the hardware), bfloat16: bytes on each device, and the time its operations would
+take at the chip's peak.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Callable
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+
+from hummingbird.retrieval.device_index import AXIS, CHUNK, DeviceIndex, search_sharded
+from hummingbird.retrieval.exact_index import ExactIndex
+from hummingbird.retrieval.memory import normalise
+
+K = 30
+PEAK = {"v5e": 197e12, "v4": 275e12, "v3": 61.5e12}  # bfloat16 operations a second and device
+
+
+def best(run: Callable[[], Any]) -> dict[str, float]:
+    """Seconds of the fastest of three runs, after one that compiles."""
+    run()
+    times = []
+    for _ in range(3):
+        wall, cpu = time.perf_counter(), time.process_time()
+        run()
+        times.append((time.perf_counter() - wall, time.process_time() - cpu))
+    return {"wall": round(min(t[0] for t in times), 3), "processor": round(min(t[1] for t in times), 3)}
+
+
+def compile_for(topology: str, keys: int, dim: int, queries: int) -> dict[str, Any]:
+    """The device index compiled for a TPU topology."""
+    import jax
+    import jax.numpy as jnp
+    from jax.experimental import topologies
+    from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+    devices = topologies.get_topology_desc(topology, "tpu").devices
+    mesh = Mesh(np.array(devices), (AXIS,))
+    chunks = -(-keys // (len(devices) * CHUNK))
+    bank = jax.ShapeDtypeStruct(
+        (len(devices), chunks, CHUNK, dim), jnp.bfloat16, sharding=NamedSharding(mesh, PartitionSpec(AXIS))
+    )
+    asked = jax.ShapeDtypeStruct((queries, dim), jnp.bfloat16, sharding=NamedSharding(mesh, PartitionSpec()))
+    start = time.perf_counter()
+    compiled = search_sharded.lower(asked, bank, keys, K, mesh).compile()
+    memory = compiled.memory_analysis()
+    floor = 2 * queries * keys * dim / len(devices) / PEAK[topology.split(":")[0]]
+    return {
+        "topology": topology,
+        "devices": len(devices),
+        "keys": keys,
+        "argument_bytes": memory.argument_size_in_bytes,
+        "temporary_bytes": memory.temp_size_in_bytes,
+        "compile_seconds": round(time.perf_counter() - start, 1),
+        "matrix_floor_seconds": round(floor, 4),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--keys", type=int, default=200_000)
+    parser.add_argument("--dim", type=int, default=384)
+    parser.add_argument("--queries", type=int, default=1024)
+    parser.add_argument("--topology", default="")
+    options = parser.parse_args()
+    if options.topology:
+        result = compile_for(options.topology, 10_240_000, 768, options.queries)
+        print(json.dumps({"benchmark": "exact_search", **result}))
+        return
+    rng = np.random.default_rng(0)
+    keys, queries = (normalise(rng.standard_normal((n, options.dim), np.float32))[0] for n in (options.keys, 1024))
+    queries = queries[: options.queries]
+
+    def naive() -> np.ndarray:
+        scores = queries @ keys.T
+        chosen = np.argpartition(scores, -K, axis=1)[:, -K:]
+        values = np.take_along_axis(scores, chosen, axis=1)
+        return np.take_along_axis(chosen, np.argsort(-values, axis=1), axis=1)
+
+    exact, single = ExactIndex(keys), DeviceIndex(keys)
+    half = DeviceIndex(keys.astype(ml_dtypes.bfloat16))
+    truth = naive()
+    sides = {"numpy": naive}
+    for name, index in (("exact", exact), ("device_float32", single), ("device_bfloat16", half)):
+        sides[name] = lambda index=index: index.search(queries, K)
+    result: dict[str, Any] = {name: best(run) for name, run in sides.items()}
+    for name, index in (("exact", exact), ("device_float32", single), ("device_bfloat16", half)):
+        found = index.search(queries, K)[0]
+        result[name]["recall"] = float(
+            np.mean([len(np.intersect1d(a, b)) / K for a, b in zip(found, truth, strict=True)])
+        )
+        result[name]["times_faster"] = round(result["numpy"]["wall"] / result[name]["wall"], 2)
+        result[name]["times_less_processor_time"] = round(result["numpy"]["processor"] / result[name]["processor"], 2)
+    print(json.dumps({"benchmark": "exact_search", "options": vars(options), **result}))
+
+
+if __name__ == "__main__":
+    main()
