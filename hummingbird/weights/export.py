@@ -287,7 +287,8 @@ def _big_vision(model: Model, folder: pathlib.Path) -> str:
     }
     refuse(model, "big_vision", faults)
     arrays = unmatch(LAYOUTS["big_vision"], with_positions(model, cls_row=False), arch.heads)
-    np.savez(folder / "params.npz", **{f"params/{name}": x for name, x in arrays.items()})
+    named: dict[str, Any] = {f"params/{name}": x for name, x in arrays.items()}
+    np.savez(folder / "params.npz", **named)
     return "big_vision"
 
 
