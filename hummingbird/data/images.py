@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,6 +14,7 @@ from hummingbird.data.pairs import split_parts, take
 from hummingbird.data.store import Shards, Store, names_fingerprint, open_store
 from hummingbird.errors import UserError
 
+WNID = re.compile(r"n\d{8}/")
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif")
 TREE = "train/<class>/*.JPEG, or one .tar for each class, or .tar shards, or images in any folders"
 
@@ -54,41 +55,74 @@ BESIDE = -2  # the label is in a .cls file beside the image, as in WebDataset sh
 
 
 def build(config: Any) -> Images:
-    """All images below `data.root` (its `train` folder for `imagenet`), in sorted order."""
-    name = config.data.name
-    store, inside = _open(config.data.root, name)
+    """All images below `data.root` in sorted order, or below its folder `data.split` (`train` for `imagenet`).
+
+    In a folder of .tar archives the split is how their names begin; by default those with "train" in them, or all.
+    """
+    name, root = config.data.name, config.data.root
     split, part = split_parts(config.data.split)
-    if not split and store.exists("train") and name == "imagenet":
-        split = "train"
-    if split and not store.exists(split):
-        there = ", ".join(store.children()[:12])
-        raise UserError(f"config key data.split: {store.where} has no folder {split!r}; there are {there or 'none'}")
+    shards = _shards(root, split)
+    if shards is not None:
+        store, split = shards, ""
+    else:
+        store = open_store(root)
+        if not split and name == "imagenet" and store.exists("train"):
+            split = "train"
+        if split and not store.exists(split):
+            there = ", ".join(store.children()[:12])
+            raise UserError(
+                f"config key data.split: {store.where} has no folder {split!r}; there are {there or 'none'}"
+            )
     files = store.files(split)
     paths = [path for path in files if path.lower().endswith(SUFFIXES)]
     if not paths:
         found = ", ".join(store.children(split)[:12])
         raise UserError(f"{store.where}/{split} holds no images. Expected: {TREE}. Found: {found or 'nothing'}")
     skip = len(split) + 1 if split else 0
+    relative = [path[skip:] for path in paths]
+    if shards is not None:
+        # A shard's name is a class only if it is one of WordNet's; else the folders inside of it may be.
+        relative = [path if WNID.match(path) else path.partition("/")[2] for path in relative]
     beside = {path[:-4] for path in files if path.endswith(".cls")}
     if beside and all(path.rpartition(".")[0] in beside for path in paths):
         labels, classes = np.full(len(paths), BESIDE, np.int32), []
     else:
-        labels, classes = label_by_folder([path[skip:] for path in paths])
+        labels, classes = label_by_folder(relative)
     if name == "imagenet" and not classes and not beside:
         raise UserError(f"config key data.root: {store.where} is not laid out as imagenet. Expected: {TREE}")
     chosen = take(range(len(paths)), part, config.data.split)
-    return Images(store, [paths[i] for i in chosen], labels[np.asarray(chosen)], classes, f"{name} {inside}".strip())
+    kind = "shards" if shards is not None else ""
+    return Images(store, [paths[i] for i in chosen], labels[np.asarray(chosen)], classes, f"{name} {kind}".strip())
 
 
-def _open(root: str, name: str) -> tuple[Store, str]:
-    """The store, and what kind it is. A folder (or its `train`) that directly holds .tar files is a row of shards."""
-    path = epath.Path(root).expanduser()
-    for folder in (path, path / "train"):
-        if root and folder.is_dir():
-            tars = [os.path.basename(child) for child in folder.iterdir() if child.suffix == ".tar"]
-            if tars:
-                return Shards(folder, tars), "shards"
-    return open_store(root), ""
+def _shards(root: str, split: str) -> Shards | None:
+    """The .tar archives that `root` (or its folder `split`, or `train`) directly holds; None if it holds none."""
+    path = epath.Path(root).expanduser() if root else None
+    if path is None or not path.is_dir():
+        return None
+    for folder in dict.fromkeys((path / (split or "train"), path / "train", path)):
+        if not folder.is_dir():
+            continue
+        children = list(folder.iterdir())
+        tars = sorted(child.name for child in children if child.suffix == ".tar")
+        if not tars:
+            if folder != path:
+                return None  # a split's folder of files
+            continue
+        others = [child.name for child in children if child.is_dir() or child.name.lower().endswith(SUFFIXES)]
+        if others:
+            raise UserError(
+                f"config key data.root: {folder} holds archives ({tars[0]}) beside images or folders"
+                f" ({min(others)}); point it at one of them"
+            )
+        if folder == path and split:
+            tars = [name for name in tars if name.startswith(split)]
+            if not tars:
+                raise UserError(f"config key data.split: no archive in {folder} begins with {split!r}")
+        elif any("train" in name for name in tars):
+            tars = [name for name in tars if "train" in name]
+        return Shards(folder, tars)
+    return None
 
 
 def label_by_folder(paths: Sequence[str]) -> tuple[np.ndarray, list[str]]:

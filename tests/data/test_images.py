@@ -9,7 +9,7 @@ from tests.data.files import encode, images, pack, ramp, write
 
 
 def test_imagenet_from_class_folders_class_tars_and_a_tar_of_tars(tmp_path):
-    wnids = ["n01", "n02", "n03"]
+    wnids = ["n01440764", "n01443537", "n01484850"]
     for i, wnid in enumerate(wnids):
         for j in range(2):
             write(tmp_path / "folders/train" / wnid / f"{wnid}_{j}.JPEG", encode(ramp(8, 8, 2 * i + j), "JPEG"))
@@ -52,3 +52,20 @@ def test_any_folder_of_images_has_labels_only_if_all_lie_in_class_folders(tmp_pa
         images("imagenet", tmp_path)
     with pytest.raises(UserError, match="no folder 'val'"):
         images("images", tmp_path, split="val")
+
+
+def test_shards_without_labels_have_none_and_splits_are_kept_apart(tmp_path):
+    for name in ("train-0", "train-1", "val-0"):
+        write(tmp_path / "raw" / name / f"{name}.jpg", encode(ramp(8, 8), "JPEG"))
+        (tmp_path / "shards").mkdir(exist_ok=True)
+        pack(tmp_path / "raw" / name, tmp_path / f"shards/{name}.tar")
+    train, val = images("images", tmp_path / "shards"), images("images", tmp_path / "shards", split="val")
+    assert [source.name(0).rsplit("/", 1)[-1] for source in (train, val)] == ["train-0.jpg", "val-0.jpg"]
+    assert (len(train), train.classes, train[0]["label"]) == (2, [], -1)
+    with pytest.raises(UserError, match="begins with 'test'"):
+        images("images", tmp_path / "shards", split="test")
+    with pytest.raises(UserError, match="not laid out as imagenet"):
+        images("imagenet", tmp_path / "shards")
+    write(tmp_path / "shards/loose.jpg", encode(ramp(8, 8), "JPEG"))
+    with pytest.raises(UserError, match=r"holds archives .* beside images"):
+        images("images", tmp_path / "shards")
