@@ -16,17 +16,42 @@ import rich.progress
 import rich.table
 from PIL import Image
 
+from hummingbird import config as settings
 from hummingbird.data import augment, crops, sheets
 from hummingbird.data.decode import Unreadable, decode_image
 from hummingbird.data.prompt_augment import augment_prompt
 from hummingbird.data.sources import build_dense_source, build_image_source, image_name
+from hummingbird.errors import UserError
 
 SAMPLE = 200  # items that are read unless all are asked for
 SHOWN = 8  # items in a picture
 console = rich.console.Console()
 
 
-def run(config: Any, out: str | os.PathLike[str], all: bool = False) -> dict[str, Any]:
+def run(path: str, overrides: Sequence[tuple[str, str]] = (), out: str = "", check_all: bool = False) -> int:
+    """The command: `describe` of a config file; pictures go to `out`, by default runs/data/NAME.
+
+    Returns:
+      Exit status: 0, or 2 if something is broken.
+    """
+    config = _resolve(path, overrides)
+    found = describe(config, out or os.path.join("runs", "data", config.data.name.replace("/", "-")), check_all)
+    return 2 if any(facts["broken"] for facts in found.values()) else 0
+
+
+def _resolve(path: str, overrides: Sequence[tuple[str, str]]) -> Any:
+    """The file as the kind of config whose keys it has; where it could be either, as its folder is called."""
+    kinds = ("pretrain", "evaluate") if "pretrain" in Path(path).parts else ("evaluate", "pretrain")
+    try:
+        return settings.resolve(kinds[0], path, overrides)
+    except UserError as error:
+        try:
+            return settings.resolve(kinds[1], path, overrides)
+        except UserError:
+            raise error from None
+
+
+def describe(config: Any, out: str | os.PathLike[str], all: bool = False) -> dict[str, Any]:
     """Reads a sample (or all) of what a config names, prints what it found, and writes data.json and pictures.
 
     Args:
@@ -196,8 +221,8 @@ def _views(source: Any, config: Any) -> np.ndarray:
             break
     if not views:
         return np.zeros((1, 1, 3), np.uint8)
-    settings = augment.build_photometric(config)
-    seen = augment.photometric(jax.random.key(config.seed), jax.numpy.asarray(np.stack(views)), settings)
+    table = augment.build_photometric(config)
+    seen = augment.photometric(jax.random.key(config.seed), jax.numpy.asarray(np.stack(views)), table)
     return sheets.grid(np.round(np.asarray(seen) * 255).astype(np.uint8))
 
 

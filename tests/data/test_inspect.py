@@ -8,6 +8,7 @@ from PIL import Image
 
 from hummingbird import config
 from hummingbird.data import inspect, sheets
+from hummingbird.errors import UserError
 from tests.data.files import blocks, encode, make_folder, ramp, write
 
 
@@ -24,7 +25,7 @@ def folder(tmp_path):
 
 
 def test_it_counts_what_a_dense_config_reads_and_draws_it(folder, tmp_path, capsys):
-    found = inspect.run(evaluation(folder, **{"data.folder.classes": "classes.yaml"}), tmp_path / "out")
+    found = inspect.describe(evaluation(folder, **{"data.folder.classes": "classes.yaml"}), tmp_path / "out")
     assert found == json.loads((tmp_path / "out/data.json").read_text())
     assert [(found[split]["images"], found[split]["read"]) for split in ("prompt", "query")] == [(3, 3), (9, 9)]
     assert found["query"]["height"] == [24, 24, 24]
@@ -45,7 +46,7 @@ def test_it_lists_what_is_broken_instead_of_stopping(folder, tmp_path, capsys):
     write(folder / "images/06.jpg", b"")
     write(folder / "labels/07.png", encode(blocks(24, 32, [255])))
     settings = evaluation(folder, **{"data.folder.classes": "classes.yaml"})
-    found = inspect.run(settings, tmp_path / "out", all=True)
+    found = inspect.describe(settings, tmp_path / "out", all=True)
     assert found["prompt"]["broken"] == []
     assert len(found["query"]["broken"]) == 2
     assert "05.png holds class ids 9" in found["query"]["broken"][0]
@@ -57,8 +58,8 @@ def test_it_lists_what_is_broken_instead_of_stopping(folder, tmp_path, capsys):
 def test_a_sample_is_spread_over_the_data_and_all_is_all(folder, tmp_path, monkeypatch):
     monkeypatch.setattr(inspect, "SAMPLE", 4)
     settings = evaluation(folder, **{"data.folder.classes": "classes.yaml"})
-    assert inspect.run(settings, tmp_path / "some")["query"]["read"] == 4
-    assert inspect.run(settings, tmp_path / "all", all=True)["query"]["read"] == 9
+    assert inspect.describe(settings, tmp_path / "some")["query"]["read"] == 4
+    assert inspect.describe(settings, tmp_path / "all", all=True)["query"]["read"] == 9
 
 
 def test_it_shows_depth_in_metres(tmp_path):
@@ -66,7 +67,7 @@ def test_it_shows_depth_in_metres(tmp_path):
         write(tmp_path / f"data/images/{i}.png", encode(ramp(8, 8)))
         write(tmp_path / f"data/labels/{i}.png", encode(np.full((8, 8), 1000 * (i + 1), np.uint16)))
     halves = {"data.prompt": "[:2]", "data.query": "[2:]", "data.task": "depth"}
-    found = inspect.run(evaluation(tmp_path / "data", **halves), tmp_path / "out")
+    found = inspect.describe(evaluation(tmp_path / "data", **halves), tmp_path / "out")
     assert found["query"]["depth_metres"] == pytest.approx([3, 3.5, 4])
     assert not (tmp_path / "out/augmented.png").exists()
 
@@ -76,7 +77,26 @@ def test_it_draws_the_two_views_of_pretraining_images(tmp_path):
         write(tmp_path / f"data/{'ab'[i % 2]}/{i}.jpg", encode(ramp(40, 50, i), "JPEG"))
     write(tmp_path / "data/a/9.jpg", b"broken")
     overrides = {"data.name": "images", "data.root": str(tmp_path / "data"), "input_size": 16}
-    found = inspect.run(config.resolve("pretrain", overrides=overrides), tmp_path / "out")
+    found = inspect.describe(config.resolve("pretrain", overrides=overrides), tmp_path / "out")
     facts = found["pretrain"]
     assert (facts["images"], facts["labelled_share"], facts["classes_named"], len(facts["broken"])) == (4, 1.0, 2, 1)
     assert Image.open(tmp_path / "out/views.png").size == (3 * 24, 2 * 24)
+
+
+def test_the_command_tells_by_its_status_whether_something_is_broken(folder, tmp_path):
+    file = write(
+        tmp_path / "own.py", f"def get_config():\n    return {{'data': {{'name': 'folder', 'root': {str(folder)!r}}}}}"
+    )
+    arguments = ([("input_size", "32"), ("data.folder.classes", "classes.yaml")], str(tmp_path / "out"))
+    assert inspect.run(str(file), *arguments) == 0
+    write(folder / "images/06.jpg", b"")
+    assert inspect.run(str(file), *arguments) == 2
+    with pytest.raises(UserError, match="unknown config key"):
+        inspect.run(str(file), [("data.nme", "x")])
+
+
+def test_the_command_takes_configs_of_either_kind(folder, tmp_path):
+    text = f"def get_config():\n    return {{'pooling': 'mean', 'data': {{'name': 'images', 'root': {str(folder)!r}}}}}"
+    file = write(tmp_path / "any.py", text)
+    assert inspect.run(str(file), [("input_size", "16")], str(tmp_path / "out")) == 0
+    assert "pretrain" in json.loads((tmp_path / "out/data.json").read_text())
