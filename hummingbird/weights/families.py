@@ -141,6 +141,14 @@ FAMILIES: dict[str, Family] = {
         possible=_has("storage_tokens"),
         sure=_has("storage_tokens"),
     ),
+    "timm_dinov3": Family(
+        ("timm_dinov3", "timm_dinov3_swiglu"),
+        "DINOv3 ViTs in timm's form",
+        epsilon=1e-5,
+        rotary=100.0,
+        possible=_has("reg_token"),
+        sure=_has("reg_token"),
+    ),
     "deit": Family(
         ("timm", "deit3"),
         "DeiT and DeiT III, supervised on ImageNet",

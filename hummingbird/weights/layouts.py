@@ -143,6 +143,23 @@ LAYOUTS: dict[str, list[Row]] = {
         *_linear(_AT + "mlp/up", _BLOCK + "mlp.w1.", _BLOCK + "mlp.w2."),
         *_linear(_AT + "mlp/down", _BLOCK + "mlp.w3."),
     ],
+    **{
+        f"timm_dinov3{name}": [
+            *_patch("patch_embed.proj."),
+            Row("cls", ("cls_token",), "token"),
+            Row("registers", ("reg_token",), "tokens"),
+            *_norm(_AT + "norm1", _BLOCK + "norm1."),
+            Row(_AT + "attention/qkv/kernel", (_BLOCK + "attn.qkv.weight",), "linear"),
+            Row(_AT + "attention/qkv/bias", tuple(f"{_BLOCK}attn.{x}_bias" for x in "qkv"), optional=True),
+            *_linear(_AT + "attention/out", _BLOCK + "attn.proj."),
+            *(Row(f"{_AT}scale{n}", (f"{_BLOCK}gamma_{n}",)) for n in (1, 2)),
+            *_norm(_AT + "norm2", _BLOCK + "norm2."),
+            *_linear(_AT + "mlp/up", *(f"{_BLOCK}mlp.{x}." for x in up)),
+            *_linear(_AT + "mlp/down", _BLOCK + "mlp.fc2."),
+            *_norm("norm", "norm."),
+        ]
+        for name, up in {"": ("fc1",), "_swiglu": ("fc1_g", "fc1_x")}.items()
+    },
     "hf_vit": [
         *_hf_stem(),
         *_norm(_AT + "norm1", _HF_LAYER + "layernorm_before."),

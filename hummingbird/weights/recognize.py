@@ -153,10 +153,9 @@ def _rank(prefix: str) -> tuple[int, int]:
 
 def _choose(source: Source, whole: list[_Fit]) -> _Fit:
     named = _family_of_config(source)
-    if named:
-        chosen = [f for f in whole if f.family == named]
-        if chosen:
-            return chosen[0]
+    chosen = [f for f in whole if f.family == named]
+    if chosen:
+        return chosen[0]
     whole = [f for f in whole if FAMILIES[f.family].possible(f.names) and f.family != "timm"] or whole
     sure = [f for f in whole if _is_sure(f)]
     left = sure or whole
@@ -167,7 +166,8 @@ def _choose(source: Source, whole: list[_Fit]) -> _Fit:
     if _differ(left):
         raise UserError(
             f"{source.path}: its arrays fit the families {', '.join(dict.fromkeys(f.family for f in left))} alike, "
-            "which differ in normalisation or positions; say which one with family=NAME (--config.encoder.family=NAME)"
+            "which differ in normalisation or positions; say which one: --config.encoder.family=NAME, "
+            "or import it with --family=NAME"
         )
     return left[0]
 

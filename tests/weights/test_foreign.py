@@ -59,7 +59,7 @@ def test_a_changed_imported_folder_is_refused(dino, tmp_path):
 
 def test_arrays_that_fit_several_families_ask_which(tmp_path):
     save_file(timm_arrays(), tmp_path / "model.safetensors")
-    with pytest.raises(UserError, match=r"dino, ibot, mae, mocov3, augreg alike.*family=NAME"):
+    with pytest.raises(UserError, match=r"dino, ibot, mae, mocov3, augreg alike.*--family=NAME"):
         weights.load(tmp_path / "model.safetensors")
     assert weights.load(tmp_path / "model.safetensors", family="mae").arch.resize == "bicubic"
 

@@ -199,6 +199,39 @@ def dinov2_registers_swiglu(folder: pathlib.Path) -> Specimen:
     return Specimen(path, timm_features(model, IMAGENET), "dinov2_registers")
 
 
+def timm_dinov3(folder: pathlib.Path, gated: bool = False) -> Specimen:
+    """timm's own form of DINOv3: query and value biases apart, `gamma_1`, `reg_token`."""
+    torch, layers = upstream("torch"), upstream("timm.layers")
+    model = upstream("timm.models.eva").Eva(
+        img_size=SIDE,
+        patch_size=PATCH,
+        embed_dim=WIDTH,
+        depth=DEPTH,
+        num_heads=HEADS,
+        num_classes=0,
+        qkv_bias=gated,
+        init_values=1e-5,
+        rope_type="dinov3",
+        rope_temperature=100,
+        rope_rotate_half=True,
+        use_rot_pos_emb=True,
+        use_abs_pos_emb=False,
+        num_reg_tokens=4,
+        use_fc_norm=False,
+        dynamic_img_size=True,
+        swiglu_mlp=gated,
+        swiglu_align_to=64 if gated else 0,
+        norm_layer=lambda width, **how: layers.LayerNorm(width, eps=1e-5, **how),
+    )
+    randomize(model)
+
+    def features(images: np.ndarray) -> np.ndarray:
+        with torch.no_grad():
+            return grid(model.forward_features(pixels(images, IMAGENET))[:, 5:], images)
+
+    return Specimen(save(folder / "model.pth", model.state_dict()), features, "timm_dinov3")
+
+
 def open_clip_tower(folder: pathlib.Path, quick: bool) -> Specimen:
     torch, transformer = upstream("torch"), upstream("open_clip.transformer")
     tower = transformer.VisionTransformer(
@@ -252,6 +285,8 @@ ZOO: dict[str, Callable[[pathlib.Path], Specimen]] = {
     "MoCo v3": mocov3,
     "DINOv2": dinov2,
     "DINOv2 registers, SwiGLU": dinov2_registers_swiglu,
+    "timm DINOv3": timm_dinov3,
+    "timm DINOv3, gated": lambda folder: timm_dinov3(folder, gated=True),
     "CLIP": lambda folder: open_clip_tower(folder, quick=True),
     "OpenCLIP": lambda folder: open_clip_tower(folder, quick=False),
     "SigLIP (OpenCLIP)": siglip_open_clip,
