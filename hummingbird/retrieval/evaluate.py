@@ -38,7 +38,7 @@ from hummingbird.retrieval.metrics import DepthMetrics, SegmentationMetrics
 from hummingbird.retrieval.prompt import make_bank, make_index
 from hummingbird.retrieval.protocol import Protocol, build_protocol
 from hummingbird.retrieval.samples import SampleCollector, save_samples
-from hummingbird.retrieval.store import bank_info, write_json
+from hummingbird.retrieval.store import write_json
 
 # Below this an approximate index may move the result.
 LOW_RECALL = 0.9
@@ -81,18 +81,6 @@ def evaluate(encoder: Encoder, config: Any, workdir: str, sources: tuple[Any, An
     # Last, so that a metrics.json is there only when everything else is.
     write_json(folder / "metrics.json", result)
     return result
-
-
-def build(encoder: Encoder, config: Any, path: str) -> dict[str, Any]:
-    """Builds the memory bank of an evaluation in a folder, for `hummingbird bank build`; `store.bank_info` of it."""
-    from hummingbird.data.sources import build_dense_source
-
-    prompt = build_dense_source(config, "prompt")
-    protocol = build_protocol(config, prompt.task, encoder.patch_size)
-    with config.unlocked():
-        config.retrieval.bank = path
-    make_bank(encoder, prompt, protocol, config, Clock())
-    return bank_info(path)
 
 
 def measure(

@@ -106,6 +106,23 @@ class FileColumns:
         ) from error
 
 
+def build(encoder: Any, config: Any, path: str) -> dict[str, Any]:
+    """Builds, or finishes, the bank of an evaluation in a folder; `bank_info` of it.
+
+    A folder that holds this bank already is verified and left as it is; one with another bank is refused.
+    """
+    from hummingbird.data.sources import build_dense_source
+    from hummingbird.retrieval.encode import Clock
+    from hummingbird.retrieval.prompt import make_bank
+    from hummingbird.retrieval.protocol import build_protocol
+
+    source = build_dense_source(config, "prompt")
+    with config.unlocked():
+        config.retrieval.bank = path
+    make_bank(encoder, source, build_protocol(config, source.task, encoder.patch_size), config, Clock())
+    return bank_info(path)
+
+
 # ---------------------------------------------------------------- finished banks
 def is_bank(path: str) -> bool:
     """Whether the folder holds a finished bank."""

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from hummingbird.errors import UserError
-from hummingbird.retrieval import measure, store
+from hummingbird.retrieval import evaluate, measure, store
 from tests.retrieval.fakes import FakeSource, MeanColour
 from tests.retrieval.test_evaluate import make_config
 
@@ -155,3 +155,13 @@ def test_keys_are_mapped_not_read(tmp_path):
     assert not keys.flags.owndata
     assert not keys.flags.writeable
     np.testing.assert_allclose(np.linalg.norm(keys, axis=1), 1, rtol=1e-5)
+
+
+def test_a_bank_built_beforehand_serves_the_evaluation(tmp_path):
+    changes = {"data.scenes.prompt_images": 3, "data.scenes.query_images": 2, "data.scenes.size": 64}
+    info = store.build(MeanColour(), make_config(**changes), str(tmp_path / "bank"))
+    assert info["length"] == 3 * 64
+    encoder = MeanColour()
+    config = make_config(**changes, **{"retrieval.bank": str(tmp_path / "bank")})
+    evaluate(encoder, config, str(tmp_path / "run"))
+    assert len(encoder.batches) == 1
