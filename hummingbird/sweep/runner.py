@@ -12,11 +12,9 @@ from rich.live import Live
 from rich.text import Text
 
 from hummingbird.errors import UserError
-from hummingbird.retrieval.report.page import environment, write_whole
 from hummingbird.sweep import state
 from hummingbird.sweep.launch import LAUNCHERS, shell_command
 from hummingbird.sweep.plan import Plan
-from hummingbird.sweep.plots import plots
 from hummingbird.sweep.results import Results, collect, duration, number, table_cells, terminal_table, to_csv
 from hummingbird.sweep.spec import load_sweep
 from hummingbird.sweep.state import Workdir
@@ -171,6 +169,10 @@ def commands(results: Results, workdir: Workdir) -> list[str]:
 
 def write_results(results: Results, workdir: Workdir) -> None:
     """sweep.csv and sweep.html, each replaced as a whole."""
+    # Loaded here: a mistake in the command is then told at once, without waiting for the plots.
+    from hummingbird.retrieval.report.page import environment, write_whole
+    from hummingbird.sweep.plots import plots
+
     write_whole(workdir.path / "sweep.csv", to_csv(results))
     heads, body, states = table_cells(results)
     kinds = [row.state for row in results.rows]

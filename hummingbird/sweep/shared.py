@@ -64,9 +64,11 @@ class CachedEncoder:
 def run_shared(workdir: Workdir, tasks: list[Task]) -> None:
     """Runs evaluations of one encoder over one bank, keeping the state of each; one that fails stops no other."""
     from hummingbird import retrieval
+    from hummingbird.data.sources import build_dense_source
     from hummingbird.encoder import load_encoder
-    from hummingbird.retrieval.evaluate import build
-    from hummingbird.retrieval.store import is_bank
+    from hummingbird.retrieval.encode import Clock
+    from hummingbird.retrieval.prompt import make_bank
+    from hummingbird.retrieval.protocol import build_protocol
 
     encoder: Any = None
     for task in tasks:
@@ -77,8 +79,10 @@ def run_shared(workdir: Workdir, tasks: list[Task]) -> None:
             resolved = config.resolve("evaluate", task.config, task.pairs)
             if encoder is None:
                 loaded: Any = load_encoder(task.checkpoint, resolved.encoder.network, resolved.encoder.dtype)
-                if not is_bank(task.bank):
-                    build(loaded, resolved, task.bank)
+                prompt = build_dense_source(resolved, "prompt")
+                protocol = build_protocol(resolved, prompt.task, loaded.patch_size)
+                # Built, or finished, before anything is cached: only the queries are to be kept.
+                make_bank(loaded, prompt, protocol, resolved, Clock())
                 encoder = CachedEncoder(loaded, pathlib.Path(task.bank).parent)
             retrieval.evaluate(encoder, resolved, str(workdir.folder(task.id)))
         except Exception as error:  # whatever it is belongs to this task; the next may still work
