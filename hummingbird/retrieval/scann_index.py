@@ -121,12 +121,18 @@ def build_scann(keys: np.ndarray, **settings: Any) -> ScannIndex | ExactIndex:
     searchers = []
     for first, last in itertools.pairwise(starts):
         part = np.ascontiguousarray(keys[first:last], np.float32)
-        builder = scann.builder(part, 10, "dot_product").set_n_training_threads(os.cpu_count() or 1)
+        # ScaNN draws its first centres anew each time, and threads add up in any order: both would change the result.
+        same = chosen["deterministic"]
+        threads = 1 if same else os.cpu_count() or 1
+        builder = scann.builder(part, 10, "dot_product").set_n_training_threads(threads)
         if chosen["autopilot"]:
             builder = builder.autopilot()
         else:
             builder = builder.tree(
-                chosen["leaves"], chosen["leaves_to_search"], training_sample_size=chosen["training_sample"]
+                chosen["leaves"],
+                chosen["leaves_to_search"],
+                training_sample_size=chosen["training_sample"],
+                random_init=not same,
             ).score_ah(
                 chosen["dimensions_per_block"],
                 anisotropic_quantization_threshold=chosen["anisotropic_threshold"],

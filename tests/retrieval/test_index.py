@@ -108,6 +108,17 @@ def test_scann_is_built_once_and_can_be_moved(clustered, tmp_path, monkeypatch):
         build_index(keys, "scann", str(tmp_path / "b"), **settings)
 
 
+def test_scann_is_the_same_every_time(clustered):
+    pytest.importorskip("scann", reason="ScaNN exists for Linux only")
+    keys, queries = clustered
+    settings = {"leaves": 128, "leaves_to_search": 4, "training_sample": 5000, "reorder": 40}
+    first, second = (build_index(keys, "scann", **settings).search(queries, 30) for _ in range(2))
+    np.testing.assert_array_equal(first[0], second[0])
+    np.testing.assert_array_equal(first[1], second[1])
+    other, _ = build_index(keys, "scann", deterministic=False, **settings).search(queries, 30)
+    assert (other != first[0]).any()  # so that this test would notice
+
+
 def test_scann_says_where_it_found_nothing(clustered):
     pytest.importorskip("scann", reason="ScaNN exists for Linux only")
     keys, queries = clustered
