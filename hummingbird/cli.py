@@ -121,7 +121,11 @@ PARSERS: dict[str, tuple[str, list[Option]]] = {
 
 def parse(argv: list[str]) -> tuple[argparse.Namespace, list[tuple[str, str]]]:
     """The arguments, and the pairs (key, text) of every `--config.key=text`."""
-    parser = argparse.ArgumentParser(prog="hummingbird", description=__doc__.splitlines()[0], allow_abbrev=False)
+    parser = argparse.ArgumentParser(
+        prog="hummingbird",
+        description="Pretrains encoders that understand scenes in context, and measures any encoder that way.",
+        allow_abbrev=False,
+    )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, (text, options) in PARSERS.items():
         sub = commands.add_parser(name, help=text, description=text, allow_abbrev=False)

@@ -22,7 +22,7 @@ EVALUATE = "configs/evaluate/demo.py"
 
 def main() -> None:
     """Runs the demo; exits with the status of the first part that fails."""
-    parser = argparse.ArgumentParser(prog="scripts/demo", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="scripts/demo", description="The whole job on the embedded data set.")
     parser.add_argument("--workdir", default="runs/demo", help="folder for checkpoints, results and the report")
     parser.add_argument("--setup-seconds", type=float, default=0.0, help="time the set-up took, for summary.json")
     parser.add_argument("--seed", type=int, default=0, help="seed of pretraining and of the worlds")

@@ -28,8 +28,8 @@ from etils import epath
 from hummingbird import checkpoint, fingerprint
 from hummingbird.errors import UserError
 from hummingbird.models.frozen import Encoder
-from hummingbird.models.pretrainer import DTYPES, build_pretrainer
-from hummingbird.models.vit import ViT, build_vit, normalize, patchify
+from hummingbird.models.pretrainer import DTYPES, build_pretrainer, patch_features
+from hummingbird.models.vit import ViT, build_vit, normalize, patchify, to_grid
 from hummingbird.schema import unflatten
 
 RANDOM_INPUT = 224  # input size that the positions of `random:NAME` are stored for
@@ -85,7 +85,7 @@ def load_trained(path: str, network: str, dtype: str) -> Encoder:
     size = model.encoder.patch_size
 
     def features(params: Any, images: jax.Array) -> jax.Array:
-        return _grid(model.apply(params["model"], images, method="encode").patches, images, size)
+        return patch_features(model, params["model"], images)
 
     def attention(params: Any, images: jax.Array) -> jax.Array:
         def run(module: Any, images: jax.Array, keys: jax.Array) -> jax.Array:
@@ -93,7 +93,8 @@ def load_trained(path: str, network: str, dtype: str) -> Encoder:
             c, _, _ = module.contextualized(module.encode(images).patches, keys, values)
             return module.pool(c)[1]
 
-        return _grid(model.apply(params["model"], images, params["keys"], method=run), images, size)
+        masks: Any = model.apply(params["model"], images, params["keys"], method=run)
+        return to_grid(masks, images, size)
 
     own = {name: x for name, x in arrays.items() if name.startswith(f"{network}.encoder.")}
     return Encoder(
@@ -107,17 +108,12 @@ def load_trained(path: str, network: str, dtype: str) -> Encoder:
     )
 
 
-def _grid(tokens: jax.Array, images: jax.Array, patch: int) -> jax.Array:
-    """[B, h * w, ...] -> [B, h, w, ...]."""
-    return tokens.reshape(len(tokens), images.shape[1] // patch, images.shape[2] // patch, *tokens.shape[2:])
-
-
 def _random(name: str, network: str, dtype: str) -> Encoder:
     """An encoder with drawn weights: of a named size, or of the architecture of a training run."""
     if epath.Path(name).exists() and checkpoint.is_training(name):
         _, manifest, _ = checkpoint.load_newest(name, wanted=lambda _: False)
         config = ml_collections.ConfigDict(unflatten({**manifest["config"], "dtype": dtype}))
-        vit, shown = build_pretrainer(config).encoder, config.encoder.name
+        vit, shown = build_pretrainer(config).encoder, manifest["config"]["encoder.name"]
     else:
         vit, shown = build_vit({"name": name}, RANDOM_INPUT, DTYPES[dtype]), name
     side = vit.grid[0] * vit.patch_size
@@ -127,8 +123,13 @@ def _random(name: str, network: str, dtype: str) -> Encoder:
 
 def wrap_vit(vit: ViT, params: Any, name: str) -> Encoder:
     """An `Encoder` of a Flax ViT that is fed ImageNet-normalised images."""
+
+    def features(params: Any, images: jax.Array) -> jax.Array:
+        tokens: Any = vit.apply(params, normalize(images))
+        return to_grid(tokens.patches, images, vit.patch_size)
+
     return Encoder(
-        apply=lambda params, images: _grid(vit.apply(params, normalize(images)).patches, images, vit.patch_size),
+        apply=features,
         params=params,
         patch_size=vit.patch_size,
         dim=vit.width,

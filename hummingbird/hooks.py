@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from typing import Any
 
 import jax
@@ -10,7 +11,7 @@ import numpy as np
 
 from hummingbird import config as configs
 from hummingbird.encoder import Encoder
-from hummingbird.models.pretrainer import Pretrainer
+from hummingbird.models.pretrainer import Pretrainer, patch_features
 from hummingbird.train import Hook
 from hummingbird.train_step import TrainState
 
@@ -33,16 +34,11 @@ class OnlineEval:
         from hummingbird.data.sources import build_dense_source
         from hummingbird.retrieval.evaluate import measure
 
-        size = model.encoder.patch_size
-
-        def features(params: Any, images: jax.Array) -> jax.Array:
-            tokens = model.apply({"params": params}, images, method="encode").patches
-            return tokens.reshape(len(tokens), images.shape[1] // size, images.shape[2] // size, -1)
-
-        params = jax.tree.map(np.asarray, state.online)  # the step donates its buffers
-        encoder = Encoder(features, params, size, model.encoder.width, f"step {step}", f"step{step}")
-        sources = (build_dense_source(self.evaluation, split) for split in ("prompt", "query"))
-        metrics = measure(encoder, self.evaluation, *sources)[0]["metrics"]
+        variables = {"params": jax.tree.map(np.asarray, state.online)}  # the step donates its buffers
+        vit, features = model.encoder, functools.partial(patch_features, model)
+        encoder = Encoder(features, variables, vit.patch_size, vit.width, f"step {step}", f"step{step}")
+        prompt, query = (build_dense_source(self.evaluation, split) for split in ("prompt", "query"))
+        metrics = measure(encoder, self.evaluation, prompt, query)[0]["metrics"]
         return {f"eval_{name}": float(v) for name, v in metrics.items() if isinstance(v, int | float)}
 
 

@@ -19,7 +19,7 @@ BATCH = ("data", "fsdp")  # the axes that images and bank rows are split over
 MIN_SHARDED = 2**14  # smaller arrays are cheaper to keep whole than to gather
 
 
-def build_mesh(config: Any, devices: list[jax.Device] | None = None) -> Mesh:
+def build_mesh(config: Any, devices: list[Any] | None = None) -> Mesh:
     """The mesh of a pretraining config over `devices` (default: all).
 
     Raises:

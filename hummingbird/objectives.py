@@ -30,8 +30,12 @@ def contrastive(pred1: Array, target2: Array, tau: float) -> Array:
     Returns:
       Scalar float32.
     """
-    logits = contrastive_logits(pred1, jax.lax.stop_gradient(target2), tau)
-    return jnp.mean(jax.nn.logsumexp(logits, axis=1) - jnp.diagonal(logits))
+    target2 = jax.lax.stop_gradient(target2)
+    # The positives are products of rows, not the diagonal of the logits: a diagonal is a gather, for which every device
+    # would fetch the rows of all others (and XLA's CPU backend runs those gathers in no fixed order, which breaks runs
+    # of several processes).
+    positives = jnp.sum(l2_normalize(pred1) * l2_normalize(target2), axis=1) / tau
+    return jnp.mean(jax.nn.logsumexp(contrastive_logits(pred1, target2, tau), axis=1) - positives)
 
 
 def retrieval_cross_entropy(

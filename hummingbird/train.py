@@ -47,7 +47,7 @@ class Program:
     shardings: TrainState
 
 
-def build_program(config: Any, examples: int, devices: list[jax.Device] | None = None) -> Program:
+def build_program(config: Any, examples: int, devices: list[Any] | None = None) -> Program:
     """Everything that a run compiles, from a config and the number of training images."""
     mesh = meshes.build_mesh(config, devices)
     model = build_pretrainer(config)

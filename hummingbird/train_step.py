@@ -15,11 +15,10 @@ from hummingbird import objectives
 from hummingbird.data.augment import photometric
 from hummingbird.models import context
 from hummingbird.models.context import MemoryBank
-from hummingbird.models.pretrainer import Pretrainer, View
+from hummingbird.models.pretrainer import Pretrainer, View, patch_features
 
 
-@flax.struct.dataclass
-class TrainState:
+class TrainState(flax.struct.PyTreeNode):
     """Everything that a step changes. Randomness is derived from the seed and `step`, so there is no RNG state.
 
     Attributes:
@@ -99,12 +98,13 @@ def make_train_step(
             total = contrastive_weight * ssl
             metrics = {"loss_ssl": ssl}
             if supervised_weight:  # Sec. 3.4
-                ce = sum(
+                ce1, ce2 = (
                     objectives.retrieval_cross_entropy(
-                        v.pooled, state.bank.keys, state.bank.labels, labels, supervised_beta
+                        view.pooled, state.bank.keys, state.bank.labels, labels, supervised_beta
                     )
-                    for v in (view1, view2)
+                    for view in (view1, view2)
                 )
+                ce = ce1 + ce2
                 total = total + supervised_weight * ce
                 metrics["loss_retrieval"] = ce
             return total, (stats, view1, metrics)
@@ -146,8 +146,8 @@ def make_fill_step(
     def fill(state: TrainState, views: Array, labels: Array, i: Array) -> TrainState:
         key = jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), 2**31 - 1), i)
         first = photometric(key, views, augment)[:, 0]
-        tokens = model.apply({"params": state.target, "batch_stats": state.target_stats}, first, method="encode")
-        return state.replace(bank=context.push(state.bank, tokens.patches.mean(axis=1), labels))
+        features = patch_features(model, {"params": state.target}, first)  # [B, h, w, D]
+        return state.replace(bank=context.push(state.bank, features.mean(axis=(1, 2)), labels))
 
     return fill
 

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import pathlib
 
 import jax
 import numpy as np
@@ -29,9 +30,13 @@ def copied(finished, tmp_path):
     return shutil.copytree(finished[0], tmp_path / "run")
 
 
+def largest_file(folder):
+    return max((p for p in pathlib.Path(folder).rglob("*") if p.is_file()), key=lambda p: p.stat().st_size)
+
+
 def flip_a_byte(folder):
     """In the largest file: TensorStore would restore it without a word."""
-    file = max((p for p in folder.rglob("*") if p.is_file()), key=lambda p: p.stat().st_size)
+    file = largest_file(folder)
     content = bytearray(file.read_bytes())
     content[len(content) // 2] ^= 0x10
     file.write_bytes(content)
@@ -69,7 +74,7 @@ def test_a_damaged_step_is_skipped_with_a_warning_that_names_it(copied, damage, 
     if damage == "flipped":
         flip_a_byte(newest / "state")
     elif damage == "truncated":
-        file = max((p for p in newest.rglob("*") if p.is_file() and "state" in str(p)), key=lambda p: p.stat().length)
+        file = largest_file(newest / "state")
         file.write_bytes(file.read_bytes()[:100])
     elif damage == "no manifest":
         (newest / "manifest.json").unlink()

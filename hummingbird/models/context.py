@@ -17,8 +17,7 @@ import jax.numpy as jnp
 from jax import Array
 
 
-@flax.struct.dataclass
-class MemoryBank:
+class MemoryBank(flax.struct.PyTreeNode):
     """Mp of Eq. 2; values are recomputed from the keys by the network that attends.
 
     Attributes:
@@ -132,8 +131,9 @@ def attend(q: Array, keys: Array, values: Array, beta: float, chunk: int, length
       length: entries that count, in slot-major order; None: all.
     """
     keys, values = grouped(keys, chunk), grouped(values, chunk)
-    output, nearest, entropy = _stream(beta, length, q, jax.lax.stop_gradient(keys), values)
-    return Attended(output, nearest, entropy)
+    # A custom_vjp is an object to the type checker, so what it returns is said here.
+    read: tuple[Array, Array, Array] = _stream(beta, length, q, jax.lax.stop_gradient(keys), values)
+    return Attended(*read)
 
 
 def _scores(q: Array, keys: Array, beta: float, length: int | None, index: Array) -> Array:

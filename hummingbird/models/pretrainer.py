@@ -14,7 +14,7 @@ from jax import Array
 from hummingbird.models.context import contextualize
 from hummingbird.models.heads import MlpHead
 from hummingbird.models.pooling import POOLING
-from hummingbird.models.vit import Tokens, ViT, build_vit, normalize
+from hummingbird.models.vit import Tokens, ViT, build_vit, normalize, to_grid
 
 
 class View(NamedTuple):
@@ -87,6 +87,12 @@ class Pretrainer(nn.Module):
             flat, keys, values, self.context_weight, self.context_temperature, self.context_chunk
         )
         return self.mix(mixed).reshape(h.shape), read.nearest, read.entropy
+
+
+def patch_features(model: Pretrainer, variables: Any, images: Array) -> Array:
+    """f(x) as a map: images [B, H, W, 3] in [0, 1] -> [B, h, w, D]."""
+    tokens: Any = model.apply(variables, images, method="encode")
+    return to_grid(tokens.patches, images, model.encoder.patch_size)
 
 
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}

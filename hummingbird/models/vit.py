@@ -139,6 +139,11 @@ def patchify(images: Array, patch: int) -> Array:
     return x.transpose(0, 1, 3, 2, 4, 5).reshape(batch, height // patch, width // patch, patch * patch * channels)
 
 
+def to_grid(tokens: Array, images: Array, patch: int) -> Array:
+    """[B, N, ...] tokens of images [B, H, W, 3] -> [B, H / patch, W / patch, ...]."""
+    return tokens.reshape(len(tokens), images.shape[1] // patch, images.shape[2] // patch, *tokens.shape[2:])
+
+
 def _learned_positions(vit: ViT, gh: int, gw: int) -> Array:
     table = vit.param("positions", nn.initializers.normal(0.02), (vit.grid[0] * vit.grid[1], vit.width))
     return resize_positions(table, vit.grid, (gh, gw))[None]

@@ -28,7 +28,8 @@ R = TypeVar("R")
 class Encoder(Protocol):
     """Any callable from images to patch features; `dim`, `name` and `fingerprint` are optional."""
 
-    patch_size: int
+    @property
+    def patch_size(self) -> int: ...
 
     def __call__(self, images: np.ndarray, /) -> Any:
         """uint8 [B, H, W, 3] -> float32 [B, h, w, D]."""
