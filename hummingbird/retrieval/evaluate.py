@@ -12,39 +12,24 @@ import pathlib
 import platform
 import resource
 import sys
-from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import cv2
 import numpy as np
 
 from hummingbird.errors import UserError
-from hummingbird.retrieval.decode import attention_weights, upsample, upsampled_argmax
+from hummingbird.retrieval.bank_files import write_json
 from hummingbird.retrieval.encode import (
     Clock,
     Encoder,
-    Example,
-    encode,
-    in_order,
-    prepare_query,
-    refuse_features,
-    stream,
-    subset,
-    track,
 )
-from hummingbird.retrieval.index import Index, build_index
-from hummingbird.retrieval.memory import MemoryBank
-from hummingbird.retrieval.metrics import DepthMetrics, SegmentationMetrics
 from hummingbird.retrieval.prompt import make_bank, make_index
-from hummingbird.retrieval.protocol import Protocol, build_protocol
+from hummingbird.retrieval.protocol import build_protocol
+from hummingbird.retrieval.query import answer, query_batches, query_images
 from hummingbird.retrieval.samples import SampleCollector, save_samples
-from hummingbird.retrieval.store import write_json
 
 # Below this an approximate index may move the result.
 LOW_RECALL = 0.9
-
-Metrics = SegmentationMetrics | DepthMetrics
-QueryBatch = tuple[list[Example], np.ndarray]
 
 
 def evaluate(encoder: Encoder, config: Any, workdir: str, sources: tuple[Any, Any] | None = None) -> dict[str, Any]:
@@ -136,96 +121,6 @@ def measure(
         "versions": versions(),
     }
     return result, samples
-
-
-# ---------------------------------------------------------------- queries
-def query_images(length: int, protocol: Protocol) -> Sequence[int]:
-    """Which of `length` query images are asked."""
-    return subset(length, 1.0, protocol.max_queries, protocol.seed)
-
-
-def query_batches(encoder: Encoder, source: Any, protocol: Protocol, config: Any, clock: Clock) -> Iterator[QueryBatch]:
-    """Query images with their features float32 [n, h*w, D], L2-normalised, in batches."""
-    images = query_images(len(source), protocol)
-
-    def prepare(number: int) -> Example:
-        return prepare_query(source, number, protocol.input_size, protocol.metric_resolution, protocol.preparation)
-
-    queries = track(in_order(prepare, images), len(images), "queries", config.progress)
-    for batch, features, zero in encode(encoder, queries, config.batch_size, clock, "query"):
-        refuse_features(zero, batch, "zero")
-        yield batch, features
-
-
-def answer(
-    batches: Iterable[QueryBatch],
-    source: Any,
-    bank: MemoryBank,
-    index: Index,
-    protocol: Protocol,
-    config: Any,
-    clock: Clock,
-    collector: SampleCollector | None = None,
-) -> tuple[dict[str, Any], float | None]:
-    """Predicts every query image and compares it with the truth.
-
-    Returns:
-      The metrics, and the recall of an approximate index on a sample, or None.
-    """
-    metrics = build_metrics(protocol, source)
-    grid = protocol.grid
-    sampled: list[np.ndarray] = []
-    count = len(query_images(len(source), protocol))
-    rows_wanted = -(-config.retrieval.recall_queries // count) if not index.exact else 0
-    for batch, features in batches:
-        with clock("search"):
-            ids, similarity = index.search(features.reshape(-1, features.shape[-1]), protocol.neighbours)
-        with clock("decode"):
-            weights = attention_weights(similarity, protocol.temperature)
-            votes = bank.labels.vote(ids, weights).reshape(len(batch), grid, grid, -1)
-            found = [x.reshape(len(batch), grid * grid, -1) for x in (ids, similarity, weights)]
-        for i, example in enumerate(batch):
-            with clock("decode"):
-                prediction = predict(votes[i], protocol.task, *example.label.shape)
-                score = metrics.add(example.label, prediction)
-            if rows_wanted:
-                sampled.append(pick_rows(features[i], found[0][i], rows_wanted, protocol.seed, example.index))
-            if collector is not None:
-                collector.add(example, features[i], prediction, score, *(x[i] for x in found))
-    recall = None
-    if sampled:
-        with clock("recall"):
-            recall = measure_recall(sampled, bank, protocol.neighbours, config.retrieval.recall_queries)
-    return metrics.result(), recall
-
-
-def build_metrics(protocol: Protocol, source: Any) -> Metrics:
-    """Empty metrics for the protocol's task."""
-    if protocol.task == "depth":
-        assert protocol.depth_low is not None and protocol.depth_high is not None
-        return DepthMetrics(protocol.depth_low, protocol.depth_high, bool(protocol.eigen_crop))
-    return SegmentationMetrics(source.classes, source.ignore, protocol.absent_classes, protocol.matching)
-
-
-def predict(votes: np.ndarray, task: str, height: int, width: int) -> np.ndarray:
-    """Votes [h, w, C] upsampled to class ids int32, or metres float32, [height, width]."""
-    if task == "depth":
-        return upsample(votes[..., 0], height, width)
-    return upsampled_argmax(votes, height, width)
-
-
-def pick_rows(features: np.ndarray, ids: np.ndarray, count: int, seed: int, image: int) -> np.ndarray:
-    """A few query patches of an image with their neighbours, [n, D + k], for `measure_recall`."""
-    rows = stream(seed, image, 0, 2).choice(len(features), min(count, len(features)), replace=False)
-    return np.concatenate([features[rows], ids[rows].astype(np.float64)], axis=1)
-
-
-def measure_recall(sampled: list[np.ndarray], bank: MemoryBank, k: int, most: int) -> float:
-    """Share of the true k nearest neighbours that an approximate index found, on sampled query patches."""
-    rows = np.concatenate(sampled)[:most]
-    truth, _ = build_index(bank.keys, "exact").search(rows[:, :-k].astype(np.float32), k)
-    found = rows[:, -k:].astype(np.int64)
-    return float(np.mean([len(np.intersect1d(a, b)) / k for a, b in zip(truth, found, strict=True)]))
 
 
 # ---------------------------------------------------------------- around it

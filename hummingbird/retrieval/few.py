@@ -18,10 +18,10 @@ import matplotlib.figure
 import numpy as np
 
 from hummingbird.retrieval.encode import Clock, Encoder, Example, in_order, prepare_query, subset
-from hummingbird.retrieval.evaluate import QueryBatch, answer, query_batches, query_images
 from hummingbird.retrieval.memory import MemoryBank, features_per_image
 from hummingbird.retrieval.prompt import build_bank, make_index
 from hummingbird.retrieval.protocol import Protocol, build_protocol
+from hummingbird.retrieval.query import QueryBatch, answer, query_batches, query_images
 
 HEADLINE = {"segmentation": "miou", "depth": "rmse"}
 UNITS = {"segmentation": "mIoU", "depth": "RMSE (m)"}

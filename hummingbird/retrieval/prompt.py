@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from hummingbird.errors import UserError
-from hummingbird.retrieval import store
+from hummingbird.retrieval import bank_files
 from hummingbird.retrieval.encode import (
     Clock,
     Encoder,
@@ -58,10 +58,10 @@ def make_bank(encoder: Encoder, source: Any, protocol: Protocol, config: Any, cl
     if not path:
         return build_bank(encoder, source, protocol, config, clock)
     identity = bank_identity(encoder, source, protocol, config)
-    if store.is_bank(path):
+    if bank_files.is_bank(path):
         with clock("load_bank"):
-            return store.load_bank(path, identity)
-    return build_bank(encoder, source, protocol, config, clock, store.FileColumns(pathlib.Path(path), identity))
+            return bank_files.load_bank(path, identity)
+    return build_bank(encoder, source, protocol, config, clock, bank_files.FileColumns(pathlib.Path(path), identity))
 
 
 def build_bank(
@@ -70,7 +70,7 @@ def build_bank(
     protocol: Protocol,
     config: Any,
     clock: Clock,
-    columns: store.FileColumns | None = None,
+    columns: bank_files.FileColumns | None = None,
     quota: dict[int, int] | None = None,
 ) -> MemoryBank:
     """Encodes the prompt and fills a memory bank (App. A.1).
@@ -164,11 +164,11 @@ def bank_identity(encoder: Any, source: Any, protocol: Protocol, config: Any) ->
     }
 
 
-def check_room(capacity: int, dim: int, config: Any, columns: store.FileColumns | None) -> None:
+def check_room(capacity: int, dim: int, config: Any, columns: bank_files.FileColumns | None) -> None:
     """UserError before anything is stored if a bank of `capacity` entries fits neither memory nor disk."""
     needed = capacity * (dim * key_dtype(config.retrieval.key_dtype, capacity, dim).itemsize + ENTRY_BYTES)
     if columns is not None:
-        store.check_space(config.retrieval.bank, needed)
+        bank_files.check_space(config.retrieval.bank, needed)
         return
     available = available_memory()
     if available is not None and needed > available:

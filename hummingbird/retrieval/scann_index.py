@@ -21,8 +21,8 @@ import numpy as np
 
 from hummingbird.config import EVALUATE
 from hummingbird.errors import UserError
+from hummingbird.retrieval.bank_files import checksum, write_json
 from hummingbird.retrieval.exact_index import ExactIndex, top_k
-from hummingbird.retrieval.store import checksum, write_json
 
 DEFAULTS = {name: setting.default for name, setting in EVALUATE["retrieval"]["scann"].items()}
 SHARD_BYTES = 2 * 2**30  # of float32 keys in one searcher

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from hummingbird.errors import UserError
-from hummingbird.retrieval import evaluate, measure, store
+from hummingbird.retrieval import bank_files, evaluate, measure, store
 from tests.retrieval.fakes import FakeSource, MeanColour
 from tests.retrieval.test_evaluate import make_config
 
@@ -97,7 +97,7 @@ class Interrupted(MeanColour):
 
 
 def test_interrupted_building_goes_on_and_ends_the_same(tmp_path, monkeypatch):
-    monkeypatch.setattr(store, "COMMIT_SECONDS", 0.0)
+    monkeypatch.setattr(bank_files, "COMMIT_SECONDS", 0.0)
     changes = {"batch_size": 1, "retrieval.augmentation_epochs": 2}
     whole = run(tmp_path / "whole", **changes)
     with pytest.raises(KeyboardInterrupt):
@@ -119,14 +119,14 @@ def test_full_disk_is_one_clear_line_and_leaves_no_bank(tmp_path, monkeypatch):
     def full(self, name, values):
         self._full(OSError(errno.ENOSPC, "No space left on device"))
 
-    monkeypatch.setattr(store.FileColumns, "append", full)
+    monkeypatch.setattr(bank_files.FileColumns, "append", full)
     with pytest.raises(UserError, match=r"the disk is full"):
         run(tmp_path / "bank")
     assert not store.is_bank(str(tmp_path / "bank"))
 
 
 def test_too_little_disk_or_memory_is_said_before_anything_is_stored(tmp_path, monkeypatch):
-    monkeypatch.setattr(store.shutil, "disk_usage", lambda path: type("Usage", (), {"free": 10}))
+    monkeypatch.setattr(bank_files.shutil, "disk_usage", lambda path: type("Usage", (), {"free": 10}))
     with pytest.raises(UserError, match=r"the bank needs .* the disk has"):
         run(tmp_path / "bank")
     from hummingbird.retrieval import prompt
