@@ -13,7 +13,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from clu.parameter_overview import count_parameters
 from etils import epath
+from jax.experimental import multihost_utils
 
 from hummingbird import checkpoint, train_step
 from hummingbird import mesh as meshes
@@ -112,11 +114,12 @@ def pretrain(config: Any, workdir: str, hooks: tuple[Hook, ...] = ()) -> TrainSt
         folder, state, config=to_flat(config), data=batches.get_state(), keep=config.keep_checkpoints
     )
 
-    if checkpoint.steps(folder):
+    if any((step / "manifest.json").exists() for step in checkpoint.steps(folder)):
         state = restore(folder, program, batches)
         log.info("going on from step %d of %d", int(state.step), program.total_steps)
-    else:
+    else:  # a new run, or one whose first save was interrupted: nothing is lost by beginning again
         state = fill_bank(program, config, program.init(), host, hosts)
+        log.info("%s parameters on %s", f"{count_parameters(state.online):,}", program.mesh)
         save(state)
     start = int(state.step)
     stop = _stop_signal()
@@ -128,7 +131,7 @@ def pretrain(config: Any, workdir: str, hooks: tuple[Hook, ...] = ()) -> TrainSt
             waited = time.perf_counter() - waiting
             views, labels = (meshes.to_global(program.mesh, batch[key]) for key in ("views", "label"))
             state, metrics = program.step(state, views, labels)
-            last, saving = step == program.total_steps, stop.is_set()
+            last, saving = step == program.total_steps, stop(step)
             due = last or saving or step % config.checkpoint_every == 0
             # Looking at the previous step's loss while this one runs costs nothing; before a save, look at this one's.
             if pending is not None:
@@ -224,9 +227,13 @@ def _check_finite(step: int, index: Any, metrics: dict[str, Any]) -> None:
         )
 
 
-def _stop_signal() -> threading.Event:
-    """Set once SIGTERM has arrived (preemption)."""
+def _stop_signal() -> Callable[[int], bool]:
+    """Asked once a step: has SIGTERM arrived (preemption)? Every process of the run gets the same answer."""
+    if jax.process_count() > 1:
+        # A signal reaches the processes at different steps. JAX's coordination service takes it and names a step that
+        # none of them has passed: to save earlier in one would leave the others waiting in a collective.
+        return multihost_utils.reached_preemption_sync_point
     stop = threading.Event()
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, lambda *_: stop.set())
-    return stop
+    return lambda step: stop.is_set()

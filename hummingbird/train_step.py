@@ -121,13 +121,13 @@ def make_train_step(
         # 6. The bank takes the target of the first view, averaged over tokens (Eq. 2), for the steps to come.
         bank = context.push(state.bank, target1.tokens.mean(axis=1), labels)
 
-        norm = optax.global_norm(gradients)
+        norm = optax.tree.norm(gradients)
         metrics |= {
             "loss": loss,
             "top1": _top1(view1.prediction, target2.projection),
             "gradient_norm": norm,
-            "parameter_norm": optax.global_norm(online),
-            "ema_distance": optax.global_norm(jax.tree.map(jnp.subtract, online, target)),
+            "parameter_norm": optax.tree.norm(online),
+            "ema_distance": optax.tree.norm(jax.tree.map(jnp.subtract, online, target)),
             "pooling_entropy": -jnp.sum(view1.masks * jnp.log(view1.masks + 1e-12), axis=1).mean(),
             "finite": jnp.isfinite(loss) & jnp.isfinite(norm),
         }
