@@ -4,12 +4,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import PartitionSpec
 
+from hummingbird import mesh
 from hummingbird.train_step import build_optimizer
 from tests import tiny
 
 
-def run(devices, steps=2, **changes):
+def run(devices, steps=3, **changes):
     program = tiny.program(devices, **changes)
     state = program.init()
     history = []
@@ -26,22 +28,32 @@ def one_device():
     return run(1)
 
 
+def assert_same_run(history, other):
+    """Losses and gradient norms of every step agree: those of later steps tell of the parameters in between.
+
+    Parameters themselves cannot be compared: a bias before batch norm or softmax has no gradient but rounding errors,
+    of which Adam makes steps of full size.
+    """
+    for ours, theirs in zip(history, other, strict=True):
+        assert ours["loss"] == pytest.approx(theirs["loss"], rel=1e-4)
+        assert ours["gradient_norm"] == pytest.approx(theirs["gradient_norm"], rel=1e-3)
+        assert ours["bank_entropy"] == pytest.approx(theirs["bank_entropy"], rel=1e-4)
+
+
 def test_the_number_of_devices_does_not_change_the_result(one_device):
     state, history = one_device
     other, other_history = run(8)
-    for ours, theirs in zip(history, other_history, strict=True):
-        assert ours["loss"] == pytest.approx(theirs["loss"], rel=1e-5)
-        assert ours["top1"] == theirs["top1"]
-    np.testing.assert_allclose(state.bank.keys, other.bank.keys, atol=2e-4)
+    assert_same_run(history, other_history)
+    np.testing.assert_allclose(state.bank.keys, other.bank.keys, atol=1e-3)
     np.testing.assert_array_equal(state.bank.labels, other.bank.labels)
-    # After one step of Adam the smallest gradients decide a sign, so parameters agree to a fraction of the step size.
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=5e-4), state.online, other.online)
 
 
-def test_sharded_parameters_give_the_same_result(one_device):
-    _, history = one_device
+def test_sharded_parameters_give_the_same_result(one_device, monkeypatch):
+    monkeypatch.setattr(mesh, "MIN_SHARDED", 1)  # else the tiny arrays stay whole
+    program = tiny.program(8, **{"mesh.fsdp": 4})
+    assert program.shardings.online["projector"]["hidden"]["kernel"].spec == PartitionSpec("fsdp")
     _, sharded = run(8, **{"mesh.fsdp": 4})
-    assert [h["loss"] for h in sharded] == pytest.approx([h["loss"] for h in history], rel=1e-5)
+    assert_same_run(one_device[1], sharded)
 
 
 def test_the_same_run_twice_is_equal_to_the_bit(one_device):
