@@ -63,7 +63,7 @@ def _checkpointer() -> ocp.Checkpointer:
 
 def steps(workdir: epath.PathLike) -> list[epath.Path]:
     """Step folders of a workdir, newest first, finished or not."""
-    root = epath.Path(workdir) / "checkpoints"
+    root = epath.Path(workdir).resolve() / "checkpoints"  # Orbax takes absolute paths only
     folders = [p for p in root.iterdir() if p.name.isdigit()] if root.exists() else []
     return sorted(folders, key=lambda p: int(p.name), reverse=True)
 
@@ -84,7 +84,7 @@ def save(workdir: epath.PathLike, state: Any, *, config: Mapping[str, Any], data
     arrays = to_arrays(state)
     checksums = fingerprint.array_checksums(arrays)
     step = int(jax.device_get(state.step))
-    folder = epath.Path(workdir) / "checkpoints" / f"{step:08d}"
+    folder = epath.Path(workdir).resolve() / "checkpoints" / f"{step:08d}"
     try:
         _checkpointer().save(folder / "state", args=ocp.args.PyTreeSave(arrays), force=True)
         entries = {n: (str(x.dtype), tuple(x.shape), checksums[n]) for n, x in arrays.items()}
@@ -175,7 +175,7 @@ def load_newest(path: epath.PathLike, **how: Any) -> tuple[epath.Path, dict[str,
     Raises:
       UserError: no step is sound.
     """
-    path = epath.Path(path)
+    path = epath.Path(path).resolve()
     folders = [path] if (path / "manifest.json").exists() else steps(path)
     for folder in folders:
         try:

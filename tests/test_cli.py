@@ -1,6 +1,8 @@
 """The command as a user meets it: statuses, one-line errors, and the whole job from two commands."""
 
 import json
+import os
+import pathlib
 
 import pytest
 
@@ -24,7 +26,9 @@ def from_the_root(monkeypatch, repository):
 
 
 def test_pretrain_evaluate_and_info_from_the_command_line(tmp_path, capsys):
-    run, result = tmp_path / "run", tmp_path / "eval"
+    result = tmp_path / "eval"
+    run = pathlib.Path(os.path.relpath(tmp_path / "run"))  # as people type it; Orbax wants absolute paths
+    assert not run.is_absolute()
     assert cli.run(["pretrain", *TINY, f"--workdir={run}", "--config.total_steps", "2"]) == 0
     config = json.loads((run / "config.json").read_text())
     assert config["total_steps"] == 2
