@@ -13,6 +13,7 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import logging
+import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -61,9 +62,15 @@ def _checkpointer() -> ocp.Checkpointer:
     return ocp.Checkpointer(ocp.PyTreeCheckpointHandler())
 
 
+def absolute(path: epath.PathLike) -> epath.Path:
+    """The path as Orbax wants it; buckets (gs://...) are absolute as they are."""
+    text = os.fspath(path)
+    return epath.Path(text if "://" in text else os.path.abspath(text))
+
+
 def steps(workdir: epath.PathLike) -> list[epath.Path]:
     """Step folders of a workdir, newest first, finished or not."""
-    root = epath.Path(workdir).resolve() / "checkpoints"  # Orbax takes absolute paths only
+    root = absolute(workdir) / "checkpoints"
     folders = [p for p in root.iterdir() if p.name.isdigit()] if root.exists() else []
     return sorted(folders, key=lambda p: int(p.name), reverse=True)
 
@@ -84,7 +91,7 @@ def save(workdir: epath.PathLike, state: Any, *, config: Mapping[str, Any], data
     arrays = to_arrays(state)
     checksums = fingerprint.array_checksums(arrays)
     step = int(jax.device_get(state.step))
-    folder = epath.Path(workdir).resolve() / "checkpoints" / f"{step:08d}"
+    folder = absolute(workdir) / "checkpoints" / f"{step:08d}"
     try:
         _checkpointer().save(folder / "state", args=ocp.args.PyTreeSave(arrays), force=True)
         entries = {n: (str(x.dtype), tuple(x.shape), checksums[n]) for n, x in arrays.items()}
@@ -175,7 +182,7 @@ def load_newest(path: epath.PathLike, **how: Any) -> tuple[epath.Path, dict[str,
     Raises:
       UserError: no step is sound.
     """
-    path = epath.Path(path).resolve()
+    path = absolute(path)
     folders = [path] if (path / "manifest.json").exists() else steps(path)
     for folder in folders:
         try:

@@ -90,6 +90,11 @@ def test_a_damaged_step_is_skipped_with_a_warning_that_names_it(copied, damage, 
     assert newest.name in caplog.text
 
 
+def test_buckets_are_absolute_and_local_paths_become_so():
+    assert str(checkpoint.absolute("gs://bucket/run")) == "gs://bucket/run"
+    assert checkpoint.absolute("runs/x").is_absolute()
+
+
 def test_no_sound_step_at_all_is_an_error(copied):
     for step in checkpoint.steps(copied):
         (step / "manifest.json").unlink()
