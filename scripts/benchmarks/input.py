@@ -10,13 +10,14 @@
 2. VOC-sized masks and images: ours decodes, augments (Table 7) and labels patches of 16 x 16 pixels with 150 classes;
    theirs is torch.nn.functional.one_hot and a mean over each patch of a mask that is decoded and augmented already.
 
-Needs torch and torchvision (pip install torch torchvision). Without --images, ../shared/data/imagenet_mini, or rendered
+Needs torch and torchvision, which scripts/setup installs where there is a CPU build of torch. Without --images, ../shared/data/imagenet_mini, or rendered
 photographs of 500 x 375 pixels where that is missing.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import io
 import json
 import os
@@ -24,6 +25,8 @@ import pathlib
 import statistics
 import sys
 import time
+from types import ModuleType
+from typing import Any
 
 import cv2
 import jax
@@ -41,6 +44,7 @@ from hummingbird.retrieval.labels import patch_labels
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BATCH = 32
 CLASSES, PATCH, PROMPT_SIZE = 150, 16, 512
+OPERATORS: list[Any] = []  # keeps declared operators alive
 
 
 def jpegs(folder: pathlib.Path) -> list[bytes]:
@@ -63,9 +67,26 @@ def cpu_seconds(work) -> float:
     return time.process_time() - start
 
 
+@functools.cache
+def import_torchvision() -> ModuleType:
+    """torchvision.transforms, also where torchvision's C++ operators are not those of this torch (CPU builds)."""
+    try:
+        import torch
+
+        if not hasattr(torch.ops.torchvision, "nms"):
+            # torchvision's Python part gives shapes to these two when imported; no transform of an image calls them
+            OPERATORS.append(torch.library.Library("torchvision", "DEF"))
+            for operator in ("nms", "qnms"):
+                OPERATORS[0].define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        from torchvision import transforms
+    except (ImportError, RuntimeError) as error:
+        sys.exit(f"bench: {str(error).splitlines()[0]}; pip install torch, and torchvision with --no-deps")
+    return transforms
+
+
 def torchvision_views(size: int):
     """bytes -> two uint8 tensors: T1 and T2 of Table 8 in torchvision's operations."""
-    from torchvision import transforms as t
+    t = import_torchvision()
 
     def view(blur: float, solarise: float):
         return t.Compose(
@@ -157,11 +178,9 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--accelerator", type=float, default=2000.0, help="images a second that it takes")
     arguments = parser.parse_args()
-    try:
-        import torch
-        import torchvision  # noqa: F401
-    except ImportError as error:
-        sys.exit(f"bench: {error}; pip install torch torchvision")
+    import_torchvision()
+    import torch
+
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     data = jpegs(arguments.images)
