@@ -10,8 +10,13 @@
 2. VOC-sized masks and images: ours decodes, augments (Table 7) and labels patches of 16 x 16 pixels with 150 classes;
    theirs is torch.nn.functional.one_hot and a mean over each patch of a mask that is decoded and augmented already.
 
-Needs torch and torchvision, which scripts/setup installs where there is a CPU build of torch. Without --images, ../shared/data/imagenet_mini, or rendered
-photographs of 500 x 375 pixels where that is missing.
+Needs torch and torchvision, which scripts/setup installs where there is a CPU build of torch. Without --images,
+../shared/data/imagenet_mini, or rendered photographs of 500 x 375 pixels where that is missing.
+
+`scripts/bench input --rounds=5` on two cores with 125 JPEGs of ImageNet: pairs of views a second and core 206 (host
+alone), 70 (with our second part on the same core), 48 (torchvision), so 4.2x and 1.44x; an accelerator that takes 2,000
+images a second would wait 79% of the time for these two cores and be kept busy by ten. Labels 12.0 ms an image against
+255 ms for the one-hot alone: 21x.
 """
 
 from __future__ import annotations
