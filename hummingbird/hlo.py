@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
+from collections.abc import Iterable
 from typing import Any
 
 COLLECTIVES = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute", "collective-broadcast")
@@ -14,8 +15,9 @@ BITS |= {"s64": 64, "u64": 64, "f64": 64}
 _COMPUTATION = re.compile(r"^(ENTRY )?%?([\w.\-]+) .*\{$")
 _SHAPE = re.compile(r"\b(" + "|".join(BITS) + r")\[([\d,]*)\]")
 _OPERATION = re.compile(r"=\s+(.*?)\s(" + "|".join(COLLECTIVES) + r")(-start)?\(")
-_LOOP = re.compile(r"\bwhile\(.*?body=%?([\w.\-]+)")
+_LOOP = re.compile(r"\bwhile\(.*?condition=%?([\w.\-]+), body=%?([\w.\-]+)")
 _TRIPS = re.compile(r'"known_trip_count":\{"n":"(\d+)"')
+_CONSTANT = re.compile(r"= s32\[\][^ ]* constant\((\d+)\)")
 _CALLED = re.compile(r"(?:calls|to_apply|true_computation|false_computation)=%?([\w.\-]+)")
 
 
@@ -39,14 +41,23 @@ def collectives(text: str) -> dict[str, dict[str, Any]]:
                 found["bytes"][operation[2]] += times * _result_bytes(operation[1], operation[3] is not None)
             loop = _LOOP.search(line)
             if loop:
-                trips = _TRIPS.search(line)
-                visit(loop[1], times * (int(trips[1]) if trips else 1))
+                visit(loop[2], times * _trips(line, computations.get(loop[1], ())))
             elif not operation:
                 for called in _CALLED.findall(line):
                     visit(called, times)
 
     visit("ENTRY", 1)
     return {name: {key: found[key][name] for key in ("count", "bytes")} for name in found["count"]}
+
+
+def _trips(loop: str, condition: Iterable[str]) -> int:
+    """How often a loop runs: what XLA notes beside it, else the bound that its condition compares the counter with.
+
+    The TPU compiler leaves no note. The loops of a step are scans, which count from 0 by 1.
+    """
+    noted = _TRIPS.search(loop)
+    bounds = [int(n) for line in condition for n in _CONSTANT.findall(line)]
+    return int(noted[1]) if noted else max(bounds, default=1)
 
 
 def _split(text: str) -> dict[str, list[str]]:
