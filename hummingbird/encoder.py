@@ -89,8 +89,7 @@ def load_trained(path: str, network: str, dtype: str) -> Encoder:
 
     def attention(params: Any, images: jax.Array) -> jax.Array:
         def run(module: Any, images: jax.Array, keys: jax.Array) -> jax.Array:
-            values = module.value_head(keys.astype(module.dtype), train=False) if keys.shape[0] else None
-            c, _, _ = module.contextualized(module.encode(images).patches, keys, values)
+            c, _, _ = module.contextualized(module.encode(images).patches, keys, train=False)
             return module.pool(c)[1]
 
         masks: Any = model.apply(params["model"], images, params["keys"], method=run)

@@ -25,8 +25,8 @@ class View(NamedTuple):
       pooled: chat [B, D].
       masks: m [B, N], the pooling attention.
       projection: z [B, P]. prediction: q(z) [B, P].
-      nearest, entropy: cosine of each token to its nearest bank entry and entropy of its attention over the bank [T];
-        None without a bank.
+      nearest, entropy: cosine of each token of all views to its nearest bank entry, and entropy of its attention over
+        the bank [T]; None without a bank.
     """
 
     tokens: Array
@@ -62,26 +62,33 @@ class Pretrainer(nn.Module):
         self.predictor = mlp(self.head_hidden, self.head_output)  # q
 
     def __call__(self, views: Array, keys: Array) -> list[View]:
-        values = self.value_head(keys.astype(self.dtype)) if keys.shape[0] else None  # v = phi(k), Eq. 2
-        return [self.view(views[:, i], keys, values) for i in range(views.shape[1])]
+        tokens = [self.encode(views[:, i]) for i in range(views.shape[1])]
+        # Both views read the bank together, [B, 2 N, D]: it is streamed, and fetched from other devices, once.
+        both = jnp.concatenate([self.summarized(h) for h in tokens], axis=1)
+        contextual, nearest, entropy = self.contextualized(both, keys)
+        outputs = []
+        for h, c in zip(tokens, jnp.split(contextual, len(tokens), axis=1), strict=True):
+            pooled, masks = self.pool(c)  # Eq. 3
+            z = self.projector(pooled)
+            outputs.append(View(h.patches, pooled, masks, z, self.predictor(z), nearest, entropy))
+        return outputs
 
     def encode(self, images: Array) -> Tokens:
         """h = f(x) (Eq. 2) of images [B, S, S, 3] in [0, 1]."""
         return self.encoder(normalize(images).astype(self.dtype))
 
-    def view(self, images: Array, keys: Array, values: Array | None) -> View:
-        """One view [B, S, S, 3], and the bank's keys and values [slots, rows, D]."""
-        h = self.encode(images)
-        used = h.cls[:, None] if self.pooling == "cls" and h.cls is not None else h.patches  # [B, N, D]
-        c, nearest, entropy = self.contextualized(used, keys, values)
-        pooled, masks = self.pool(c)  # Eq. 3
-        z = self.projector(pooled)
-        return View(h.patches, pooled, masks, z, self.predictor(z), nearest, entropy)
+    def summarized(self, h: Tokens) -> Array:
+        """The tokens [B, N, D] that pooling summarises: the patches, or the [CLS] token alone."""
+        return h.cls[:, None] if self.pooling == "cls" and h.cls is not None else h.patches
 
-    def contextualized(self, h: Array, keys: Array, values: Array | None) -> tuple[Array, Array | None, Array | None]:
-        """c = psi((1 - lambda) q / |q| + lambda vhat / |vhat|) for tokens [B, N, D]; without a bank c = h."""
-        if values is None:
+    def contextualized(self, h: Array, keys: Array, train: bool = True) -> tuple[Array, Array | None, Array | None]:
+        """c = psi((1 - lambda) q / |q| + lambda vhat / |vhat|) for tokens [B, N, D]; without a bank c = h.
+
+        `train`: phi's batch norm uses the statistics of the bank, not the running ones.
+        """
+        if not keys.shape[0]:
             return h, None, None
+        values = self.value_head(keys.astype(self.dtype), train)  # v = phi(k), Eq. 2
         flat = h.reshape(-1, h.shape[-1])  # [B * N, D]
         mixed, read = contextualize(
             flat, keys, values, self.context_weight, self.context_temperature, self.context_chunk

@@ -51,7 +51,7 @@ def test_gradients_equal_central_differences_in_float64():
     tokens = np.random.default_rng(2).normal(size=(6, 4, 16))
 
     def prediction(module, h, keys):
-        c, _, _ = module.contextualized(h, keys, module.value_head(keys))
+        c, _, _ = module.contextualized(h, keys)
         return module.predictor(module.projector(module.pool(c)[0]))
 
     def ours(params, h):
