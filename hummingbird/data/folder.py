@@ -18,7 +18,7 @@ from etils import epath
 
 from hummingbird.data.decode import decode_depth, decode_ids
 from hummingbird.data.pairs import Pair, Pairs, choose, id_table, listed, look_up_ids, pair_up, split_parts, take
-from hummingbird.data.store import Store, names_fingerprint, open_store
+from hummingbird.data.store import Store, enter, names_fingerprint, open_store
 from hummingbird.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -29,8 +29,11 @@ LISTS = {"prompt": ("train.txt", "prompt.txt"), "query": ("val.txt", "query.txt"
 
 def build(config: Any, split: str) -> Pairs:
     """The prompt or query images of a folder; reads `data.folder.*` and `data.{prompt,query,names,task}`."""
-    store = open_store(config.data.root)
     settings, task = config.data.folder, config.data.task or "segmentation"
+    store = open_store(config.data.root)
+    inner = enter(store)
+    if inner is not store and not settings.images.startswith(store.children()[0]):
+        store = inner
     split_text = config.data[split]
     pairs = find_pairs(store, split, split_text, settings.images, settings.labels)
     chosen = choose(pairs, config.data.names) if split == "prompt" and config.data.names else pairs

@@ -6,10 +6,10 @@ import json
 from typing import Any
 
 import numpy as np
-from etils import epath
 
 from hummingbird.data.decode import Unreadable, decode_ids, decode_image, metric_depth
 from hummingbird.data.pairs import IGNORE, id_table, look_up_ids
+from hummingbird.data.store import open_path
 from hummingbird.errors import UserError
 
 IMAGE_KEYS = ("image",)
@@ -50,7 +50,7 @@ def open_tfds(name: str, root: str, split: str, skip: tuple[str, ...]) -> tuple[
 
 
 def _info_folder(root: str) -> str:
-    path = epath.Path(root).expanduser()
+    path = open_path(root)
     if root and (path / "dataset_info.json").exists():
         return str(path)
     raise UserError(f"config key data.root: {root!r} holds no dataset_info.json, which a prepared TFDS folder has")

@@ -7,11 +7,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from etils import epath
 
 from hummingbird.data.decode import Unreadable
 from hummingbird.data.pairs import split_parts, take
-from hummingbird.data.store import Shards, Store, names_fingerprint, open_store
+from hummingbird.data.store import Shards, Store, enter, names_fingerprint, open_path, open_store
 from hummingbird.errors import UserError
 
 WNID = re.compile(r"n\d{8}/")
@@ -65,7 +64,7 @@ def build(config: Any) -> Images:
     if shards is not None:
         store, split = shards, ""
     else:
-        store = open_store(root)
+        store = enter(open_store(root))
         if not split and name == "imagenet" and store.exists("train"):
             split = "train"
         if split and not store.exists(split):
@@ -97,7 +96,7 @@ def build(config: Any) -> Images:
 
 def _shards(root: str, split: str) -> Shards | None:
     """The .tar archives that `root` (or its folder `split`, or `train`) directly holds; None if it holds none."""
-    path = epath.Path(root).expanduser() if root else None
+    path = open_path(root) if root else None
     if path is None or not path.is_dir():
         return None
     for folder in dict.fromkeys((path / (split or "train"), path / "train", path)):

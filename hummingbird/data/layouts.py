@@ -76,8 +76,9 @@ def _by_name(files: Sequence[str], suffix: str) -> dict[str, str]:
 def _need_split(store: Store, folder: str, split: str) -> None:
     if not store.exists(f"{folder}/{split}"):
         there = [name.rstrip("/") for name in store.children(folder)]
+        advice = f"; parts of one: data.prompt={there[0]}[:80%] data.query={there[0]}[80%:]" if there else ""
         raise UserError(
-            f"{store.where}: there is no {folder}/{split}; the splits there are {', '.join(there) or 'none'}"
+            f"{store.where}: there is no {folder}/{split}; the splits there are {', '.join(there) or 'none'}{advice}"
         )
 
 

@@ -9,11 +9,10 @@ from typing import Any
 import h5py
 import numpy as np
 import scipy.io
-from etils import epath
 
 from hummingbird.data.decode import Unreadable, metric_depth
 from hummingbird.data.pairs import IGNORE, split_parts, take
-from hummingbird.data.store import names_fingerprint
+from hummingbird.data.store import names_fingerprint, open_path
 from hummingbird.errors import UserError
 
 LABELED, SPLITS = "nyu_depth_v2_labeled.mat", "splits.mat"
@@ -67,7 +66,9 @@ def build(config: Any, split: str) -> NYU:
     """The prompt (795) or query (654) frames of NYUv2."""
     if config.data.task == "segmentation":
         raise UserError("config key data.task: nyuv2 has depth only, set data.task=depth")
-    root = epath.Path(config.data.root).expanduser()
+    if "://" in config.data.root:
+        raise UserError(f"config key data.root: {config.data.root} is a bucket; copy {LABELED} to a local disk first")
+    root = open_path(config.data.root)
     if root.suffix == ".mat":
         root = root.parent
     missing = [name for name in (LABELED, SPLITS) if not (root / name).is_file()]

@@ -1,4 +1,8 @@
-"""Files under one root, which is a folder (local or in a bucket) or a tar archive that is read without unpacking."""
+"""Files under one root, which is a folder (local or in a bucket) or a tar archive that is read without unpacking.
+
+Buckets (gs://, s3://, az://) are read through fsspec by its client for them, which is installed apart: `pip install
+gcsfs` for gs://. Each file is a request there, so prefer few large ones: a .tar, or one for each class.
+"""
 
 from __future__ import annotations
 
@@ -44,15 +48,40 @@ def open_store(root: str, key: str = "data.root") -> Store:
     """
     if not root:
         raise UserError(f"config key {key} is empty: give the folder or .tar archive that holds the data set")
-    path = epath.Path(root).expanduser()
     if root.lower().endswith(COMPRESSED):
         raise UserError(f"config key {key}: {root} is compressed, so single files cannot be read; unpack or re-tar it")
+    path = open_path(root, key)
     if path.is_dir():
         return Folder(path)
     if path.is_file() and path.suffix.lower() == ".tar":
         return Tar(path)
     problem = "is neither a folder nor a .tar archive" if path.exists() else "does not exist"
     raise UserError(f"config key {key}: {root} {problem}")
+
+
+def open_path(root: str, key: str = "data.root") -> epath.Path:
+    """The local path or bucket that `root` names, whether or not something is there.
+
+    Raises:
+      UserError: a kind of bucket that is not known, or whose client is not installed.
+    """
+    try:
+        path = epath.Path(root).expanduser()
+    except KeyError as error:
+        raise UserError(f"config key {key}: {root} is no path; buckets are gs://, s3://, az://") from error
+    try:
+        path.exists()  # imports the client of a bucket
+    except ImportError as error:
+        raise UserError(
+            f"config key {key}: {root} needs a client of that bucket; {str(error).splitlines()[0]}"
+        ) from error
+    return path
+
+
+def enter(store: Store) -> Store:
+    """The one folder that a tar archive holds, as `tar -cf own.tar own` makes it; else the store as it is."""
+    children = store.children() if isinstance(store, Tar) else []
+    return Below(store, children[0][:-1]) if len(children) == 1 and children[0].endswith("/") else store
 
 
 class Folder:
@@ -82,7 +111,9 @@ class Folder:
         if not place.is_dir():
             return []
         if "://" in self.where:
-            found = [(child.name, child.is_dir()) for child in place.iterdir()]
+            # one request for the folder instead of one for each file
+            _, folders, files = next(iter(place.walk()), (place, [], []))
+            found = [(name, True) for name in folders] + [(name, False) for name in files]
         else:  # scandir knows which are folders without asking for each of a million files
             with os.scandir(place) as entries:
                 found = [(entry.name, entry.is_dir()) for entry in entries]
@@ -217,10 +248,11 @@ def locate(root: str, data_set: str, marks: Sequence[str], nested: Sequence[str]
       UserError: none of them has all marks.
     """
     store = open_store(root)
-    for prefix in ("", *nested):
-        candidate = Below(store, prefix) if prefix else store
-        if all(candidate.exists(mark) for mark in marks):
-            return candidate
+    for outer in dict.fromkeys((store, enter(store))):
+        for prefix in ("", *nested):
+            candidate = Below(outer, prefix) if prefix else outer
+            if all(candidate.exists(mark) for mark in marks):
+                return candidate
     found = store.children()
     shown = ", ".join(found[:12]) + (f" and {len(found) - 12} more" if len(found) > 12 else "")
     raise UserError(

@@ -1,13 +1,19 @@
 """Archives are read like the folders they were made of."""
 
 import numpy as np
+import pytest
+from etils.epath import backend
+from fsspec.implementations.memory import MemoryFileSystem
 
 from tests.data.files import (
     dense,
+    encode,
+    images,
     make_folder,
     make_voc,
     names,
     pack,
+    ramp,
     refused,
     write,
 )
@@ -23,6 +29,91 @@ def test_a_tar_is_read_like_the_folder_it_was_made_of(tmp_path):
         np.testing.assert_array_equal(from_tar[i]["label"], from_folder[i]["label"])
     folder = pack(make_folder(tmp_path / "own", ["a", "b"], [0, 1], prompt=["a"]), tmp_path / "own.tar")
     assert names(dense("query", "folder", folder)) == ["b"]
+
+
+def test_the_one_folder_in_a_tar_is_entered(tmp_path):
+    own = make_folder(tmp_path / "own", ["a", "b"], [0, 1], prompt=["a"])
+    packed = dense("prompt", "folder", pack(own, tmp_path / "own.tar", "own"))
+    assert packed.fingerprint == dense("prompt", "folder", own).fingerprint
+    inside = {"folder__images": "own/images", "folder__labels": "own/labels", "prompt": "[:1]", "query": "[1:]"}
+    assert names(dense("prompt", "folder", tmp_path / "own.tar", **inside)) == ["a"]
+    for name in ("cat", "dog"):
+        write(tmp_path / "pets" / "train" / name / "1.jpg", encode(ramp(8, 8), "JPEG"))
+    assert images("imagenet", pack(tmp_path / "pets", tmp_path / "pets.tar", "pets")).classes == ["cat", "dog"]
+    voc = make_voc(tmp_path / "voc", ["1", "2"], ["2"], {})
+    packed = dense("prompt", "pascal_voc", pack(voc, tmp_path / "voc.tar", "downloads"))
+    assert names(packed) == ["1"]
+
+
+# ---------------------------------------------------------------- buckets
+class Bucket(MemoryFileSystem):
+    """Stands in for a client of gs:// paths: keeps them in memory, and what it was asked about."""
+
+    cachable = False
+
+    def __init__(self):
+        super().__init__()
+        self.store, self.pseudo_dirs = {}, [""]
+        self.asked = []
+
+    @classmethod
+    def _strip_protocol(cls, path):
+        return MemoryFileSystem._strip_protocol(path.removeprefix("gs://"))
+
+    def info(self, path, **kwargs):
+        self.asked.append(path)
+        return super().info(path, **kwargs)
+
+    def upload(self, local):
+        self.put(str(local), f"gs://data/{local.name}", recursive=local.is_dir())
+        return f"gs://data/{local.name}"
+
+
+@pytest.fixture
+def bucket(monkeypatch):
+    held = Bucket()
+    monkeypatch.setattr(backend.fsspec_backend, "_get_filesystem", lambda name: held)
+    return held
+
+
+def test_data_in_a_bucket_are_read_like_local_ones(tmp_path, bucket):
+    voc = make_voc(tmp_path / "voc", ["2007_1", "2007_2", "2008_3"], ["2008_3"], {})
+    own = make_folder(tmp_path / "own", ["a", "b"], [0, 1], prompt=["a"])
+    archive = pack(own, tmp_path / "own.tar")
+    pets = tmp_path / "pets"
+    for name in ("cat", "dog"):
+        write(pets / "train" / name / "1.jpg", encode(ramp(8, 8), "JPEG"))
+    for name, local in (("pascal_voc", voc), ("folder", own), ("folder", archive)):
+        far, near = dense("prompt", name, bucket.upload(local)), dense("prompt", name, local)
+        assert far.fingerprint == near.fingerprint
+        np.testing.assert_array_equal(far[0]["image"], near[0]["image"])
+        np.testing.assert_array_equal(far[0]["label"], near[0]["label"])
+    shards = tmp_path / "shards"
+    shards.mkdir()
+    for number in (1, 2):
+        pack(pets / "train", shards / f"train-{number}.tar")
+    for name, local in (("imagenet", pets), ("images", shards)):
+        far, near = images(name, bucket.upload(local)), images(name, local)
+        assert (far.fingerprint, far[1]) == (near.fingerprint, near[1])
+
+
+def test_listing_a_bucket_asks_once_for_a_folder_not_once_for_a_file(tmp_path, bucket):
+    for number in range(50):
+        write(tmp_path / "photos" / f"{number}.jpg", b"")
+    root = bucket.upload(tmp_path / "photos")
+    bucket.asked.clear()
+    assert len(images("images", root)) == 50
+    assert len(bucket.asked) < 20
+
+
+def test_a_bucket_without_its_client_is_refused_in_one_line(monkeypatch):
+    def absent(name):
+        raise ImportError("Please install gcsfs to access Google Storage")
+
+    monkeypatch.setattr(backend.fsspec_backend, "_get_filesystem", absent)
+    refused("data.root: gs://none needs .* install gcsfs", "prompt", "folder", "gs://none")
+    refused("is no path; buckets are gs://", "prompt", "folder", "ftp://none")
+    refused("copy nyu_depth_v2_labeled.mat to a local disk", "prompt", "nyuv2", "gs://none")
 
 
 def test_archives_that_cannot_be_read_are_refused(tmp_path):
