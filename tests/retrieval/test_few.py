@@ -4,9 +4,24 @@ import numpy as np
 import pytest
 
 from hummingbird.retrieval import evaluate, measure
+from hummingbird.retrieval.encode import subset
 from hummingbird.retrieval.few import measure_fractions
 from tests.retrieval.fakes import FakeSource, MeanColour
 from tests.retrieval.test_evaluate import make_config
+
+
+@pytest.mark.parametrize(
+    ("length", "fraction", "size"),
+    [(10_582, 1 / 128, 83), (10_582, 1 / 64, 165), (20_210, 1 / 128, 158), (20_210, 1 / 64, 316)],
+)
+def test_parts_of_the_prompt_have_the_papers_sizes_and_depend_on_the_seed_alone(length, fraction, size):
+    # Sec. 4.2: n = 83 and 165 of PASCAL VOC, 158 and 316 of ADE20K.
+    chosen = subset(length, fraction, None, seed=0)
+    assert len(set(chosen)) == size
+    assert list(chosen) == sorted(chosen)
+    assert 0 <= chosen[0] < chosen[-1] < length
+    assert chosen == subset(length, fraction, None, seed=0) != subset(length, fraction, None, seed=1)
+    assert set(chosen) < set(subset(length, 2 * fraction, None, seed=0))
 
 
 @pytest.mark.parametrize("task", ["segmentation", "depth"])
