@@ -1,0 +1,56 @@
+"""Batches of images: the last one is padded, what is padded counts for nothing, and no image is dropped."""
+
+import numpy as np
+import pytest
+
+from hummingbird.retrieval import measure
+from hummingbird.retrieval.encode import Clock, Example, encode
+from tests.retrieval.fakes import FakeSource, MeanColour
+from tests.retrieval.test_evaluate import make_config
+
+
+class SpoiltByPadding(MeanColour):
+    """Gives NaN for black images, as which padding comes: whoever lets one through fails."""
+
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        features = super().__call__(images)
+        features[(images == 0).all((1, 2, 3))] = np.nan
+        return features
+
+
+class OnlyLastHasTruth(FakeSource):
+    """All pixels of all images but the last are void."""
+
+    def __getitem__(self, index: int) -> dict:
+        item = super().__getitem__(index)
+        if index < len(self) - 1:
+            item["label"][:] = self.ignore
+        return item
+
+
+@pytest.mark.parametrize("count", [1, 4, 6])
+def test_every_image_is_encoded_once_in_batches_of_one_size(count):
+    images = np.random.default_rng(0).integers(1, 255, (count, 16, 24, 3), np.uint8)
+    examples = (Example(i, 0, f"image{i}", image, np.zeros((16, 24))) for i, image in enumerate(images))
+    encoder = SpoiltByPadding()
+    found = list(encode(encoder, examples, 4, Clock(), "query"))
+    assert encoder.batches == [4] * -(-count // 4)
+    assert [example.name for batch, *_ in found for example in batch] == [f"image{i}" for i in range(count)]
+    features = MeanColour()(images).reshape(count, 6, -1)
+    expected = features / np.linalg.norm(features, axis=-1, keepdims=True)
+    np.testing.assert_allclose(np.concatenate([unit for _, unit, _ in found]), expected, atol=1e-6)
+    assert not np.concatenate([zero for *_, zero in found]).any()
+
+
+def test_padding_enters_neither_bank_nor_metrics():
+    sources = FakeSource(6, seed=0), FakeSource(5, seed=1)
+    padded = measure(SpoiltByPadding(), make_config(batch_size=4), *sources)[0]
+    whole = measure(MeanColour(), make_config(batch_size=1), *sources)[0]
+    assert padded["metrics"] == whole["metrics"]
+    assert padded["memory"]["length"] == whole["memory"]["length"] == 6 * 64
+
+
+def test_the_last_batch_is_scored_however_few_its_images():
+    prompt = FakeSource(6, seed=0)
+    result = measure(MeanColour(), make_config(batch_size=4), prompt, OnlyLastHasTruth(5, seed=1))[0]
+    assert result["metrics"]["pixel_accuracy"] > 75  # with the batch dropped there would be nothing to compare with
