@@ -49,7 +49,13 @@ WORKDIR = ("--workdir", {"required": True, "help": "folder of the run; the same 
 JSON = ("--json", {"action": "store_true", "help": "one line of JSON"})
 NETWORK = {"default": "online", "choices": ("online", "target"), "help": "which network of a training run"}
 TOPOLOGY = {"metavar": "v3:8x8", "help": "TPU topology; without it, the devices of this machine"}
+FAMILY = ("--family", {"help": "whose weights they are; default: recognised"})
 Option = tuple[str, dict[str, Any]]
+
+
+def numbers(text: str) -> tuple[int, ...]:
+    """ "-2,-1" -> (-2, -1)."""
+    return tuple(int(word) for word in text.split(","))
 
 
 def required(option: Option) -> Option:
@@ -80,13 +86,16 @@ PARSERS: dict[str, tuple[str, list[Option]]] = {
             ("--table", {"action": "store_true", "help": "a table, not JSON"}),
         ],
     ),
-    "info": ("say what a checkpoint, bank or weights file is", [("path", {"metavar": "PATH"}), JSON]),
+    "info": ("say what a checkpoint, bank or weights file is", [("path", {"metavar": "PATH"}), FAMILY, JSON]),
     "import": (
         "make another project's weights ours",
         [
             ("src", {"metavar": "SRC", "help": "weights file or folder of another project"}),
             ("dst", {"metavar": "DST", "help": "new folder"}),
-            ("--family", {"help": "whose weights they are; default: recognised"}),
+            FAMILY,
+            ("--features", {"choices": ("tokens", "query", "key", "value"), "help": "the features; default: tokens"}),
+            ("--layers", {"type": numbers, "metavar": "-2,-1", "help": "layers side by side; default: the last"}),
+            ("--norm", {"action": argparse.BooleanOptionalAction, "help": "final norm on tokens; default: with it"}),
         ],
     ),
     "export": (
@@ -196,13 +205,14 @@ def _plan(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> No
 def _info(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> None:
     from hummingbird import info
 
-    show(info.describe(arguments.path), arguments.json)
+    show(info.describe(arguments.path, arguments.family), arguments.json)
 
 
 def _import(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> None:
     from hummingbird import weights
 
-    show(weights.import_weights(arguments.src, arguments.dst, family=arguments.family))
+    chosen = {name: getattr(arguments, name) for name in ("family", "features", "layers", "norm")}
+    show(weights.import_weights(arguments.src, arguments.dst, **chosen))
 
 
 def _export(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> None:

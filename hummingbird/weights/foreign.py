@@ -175,9 +175,9 @@ def fresh_folder(path: pathlib.Path) -> Iterator[pathlib.Path]:
         raise
 
 
-def describe(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """What `hummingbird info` says of a file or folder of weights."""
-    weights = load(path)
+def describe(path: str | os.PathLike[str], family: str | None = None) -> dict[str, Any]:
+    """What `hummingbird info` says of a file or folder of weights; `family` as of `load`."""
+    weights = load(path, family)
     return {
         "kind": "weights",
         "path": str(path),

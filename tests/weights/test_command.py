@@ -9,7 +9,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from hummingbird import cli, config
-from hummingbird.encoder import build_encoder
+from hummingbird.encoder import build_encoder, load_encoder
 from hummingbird.errors import UserError
 from tests.weights.small import WIDTH, timm_arrays
 
@@ -28,6 +28,40 @@ def test_import_info_and_export_in_one_go(file, tmp_path, capsys):
     said = json.loads(capsys.readouterr().out)
     assert {"kind", "step", "fingerprint", "parameters", "config", "versions"} <= said.keys()
     assert (said["family"], said["names"]) == ("mae", "hf_vit")
+
+
+def test_import_keeps_the_features_that_were_asked_for(file, tmp_path, capsys):
+    chosen = ["--family=mae", "--features=key", "--layers=-1,0"]
+    assert cli.run(["import", str(file), str(tmp_path / "keys"), *chosen]) == 0
+    assert cli.run(["import", str(file), str(tmp_path / "raw"), "--family=mae", "--no-norm"]) == 0
+    images = np.random.default_rng(0).integers(0, 256, (1, 16, 24, 3), np.uint8)
+    for name, options in (("keys", {"features": "key", "layers": (-1, 0)}), ("raw", {"norm": False})):
+        imported, direct = load_encoder(str(tmp_path / name)), load_encoder(str(file), family="mae", **options)
+        assert imported.dim == (2 * WIDTH if name == "keys" else WIDTH)
+        np.testing.assert_array_equal(imported(images), direct(images))
+    capsys.readouterr()
+    assert cli.run(["info", str(tmp_path / "keys"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["features"] == {"kind": "key", "layers": [-1, 0], "norm": True}
+    assert cli.run(["import", str(file), str(tmp_path / "far"), "--family=mae", "--layers=7"]) == 2
+    assert "layers" in capsys.readouterr().err
+    assert not (tmp_path / "far").exists()
+
+
+@pytest.mark.parametrize("bad", ["--layers=first", "--features=keys", "--norm=false"])
+def test_choices_that_do_not_exist_are_usage_errors(bad, file, tmp_path, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        cli.run(["import", str(file), str(tmp_path / "in"), bad])
+    assert stopped.value.code == 2
+    assert bad.split("=")[0] in capsys.readouterr().err
+
+
+def test_info_takes_a_family_where_the_file_leaves_it_open(file, tmp_path, capsys):
+    assert cli.run(["info", str(file)]) == 2
+    assert "--family" in capsys.readouterr().err
+    assert cli.run(["info", str(file), "--family=dino", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["family"] == "dino"
+    assert cli.run(["info", str(file), "--family=dinosaur"]) == 2
+    assert "dinosaur" in capsys.readouterr().err
 
 
 def test_a_bad_file_ends_with_status_2_and_one_line(file, tmp_path, capsys):
