@@ -45,7 +45,8 @@ def build(config: Any, split: str) -> Pairs:
     else:
         other = "query" if split == "prompt" else "prompt"
         others = find_pairs(store, other, config.data[other], settings.images, settings.labels)
-        names, void = infer_classes(store, [*pairs, *others], settings.ignore), (settings.ignore,)
+        names = infer_classes(store, [*pairs, *others], settings.ignore, tell=split == "prompt")
+        void = (settings.ignore,)
     if len(names) > 255:
         raise UserError(f"{store.where}: {len(names)} classes; at most 255 can be told apart")
     table = id_table({stored: class_id for class_id, stored in enumerate(names)}, void=void)
@@ -161,8 +162,8 @@ def read_classes(store: Store, path: str, ignore: int) -> tuple[dict[int, str], 
     return kept, tuple(stored for stored in void if stored not in kept)
 
 
-def infer_classes(store: Store, pairs: Sequence[Pair], ignore: int) -> dict[int, str]:
-    """The ids that occur in the masks, as classes "class ID"; reads every mask and logs a table of what it found."""
+def infer_classes(store: Store, pairs: Sequence[Pair], ignore: int, tell: bool = True) -> dict[int, str]:
+    """The ids that occur in the masks, as classes "class ID"; reads every mask, can log a table of what it found."""
 
     def count(pair: Pair) -> np.ndarray:
         ids = decode_ids(store.read(pair.label), f"{store.where}/{pair.label}")
@@ -179,10 +180,15 @@ def infer_classes(store: Store, pairs: Sequence[Pair], ignore: int) -> dict[int,
         raise UserError(f"{store.where}: every pixel of all {len(pairs)} masks is void ({ignore})")
     if len(ids) > 255:
         raise UserError(f"{store.where}: the masks hold {len(ids)} ids; set data.task=depth if they are depth maps")
-    log.warning("classes inferred from %d masks, since data.folder.classes is empty:", len(pairs))
+    if tell:  # prompt and query find the same
+        _log_table(total, images, ids, ignore, len(pairs))
+    return {stored: f"class {stored}" for stored in ids}
+
+
+def _log_table(pixels: np.ndarray, images: np.ndarray, ids: Sequence[int], ignore: int, masks: int) -> None:
+    log.warning("classes inferred from %d masks, since data.folder.classes is empty:", masks)
     log.warning("  id  images  share of pixels")
     for stored in ids:
-        log.warning("%4d  %6d  %.4f", stored, images[stored], total[stored] / total.sum())
-    if total[ignore]:
-        log.warning("%4d  %6d  %.4f  void", ignore, images[ignore], total[ignore] / total.sum())
-    return {stored: f"class {stored}" for stored in ids}
+        log.warning("%4d  %6d  %.4f", stored, images[stored], pixels[stored] / pixels.sum())
+    if pixels[ignore]:
+        log.warning("%4d  %6d  %.4f  void", ignore, images[ignore], pixels[ignore] / pixels.sum())
