@@ -1,7 +1,8 @@
 """Arrays out of the files that projects publish, without ever running code that a file brings along.
 
 `read` looks at the content, not at the suffix: safetensors (one file or shards), npz, PyTorch files (only through
-`torch.load(weights_only=True)`), Flax msgpack, Orbax folders, and folders of Hugging Face, timm or OpenCLIP.
+`torch.load(weights_only=True)`), TorchScript archives, Flax msgpack, Orbax folders, and folders of Hugging Face, timm
+or OpenCLIP.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from hummingbird.errors import UserError
+from hummingbird.weights.torchscript import MoreThanArraysError, is_torchscript, read_tree
 
 Arrays = dict[str, np.ndarray]
 
@@ -27,7 +29,7 @@ class Source:
 
     Attributes:
       path: the file or folder.
-      form: "safetensors", "npz", "pytorch", "msgpack" or "orbax".
+      form: "safetensors", "npz", "pytorch", "torchscript", "msgpack" or "orbax".
       arrays: floating-point arrays as float32, under flat names; parts of a nested tree are joined by `joint`.
       joint: "." for PyTorch's names, "/" for Flax's.
       config: content of the JSON files beside the arrays, by file name.
@@ -75,7 +77,9 @@ def read(path: str | os.PathLike[str]) -> Source:
         form, arrays = _read_file(file)
     if not arrays:
         raise UserError(f"{file} holds no floating-point arrays: it is not a file of weights")
-    joint = "." if form in ("safetensors", "pytorch") and not any("/" in name for name in arrays) else "/"
+    joint = (
+        "." if form in ("safetensors", "pytorch", "torchscript") and not any("/" in name for name in arrays) else "/"
+    )
     return Source(path, form, arrays, joint, config)
 
 
@@ -146,11 +150,8 @@ def _form_of(file: pathlib.Path, head: bytes) -> str:
             names = zipfile.ZipFile(file).namelist()
         except zipfile.BadZipFile as error:
             raise UserError(f"{file} is cut off or damaged ({error}); download it again") from error
-        if any("/code/" in name for name in names):
-            raise UserError(
-                f"{file} is a TorchScript program, which cannot be read without running it: "
-                "save its state_dict() with torch, or take the safetensors version"
-            )
+        if is_torchscript(names):
+            return "torchscript"
         return "pytorch" if any(name.endswith("data.pkl") for name in names) else "npz"
     if len(head) > 8 and head[8:9] == b"{" and int.from_bytes(head[:8], "little") < 2**32:
         return "safetensors"
@@ -224,6 +225,19 @@ def _read_pytorch(file: pathlib.Path) -> Arrays:
     return _floats(_flat(content, ".", to_numpy))
 
 
+def _read_torchscript(file: pathlib.Path) -> Arrays:
+    try:
+        tree = read_tree(file)
+    except MoreThanArraysError as error:
+        raise UserError(
+            f"{file} is a TorchScript program that holds more than arrays ({_first_line(error)}) and is not run: "
+            "save its state_dict() with torch, or take the safetensors version"
+        ) from error
+    except Exception as error:  # a damaged pickle raises errors of any kind
+        raise UserError(f"{file} is cut off or damaged ({_first_line(error)}); download it again") from error
+    return _floats(_flat(tree, ".", lambda leaf: leaf))
+
+
 def _read_msgpack(file: pathlib.Path) -> Arrays:
     from flax import serialization
 
@@ -248,6 +262,7 @@ READERS: dict[str, Callable[[pathlib.Path], Arrays]] = {
     "safetensors": _read_safetensors,
     "npz": _read_npz,
     "pytorch": _read_pytorch,
+    "torchscript": _read_torchscript,
     "msgpack": _read_msgpack,
 }
 

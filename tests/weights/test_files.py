@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import zipfile
 
 import flax.serialization
 import numpy as np
@@ -14,8 +15,9 @@ from safetensors.numpy import save_file
 from hummingbird import weights
 from hummingbird.errors import UserError
 from hummingbird.weights import files
+from tests.weights import zoo
 from tests.weights.small import timm_arrays
-from tests.weights.upstream import upstream
+from tests.weights.upstream import relative_error, upstream
 
 
 def refusal(path) -> str:
@@ -125,10 +127,55 @@ def test_a_pickle_that_is_not_weights_is_refused_and_not_run(tmp_path, capsys):
 
 
 @pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
-def test_a_torchscript_program_is_refused(tmp_path):
+def test_a_torchscript_archive_gives_its_arrays_without_its_program_being_run(tmp_path):
+    """As OpenAI publishes CLIP: a scripted module whose image tower is `visual`, in half precision."""
     torch = upstream("torch")
-    torch.jit.script(torch.nn.Linear(2, 2)).save(tmp_path / "clip.pt")
-    assert "TorchScript" in refusal(tmp_path / "clip.pt")
+    published = zoo.ZOO["CLIP"](tmp_path)
+    content = torch.load(published.path)
+    model = torch.nn.Module()
+    for name, x in content.items():
+        *parents, leaf = name.split(".")
+        at = model
+        for parent in parents:
+            if not hasattr(at, parent):
+                at.add_module(parent, torch.nn.Module())
+            at = getattr(at, parent)
+        at.register_buffer(leaf, x.half())
+    model.visual.register_buffer("crossed", torch.arange(12.0).reshape(3, 4).bfloat16()[:, 1:].T)
+    torch.jit.script(model).save(tmp_path / "ViT-B-16.pt")
+    read = files.read(tmp_path / "ViT-B-16.pt")
+    assert read.arrays.keys() == {n for n, x in content.items() if x.ndim} | {"visual.crossed"}
+    np.testing.assert_array_equal(read.arrays.pop("visual.crossed"), np.arange(12.0).reshape(3, 4)[:, 1:].T)
+    for name, x in read.arrays.items():
+        np.testing.assert_array_equal(x, content[name].half().float().numpy(), err_msg=name)
+    del model.visual.crossed
+    torch.jit.script(model).save(tmp_path / "ViT-B-16.pt")
+    images = np.random.default_rng(0).integers(0, 256, (1, 32, 32, 3), np.uint8)
+    ours = weights.load_foreign(tmp_path / "ViT-B-16.pt", family="clip")(images)
+    assert relative_error(ours, published.features(images)) < 1e-2  # half precision
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
+def test_a_torchscript_archive_with_more_than_arrays_is_refused(tmp_path, capsys):
+    torch = upstream("torch")
+    torch.jit.script(torch.nn.Linear(2, 2)).save(tmp_path / "good.pt")
+    good = zipfile.ZipFile(tmp_path / "good.pt")
+    stored = good.read("good/data.pkl")
+    for name, tree, said in (
+        ("trap", pickle.dumps(Trap(), protocol=2), "print"),
+        ("cut", stored[:-20], "damaged"),
+        (
+            "beyond",
+            stored.replace(b"(K\x02K\x02t", b"(K\x02K\x7ft"),
+            "damaged",
+        ),
+    ):
+        assert tree != stored
+        with zipfile.ZipFile(tmp_path / f"{name}.pt", "w") as bad:
+            for member in good.namelist():
+                bad.writestr(member, tree if member == "good/data.pkl" else good.read(member))
+        assert said in refusal(tmp_path / f"{name}.pt")
+    assert "never" not in capsys.readouterr().out
 
 
 def test_pickled_arrays_in_an_npz_are_refused(tmp_path):
