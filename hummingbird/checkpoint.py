@@ -31,6 +31,9 @@ log = logging.getLogger(__name__)
 PACKAGES = ("hummingbird-incontext", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy", "scann")
 
 
+KIND = "hummingbird training checkpoint"
+
+
 class Damaged(Exception):
     """A checkpoint that is unfinished or does not hold what its manifest says."""
 
@@ -88,15 +91,18 @@ def save(workdir: epath.PathLike, state: Any, *, config: Mapping[str, Any], data
     Returns:
       The fingerprint of the state.
     """
-    arrays = to_arrays(state)
+    arrays = {name: x for name, x in to_arrays(state).items() if x.size}  # Orbax refuses empty ones
     checksums = fingerprint.array_checksums(arrays)
     step = int(jax.device_get(state.step))
     folder = absolute(workdir) / "checkpoints" / f"{step:08d}"
     try:
-        _checkpointer().save(folder / "state", args=ocp.args.PyTreeSave(arrays), force=True)
+        try:
+            _checkpointer().save(folder / "state", args=ocp.args.PyTreeSave(arrays), force=True)
+        except (ValueError, RuntimeError) as error:  # what TensorStore makes of a full disk
+            raise OSError(_first_line(error)) from error
         entries = {n: (str(x.dtype), tuple(x.shape), checksums[n]) for n, x in arrays.items()}
         manifest = {
-            "kind": "hummingbird training checkpoint",
+            "kind": KIND,
             "step": step,
             "fingerprint": fingerprint.combine(entries),
             "parameters": sum(x.size for n, x in arrays.items() if n.startswith("online.")),
@@ -110,7 +116,8 @@ def save(workdir: epath.PathLike, state: Any, *, config: Mapping[str, Any], data
     except OSError as error:
         raise UserError(f"checkpoint {folder} could not be saved: {error}; earlier checkpoints are kept") from error
     if jax.process_index() == 0:
-        finished = [p for p in steps(workdir) if (p / "manifest.json").exists()]
+        # Newer steps than this one were damaged when the run went on from an older: they do not count as kept.
+        finished = [p for p in steps(workdir) if int(p.name) <= step and (p / "manifest.json").exists()]
         for old in finished[keep:]:
             old.rmtree()
     return manifest["fingerprint"]
@@ -129,9 +136,12 @@ def read_manifest(folder: epath.Path) -> dict[str, Any]:
     if not path.exists():
         raise Damaged("it is unfinished (no manifest.json)")
     try:
-        return json.loads(path.read_text())
+        manifest = json.loads(path.read_text())
     except ValueError as error:
         raise Damaged(f"its manifest.json is broken ({error})") from error
+    if not isinstance(manifest, dict) or manifest.get("kind") != KIND:
+        raise Damaged("its manifest.json is not of a training checkpoint")
+    return manifest
 
 
 def load_arrays(

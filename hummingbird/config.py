@@ -8,9 +8,6 @@ and values out of range before anything is built.
 from __future__ import annotations
 
 import functools
-import importlib.util
-import inspect
-import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -18,7 +15,7 @@ import ml_collections
 
 from hummingbird import schema
 from hummingbird.errors import UserError
-from hummingbird.schema import Setting
+from hummingbird.schema import Setting, load_file
 
 Int = functools.partial(Setting, int)
 Float = functools.partial(Setting, float)
@@ -95,7 +92,7 @@ PRETRAIN: dict[str, Any] = {
         "cls_token": Bool(False, "prepend a [CLS] token (always there with pooling=cls)"),
         "positions": Text("learned", "position embedding", choices=("learned", "sincos2d")),
         "scan_layers": Bool(False, "one compiled layer, scanned: compiles faster, runs a little slower on CPU"),
-        "remat": Bool(False, "recompute each layer in the backward pass: less memory, about 30% more time"),
+        "remat": Bool(False, "recompute each layer going backward: less memory, about 30% more time", resumable=True),
     },
     "pooling": Text("qkv", "Eq. 3 and the rows of Table 5", choices=("qkv", "qk", "mean", "cls")),
     "context": {
@@ -103,7 +100,9 @@ PRETRAIN: dict[str, Any] = {
         "weight": Float(0.2, "lambda of App. B", low=0, high=1),
         "temperature": Float(0.02, "beta of the attention over the bank; ours, the paper is silent", above=0),
         "hidden_dim": Int(4096, "hidden width of the value head phi (App. B)", low=1),
-        "chunk": Int(2048, "bank entries attended to at a time; bounds memory, does not change the result", low=1),
+        "chunk": Int(
+            2048, "bank entries attended to at a time; bounds memory, does not change the result", low=1, resumable=True
+        ),
     },
     "heads": {
         "hidden_dim": Int(4096, "hidden width of projector and predictor; ours, as in BYOL", low=1),
@@ -124,14 +123,14 @@ PRETRAIN: dict[str, Any] = {
         "warmup_steps": Int(None, "linear warm-up in steps; none: from warmup_epochs", low=0, optional=True),
         "weight_decay": Float(0.1, "AdamW (App. C.2); not on biases, norms and position embeddings", low=0),
         "clip_norm": Float(1.0, "maximum global norm of the gradient (App. C.2)", above=0),
-        "b1": Float(0.9, "AdamW beta 1", low=0, high=1),
-        "b2": Float(0.999, "AdamW beta 2", low=0, high=1),
+        "b1": Float(0.9, "AdamW beta 1", low=0, high=0.99999),
+        "b2": Float(0.999, "AdamW beta 2", low=0, high=0.99999),
     },
     "ema_decay": Float(0.99, "decay of the target network (App. C.2)", low=0, high=1),
     "dtype": Text("float32", "compute type; parameters and losses stay float32", choices=("float32", "bfloat16")),
     "mesh": {
-        "data": Int(-1, "devices along the data axis; -1: all that are left", low=-1),
-        "fsdp": Int(1, "devices that share one copy of parameters and optimiser state", low=1),
+        "data": Int(-1, "devices along the data axis; -1: all that are left", low=-1, resumable=True),
+        "fsdp": Int(1, "devices that share one copy of parameters and optimiser state", low=1, resumable=True),
     },
     "checkpoint_every": Int(1000, "steps between checkpoints; the last step is always saved", low=1, resumable=True),
     "keep_checkpoints": Int(3, "newest checkpoints kept", low=1, resumable=True),
@@ -285,34 +284,6 @@ def settings(kind: str) -> dict[str, Setting]:
     return schema.flatten(KINDS[kind])
 
 
-def load_file(path: str) -> dict[str, Any]:
-    """The differences that a config file (`FILE` or `FILE:variant`) declares, as a nested dict."""
-    name, _, variant = path.partition(".py:")
-    file = pathlib.Path(name + ".py" if variant else path)
-    if not file.is_file():
-        raise UserError(f"config file {file} does not exist; see configs/ for those that do")
-    spec = importlib.util.spec_from_file_location(f"hummingbird_config_{file.stem}", file)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    try:
-        spec.loader.exec_module(module)
-    except UserError:
-        raise
-    except Exception as error:  # a config is the user's code: whatever it raises is theirs to mend
-        raise UserError(f"config file {file} cannot be read: {type(error).__name__}: {error}") from error
-    get_config = getattr(module, "get_config", None)
-    if get_config is None:
-        raise UserError(f"config file {file} has no function get_config(variant='')")
-    if variant and not inspect.signature(get_config).parameters:
-        raise UserError(f"config file {file} takes no variant, remove ':{variant}'")
-    try:
-        differences = get_config(variant) if variant else get_config()
-    except KeyError as error:
-        raise UserError(f"config file {file} has no variant {error}; its docstring lists them") from error
-    return differences.to_dict() if isinstance(differences, ml_collections.ConfigDict) else dict(differences)
-
-
 # ---------------------------------------------------------------- checks that take more than one key
 def check_pretrain(flat: Mapping[str, Any]) -> None:
     """Refuses combinations that no run could use; what depends on the devices is checked by `train.build_mesh`."""
@@ -321,6 +292,10 @@ def check_pretrain(flat: Mapping[str, Any]) -> None:
         raise UserError(f"config key context.bank_length: {bank} is less than batch_size {batch}; use 0 or >= {batch}")
     if flat["contrastive.weight"] == 0 and flat["supervised.weight"] == 0:
         raise UserError("config keys contrastive.weight and supervised.weight are both 0: nothing to train on")
+    if flat["supervised.weight"] and not bank:
+        raise UserError("config key supervised.weight: labels are retrieved from the bank, context.bank_length is 0")
+    if flat["mesh.data"] == 0:
+        raise UserError("config key mesh.data: 0 devices; use -1 for all that are left")
     for name in ("crop_area", "crop_aspect", "blur_probability", "blur_sigma", "solarise_probability"):
         pair = flat[f"augment.{name}"]
         if len(pair) != 2 or (not name.endswith("probability") and pair[0] > pair[1]):

@@ -23,6 +23,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import ml_collections
+import numpy as np
 from etils import epath
 
 from hummingbird import checkpoint, fingerprint
@@ -81,7 +82,7 @@ def load_trained(path: str, network: str, dtype: str) -> Encoder:
     model = build_pretrainer(config)
     tree = unflatten(arrays)
     variables = {"params": tree[network], "batch_stats": tree[f"{network}_stats"]}
-    keys = arrays["bank.keys"]
+    keys = arrays.get("bank.keys", np.zeros((0, 1, model.encoder.width), np.float32))
     size = model.encoder.patch_size
 
     def features(params: Any, images: jax.Array) -> jax.Array:

@@ -38,7 +38,9 @@ def collectives(text: str) -> dict[str, dict[str, Any]]:
             operation = _OPERATION.search(line)
             if operation:
                 found["count"][operation[2]] += times
-                found["bytes"][operation[2]] += times * _result_bytes(operation[1], operation[3] is not None)
+                found["bytes"][operation[2]] += times * _result_bytes(
+                    operation[1], operation[3] is not None and operation[2] != "all-reduce"
+                )
             loop = _LOOP.search(line)
             if loop:
                 visit(loop[2], times * _trips(line, computations.get(loop[1], ())))
@@ -73,11 +75,11 @@ def _split(text: str) -> dict[str, list[str]]:
     return computations
 
 
-def _result_bytes(shapes: str, started: bool) -> int:
-    """Bytes of a result; an asynchronous start gives (operand, result, ...), of which the result is the largest."""
+def _result_bytes(shapes: str, paired: bool) -> int:
+    """Bytes of the results; of (operand, result, ...) pairs the result is the largest."""
     sizes = [
         BITS[dtype] // 8 * math.prod(int(n) for n in dims.split(",") if n) for dtype, dims in _SHAPE.findall(shapes)
     ]
     if not sizes:
         return 0
-    return max(sizes) if started else sum(sizes)
+    return max(sizes) if paired else sum(sizes)

@@ -8,16 +8,19 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 
 from hummingbird import config as configs
+from hummingbird.data.sources import build_dense_source
 from hummingbird.encoder import Encoder
 from hummingbird.models.pretrainer import Pretrainer, patch_features
+from hummingbird.retrieval.evaluate import measure
 from hummingbird.train import Hook
 from hummingbird.train_step import TrainState
 
 
-def build_hooks(config: Any, workdir: str) -> tuple[Hook, ...]:
-    """The hooks that a pretraining config asks for."""
+def build_hooks(config: Any) -> tuple[Hook, ...]:
+    """The hooks that a pretraining config asks for; bad settings are refused here, before anything is trained."""
     return (build_online_eval(config),) if config.online_eval.every else ()
 
 
@@ -27,25 +30,35 @@ class OnlineEval:
 
     every: int
     evaluation: Any  # config of kind "evaluate"
+    prompt: Any  # dense sources
+    query: Any
+    features: Any = None  # compiled at the first use, then shared
 
     def __call__(self, step: int, state: TrainState, model: Pretrainer) -> dict[str, float] | None:
         if step % self.every:
             return None
-        from hummingbird.data.sources import build_dense_source
-        from hummingbird.retrieval.evaluate import measure
-
-        variables = {"params": jax.tree.map(np.asarray, state.online)}  # the step donates its buffers
-        vit, features = model.encoder, functools.partial(patch_features, model)
-        encoder = Encoder(features, variables, vit.patch_size, vit.width, f"step {step}", f"step{step}")
-        prompt, query = (build_dense_source(self.evaluation, split) for split in ("prompt", "query"))
-        metrics = measure(encoder, self.evaluation, prompt, query)[0]["metrics"]
+        if self.features is None:
+            self.features = jax.jit(functools.partial(patch_features, model))
+        variables = {"params": jax.tree.map(_whole, state.online)}  # copied: the step donates its buffers
+        vit = model.encoder
+        encoder = Encoder(self.features, variables, vit.patch_size, vit.width, f"step {step}", f"step{step}")
+        metrics = measure(encoder, self.evaluation, self.prompt, self.query)[0]["metrics"]
         return {f"eval_{name}": float(v) for name, v in metrics.items() if isinstance(v, int | float)}
 
 
+def _whole(x: jax.Array) -> np.ndarray:
+    """The array on this host, also where other hosts hold parts of it."""
+    if not x.is_fully_addressable:
+        return np.asarray(multihost_utils.process_allgather(x, tiled=True))
+    return np.asarray(x)
+
+
 def build_online_eval(config: Any) -> OnlineEval:
-    """From the settings `online_eval.*`; without a config file the data set is the run's own."""
+    """From the settings `online_eval.*`; without a config file, `scenes` at the size of the training views."""
     online = config.online_eval
-    images: dict[str, Any] = {"data.max_images": online.max_images, "report.enabled": False}
+    settings: dict[str, Any] = {"data.max_images": online.max_images, "report.enabled": False}
     if not online.config:
-        images |= {"data.name": "scenes", "input_size": config.input_size}
-    return OnlineEval(online.every, configs.resolve("evaluate", online.config or None, images))
+        settings |= {"data.name": "scenes", "input_size": config.input_size, "retrieval.augmentation_epochs": 0}
+    evaluation = configs.resolve("evaluate", online.config or None, settings)
+    prompt, query = (build_dense_source(evaluation, split) for split in ("prompt", "query"))
+    return OnlineEval(online.every, evaluation, prompt, query)

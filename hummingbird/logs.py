@@ -50,7 +50,8 @@ class TrainingLog:
         if path.exists():
             lines = path.read_text().splitlines()
             kept = [line for line in lines if line.endswith("}") and json.loads(line)["step"] <= step]
-            path.write_text("".join(line + "\n" for line in kept))
+            if kept != lines:
+                path.write_text("".join(line + "\n" for line in kept))
 
     def step(
         self,

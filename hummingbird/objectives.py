@@ -10,13 +10,14 @@ from jax import Array
 
 from hummingbird.models.context import grouped, l2_normalize
 
-# Probability below which -log stops growing: a class that the bank does not hold gives a bounded loss and no gradient.
+# Probability of a class that the bank does not hold: a bounded loss, no gradient.
 MIN_PROBABILITY = 1e-8
 
 
 def contrastive_logits(prediction: Array, target: Array, tau: float) -> Array:
     """<q_i, z_j> of predictions [B, P] and targets [B, P] scaled to norm 1 / sqrt(tau) (App. C.2): [B, B] float32."""
-    return l2_normalize(prediction) @ l2_normalize(target).T / tau
+    # In full float32 on every device: the positives that they are compared with are.
+    return jnp.matmul(l2_normalize(prediction), l2_normalize(target).T, precision=jax.lax.Precision.HIGHEST) / tau
 
 
 def contrastive(pred1: Array, target2: Array, tau: float) -> Array:
@@ -44,7 +45,7 @@ def retrieval_cross_entropy(
     """Mean of -log yhat_y with yhat = CA(chat, k, onehot(y)) (Sec. 3.4), over the images that have a label.
 
     yhat_y is the attention that falls on the entries of class y, so no [B, classes] array is made; streamed over the
-    bank. yhat_y is taken to be at least 1e-8 (`MIN_PROBABILITY`).
+    bank. Of a class that the bank does not hold yhat_y is taken to be 1e-8 (`MIN_PROBABILITY`).
 
     Args:
       pooled: [B, D] attention-pooled features chat.
@@ -65,7 +66,7 @@ def retrieval_cross_entropy(
     def step(carry: tuple[Array, Array], group: tuple[Array, Array]) -> tuple[tuple[Array, Array], None]:
         every, own = carry  # [B] log-sum-exp over all entries, over those of the own class
         k, y = group
-        scores = jnp.einsum("bd,grd->bgr", query, k) / beta
+        scores = jnp.einsum("bd,grd->bgr", query, k, precision=jax.lax.Precision.HIGHEST) / beta
         same = y[None] == labels[:, None, None]
         every = jnp.logaddexp(every, jax.nn.logsumexp(scores, axis=(1, 2)))
         own = jnp.logaddexp(own, jax.nn.logsumexp(jnp.where(same, scores, LOG_ZERO), axis=(1, 2)))
@@ -73,7 +74,7 @@ def retrieval_cross_entropy(
 
     start = jnp.full(labels.shape, LOG_ZERO, jnp.float32)
     (every, own), _ = jax.lax.scan(step, (start, start), groups)
-    log_probability = jnp.maximum(own - every, jnp.log(MIN_PROBABILITY))
+    log_probability = jnp.where(own > LOG_ZERO / 2, own - every, jnp.log(MIN_PROBABILITY))
     labelled = labels >= 0
     return -jnp.sum(jnp.where(labelled, log_probability, 0.0)) / jnp.maximum(labelled.sum(), 1)
 

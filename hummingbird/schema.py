@@ -8,9 +8,14 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import importlib.util
+import inspect
 import math
+import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+import ml_collections
 
 from hummingbird.errors import UserError
 
@@ -171,3 +176,37 @@ def resolve(
             raise unknown_key(key, list(settings))
         values[key] = settings[key].parse(key, text)
     return {key: settings[key].check(key, value) for key, value in values.items()}
+
+
+def load_file(path: str) -> dict[str, Any]:
+    """The differences that a config file (`FILE` or `FILE:variant`) declares, as a nested dict."""
+    name, _, variant = path.partition(".py:")
+    file = pathlib.Path(name + ".py" if variant else path)
+    if not file.is_file():
+        raise UserError(f"config file {file} does not exist; see configs/ for those that do")
+    spec = importlib.util.spec_from_file_location(f"hummingbird_config_{file.stem}", file)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except UserError:
+        raise
+    except Exception as error:  # a config is the user's code: whatever it raises is theirs to mend
+        raise UserError(f"config file {file} cannot be read: {type(error).__name__}: {error}") from error
+    get_config = getattr(module, "get_config", None)
+    if get_config is None:
+        raise UserError(f"config file {file} has no function get_config(variant='')")
+    if variant and not inspect.signature(get_config).parameters:
+        raise UserError(f"config file {file} takes no variant, remove ':{variant}'")
+    try:
+        differences = get_config(variant) if variant else get_config()
+    except KeyError as error:
+        raise UserError(f"config file {file} has no variant {error}; its docstring lists them") from error
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(f"config file {file}: get_config failed: {type(error).__name__}: {error}") from error
+    if not isinstance(differences, Mapping | ml_collections.ConfigDict):
+        raise UserError(f"config file {file}: get_config returned {type(differences).__name__}, not a dict")
+    return differences.to_dict() if isinstance(differences, ml_collections.ConfigDict) else dict(differences)

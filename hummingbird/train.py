@@ -19,7 +19,8 @@ from jax.experimental import multihost_utils
 
 from hummingbird import checkpoint, train_step
 from hummingbird import mesh as meshes
-from hummingbird.config import settings, to_flat
+from hummingbird import workdir as workdirs
+from hummingbird.config import to_flat
 from hummingbird.data.augment import build_photometric
 from hummingbird.data.pipeline import build_batches
 from hummingbird.errors import Preempted, UserError
@@ -106,10 +107,13 @@ def pretrain(config: Any, workdir: str, hooks: tuple[Hook, ...] = ()) -> TrainSt
       Preempted: SIGTERM arrived; the state is saved.
     """
     folder = epath.Path(workdir)
-    claim_workdir(folder, config)
     host, hosts = jax.process_index(), jax.process_count()
+    if host == 0:
+        workdirs.check(folder, to_flat(config))
     batches = build_batches(config, config.seed, host, hosts)
     program = build_program(config, batches.fingerprint["images"])
+    if host == 0:  # not before here: a config that is refused leaves nothing behind
+        workdirs.claim(folder, to_flat(config))
     save = lambda state: checkpoint.save(
         folder, state, config=to_flat(config), data=batches.get_state(), keep=config.keep_checkpoints
     )
@@ -122,8 +126,10 @@ def pretrain(config: Any, workdir: str, hooks: tuple[Hook, ...] = ()) -> TrainSt
         log.info("%s parameters on %s", f"{count_parameters(state.online):,}", program.mesh)
         save(state)
     start = int(state.step)
-    stop = _stop_signal()
-    with TrainingLog(folder, start, program.total_steps, config.batch_size) as training_log:
+    with (
+        StopSignal() as stop,
+        TrainingLog(folder, start, program.total_steps, config.batch_size) as training_log,
+    ):
         pending: tuple[int, Any, dict[str, Any]] | None = None
         for step in range(start + 1, program.total_steps + 1):
             waiting = time.perf_counter()
@@ -139,59 +145,22 @@ def pretrain(config: Any, workdir: str, hooks: tuple[Hook, ...] = ()) -> TrainSt
             pending = (step, batch["index"], metrics)
             if due:
                 _check_finite(*pending)
+            if due:
+                save(state)
             measured = {}
             for hook in hooks:
                 measured |= hook(step, state, program.model) or {}
             logged = step % config.log_every == 0 or last
             training_log.step(step, waited, metrics, program.schedule, logged, measured)
-            if due:
-                save(state)
             if saving and not last:
                 raise Preempted(f"stopped by a signal at step {step} of {program.total_steps}; the state is saved")
     return state
 
 
-def claim_workdir(folder: epath.Path, config: Any) -> None:
-    """Writes config.json, or compares it with the one that is there.
-
-    Raises:
-      UserError: it cannot be written, or holds a run whose config differs in a key that may not change on resume.
-    """
-    flat, path = to_flat(config), folder / "config.json"
-    fixed = {key for key, setting in settings("pretrain").items() if not setting.resumable}
-    try:
-        if path.exists():
-            there = json_flat(path)
-            changed = [k for k in sorted(fixed) if k in there and k in flat and list_as_tuple(there[k]) != flat[k]]
-            if changed:
-                shown = "; ".join(f"{k}: {there[k]!r} there, {flat[k]!r} here" for k in changed)
-                raise UserError(f"workdir {folder} holds a run with another config ({shown}); use another workdir")
-        elif folder.exists() and any(folder.iterdir()) and not checkpoint.steps(folder):
-            raise UserError(f"workdir {folder} is not empty and holds no run; use an empty or new folder")
-        folder.mkdir(parents=True, exist_ok=True)
-        if jax.process_index() == 0:
-            checkpoint.write_json(path, flat)
-    except OSError as error:
-        raise UserError(f"workdir {folder} cannot be written: {error.strerror or error}") from error
-
-
-def json_flat(path: epath.Path) -> dict[str, Any]:
-    """The flat config saved at `path`."""
-    try:
-        content = checkpoint.json.loads(path.read_text())
-    except ValueError as error:
-        raise UserError(f"{path} is not a config of this project ({error}); use another workdir") from error
-    return content
-
-
-def list_as_tuple(value: Any) -> Any:
-    """JSON has no tuples."""
-    return tuple(value) if isinstance(value, list) else value
-
-
 def restore(folder: epath.Path, program: Program, batches: Any) -> TrainState:
     """The newest sound state, on the program's devices; sets the position of `batches`."""
-    names = checkpoint.to_arrays(program.state)
+    expected = checkpoint.to_arrays(program.state)
+    names = {name: x for name, x in expected.items() if x.size}  # arrays without elements are not saved
     shardings = checkpoint.to_arrays(program.shardings)
     step, manifest, arrays = checkpoint.load_newest(folder, shardings=shardings, wanted=names.__contains__)
     wrong = [
@@ -202,7 +171,8 @@ def restore(folder: epath.Path, program: Program, batches: Any) -> TrainState:
     if wrong:
         raise UserError(f"checkpoint {step} is of another model ({'; '.join(wrong[:3])}); use another workdir")
     batches.set_state(manifest["data"])
-    return checkpoint.from_arrays(program.state, arrays)
+    empty = {name: jnp.zeros(x.shape, x.dtype) for name, x in expected.items() if not x.size}
+    return checkpoint.from_arrays(program.state, {**arrays, **empty})
 
 
 def fill_bank(program: Program, config: Any, state: TrainState, host: int, hosts: int) -> TrainState:
@@ -212,8 +182,13 @@ def fill_bank(program: Program, config: Any, state: TrainState, host: int, hosts
         batches = build_batches(config, config.seed + 1, host, hosts)
         for i in range(rounds):
             batch = next(batches)
+            if config.supervised.weight and (batch["label"] < 0).all():
+                raise UserError(
+                    f"config key supervised.weight: the images of data.name={config.data.name} have no labels"
+                )
             views, labels = (meshes.to_global(program.mesh, batch[key]) for key in ("views", "label"))
             state = program.fill(state, views, labels, jnp.int32(i))
+        batches.close()
     return state
 
 
@@ -227,13 +202,20 @@ def _check_finite(step: int, index: Any, metrics: dict[str, Any]) -> None:
         )
 
 
-def _stop_signal() -> Callable[[int], bool]:
+class StopSignal:
     """Asked once a step: has SIGTERM arrived (preemption)? Every process of the run gets the same answer."""
-    if jax.process_count() > 1:
-        # A signal reaches the processes at different steps. JAX's coordination service takes it and names a step that
-        # none of them has passed: to save earlier in one would leave the others waiting in a collective.
-        return multihost_utils.reached_preemption_sync_point
-    stop = threading.Event()
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, lambda *_: stop.set())
-    return lambda step: stop.is_set()
+
+    def __enter__(self) -> Callable[[int], bool]:
+        self.previous: Any = None
+        if jax.process_count() > 1:
+            # A signal reaches the processes at different steps. JAX's coordination service takes it and names a step
+            # that none of them has passed: to save earlier in one would leave the others waiting in a collective.
+            return multihost_utils.reached_preemption_sync_point
+        stop = threading.Event()
+        if threading.current_thread() is threading.main_thread():
+            self.previous = signal.signal(signal.SIGTERM, lambda *_: stop.set())
+        return lambda step: stop.is_set()
+
+    def __exit__(self, *_: Any) -> None:
+        if self.previous is not None:
+            signal.signal(signal.SIGTERM, self.previous)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -16,6 +17,8 @@ from hummingbird.data.augment import photometric
 from hummingbird.models import context
 from hummingbird.models.context import MemoryBank
 from hummingbird.models.pretrainer import Pretrainer, View, patch_features
+
+log = logging.getLogger(__name__)
 
 
 class TrainState(flax.struct.PyTreeNode):
@@ -165,7 +168,11 @@ def build_optimizer(config: Any, total_steps: int, steps_per_epoch: float) -> tu
     """
     o = config.optimizer
     warmup = o.warmup_steps if o.warmup_steps is not None else round(o.warmup_epochs * steps_per_epoch)
-    warmup = min(warmup, total_steps - 1)
+    if warmup >= total_steps:
+        log.warning(
+            "the warm-up of %d steps is longer than the run of %d and is cut; see optimizer", warmup, total_steps
+        )
+        warmup = total_steps - 1
     schedule = optax.warmup_cosine_decay_schedule(0.0, o.learning_rate, warmup, total_steps)
     decayed = lambda params: jax.tree_util.tree_map_with_path(lambda path, _: path[-1].key == "kernel", params)
     optimizer = optax.chain(

@@ -64,6 +64,7 @@ def test_pretrain_evaluate_and_info_from_the_command_line(tmp_path, capsys):
         (["pretrain", *TINY, "--workdir=README.md"], "README.md"),
         (["evaluate", *EVALUATE, "--checkpoint=nowhere", "--workdir=w"], "nowhere"),
         (["evaluate", *EVALUATE, "--checkpoint=configs", "--workdir=w"], "configs"),
+        (["evaluate", *EVALUATE, "--checkpoint=rgb:8", "--workdir=gs://bucket/w"], "gs://bucket/w"),
         (["info", "nowhere"], "nowhere"),
         (["bank", "build", "w"], "--checkpoint"),
     ],
@@ -76,7 +77,7 @@ def test_bad_input_is_one_line_and_status_2(argv, said, capsys, tmp_path):
     assert said in err
     assert len(err.strip().splitlines()) == 1
     assert err.startswith("hummingbird: error: ")
-    assert not (tmp_path / "w" / "checkpoints").exists()
+    assert not (tmp_path / "w").exists()
 
 
 @pytest.mark.parametrize("argv", [[], ["pretrian"], ["pretrain", "--workdir=w"], ["info", "x", "--yaml"]])

@@ -72,6 +72,8 @@ def test_a_bank_shorter_than_the_batch_is_refused():
         ("def get_config(variant=''):\n    return {'': {}}[variant]", "variant"),
         ("def get_config():\n    return {}", "takes no variant"),
         ("import nothing_of_that_name", "nothing_of_that_name"),
+        ("def get_config(variant=''):\n    return None", "NoneType"),
+        ("def get_config(variant=''):\n    return {'batch_size': int('x')}", "ValueError"),
         ("def get_config(variant=''):\n    return {'batch_size': 'many'}", "batch_size"),
     ],
 )
@@ -79,6 +81,10 @@ def test_a_broken_config_file_is_named(tmp_path, text, said):
     file = tmp_path / "broken.py"
     file.write_text(text)
     assert said in refusal(path=f"{file}:other" if "variant" in said else str(file))
+
+
+def test_supervision_without_a_bank_is_refused():
+    assert "supervised.weight" in refusal(("supervised.weight", "0.05"), ("context.bank_length", "0"))
 
 
 def test_a_missing_config_file_is_named():

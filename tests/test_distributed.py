@@ -11,7 +11,7 @@ import time
 import numpy as np
 import pytest
 
-from hummingbird import checkpoint, distributed, train
+from hummingbird import checkpoint, distributed, fingerprint, train
 from hummingbird.cli import PREEMPTED_STATUS
 from hummingbird.errors import UserError
 from tests import tiny
@@ -58,8 +58,11 @@ def test_two_processes_are_one_run_that_stops_as_one_and_goes_on_in_one(tmp_path
         for p in processes:
             p.kill()
     assert [p.returncode for p in processes] == [PREEMPTED_STATUS] * 2, outputs
-    stopped = checkpoint.load_newest(workdir)[1]["step"]
+    _, manifest, arrays = checkpoint.load_newest(workdir)
+    stopped = manifest["step"]
     assert 0 < stopped < STEPS
+    assert manifest["data"]["position"] == stopped
+    assert fingerprint.fingerprint(arrays) == manifest["fingerprint"]  # summed by two processes, and by one
 
     def stop_after(step, state, model):
         if step == stopped + 2:  # hooks run before the log

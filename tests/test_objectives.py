@@ -46,6 +46,15 @@ def test_retrieval_cross_entropy_equals_attention_over_one_hot_labels(chunk):
     np.testing.assert_allclose(got, want, rtol=1e-5)
 
 
+def test_the_hardest_examples_keep_their_gradient():
+    # Their class is in the bank, but so far off that its probability is below 1e-8: cosines 1 and 0.5 at beta 0.02.
+    keys = np.array([[1, 0], [0.5, np.sqrt(0.75)]], np.float32)
+    loss = lambda p: hb.objectives.retrieval_cross_entropy(p, keys, np.array([0, 1]), jnp.array([1]), 0.02)
+    value, gradient = jax.value_and_grad(loss)(jnp.array([[1.0, 0.0]]))
+    np.testing.assert_allclose(value, 25, rtol=1e-5)
+    assert np.abs(gradient).max() > 1
+
+
 def test_images_without_a_label_and_classes_the_bank_lacks_are_harmless():
     pooled, keys = (RNG.normal(size=s).astype(np.float32) for s in ((3, 8), (9, 8)))
     bank_labels = np.array([0, 1] * 4 + [-1])

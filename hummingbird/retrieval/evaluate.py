@@ -137,6 +137,8 @@ def check_sources(prompt: Any, query: Any) -> None:
 
 def make_workdir(workdir: str) -> pathlib.Path:
     """The folder, made if needed; UserError if nothing can be written there."""
+    if "://" in str(workdir):
+        raise UserError(f"--workdir={workdir}: an evaluation writes to local folders only; copy the results afterwards")
     folder = pathlib.Path(workdir)
     try:
         folder.mkdir(parents=True, exist_ok=True)
