@@ -8,7 +8,7 @@ import pytest
 from hummingbird import cli, config
 
 ROOT = Path(__file__).resolve().parents[2]
-DOCUMENTS = ("README.md", "scripts/README.md")
+DOCUMENTS = ("README.md", "configs/README.md", "scripts/README.md")
 
 
 def shown(start: str) -> list[str]:
