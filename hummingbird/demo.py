@@ -33,6 +33,7 @@ def run(workdir: pathlib.Path, setup_seconds: float, seed: int) -> int:
     """The demo in `workdir`; returns the exit status."""
     pretrained = workdir / "pretrain"
     clock = Stopwatch(workdir / "seconds.json")
+    clock.seconds.setdefault("setup", setup_seconds)  # of the first call: later ones find everything installed
     worlds = {"pretrain": 2 * seed, "evaluate": 2 * seed + 1}
     print("1/3  pretraining a small Hummingbird on rendered scenes", flush=True)
     with clock("pretrain"):
@@ -75,7 +76,7 @@ def run(workdir: pathlib.Path, setup_seconds: float, seed: int) -> int:
         task: {name: result["metrics"][TASKS[task]] for name, result in by_name.items()}
         for task, by_name in results.items()
     }
-    summary["seconds"] = {"setup": setup_seconds, **clock.seconds}
+    summary["seconds"] = clock.seconds
     (workdir / "summary.json").write_text(json.dumps(summary, indent=1) + "\n")
     show(workdir, summary)
     return 0
