@@ -11,7 +11,7 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from hummingbird.errors import Preempted, UserError
@@ -243,18 +243,21 @@ def _bank(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> No
 
 def show(found: dict[str, Any], as_json: bool = False) -> None:
     """Prints what a command found, as JSON or for people."""
-    if as_json:
-        print(json.dumps(found))
-        return
+    try:
+        print(json.dumps(found) if as_json else "\n".join(_lines(found)), flush=True)
+    except BrokenPipeError:  # the reader has seen enough, as `head` does; nothing is to be said at exit either
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _lines(found: dict[str, Any]) -> Iterator[str]:
     for key, value in found.items():
         if key == "config" and isinstance(value, dict):
-            print("config:")
-            for name, setting in value.items():
-                print(f"  {name} = {setting}")
+            yield "config:"
+            yield from (f"  {name} = {setting}" for name, setting in value.items())
         elif isinstance(value, dict):
-            print(f"{key}: " + ", ".join(f"{name} {item}" for name, item in value.items()))
+            yield f"{key}: " + ", ".join(f"{name} {item}" for name, item in value.items())
         else:
-            print(f"{key}: {value:,}" if isinstance(value, int) and key != "step" else f"{key}: {value}")
+            yield f"{key}: {value:,}" if isinstance(value, int) and key != "step" else f"{key}: {value}"
 
 
 COMMANDS = {

@@ -125,10 +125,11 @@ def topology_devices(topology: str) -> list[Any]:
         description = topologies.get_topology_desc(platform="tpu", topology_name=topology)
     except Exception as error:  # libtpu's own errors are of many types
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        hint = "install libtpu (pip install 'hummingbird-incontext[tpu]')" if "libtpu" in reason.lower() else ""
-        raise UserError(
-            f"--topology={topology} cannot be described ({reason}); {hint or 'use for example v3:8x8 or v5e:16x16'}"
-        ) from error
+        if "not installed" in reason or "libtpu" in reason.lower():
+            hint = "it needs libtpu, which compiles without a TPU: pip install '.[tpu]'"
+        else:
+            hint = "use for example v3:8x8, v4:4x4x4 or v5e:16x16"
+        raise UserError(f"--topology={topology} cannot be described; {hint} ({reason})") from error
     return list(description.devices)
 
 

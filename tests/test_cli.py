@@ -3,6 +3,8 @@
 import json
 import os
 import pathlib
+import subprocess
+import sys
 
 import pytest
 
@@ -78,6 +80,36 @@ def test_bad_input_is_one_line_and_status_2(argv, said, capsys, tmp_path):
     assert len(err.strip().splitlines()) == 1
     assert err.startswith("hummingbird: error: ")
     assert not (tmp_path / "w").exists()
+
+
+@pytest.mark.parametrize(
+    ("reason", "said"),
+    [("JAX TPU support not installed; cannot generate TPU topology.", "[tpu]"), ("Unknown topology v9", "v5e:16x16")],
+)
+def test_a_topology_that_cannot_be_described_says_what_helps(reason, said, monkeypatch, capsys):
+    from jax.experimental import topologies
+
+    def refuse(**_):
+        raise RuntimeError(reason)
+
+    monkeypatch.setattr(topologies, "get_topology_desc", refuse)
+    assert cli.run(["plan", *TINY, "--topology=v9:1x1"]) == 2
+    err = capsys.readouterr().err
+    assert said in err
+    assert reason in err
+
+
+def test_a_reader_that_has_seen_enough_is_no_error(repository):
+    shown = "from hummingbird.cli import show; show({str(i): 'x' * 1000 for i in range(1000)})"
+    program = subprocess.Popen(
+        [sys.executable, "-c", shown], cwd=repository, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert program.stdout is not None
+    program.stdout.read(10)
+    program.stdout.close()
+    assert program.wait(60) == 0
+    assert program.stderr is not None
+    assert program.stderr.read() == b""
 
 
 @pytest.mark.parametrize("argv", [[], ["pretrian"], ["pretrain", "--workdir=w"], ["info", "x", "--yaml"]])
