@@ -13,21 +13,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from hummingbird import flops, hlo, train
+from hummingbird import chips, flops, hlo, train
+from hummingbird.chips import GIB
 from hummingbird.errors import UserError
-
-GIB = 2**30
-
-# Per device as JAX counts them (v2, v3: a core; v4 without megacore: a core; later: a chip), from Google's published
-# system pages: memory, peak bf16 flop/s, HBM bytes/s, and ICI bytes/s that one device can send.
-CHIPS: dict[str, tuple[float, float, float, float]] = {
-    "TPU v2": (8 * GIB, 22.5e12, 350e9, 31e9),
-    "TPU v3": (16 * GIB, 61.5e12, 450e9, 41e9),
-    "TPU v4": (16 * GIB, 137.5e12, 614e9, 150e9),
-    "TPU v5 lite": (16 * GIB, 197e12, 819e9, 200e9),
-    "TPU v5": (95 * GIB, 459e12, 2765e9, 600e9),
-    "TPU v6 lite": (32 * GIB, 918e12, 1640e9, 448e9),
-}
 
 
 def plan(config: Any, topology: str | None) -> dict[str, Any]:
@@ -93,13 +81,13 @@ def analyse(compiled: Any, kind: str, operations: float) -> dict[str, Any]:
     cost = compiled.cost_analysis() or {}
     collectives = hlo.collectives(compiled.as_text())
     moved = sum(entry["bytes"] for entry in collectives.values())
-    chip = CHIPS.get(kind)
+    chip = chips.find(kind)
     found = {
-        "fits": None if chip is None else total <= chip[0],
+        "fits": None if chip is None else total <= chip.memory,
         "argument_bytes": argument,
         "temporary_bytes": memory.temp_size_in_bytes,
         "total_bytes": total,
-        "memory_bytes": None if chip is None else int(chip[0]),
+        "memory_bytes": None if chip is None else int(chip.memory),
         "flops": operations,
         "hbm_bytes_at_least": cost.get("bytes accessed"),  # XLA takes the body of a loop once
         "collectives": collectives,
@@ -107,9 +95,9 @@ def analyse(compiled: Any, kind: str, operations: float) -> dict[str, Any]:
     }
     if chip is not None:
         bounds = {
-            "compute": operations / chip[1],
-            "memory": (found["hbm_bytes_at_least"] or 0) / chip[2],
-            "network": moved / chip[3],
+            "compute": operations / chip.flops,
+            "memory": (found["hbm_bytes_at_least"] or 0) / chip.bandwidth,
+            "network": moved / chip.network,
         }
         bound = max(bounds, key=lambda name: bounds[name])
         found["roofline"] = {"seconds": {k: round(v, 5) for k, v in bounds.items()}, "bound": bound}

@@ -16,7 +16,7 @@ LAYERS = (
     ("errors",),
     ("schema",),
     ("config",),
-    ("distributed", "fingerprint", "flops", "hlo", "logs", "mesh"),
+    ("chips", "distributed", "fingerprint", "flops", "hlo", "logs", "mesh"),
     ("data",),
     ("models",),
     ("objectives",),
