@@ -78,6 +78,12 @@ PRETRAIN: dict[str, Any] = {
     "seed": Int(0, "seed of initialisation, data order and augmentation", low=0, high=2**31 - 1),
     "input_size": Int(224, "side of the square training views, pixels (App. B)", low=8),
     "batch_size": Int(4096, "images in the global batch (App. C.2)", low=2),
+    "micro_batches": Int(
+        1,
+        "parts of the batch that pass the encoders one after the other: less memory, the same result",
+        low=1,
+        resumable=True,
+    ),
     "epochs": Float(300.0, "passes over the data (App. C.2); ignored when total_steps is set", above=0, resumable=True),
     "total_steps": Int(None, "optimiser steps; none: from epochs", low=1, optional=True, resumable=True),
     "data": {**DATA, **PIPELINE},
@@ -100,8 +106,12 @@ PRETRAIN: dict[str, Any] = {
         "weight": Float(0.2, "lambda of App. B", low=0, high=1),
         "temperature": Float(0.02, "beta of the attention over the bank; ours, the paper is silent", above=0),
         "hidden_dim": Int(4096, "hidden width of the value head phi (App. B)", low=1),
-        "chunk": Int(
-            2048, "bank entries attended to at a time; bounds memory, does not change the result", low=1, resumable=True
+        "chunk": Int(2048, "bank entries attended to at a time; bounds memory, no more", low=1, resumable=True),
+        "neighbours": Int(0, "nearest entries that each token attends to; 0: all, as in the paper", low=0, high=10_000),
+        "search": Text(
+            "exact",
+            "of context.neighbours; approximate: jax.lax.approx_max_k on TPU, exact elsewhere",
+            choices=("exact", "approximate"),
         ),
     },
     "heads": {
@@ -115,6 +125,12 @@ PRETRAIN: dict[str, Any] = {
     },
     "supervised": {
         "weight": Float(0.0, "alpha of Sec. 3.4: 0.05 for Hummingbird++, 0.25 for ViT-B on IN22k", low=0),
+        "objective": Text(
+            "retrieval",
+            "labels retrieved from the bank (Sec. 3.4), or a linear classifier (Fig. 6 at 0; the supervised ViT)",
+            choices=("retrieval", "classifier"),
+        ),
+        "classes": Int(1000, "image classes of the linear classifier", low=2),
         "temperature": Float(0.02, "beta of the attention that predicts the label; ours", above=0),
     },
     "optimizer": {
@@ -140,6 +156,15 @@ PRETRAIN: dict[str, Any] = {
         "config": Text("", "evaluation config file[:variant]; empty: scenes", resumable=True),
         "max_images": Int(128, "prompt and query images at most", low=1, resumable=True),
     },
+    "pictures": {
+        "every": Int(0, "steps between sheets of views, attention and nearest entries; 0: none", low=0, resumable=True),
+        "images": Int(6, "images on a sheet", low=1, high=64, resumable=True),
+        "neighbours": Int(5, "nearest entries of the bank shown for each", low=0, high=32, resumable=True),
+    },
+    "profile": {
+        "start": Int(0, "first step of a profiler trace into WORKDIR/profile; 0: none", low=0, resumable=True),
+        "steps": Int(5, "steps traced", low=1, high=1000, resumable=True),
+    },
 }
 
 # ---------------------------------------------------------------- hummingbird evaluate
@@ -156,9 +181,7 @@ EVALUATE: dict[str, Any] = {
             choices=("segmentation", "depth"),
             optional=True,
         ),
-        "prompt": Text(
-            "", "split (or a list file of `folder`), with a slice: train[:100], [:80%]; empty: the usual one"
-        ),
+        "prompt": Text("", "split (of `folder`: or list file), with a slice: train[:100], [:80%]; empty: the usual"),
         "query": Text("", "as data.prompt, of the images to predict"),
         "names": Text("", "file that names the prompt images to use, one a line; empty: all"),
         "folder": {
@@ -222,7 +245,6 @@ EVALUATE: dict[str, Any] = {
             "reorder": Int(120, "candidates scored again exactly (Table 6)", low=1),
             "anisotropic_threshold": Float(0.2, "anisotropic quantisation; ours, the paper is silent", low=0, high=1),
             "training_sample": Int(50_000, "keys that tree and codes are trained on; ours", low=1),
-            "deterministic": Bool(True, "one training thread, k-means++ start: the same index every time, but slower"),
             "autopilot": Bool(False, "let ScaNN choose tree and codes from the bank's size"),
         },
     },
@@ -292,8 +314,17 @@ def check_pretrain(flat: Mapping[str, Any]) -> None:
         raise UserError(f"config key context.bank_length: {bank} is less than batch_size {batch}; use 0 or >= {batch}")
     if flat["contrastive.weight"] == 0 and flat["supervised.weight"] == 0:
         raise UserError("config keys contrastive.weight and supervised.weight are both 0: nothing to train on")
-    if flat["supervised.weight"] and not bank:
-        raise UserError("config key supervised.weight: labels are retrieved from the bank, context.bank_length is 0")
+    if flat["supervised.weight"] and flat["supervised.objective"] == "retrieval" and not bank:
+        raise UserError(
+            "config key supervised.weight: labels are retrieved from the bank and context.bank_length is 0; use "
+            "supervised.objective=classifier"
+        )
+    if flat["context.neighbours"] > bank:
+        raise UserError(
+            f"config key context.neighbours: {flat['context.neighbours']} is more than context.bank_length {bank}"
+        )
+    if batch % flat["micro_batches"]:
+        raise UserError(f"config key micro_batches: {flat['micro_batches']} does not divide batch_size {batch}")
     if flat["mesh.data"] == 0:
         raise UserError("config key mesh.data: 0 devices; use -1 for all that are left")
     for name in ("crop_area", "crop_aspect", "blur_probability", "blur_sigma", "solarise_probability"):

@@ -27,6 +27,7 @@ import numpy as np
 from etils import epath
 
 from hummingbird import checkpoint, fingerprint
+from hummingbird import config as configs
 from hummingbird.errors import UserError
 from hummingbird.models.frozen import Encoder
 from hummingbird.models.pretrainer import DTYPES, build_pretrainer, patch_features
@@ -78,7 +79,9 @@ def load_trained(path: str, network: str, dtype: str) -> Encoder:
     """The encoder of a training workdir (its newest sound step) or of one step folder."""
     wanted = lambda name: name.startswith((f"{network}.", f"{network}_stats.", "bank.keys"))
     folder, manifest, arrays = checkpoint.load_newest(path, wanted=wanted)
-    config = ml_collections.ConfigDict(unflatten({**manifest["config"], "dtype": dtype}))
+    # Settings that came after the checkpoint have their defaults.
+    flat = {**configs.to_flat(configs.resolve("pretrain")), **manifest["config"], "dtype": dtype}
+    config = ml_collections.ConfigDict(unflatten(flat))
     model = build_pretrainer(config)
     tree = unflatten(arrays)
     variables = {"params": tree[network], "batch_stats": tree[f"{network}_stats"]}
@@ -90,7 +93,7 @@ def load_trained(path: str, network: str, dtype: str) -> Encoder:
 
     def attention(params: Any, images: jax.Array) -> jax.Array:
         def run(module: Any, images: jax.Array, keys: jax.Array) -> jax.Array:
-            c, _, _ = module.contextualized(module.encode(images).patches, keys, train=False)
+            c, _ = module.contextualized(module.encode(images).patches, keys, module.values(keys, train=False))
             return module.pool(c)[1]
 
         masks: Any = model.apply(params["model"], images, params["keys"], method=run)
@@ -112,7 +115,9 @@ def _random(name: str, network: str, dtype: str) -> Encoder:
     """An encoder with drawn weights: of a named size, or of the architecture of a training run."""
     if epath.Path(name).exists() and checkpoint.is_training(name):
         _, manifest, _ = checkpoint.load_newest(name, wanted=lambda _: False)
-        config = ml_collections.ConfigDict(unflatten({**manifest["config"], "dtype": dtype}))
+        # Settings that came after the checkpoint have their defaults.
+    flat = {**configs.to_flat(configs.resolve("pretrain")), **manifest["config"], "dtype": dtype}
+    config = ml_collections.ConfigDict(unflatten(flat))
         vit, shown = build_pretrainer(config).encoder, manifest["config"]["encoder.name"]
     else:
         vit, shown = build_vit({"name": name}, RANDOM_INPUT, DTYPES[dtype]), name

@@ -38,6 +38,11 @@ def build_mesh(config: Any, devices: list[Any] | None = None) -> Mesh:
             raise UserError(
                 f"config key {key}: {value} is not a multiple of the {used} devices; change it or mesh.data"
             )
+    if config.batch_size // config.micro_batches % used:
+        raise UserError(
+            f"config key micro_batches: {config.micro_batches} parts of batch_size {config.batch_size} are not a "
+            f"multiple of the {used} devices each"
+        )
     rows = math.gcd(config.batch_size, config.context.bank_length)
     if rows % used:
         raise UserError(

@@ -39,6 +39,31 @@ def contrastive(pred1: Array, target2: Array, tau: float) -> Array:
     return jnp.mean(jax.nn.logsumexp(contrastive_logits(pred1, target2, tau), axis=1) - positives)
 
 
+def top1(pred1: Array, target2: Array) -> Array:
+    """Share of predictions [B, P] whose nearest target [B, P] in the batch is their own image's."""
+    logits = contrastive_logits(pred1, target2, 1.0)
+    return jnp.mean(jnp.argmax(logits, axis=1) == jnp.arange(len(logits)))
+
+
+def classification(logits: Array, labels: Array) -> tuple[Array, Array]:
+    """Softmax cross-entropy of a linear classifier: Figure 6 at |Mp| = 0, and Table 1's supervised ViT.
+
+    Args:
+      logits: [B, V, classes] float32 of V views.
+      labels: [B] int; negative: no label.
+
+    Returns:
+      Mean over the labelled images, summed over views as Sec. 3.4 sums its two terms; share of correct predictions.
+      Both 0 if no image has a label.
+    """
+    labelled = labels >= 0
+    own = jax.nn.one_hot(labels, logits.shape[-1])[:, None]  # [B, 1, classes]: a gather would fetch other devices' rows
+    losses = (jax.nn.logsumexp(logits, axis=-1) - jnp.sum(own * logits, axis=-1)).sum(axis=1)  # [B]
+    correct = (jnp.argmax(logits, axis=-1) == labels[:, None]).mean(axis=1)
+    count = jnp.maximum(labelled.sum(), 1)
+    return jnp.sum(jnp.where(labelled, losses, 0.0)) / count, jnp.sum(jnp.where(labelled, correct, 0.0)) / count
+
+
 def retrieval_cross_entropy(
     pooled: Array, keys: Array, bank_labels: Array, labels: Array, beta: float, chunk: int = 2048
 ) -> Array:

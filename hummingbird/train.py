@@ -53,7 +53,7 @@ class Program:
 def build_program(config: Any, examples: int, devices: list[Any] | None = None) -> Program:
     """Everything that a run compiles, from a config and the number of training images."""
     mesh = meshes.build_mesh(config, devices)
-    model = build_pretrainer(config)
+    model = build_pretrainer(config, mesh)
     steps_per_epoch = examples / config.batch_size
     total_steps = config.total_steps or math.ceil(config.epochs * steps_per_epoch)
     optimizer, schedule = train_step.build_optimizer(config, total_steps, steps_per_epoch)
@@ -61,13 +61,15 @@ def build_program(config: Any, examples: int, devices: list[Any] | None = None) 
 
     def init() -> TrainState:
         bank = init_bank(config.context.bank_length, config.batch_size, model.encoder.width)
-        return train_step.init_state(model, optimizer, jax.random.key(config.seed), config.input_size, bank)
+        views = (config.batch_size, 2, config.input_size, config.input_size, 3)
+        return train_step.init_state(model, optimizer, jax.random.key(config.seed), views, bank)
 
     step = train_step.make_train_step(
         model,
         optimizer,
         seed=config.seed,
         augment=augment,
+        micro_batches=config.micro_batches,
         tau=config.contrastive.temperature,
         contrastive_weight=config.contrastive.weight,
         supervised_weight=config.supervised.weight,

@@ -16,7 +16,7 @@ from hummingbird import objectives
 from hummingbird.data.augment import photometric
 from hummingbird.models import context
 from hummingbird.models.context import MemoryBank
-from hummingbird.models.pretrainer import Pretrainer, View, patch_features
+from hummingbird.models.pretrainer import Pretrainer, Seen, patch_features
 
 log = logging.getLogger(__name__)
 
@@ -42,12 +42,16 @@ class TrainState(flax.struct.PyTreeNode):
 
 
 def init_state(
-    model: Pretrainer, optimizer: optax.GradientTransformation, key: Array, input_size: int, bank: MemoryBank
+    model: Pretrainer, optimizer: optax.GradientTransformation, key: Array, views: tuple[int, ...], bank: MemoryBank
 ) -> TrainState:
-    """Step 0: theta drawn, xi = theta, the bank as given (filled by `make_fill_step` before the first step)."""
-    views = jnp.zeros((2, 2, input_size, input_size, 3), jnp.float32)
+    """Step 0: theta drawn, xi = theta, the bank as given (filled by `make_fill_step` before the first step).
+
+    Args:
+      views: shape [B, 2, S, S, 3]. Only shapes follow from it: jitted, nothing is computed with the views.
+    """
+    views = jnp.zeros(views, jnp.float32)
     variables = model.init(key, views, bank.keys)
-    params, stats = variables["params"], variables["batch_stats"]
+    params, stats = variables["params"], variables.get("batch_stats", {})
     copy = lambda tree: jax.tree.map(jnp.copy, tree)  # donated buffers must not be shared
     return TrainState(jnp.zeros((), jnp.int32), params, copy(params), stats, copy(stats), optimizer.init(params), bank)
 
@@ -58,6 +62,7 @@ def make_train_step(
     *,
     seed: int,
     augment: Any,
+    micro_batches: int,
     tau: float,
     contrastive_weight: float,
     supervised_weight: float,
@@ -71,74 +76,109 @@ def make_train_step(
       optimizer: of theta.
       seed: augmentation is keyed by fold_in(seed, step).
       augment: settings of `data.augment.photometric`.
+      micro_batches: parts of the batch that pass the encoders one after the other; the result is the same.
       tau: temperature of Eq. 4.
-      contrastive_weight, supervised_weight: weights of L_SSL and of the retrieval cross-entropy (alpha).
+      contrastive_weight, supervised_weight: weights of L_SSL and of the cross-entropy of labels (alpha).
       supervised_beta: temperature of the attention that predicts labels.
       ema_decay: xi <- decay xi + (1 - decay) theta.
     """
 
-    def network(params: Any, stats: Any, views: Array, bank: MemoryBank) -> tuple[list[View], Any]:
-        outputs, changed = model.apply(
-            {"params": params, "batch_stats": stats}, views, bank.keys, mutable=["batch_stats"]
-        )
-        return outputs, changed["batch_stats"]
+    def network(params: Any, stats: Any, method: str, *arrays: Array) -> tuple[Any, Any]:
+        variables = {"params": params, "batch_stats": stats}
+        out, changed = model.apply(variables, *arrays, method=method, mutable=["batch_stats"])
+        return out, changed.get("batch_stats", stats)
 
     def step(state: TrainState, views: Array, labels: Array) -> tuple[TrainState, dict[str, Array]]:
-        # 1. Two views x1 ~ T1, x2 ~ T2, cropped on the host: [B, 2, S, S, 3] in [0, 1].
-        views = photometric(jax.random.fold_in(jax.random.key(seed), state.step), views, augment)
+        key = jax.random.fold_in(jax.random.key(seed), state.step)
+        bank = state.bank
 
-        # 2. Targets: the network with parameters xi, its own batch statistics, no gradient.
-        (target1, target2), target_stats = network(state.target, state.target_stats, views, state.bank)
-
-        # 3. Losses of the online network against the targets of the other view.
         def loss_fn(theta: Any) -> tuple[Array, Any]:
-            (view1, view2), stats = network(theta, state.online_stats, views, state.bank)
-            # Eq. 4 in both directions; their mean, so that the total is the paper's L^ij averaged over (i, j), (j, i).
-            ssl = 0.5 * (
-                objectives.contrastive(view1.prediction, target2.projection, tau)
-                + objectives.contrastive(view2.prediction, target1.projection, tau)
-            )
-            total = contrastive_weight * ssl
-            metrics = {"loss_ssl": ssl}
-            if supervised_weight:  # Sec. 3.4
-                ce1, ce2 = (
-                    objectives.retrieval_cross_entropy(
-                        view.pooled, state.bank.keys, state.bank.labels, labels, supervised_beta
-                    )
-                    for view in (view1, view2)
+            # 1. The bank's values v = phi(k), by the network that attends to them.
+            online_values, online_stats = network(theta, state.online_stats, "values", bank.keys)
+            target_values, target_stats = network(state.target, state.target_stats, "values", bank.keys)
+
+            # 2. Two views x1 ~ T1, x2 ~ T2, seen by theta and by xi: encoded, contextualised, pooled.
+            def see(views: Array, positions: Array) -> tuple[Seen, Seen]:
+                views = photometric(key, views, augment, positions)
+                online, _ = network(theta, online_stats, "look", views, bank.keys, online_values)
+                target, _ = network(state.target, target_stats, "look", views, bank.keys, target_values)
+                return online, target
+
+            online, target = in_micro_batches(see, micro_batches, views, jnp.arange(len(views)))
+
+            # 3. Predictions of theta against the projections of xi, over the whole batch, whatever came in parts.
+            total, metrics = jnp.zeros(()), {}
+            if contrastive_weight:
+                (_, predictions), online_stats = network(theta, online_stats, "predict", online.pooled)
+                (projections, _), target_stats = network(state.target, target_stats, "predict", target.pooled)
+                # Eq. 4 in both directions; their mean: the paper's L^ij averaged over (i, j) and (j, i).
+                ssl = 0.5 * (
+                    objectives.contrastive(predictions[:, 0], projections[:, 1], tau)
+                    + objectives.contrastive(predictions[:, 1], projections[:, 0], tau)
                 )
-                ce = ce1 + ce2
-                total = total + supervised_weight * ce
-                metrics["loss_retrieval"] = ce
-            return total, (stats, view1, metrics)
+                total += contrastive_weight * ssl
+                metrics |= {"loss_ssl": ssl, "top1": objectives.top1(predictions[:, 0], projections[:, 1])}
 
-        (loss, (online_stats, view1, metrics)), gradients = jax.value_and_grad(loss_fn, has_aux=True)(state.online)
+            # 4. Labels (Sec. 3.4), retrieved from the bank or, where there is none, by a linear classifier.
+            if supervised_weight and model.classes:
+                logits, _ = network(theta, online_stats, "classify", online.pooled)  # [B, 2, classes]
+                ce, correct = objectives.classification(logits, labels)
+                metrics = {"top1": correct, **metrics, "loss_classifier": ce, "classifier_top1": correct}
+                total += supervised_weight * ce
+            elif supervised_weight:
+                ce1, ce2 = (
+                    objectives.retrieval_cross_entropy(pooled, bank.keys, bank.labels, labels, supervised_beta)
+                    for pooled in (online.pooled[:, 0], online.pooled[:, 1])
+                )
+                metrics["loss_retrieval"] = ce1 + ce2
+                total += supervised_weight * metrics["loss_retrieval"]
+            return total, (online, target, online_stats, target_stats, metrics)
 
-        # 4. theta by AdamW, after clipping the global norm.
+        (loss, rest), gradients = jax.value_and_grad(loss_fn, has_aux=True)(state.online)
+        seen, target, online_stats, target_stats, metrics = rest
+
+        # 5. theta by AdamW, after clipping the global norm.
         updates, opt_state = optimizer.update(gradients, state.opt_state, state.online)
         online = optax.apply_updates(state.online, updates)
 
-        # 5. xi follows theta.
-        target = optax.incremental_update(online, state.target, 1 - ema_decay)
+        # 6. xi follows theta.
+        xi = optax.incremental_update(online, state.target, 1 - ema_decay)
 
-        # 6. The bank takes the target of the first view, averaged over tokens (Eq. 2), for the steps to come.
-        bank = context.push(state.bank, target1.tokens.mean(axis=1), labels)
+        # 7. The bank takes the target of the first view, averaged over tokens (Eq. 2), for the steps to come.
+        bank = context.push(bank, target.summary[:, 0], labels)
 
         norm = optax.tree.norm(gradients)
+        entropy = -jnp.sum(seen.masks * jnp.log(seen.masks + 1e-12), axis=-1).mean()
         metrics |= {
             "loss": loss,
-            "top1": _top1(view1.prediction, target2.projection),
             "gradient_norm": norm,
             "parameter_norm": optax.tree.norm(online),
-            "ema_distance": optax.tree.norm(jax.tree.map(jnp.subtract, online, target)),
-            "pooling_entropy": -jnp.sum(view1.masks * jnp.log(view1.masks + 1e-12), axis=1).mean(),
+            "ema_distance": optax.tree.norm(jax.tree.map(jnp.subtract, online, xi)),
+            "pooling_entropy": entropy,
             "finite": jnp.isfinite(loss) & jnp.isfinite(norm),
+            **{f"bank_{name}": x.mean() for name, x in seen.bank.items()},
         }
-        if view1.nearest is not None and view1.entropy is not None:
-            metrics |= {"bank_similarity": view1.nearest.mean(), "bank_entropy": view1.entropy.mean()}
-        return TrainState(state.step + 1, online, target, online_stats, target_stats, opt_state, bank), metrics
+        return TrainState(state.step + 1, online, xi, online_stats, target_stats, opt_state, bank), metrics
 
     return step
+
+
+def in_micro_batches(see: Callable[..., Any], count: int, *batch: Array) -> Any:
+    """see(*batch), the batch passing in `count` parts; what comes back is joined in the batch's order.
+
+    Going backward each part is seen again, so that only one part's activations are in memory at a time. Part i takes
+    the images i, i + count, ...: on several devices, an equal share of each one's own.
+
+    Args:
+      see: arrays [b, ...] -> tree of arrays [b, ...], each image by itself.
+      count: divides B.
+      batch: arrays [B, ...].
+    """
+    if count == 1:
+        return see(*batch)
+    parts = jax.tree.map(lambda x: x.reshape(-1, count, *x.shape[1:]).swapaxes(0, 1), batch)
+    seen = jax.lax.map(jax.checkpoint(lambda part: see(*part), prevent_cse=False), parts)
+    return jax.tree.map(lambda x: x.swapaxes(0, 1).reshape(-1, *x.shape[2:]), seen)
 
 
 def make_fill_step(
@@ -153,12 +193,6 @@ def make_fill_step(
         return state.replace(bank=context.push(state.bank, features.mean(axis=(1, 2)), labels))
 
     return fill
-
-
-def _top1(prediction: Array, target: Array) -> Array:
-    """Share of predictions whose nearest target in the batch is their own image's."""
-    logits = objectives.contrastive_logits(prediction, target, 1.0)
-    return jnp.mean(jnp.argmax(logits, axis=1) == jnp.arange(len(logits)))
 
 
 def build_optimizer(config: Any, total_steps: int, steps_per_epoch: float) -> tuple[Any, optax.Schedule]:

@@ -65,3 +65,15 @@ def test_images_without_a_label_and_classes_the_bank_lacks_are_harmless():
     value, gradient = jax.value_and_grad(loss)(pooled, [5, 5, 5])
     np.testing.assert_allclose(value, -np.log(1e-8), rtol=1e-5)
     assert not np.any(gradient)
+
+
+def test_classification_is_the_softmax_cross_entropy_of_labelled_images_summed_over_views():
+    logits = np.random.default_rng(5).normal(size=(4, 2, 3)).astype(np.float32)
+    labels = np.array([2, -1, 0, 1])
+    log_p = np.log(reference.softmax(logits.astype(np.float64)))
+    loss, correct = hb.objectives.classification(logits, labels)
+    kept = [0, 2, 3]
+    assert float(loss) == pytest.approx(-np.mean([log_p[i, :, labels[i]].sum() for i in kept]), rel=1e-6)
+    assert float(correct) == pytest.approx(np.mean([(logits[i].argmax(axis=1) == labels[i]).mean() for i in kept]))
+    assert not np.any(jax.grad(lambda x: hb.objectives.classification(x, labels)[0])(logits)[1])
+    assert hb.objectives.classification(logits, np.full(4, -1)) == (0, 0)

@@ -100,6 +100,43 @@ def test_supervised_retrieval_adds_its_cross_entropy():
     assert plus["loss_retrieval"] > 0
 
 
+@pytest.mark.parametrize("changes", [{}, {"context.neighbours": 8}], ids=["full attention", "nearest entries"])
+@pytest.mark.parametrize(("devices", "parts"), [(1, 4), (4, 2)])
+def test_micro_batches_give_the_losses_and_gradients_of_the_whole_batch(devices, parts, changes):
+    steps = 2 if devices == 1 else 1
+    whole, history = run(1, steps, **changes)
+    split, split_history = run(devices, steps, micro_batches=parts, **changes)
+    assert_same_run(history, split_history)
+    for name in ("bank", "online_stats", "target_stats"):  # in the batch's order; of the batch, not of its parts
+        jax.tree.map(
+            lambda a, b: np.testing.assert_allclose(a, b, atol=2e-3), getattr(whole, name), getattr(split, name)
+        )
+    # Adam divides the gradient's size away; its first moment after a step is a tenth of it.
+    for ours, theirs in zip(jax.tree.leaves(whole.opt_state), jax.tree.leaves(split.opt_state), strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=2e-4)
+
+
+def test_micro_batches_need_less_memory():
+    def temporary(parts):
+        program = tiny.program(1, micro_batches=parts)
+        views, labels = tiny.batch(0)
+        return program.step.lower(program.state, views, labels).compile().memory_analysis().temp_size_in_bytes
+
+    assert temporary(4) < 0.6 * temporary(1)
+
+
+def test_a_linear_classifier_takes_the_place_of_retrieval_without_a_bank():
+    classifier = {"supervised.weight": 0.5, "supervised.objective": "classifier", "supervised.classes": 5}
+    _, (both,) = run(1, steps=1, **classifier, **{"context.bank_length": 0})
+    assert both["loss"] == pytest.approx(both["loss_ssl"] + 0.5 * both["loss_classifier"], rel=1e-4)
+    alone = {**classifier, "contrastive.weight": 0.0, "context.bank_length": 0, "pooling": "cls"}
+    state, history = run(1, steps=4, **alone)  # the supervised ViT
+    assert "loss_ssl" not in history[0]
+    assert history[0]["loss_classifier"] == pytest.approx(both["loss_classifier"], rel=0.3)
+    assert history[0]["top1"] == history[0]["classifier_top1"]
+    assert state.online["classifier"]["kernel"].shape == (32, 5)
+
+
 def test_a_loss_that_is_not_finite_is_reported():
     program = tiny.program(1)
     state = program.init()

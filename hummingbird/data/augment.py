@@ -82,7 +82,9 @@ def build_photometric(config: Any) -> Photometric:
     )
 
 
-def photometric(key: jax.Array, views: jax.Array, settings: Photometric) -> jax.Array:
+def photometric(
+    key: jax.Array, views: jax.Array, settings: Photometric, positions: jax.Array | None = None
+) -> jax.Array:
     """Flip, colour jitter, grey, blur and solarise two views of each image (App. C.1, operations 2-6).
 
     What happens to an image depends on `key` and its position in the global batch alone, so it is the same however the
@@ -92,11 +94,12 @@ def photometric(key: jax.Array, views: jax.Array, settings: Photometric) -> jax.
       key: one JAX key; derive it from seed and step.
       views: uint8 [B, 2, H, W, 3]; view 0 gets T1, view 1 T2.
       settings: see `Photometric`.
+      positions: int [B] in the global batch, of a part of one; None: 0, 1, ...
 
     Returns:
       float32 [B, 2, H, W, 3] in [0, 1].
     """
-    uniform = draw(key, views.shape[0])
+    uniform = draw(key, jnp.arange(views.shape[0]) if positions is None else positions)
     x = views.astype(jnp.float32) / 255.0
     planes: Planes = (x[..., 0], x[..., 1], x[..., 2])
     planes = flip(planes, uniform[..., FLIP] < settings.flip_probability)
@@ -111,9 +114,9 @@ def photometric(key: jax.Array, views: jax.Array, settings: Photometric) -> jax.
     return jnp.clip(jnp.stack(planes, axis=-1), 0.0, 1.0)
 
 
-def draw(key: jax.Array, batch: int) -> jax.Array:
+def draw(key: jax.Array, positions: jax.Array) -> jax.Array:
     """Uniform draws in [0, 1), float32 [B, 2, 14]: ten decisions, then four numbers whose order is the jitter's."""
-    keys = jax.vmap(lambda position: jax.random.fold_in(key, position))(jnp.arange(batch))
+    keys = jax.vmap(lambda position: jax.random.fold_in(key, position))(positions)
     return jax.vmap(lambda k: jax.random.uniform(k, (2, ORDER + 4)))(keys)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import flax.struct
@@ -32,11 +33,21 @@ class MemoryBank(flax.struct.PyTreeNode):
 
 
 class Attended(NamedTuple):
-    """What a query read from the bank: output [T, D], cosine to the nearest key [T], entropy of the weights [T]."""
+    """What queries read from the bank.
+
+    Attributes:
+      output: [T, Dv] weighted mean of the values.
+      nearest: [T] cosine to the nearest key. share: [T] its weight. entropy: [T] of the weights.
+    """
 
     output: Array
     nearest: Array
+    share: Array
     entropy: Array
+
+
+# (q [T, D] unit rows, keys [S, R, D] unit rows, values [S, R, Dv]) -> Attended
+BankAttention = Callable[[Array, Array, Array], Attended]
 
 
 def init_bank(length: int, batch: int, dim: int) -> MemoryBank:
@@ -68,7 +79,7 @@ def push(bank: MemoryBank, keys: Array, labels: Array) -> MemoryBank:
 
 
 def contextualize(
-    q: Array, keys: Array, values: Array, weight: float, beta: float, chunk: int
+    q: Array, keys: Array, values: Array, weight: float, attention: BankAttention
 ) -> tuple[Array, Attended]:
     """(1 - lambda) q / |q| + lambda vhat / |vhat|, with vhat = CA(q, k, v) (Sec. 3.2), before psi.
 
@@ -76,13 +87,13 @@ def contextualize(
       q: [T, D] patch features.
       keys, values: [S, R, D] bank.
       weight: lambda.
-      beta: temperature of the attention.
-      chunk: bank entries in memory at a time.
+      attention: CA, on unit rows in the type of the values.
 
     Returns:
       [T, D] in the dtype of q, and what was read from the bank.
     """
-    read = attend(l2_normalize(q), l2_normalize(keys), values, beta, chunk)
+    unit = lambda x: l2_normalize(x).astype(values.dtype)
+    read = attention(unit(q), jax.lax.stop_gradient(unit(keys)), values)
     mixed = (1 - weight) * l2_normalize(q) + weight * l2_normalize(read.output)
     return mixed.astype(q.dtype), read
 
@@ -132,7 +143,7 @@ def attend(q: Array, keys: Array, values: Array, beta: float, chunk: int, length
     """
     keys, values = grouped(keys, chunk), grouped(values, chunk)
     # A custom_vjp is an object to the type checker, so what it returns is said here.
-    read: tuple[Array, Array, Array] = _stream(beta, length, q, jax.lax.stop_gradient(keys), values)
+    read: tuple[Array, ...] = _stream(beta, length, q, jax.lax.stop_gradient(keys), values)
     return Attended(*read)
 
 
@@ -149,7 +160,7 @@ def _scores(q: Array, keys: Array, beta: float, length: int | None, index: Array
 # Online softmax: only the running maximum, normaliser, output and score sum of each query are kept. The backward pass
 # recomputes the scores group by group from the log-normaliser.
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
-def _stream(beta: float, length: int | None, q: Array, keys: Array, values: Array) -> tuple[Array, Array, Array]:
+def _stream(beta: float, length: int | None, q: Array, keys: Array, values: Array) -> tuple[Array, ...]:
     return _stream_forward(beta, length, q, keys, values)[0]
 
 
@@ -182,12 +193,12 @@ def _stream_forward(beta: float, length: int | None, q: Array, keys: Array, valu
     log_total = top + jnp.log(total)
     output = output / total[:, None]
     entropy = log_total - weighted / total
-    return (output, top * beta, entropy), (q, keys, values, output, log_total)
+    return (output, top * beta, 1 / total, entropy), (q, keys, values, output, log_total)
 
 
 def _stream_backward(beta: float, length: int | None, saved, cotangents):
     q, keys, values, output, log_total = saved
-    d_output = cotangents[0]  # the other two outputs are read as metrics only
+    d_output = cotangents[0]  # the other outputs are read as metrics only
     offset = jnp.sum(d_output * output, axis=-1)[:, None, None]
 
     def step(d_q, group):

@@ -152,7 +152,7 @@ def test_jitter_does_each_operation_once_in_the_order_drawn(settings):
 
 
 def test_draws_are_uniform_and_orders_all_occur():
-    uniform = np.asarray(augment.draw(jax.random.key(3), 2000)).reshape(-1, 14)
+    uniform = np.asarray(augment.draw(jax.random.key(3), np.arange(2000))).reshape(-1, 14)
     assert abs(uniform.mean(0) - 0.5).max() < 0.02
     assert abs(np.corrcoef(uniform.T) - np.eye(14)).max() < 0.07
     orders, counts = np.unique(np.argsort(uniform[:, augment.ORDER :], -1), axis=0, return_counts=True)
@@ -197,7 +197,7 @@ def test_result_is_in_range_differs_between_views_and_repeats(apply):
 def test_an_images_augmentation_depends_on_its_position_not_on_the_batch_or_sharding(apply):
     views = np.random.default_rng(0).integers(0, 256, (8, 2, S, S, 3), dtype=np.uint8)
     whole = np.asarray(apply(jax.random.key(0), views))
-    np.testing.assert_array_equal(augment.draw(jax.random.key(0), 4), augment.draw(jax.random.key(0), 8)[:4])
+    np.testing.assert_array_equal(augment.draw(jax.random.key(0), np.arange(4)), augment.draw(jax.random.key(0), np.arange(8))[:4])
     mesh = jax.make_mesh((4,), ("data",), axis_types=(jax.sharding.AxisType.Auto,), devices=jax.devices()[:4])
     spread = jax.device_put(views, jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("data")))
     np.testing.assert_allclose(apply(jax.random.key(0), spread), whole, atol=1e-6)

@@ -1,0 +1,93 @@
+"""Attention to the nearest entries alone, and on several devices, against NumPy and against one device."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from hummingbird.models import bank_attention, context
+from tests import reference
+
+RNG = np.random.default_rng(0)
+Q = reference.unit(RNG.normal(size=(24, 16))).astype(np.float32)
+KEYS = reference.unit(RNG.normal(size=(3, 8, 16))).astype(np.float32)  # [S, R, D]
+VALUES = RNG.normal(size=(3, 8, 5)).astype(np.float32)
+BETA = 0.1
+
+
+def of_nearest(k):
+    return functools.partial(bank_attention.attend_nearest, beta=BETA, chunk=8, neighbours=k)
+
+
+ALL = functools.partial(context.attend, beta=BETA, chunk=8)
+
+
+@pytest.mark.parametrize("k", [1, 5, 12, 24])
+def test_nearest_attention_is_equation_1_over_the_nearest_entries(k):
+    q, keys, values = Q.astype(np.float64), KEYS.reshape(24, 16).astype(np.float64), VALUES.reshape(24, 5)
+    scores = q @ keys.T / BETA
+    scores[scores < np.sort(scores, axis=1)[:, -k, None]] = -np.inf
+    p = reference.softmax(scores)
+    read = of_nearest(k)(Q, KEYS, VALUES)
+    np.testing.assert_allclose(read.output, p @ values, atol=1e-5)
+    np.testing.assert_allclose(read.nearest, (q @ keys.T).max(axis=1), atol=1e-6)
+    np.testing.assert_allclose(read.share, p.max(axis=1), atol=1e-5)
+    np.testing.assert_allclose(read.entropy, -(p * np.log(np.where(p > 0, p, 1))).sum(axis=1), atol=1e-5)
+
+
+def test_with_all_entries_as_neighbours_values_and_gradients_are_those_of_the_full_attention():
+    loss = lambda f: lambda q, v: jnp.sum(jnp.sin(f(q, KEYS, v).output))
+    full, nearest = (jax.value_and_grad(loss(f), (0, 1))(Q, VALUES) for f in (ALL, of_nearest(24)))
+    jax.tree.map(lambda g, w: np.testing.assert_allclose(g, w, atol=1e-5), nearest, full)
+
+
+def test_only_the_nearest_values_get_a_gradient():
+    gradient = jax.grad(lambda v: of_nearest(2)(Q[:1], KEYS, v).output.sum())(VALUES)
+    touched = np.flatnonzero(np.abs(gradient).sum(axis=-1))
+    np.testing.assert_array_equal(np.sort(touched), np.sort(np.argsort(-(KEYS.reshape(24, 16) @ Q[0]))[:2]))
+
+
+def test_keys_carry_no_gradient():
+    assert not np.any(jax.grad(lambda k: of_nearest(2)(Q, k, VALUES).output.sum())(KEYS))
+
+
+@pytest.mark.parametrize("shape", [(4, 1), (2, 2)])
+@pytest.mark.parametrize("attention", [ALL, of_nearest(5)], ids=["all", "nearest"])
+def test_attention_on_a_mesh_equals_that_on_one_device(attention, shape):
+    mesh = Mesh(np.asarray(jax.devices()[:4]).reshape(shape), ("data", "fsdp"), axis_types=(AxisType.Auto,) * 2)
+    split = lambda *spec: NamedSharding(mesh, PartitionSpec(*spec))
+    batch = ("data", "fsdp")
+
+    def loss(attention):
+        def f(q, keys, values):
+            mixed, read = context.contextualize(q, keys, values, 0.2, attention)
+            return jnp.sum(jnp.sin(mixed)) + 0 * read.entropy.sum(), read
+
+        return jax.value_and_grad(f, (0, 2), has_aux=True)
+
+    values = RNG.normal(size=KEYS.shape).astype(np.float32)
+    want = loss(attention)(Q, KEYS, values)
+    on_mesh = jax.device_put((Q, KEYS, values), (split(batch), split(None, batch), split(None, batch)))
+    compiled = jax.jit(loss(bank_attention.on_mesh(attention, mesh))).lower(*on_mesh).compile()
+    jax.tree.map(lambda g, w: np.testing.assert_allclose(g, w, atol=2e-5), compiled(*on_mesh), want)
+
+
+def test_bank_crosses_devices_once_and_not_once_a_chunk():
+    from hummingbird import hlo
+
+    mesh = Mesh(np.asarray(jax.devices()[:4]).reshape(4, 1), ("data", "fsdp"), axis_types=(AxisType.Auto,) * 2)
+    rows = NamedSharding(mesh, PartitionSpec(None, ("data", "fsdp")))
+    tokens = NamedSharding(mesh, PartitionSpec(("data", "fsdp")))
+
+    def collectives(slots):
+        attention = bank_attention.on_mesh(functools.partial(context.attend, beta=BETA, chunk=8), mesh)
+        loss = lambda q, k, v: jnp.sin(context.contextualize(q, k, v, 0.2, attention)[0]).sum()
+        arrays = [jax.ShapeDtypeStruct(s, jnp.float32) for s in ((24, 16), (slots, 8, 16), (slots, 8, 16))]
+        step = jax.jit(jax.grad(loss, (0, 2)), in_shardings=(tokens, rows, rows), out_shardings=(tokens, rows))
+        return hlo.collectives(step.lower(*arrays).compile().as_text())
+
+    counts = [sum(entry["count"] for entry in collectives(slots).values()) for slots in (2, 16)]
+    assert counts == [3, 3]  # keys, values, and the gradient of the values
