@@ -10,6 +10,7 @@ checksums of the manifest.
 
 from __future__ import annotations
 
+import concurrent.futures
 import importlib.metadata
 import json
 import logging
@@ -78,53 +79,134 @@ def steps(workdir: epath.PathLike) -> list[epath.Path]:
     return sorted(folders, key=lambda p: int(p.name), reverse=True)
 
 
-def save(workdir: epath.PathLike, state: Any, *, config: Mapping[str, Any], data: Any, keep: int) -> str:
-    """Saves the state as a new step, then removes all but the `keep` newest finished steps.
+class Saver:
+    """Saves the steps of a run. The copy off the devices blocks; the writing goes on while the run does.
 
-    Args:
-      workdir: of the run.
-      state: a TrainState.
-      config: flat resolved config, saved in the manifest.
-      data: JSON-able position of the input pipeline and its fingerprint.
-      keep: number of steps to keep.
-
-    Returns:
-      The fingerprint of the state.
+    A background thread waits for the arrays of all hosts (Orbax meets through the coordination service, never in a
+    collective that could cross the train step's), then writes the manifest and removes old steps. One save is under
+    way at a time: the next waits for it. A context manager: leaving it waits for the last.
     """
-    arrays = {name: x for name, x in to_arrays(state).items() if x.size}  # Orbax refuses empty ones
-    checksums = fingerprint.array_checksums(arrays)
-    step = int(jax.device_get(state.step))
-    folder = absolute(workdir) / "checkpoints" / f"{step:08d}"
-    try:
+
+    def __init__(
+        self, workdir: epath.PathLike, *, config: Mapping[str, Any], keep: int, more: Mapping[str, Any] | None = None
+    ):
+        """Args:
+        workdir: of the run.
+        config: flat resolved config, saved in the manifest.
+        keep: newest finished steps to keep.
+        more: further entries of the manifest.
+        """
+        self.root, self.config, self.keep, self.more = absolute(workdir) / "checkpoints", config, keep, dict(more or {})
+        hosts = jax.process_count()
+        meet = set(range(hosts)) if hosts > 1 else None  # None would meet in a collective
+        self._writer = ocp.AsyncCheckpointer(
+            ocp.PyTreeCheckpointHandler(
+                multiprocessing_options=ocp.options.MultiprocessingOptions(active_processes=meet)
+            ),
+            multiprocessing_options=ocp.options.MultiprocessingOptions(active_processes=meet),
+        )
+        self._thread = concurrent.futures.ThreadPoolExecutor(1, "checkpoint")
+        self._under_way: tuple[epath.Path, concurrent.futures.Future[str]] | None = None
+
+    def __enter__(self) -> Saver:
+        return self
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
         try:
-            _checkpointer().save(folder / "state", args=ocp.args.PyTreeSave(arrays), force=True)
-        except (ValueError, RuntimeError) as error:  # what TensorStore makes of a full disk
-            raise OSError(_first_line(error)) from error
-        entries = {n: (str(x.dtype), tuple(x.shape), checksums[n]) for n, x in arrays.items()}
+            self.wait()
+        except UserError as failed:
+            if error is None:
+                raise
+            log.warning("%s", failed)  # what ended the run is told by `error`
+        finally:
+            self._thread.shutdown()
+
+    def save(self, state: Any, data: Any) -> None:
+        """Begins to save the state as a step of its own; returns once the state may be changed or donated.
+
+        Args:
+          state: a TrainState.
+          data: JSON-able position of the input pipeline and its fingerprint.
+
+        Raises:
+          UserError: this step, or the one before, could not be saved.
+        """
+        self.wait()
+        arrays = {name: x for name, x in to_arrays(state).items() if x.size}  # Orbax refuses empty ones
+        step = int(jax.device_get(state.step))
+        folder = self.root / f"{step:08d}"
+        checksums = fingerprint.start_checksums(arrays)
         manifest = {
             "kind": KIND,
             "step": step,
-            "fingerprint": fingerprint.combine(entries),
+            "fingerprint": None,
             "parameters": sum(x.size for n, x in arrays.items() if n.startswith("online.")),
-            "config": dict(config),
+            "config": dict(self.config),
+            **self.more,
             "data": data,
             "versions": versions(),
-            "arrays": {n: [dtype, list(shape), checksum] for n, (dtype, shape, checksum) in entries.items()},
+            "arrays": {n: [str(x.dtype), list(x.shape), None] for n, x in arrays.items()},
         }
-        if jax.process_index() == 0:
-            write_json(folder / "manifest.json", manifest)
-    except OSError as error:
-        raise UserError(f"checkpoint {folder} could not be saved: {error}; earlier checkpoints are kept") from error
-    if jax.process_index() == 0:
-        # Newer steps than this one were damaged when the run went on from an older: they do not count as kept.
-        finished = [p for p in steps(workdir) if int(p.name) <= step and (p / "manifest.json").exists()]
-        for old in finished[keep:]:
-            old.rmtree()
-    return manifest["fingerprint"]
+        try:
+            if jax.process_index() == 0:  # of a step that was damaged and is taken again
+                (folder / "manifest.json").unlink(missing_ok=True)
+            self._writer.save(folder / "state", args=ocp.args.PyTreeSave(arrays), force=True)
+        except Exception as error:
+            raise _unsaved(folder, error) from error
+        self._under_way = folder, self._thread.submit(self._finish, folder, manifest, checksums)
+
+    def check(self) -> None:
+        """Raises UserError if the save under way has failed; does not wait."""
+        if self._under_way is not None and self._under_way[1].done():
+            self.wait()
+
+    def wait(self) -> None:
+        """Waits until the last save is finished. Raises UserError, which names the step, if it failed."""
+        if self._under_way is None:
+            return
+        (folder, finished), self._under_way = self._under_way, None
+        try:
+            finished.result()
+        except Exception as error:
+            raise _unsaved(folder, error) from error
+
+    def _finish(self, folder: epath.Path, manifest: dict[str, Any], checksums: Callable[[], dict[str, str]]) -> None:
+        """In the background: the manifest, once the arrays of all hosts are there; then the pruning."""
+        self._writer.wait_until_finished()
+        if jax.process_index() != 0:
+            return
+        for name, checksum in checksums().items():
+            manifest["arrays"][name][2] = checksum
+        entries = {n: (dtype, tuple(shape), checksum) for n, (dtype, shape, checksum) in manifest["arrays"].items()}
+        write_json(folder / "manifest.json", {**manifest, "fingerprint": fingerprint.combine(entries)})
+        self._prune(manifest["step"])
+
+    def _prune(self, step: int) -> None:
+        """Removes all but the newest finished steps up to `step`, and what killed saves have left before it.
+
+        Newer steps than this one were damaged when the run went on from an older: they do not count as kept.
+        """
+        here = [p for p in steps(self.root.parent) if int(p.name) <= step]
+        finished = [p for p in here if (p / "manifest.json").exists()]
+        for old in [*finished[self.keep :], *(p for p in here if p not in finished)]:
+            try:
+                old.rmtree()
+            except OSError as error:
+                log.warning("checkpoint %s could not be removed: %s", old, error)
+
+
+def _unsaved(folder: epath.Path, error: Exception) -> UserError:
+    return UserError(
+        f"checkpoint {folder} (step {int(folder.name)}) could not be saved: {_first_line(error)}; earlier checkpoints "
+        "are kept. Make room or mend the storage; the same command goes on from the newest"
+    )
 
 
 def write_json(path: epath.Path, content: Any) -> None:
     """Writes a JSON file in one move, so that a reader finds all of it or none."""
+    if "://" in os.fspath(path):  # a bucket's objects appear whole
+        path.write_text(json.dumps(content, indent=1))
+        return
     part = path.with_name(path.name + ".part")
     part.write_text(json.dumps(content, indent=1))
     part.replace(path)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import jax
 import jax.numpy as jnp
@@ -20,10 +20,25 @@ _MIXES = ((0x9E3779B1, 0x85EBCA6B), (0xC2B2AE35, 0x27D4EB2F))
 
 def array_checksums(arrays: Mapping[str, Array | np.ndarray]) -> dict[str, str]:
     """{name: 16 hex digits} of arrays on the host (NumPy) or on devices (JAX; one small transfer for all)."""
+    return start_checksums(arrays)()
+
+
+def start_checksums(arrays: Mapping[str, Array | np.ndarray]) -> Callable[[], dict[str, str]]:
+    """Starts the sums of `array_checksums`; the function returned waits for them, in any thread.
+
+    Afterwards arrays on devices may be donated: their sums are in the queue of the devices. The start is where
+    processes of a run meet (sums over shards); the waiting is not.
+    """
     on_device = {name: x for name, x in arrays.items() if isinstance(x, jax.Array)}
-    sums = jax.device_get(_device_sums(on_device)) if on_device else {}
-    sums |= {name: _sums(x, np) for name, x in arrays.items() if name not in on_device}
-    return {name: "".join(f"{int(s) & 0xFFFFFFFF:08x}" for s in sums[name]) for name in arrays}
+    started = _device_sums(on_device) if on_device else {}
+    ours = {name: _sums(x, np) for name, x in arrays.items() if name not in on_device}
+    names = list(arrays)
+
+    def finish() -> dict[str, str]:
+        sums = {**jax.device_get(started), **ours}
+        return {name: "".join(f"{int(s) & 0xFFFFFFFF:08x}" for s in sums[name]) for name in names}
+
+    return finish
 
 
 def fingerprint(arrays: Mapping[str, Array | np.ndarray]) -> str:

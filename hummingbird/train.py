@@ -116,22 +116,21 @@ def pretrain(config: Any, workdir: str, hooks: tuple[Hook, ...] = ()) -> TrainSt
     program = build_program(config, batches.fingerprint["images"])
     if host == 0:  # not before here: a config that is refused leaves nothing behind
         workdirs.claim(folder, to_flat(config))
-    save = lambda state: checkpoint.save(
-        folder, state, config=to_flat(config), data=batches.get_state(), keep=config.keep_checkpoints
-    )
 
     if any((step / "manifest.json").exists() for step in checkpoint.steps(folder)):
-        state = restore(folder, program, batches)
+        state, begun = restore(folder, program, batches), True
         log.info("going on from step %d of %d", int(state.step), program.total_steps)
     else:  # a new run, or one whose first save was interrupted: nothing is lost by beginning again
-        state = fill_bank(program, config, program.init(), host, hosts)
+        state, begun = fill_bank(program, config, program.init(), host, hosts), False
         log.info("%s parameters on %s", f"{count_parameters(state.online):,}", program.mesh)
-        save(state)
     start = int(state.step)
     with (
+        checkpoint.Saver(folder, config=to_flat(config), keep=config.keep_checkpoints) as saver,
         StopSignal() as stop,
         TrainingLog(folder, start, program.total_steps, config.batch_size) as training_log,
     ):
+        if not begun:
+            saver.save(state, batches.get_state())
         pending: tuple[int, Any, dict[str, Any]] | None = None
         for step in range(start + 1, program.total_steps + 1):
             waiting = time.perf_counter()
@@ -139,22 +138,24 @@ def pretrain(config: Any, workdir: str, hooks: tuple[Hook, ...] = ()) -> TrainSt
             waited = time.perf_counter() - waiting
             views, labels = (meshes.to_global(program.mesh, batch[key]) for key in ("views", "label"))
             state, metrics = program.step(state, views, labels)
-            last, saving = step == program.total_steps, stop(step)
-            due = last or saving or step % config.checkpoint_every == 0
+            last, stopped = step == program.total_steps, stop(step)
+            due = last or stopped or step % config.checkpoint_every == 0
             # Looking at the previous step's loss while this one runs costs nothing; before a save, look at this one's.
             if pending is not None:
                 _check_finite(*pending)
             pending = (step, batch["index"], metrics)
             if due:
                 _check_finite(*pending)
-            if due:
-                save(state)
             measured = {}
-            for hook in hooks:
+            for hook in hooks if last or not stopped else ():  # the time until a preempted machine is gone is short
                 measured |= hook(step, state, program.model) or {}
-            logged = step % config.log_every == 0 or last
-            training_log.step(step, waited, metrics, program.schedule, logged, measured)
-            if saving and not last:
+            # Before the save: a step that is saved is never taken, nor its line written, again.
+            training_log.step(step, waited, metrics, program.schedule, step % config.log_every == 0 or last, measured)
+            if due:
+                saver.save(state, batches.get_state())
+            saver.check()
+            if stopped and not last:
+                saver.wait()
                 raise Preempted(f"stopped by a signal at step {step} of {program.total_steps}; the state is saved")
     return state
 

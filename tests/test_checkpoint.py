@@ -105,12 +105,12 @@ def test_an_array_that_is_not_what_was_saved_is_found_by_its_checksum(copied, ca
 def test_sound_checkpoints_are_kept_while_a_damaged_newer_one_lies_there(copied):
     flip_a_byte(checkpoint.steps(copied)[0] / "state")
 
-    def stop_after_3(step, state, model):
-        if step == 3:
+    def stop_in_4(step, state, model):
+        if step == 4:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        train.pretrain(tiny.tiny_config(keep_checkpoints=1, checkpoint_every=1), str(copied), (stop_after_3,))
+        train.pretrain(tiny.tiny_config(keep_checkpoints=1, checkpoint_every=1), str(copied), (stop_in_4,))
     assert checkpoint.load_newest(copied)[1]["step"] == 3
 
 
