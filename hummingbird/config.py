@@ -148,6 +148,7 @@ PRETRAIN: dict[str, Any] = {
         "data": Int(-1, "devices along the data axis; -1: all that are left", low=-1, resumable=True),
         "fsdp": Int(1, "devices that share one copy of parameters and optimiser state", low=1, resumable=True),
     },
+    "init_from": Text("", "parameters that a new run begins with (--init_from); empty: drawn", resumable=True),
     "checkpoint_every": Int(1000, "steps between checkpoints; the last step is always saved", low=1, resumable=True),
     "keep_checkpoints": Int(3, "newest checkpoints kept", low=1, resumable=True),
     "log_every": Int(50, "steps between log lines", low=1, resumable=True),
@@ -294,6 +295,12 @@ def freeze(flat: Mapping[str, Any]) -> Any:
     """A locked ConfigDict from a flat or nested dict."""
     config = ml_collections.ConfigDict(schema.unflatten(flat), convert_dict=True)
     return config.lock()
+
+
+def of_run(flat: Mapping[str, Any], **changes: Any) -> Any:
+    """The config of a finished run, from the flat one that it saved; settings that came later have their defaults."""
+    defaults = {name: setting.default for name, setting in settings("pretrain").items()}
+    return freeze({**defaults, **flat, **changes})
 
 
 def to_flat(config: Any) -> dict[str, Any]:

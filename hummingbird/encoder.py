@@ -22,7 +22,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import ml_collections
 import numpy as np
 from etils import epath
 
@@ -79,9 +78,7 @@ def load_trained(path: str, network: str, dtype: str) -> Encoder:
     """The encoder of a training workdir (its newest sound step) or of one step folder."""
     wanted = lambda name: name.startswith((f"{network}.", f"{network}_stats.", "bank.keys"))
     folder, manifest, arrays = checkpoint.load_newest(path, wanted=wanted)
-    # Settings that came after the checkpoint have their defaults.
-    flat = {**configs.to_flat(configs.resolve("pretrain")), **manifest["config"], "dtype": dtype}
-    config = ml_collections.ConfigDict(unflatten(flat))
+    config = configs.of_run(manifest["config"], dtype=dtype)
     model = build_pretrainer(config)
     tree = unflatten(arrays)
     variables = {"params": tree[network], "batch_stats": tree[f"{network}_stats"]}
@@ -115,9 +112,7 @@ def _random(name: str, network: str, dtype: str) -> Encoder:
     """An encoder with drawn weights: of a named size, or of the architecture of a training run."""
     if epath.Path(name).exists() and checkpoint.is_training(name):
         _, manifest, _ = checkpoint.load_newest(name, wanted=lambda _: False)
-        # Settings that came after the checkpoint have their defaults.
-    flat = {**configs.to_flat(configs.resolve("pretrain")), **manifest["config"], "dtype": dtype}
-    config = ml_collections.ConfigDict(unflatten(flat))
+        config = configs.of_run(manifest["config"], dtype=dtype)
         vit, shown = build_pretrainer(config).encoder, manifest["config"]["encoder.name"]
     else:
         vit, shown = build_vit({"name": name}, RANDOM_INPUT, DTYPES[dtype]), name

@@ -40,6 +40,8 @@ def _equation(equation: Any) -> float:
         return 2.0 * math.prod(equation.outvars[0].aval.shape) * per_output
     if name == "scan":
         return params["length"] * _jaxpr(params["jaxpr"].jaxpr)
+    if name == "shard_map":  # written for one device, with its part of the arrays
+        return params["mesh"].size * _jaxpr(params["jaxpr"])
     if name == "cond":
         return max((_jaxpr(branch.jaxpr) for branch in params["branches"]), default=0.0)
     inner = (value for value in params.values() if isinstance(value, core.Jaxpr | core.ClosedJaxpr))

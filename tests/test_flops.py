@@ -2,6 +2,8 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, PartitionSpec
 
 from hummingbird import flops
 
@@ -34,3 +36,10 @@ def test_a_recomputed_layer_is_counted_again():
     once = 2 * 3 * 4 * 4
     assert flops.count(jax.grad(layer), shape(4, 4), shape(3, 4)) == 5 * once  # x needs no gradient
     assert flops.count(jax.grad(jax.checkpoint(layer)), shape(4, 4), shape(3, 4)) >= 6 * once
+
+
+def test_what_every_device_does_counts_once_for_each():
+    mesh = Mesh(np.asarray(jax.devices()[:4]), ("data",))
+    rows = PartitionSpec("data")
+    product = jax.shard_map(lambda a: a @ a.T, mesh=mesh, in_specs=rows, out_specs=rows)
+    assert flops.count(product, shape(8, 5)) == 4 * 2 * 2 * 5 * 2

@@ -17,6 +17,7 @@ import numpy as np
 import safetensors.numpy
 
 from hummingbird import checkpoint, fingerprint
+from hummingbird import config as configs
 from hummingbird.errors import UserError
 from hummingbird.models.pretrainer import build_pretrainer
 from hummingbird.models.vit import ViT, sincos2d
@@ -81,15 +82,11 @@ def read_model(src: str, network: str) -> Model:
 
 
 def _trained(src: str, network: str) -> Model:
-    import ml_collections
-
-    from hummingbird.schema import unflatten
-
     if network not in ("online", "target"):
         raise UserError(f"network {network!r} is not known: use online or target")
     stem = f"{network}.encoder."
     step, manifest, arrays = checkpoint.load_newest(src, wanted=lambda name: name.startswith(stem))
-    vit = build_pretrainer(ml_collections.ConfigDict(unflatten(manifest["config"]))).encoder
+    vit = build_pretrainer(configs.of_run(manifest["config"])).encoder
     run = step.parent.parent
     metrics = run / "metrics.json"
     name = f"{run.name} ({network}, step {manifest['step']})"
