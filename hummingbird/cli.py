@@ -164,7 +164,7 @@ def _pretrain(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -
 
     resolved = config.resolve("pretrain", arguments.config, overrides)
     distributed.initialize()
-    train.pretrain(resolved, arguments.workdir, hooks.build_hooks(resolved))
+    train.pretrain(resolved, arguments.workdir, hooks.build_hooks(resolved, arguments.workdir))
 
 
 def _evaluate(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> None:

@@ -1,27 +1,38 @@
-"""What a pretraining run does beside training: retrieval evaluation every n steps."""
+"""What a pretraining run does beside training: retrieval evaluation and pictures every n steps, a profiler trace."""
 
 from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Mapping
 from typing import Any
 
 import jax
 import numpy as np
+from etils import epath
 from jax.experimental import multihost_utils
 
 from hummingbird import config as configs
 from hummingbird.data.sources import build_dense_source
 from hummingbird.encoder import Encoder
 from hummingbird.models.pretrainer import Pretrainer, patch_features
+from hummingbird.pictures import build_pictures
 from hummingbird.retrieval.evaluate import measure
+from hummingbird.tracing import Trace
 from hummingbird.train import Hook
 from hummingbird.train_step import TrainState
 
 
-def build_hooks(config: Any) -> tuple[Hook, ...]:
+def build_hooks(config: Any, workdir: str) -> tuple[Hook, ...]:
     """The hooks that a pretraining config asks for; bad settings are refused here, before anything is trained."""
-    return (build_online_eval(config),) if config.online_eval.every else ()
+    hooks: list[Hook] = []
+    if config.online_eval.every:
+        hooks.append(build_online_eval(config))
+    if config.pictures.every:
+        hooks.append(build_pictures(config))
+    if config.profile.start:
+        hooks.append(Trace(epath.Path(workdir) / "profile", config.profile.start, config.profile.steps))
+    return tuple(hooks)
 
 
 @dataclasses.dataclass
@@ -34,7 +45,10 @@ class OnlineEval:
     query: Any
     features: Any = None  # compiled at the first use, then shared
 
-    def __call__(self, step: int, state: TrainState, model: Pretrainer) -> dict[str, float] | None:
+    def __call__(
+        self, step: int, state: TrainState, model: Pretrainer, batch: Mapping[str, np.ndarray]
+    ) -> dict[str, float] | None:
+        """The scores when due; see `train.Hook`."""
         if step % self.every:
             return None
         if self.features is None:

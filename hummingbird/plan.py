@@ -11,7 +11,6 @@ import time
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
 from hummingbird import chips, flops, hlo, train
 from hummingbird.chips import GIB
@@ -35,9 +34,7 @@ def plan(config: Any, topology: str | None) -> dict[str, Any]:
     kind = devices[0].device_kind
     # A plan needs no data: the number of images only sets the length of the schedule.
     program = train.build_program(config, examples=1000 * config.batch_size, devices=devices)
-    size, batch = config.input_size, config.batch_size
-    views = jax.ShapeDtypeStruct((batch, 2, size, size, 3), jnp.uint8)
-    labels = jax.ShapeDtypeStruct((batch,), jnp.int32)
+    views, labels = train.batch_shapes(config)
     started = time.perf_counter()
     lowered = program.step.lower(program.state, views, labels)
     try:
@@ -54,7 +51,7 @@ def plan(config: Any, topology: str | None) -> dict[str, Any]:
         "devices": program.mesh.size,
         "mesh": dict(program.mesh.shape),
         "encoder": config.encoder.name,
-        "batch_size": batch,
+        "batch_size": config.batch_size,
         "bank_length": config.context.bank_length,
         "parameters": sum(x.size for x in jax.tree.leaves(program.state.online)),
         "compile_seconds": round(seconds, 1),

@@ -2,37 +2,40 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
 import math
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from clu.parameter_overview import count_parameters
 from etils import epath
 from jax.experimental import multihost_utils
 
-from hummingbird import checkpoint, train_step
+from hummingbird import checkpoint, chips, flops, train_step
 from hummingbird import mesh as meshes
 from hummingbird import workdir as workdirs
-from hummingbird.config import to_flat
+from hummingbird.config import freeze, to_flat
 from hummingbird.data.augment import build_photometric
 from hummingbird.data.pipeline import build_batches
 from hummingbird.errors import Preempted, UserError
-from hummingbird.logs import TrainingLog
+from hummingbird.logs import Measured, TrainingLog
 from hummingbird.models.context import init_bank
 from hummingbird.models.pretrainer import Pretrainer, build_pretrainer
 from hummingbird.train_step import TrainState
 
 log = logging.getLogger(__name__)
 
-# hook(step, state, model) -> metrics to log, or None; called after every step of the loop.
-Hook = Callable[[int, TrainState, Pretrainer], dict[str, float] | None]
+# hook(step, state, model, batch) -> metrics to log, pictures to show, or None; called after every step of the loop on
+# every process, with that process's part of the batch. A hook may have a method close().
+Hook = Callable[[int, TrainState, Pretrainer, Mapping[str, np.ndarray]], Measured | None]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,7 +101,7 @@ def pretrain(config: Any, workdir: str, hooks: tuple[Hook, ...] = ()) -> TrainSt
 
     Args:
       config: resolved config of kind "pretrain".
-      workdir: gets config.json, metrics.jsonl, TensorBoard events and checkpoints/.
+      workdir: gets config.json, metrics.jsonl, TensorBoard events, curves.png, goodput.json and checkpoints/.
       hooks: called after every step.
 
     Returns:
@@ -108,6 +111,7 @@ def pretrain(config: Any, workdir: str, hooks: tuple[Hook, ...] = ()) -> TrainSt
       UserError: the workdir cannot be written or belongs to another config; the loss stopped being finite.
       Preempted: SIGTERM arrived; the state is saved.
     """
+    began = time.time()
     folder = epath.Path(workdir)
     host, hosts = jax.process_index(), jax.process_count()
     if host == 0:
@@ -124,18 +128,19 @@ def pretrain(config: Any, workdir: str, hooks: tuple[Hook, ...] = ()) -> TrainSt
         state, begun = fill_bank(program, config, program.init(), host, hosts), False
         log.info("%s parameters on %s", f"{count_parameters(state.online):,}", program.mesh)
     start = int(state.step)
+    peak = seconds_at_peak(config, program)
     with (
         checkpoint.Saver(folder, config=to_flat(config), keep=config.keep_checkpoints) as saver,
         StopSignal() as stop,
-        TrainingLog(folder, start, program.total_steps, config.batch_size) as training_log,
+        TrainingLog(folder, start, program.total_steps, config.batch_size, began, peak) as training_log,
+        _closing(hooks),
     ):
         if not begun:
             saver.save(state, batches.get_state())
         pending: tuple[int, Any, dict[str, Any]] | None = None
         for step in range(start + 1, program.total_steps + 1):
-            waiting = time.perf_counter()
-            batch = next(batches)
-            waited = time.perf_counter() - waiting
+            with training_log.waiting(None if pending is None else pending[2]["finite"]):
+                batch = next(batches)
             views, labels = (meshes.to_global(program.mesh, batch[key]) for key in ("views", "label"))
             state, metrics = program.step(state, views, labels)
             last, stopped = step == program.total_steps, stop(step)
@@ -146,18 +151,41 @@ def pretrain(config: Any, workdir: str, hooks: tuple[Hook, ...] = ()) -> TrainSt
             pending = (step, batch["index"], metrics)
             if due:
                 _check_finite(*pending)
-            measured = {}
+            measured: dict[str, Any] = {}
             for hook in hooks if last or not stopped else ():  # the time until a preempted machine is gone is short
-                measured |= hook(step, state, program.model) or {}
+                with training_log.aside():
+                    measured |= hook(step, state, program.model, batch) or {}
             # Before the save: a step that is saved is never taken, nor its line written, again.
-            training_log.step(step, waited, metrics, program.schedule, step % config.log_every == 0 or last, measured)
+            training_log.step(step, metrics, program.schedule, step % config.log_every == 0 or last, measured)
             if due:
-                saver.save(state, batches.get_state())
+                with training_log.saving(step):
+                    saver.save(state, batches.get_state())
             saver.check()
             if stopped and not last:
                 saver.wait()
                 raise Preempted(f"stopped by a signal at step {step} of {program.total_steps}; the state is saved")
     return state
+
+
+def seconds_at_peak(config: Any, program: Program) -> float | None:
+    """Seconds of a step if all devices did its matrix products at their published bf16 peak; None if that is not known.
+
+    What this is of the measured time is the model flops utilisation. Layers that `encoder.remat` computes again are
+    counted once; the scores over the bank are counted as often as its streaming computes them.
+    """
+    chip = chips.find(program.mesh.devices.flat[0].device_kind)
+    if chip is None:
+        return None
+    if config.encoder.remat:
+        once = freeze({**to_flat(config), "encoder.remat": False})
+        program = build_program(once, examples=1000 * config.batch_size, devices=list(program.mesh.devices.flat))
+    return flops.count(program.step, program.state, *batch_shapes(config)) / (chip.flops * program.mesh.size)
+
+
+def batch_shapes(config: Any) -> tuple[jax.ShapeDtypeStruct, jax.ShapeDtypeStruct]:
+    """The views and labels of a global batch."""
+    size, batch = config.input_size, config.batch_size
+    return jax.ShapeDtypeStruct((batch, 2, size, size, 3), jnp.uint8), jax.ShapeDtypeStruct((batch,), jnp.int32)
 
 
 def restore(folder: epath.Path, program: Program, batches: Any) -> TrainState:
@@ -193,6 +221,16 @@ def fill_bank(program: Program, config: Any, state: TrainState, host: int, hosts
             state = program.fill(state, views, labels, jnp.int32(i))
         batches.close()
     return state
+
+
+@contextlib.contextmanager
+def _closing(hooks: tuple[Hook, ...]) -> Iterator[None]:
+    """Closes those that have something to close."""
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            getattr(hook, "close", lambda: None)()
 
 
 def _check_finite(step: int, index: Any, metrics: dict[str, Any]) -> None:

@@ -52,7 +52,7 @@ def test_what_is_saved_comes_back_to_the_bit(finished):
 
 
 def test_stopped_and_resumed_equals_never_stopped(finished, tmp_path):
-    def stop_at_step_3(step, state, model):
+    def stop_at_step_3(step, state, model, batch):
         if step == 3:
             raise KeyboardInterrupt
 
@@ -149,7 +149,7 @@ def test_another_number_of_devices_may_go_on(copied):
 
 def test_the_run_is_scored_by_retrieval_as_it_goes(tmp_path):
     config = tiny.tiny_config(**{"online_eval.every": 2, "online_eval.max_images": 4, "data.scenes.size": 32})
-    train.pretrain(config, str(tmp_path / "run"), hooks.build_hooks(config))
+    train.pretrain(config, str(tmp_path / "run"), hooks.build_hooks(config, str(tmp_path / "run")))
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines if "eval_miou" in line] == [2, 4]
     assert all(0 <= line["eval_miou"] <= 100 for line in lines if "eval_miou" in line)

@@ -64,7 +64,7 @@ def test_two_processes_are_one_run_that_stops_as_one_and_goes_on_in_one(tmp_path
     assert manifest["data"]["position"] == stopped
     assert fingerprint.fingerprint(arrays) == manifest["fingerprint"]  # summed by two processes, and by one
 
-    def stop_after(step, state, model):
+    def stop_after(step, state, model, batch):
         if step == stopped + 2:  # hooks run before the log
             raise KeyboardInterrupt
 

@@ -1,0 +1,120 @@
+"""Pictures show what the step saw, and the images that the bank's entries really come from."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from PIL import Image
+
+from hummingbird import hooks, pictures, train
+from hummingbird.data.augment import build_photometric, photometric
+from hummingbird.drawing import BLANK, Row, draw
+from hummingbird.models import context
+from hummingbird.models.pretrainer import patch_features
+from tests import tiny
+
+
+@pytest.mark.parametrize(("length", "batch", "hosts"), [(18, 12, 1), (18, 12, 3), (24, 12, 2), (12, 12, 1)])
+def test_every_entry_is_traced_to_the_image_that_wrote_it(length, batch, hosts):
+    """Labels travel through the bank with the keys: here they are the numbers of the images."""
+    bank = context.init_bank(length, batch, 4)
+    slots, rows, _ = bank.keys.shape
+    origins = [pictures.Origins(slots, rows, batch // rows, hosts, host) for host in range(hosts)]
+    for step in range(1, 6):
+        numbers = 100 * step + np.arange(batch)
+        bank = context.push(bank, jnp.zeros((batch, 4)), jnp.asarray(numbers))
+        if step < 4:
+            continue  # before this start
+        for host, part in enumerate(np.split(numbers, hosts)):
+            origins[host].keep(step, part, part[:, None])
+    for at in np.ndindex(slots, rows):
+        found = [kept for origin in origins if (kept := origin.find(5, int(bank.cursor), *at)) is not None]
+        assert len(found) == (int(bank.labels[at]) >= 400)
+        for kept, place in found:
+            assert kept.index[place] == kept.views[place, 0] == bank.labels[at]
+    assert all(len(origin.batches) <= origin.steps for origin in origins)
+
+
+@pytest.fixture(scope="module")
+def stepped():
+    """The tiny run after a step, and the batch of that step."""
+    program = tiny.program(1)
+    state = program.fill(program.init(), *tiny.batch(99), jnp.int32(0))
+    state = program.fill(state, *tiny.batch(98), jnp.int32(1))
+    batch = tiny.batch(0)
+    state, _ = program.step(state, *batch)
+    return program.model, state, batch
+
+
+def test_the_views_are_those_of_the_step_and_the_neighbours_the_nearest_of_older_entries(stepped):
+    model, state, (views, _) = stepped
+    config = tiny.tiny_config(**{"pictures.neighbours": 3})
+    seen = jax.device_get(jax.jit(pictures.build_pictures(config).look)(state, views[:4]))
+    augmented = photometric(jax.random.fold_in(jax.random.key(0), 0), views, build_photometric(config))
+    np.testing.assert_allclose(seen.views, augmented[:4], atol=1e-5)
+    np.testing.assert_allclose(seen.masks.sum(axis=-1), 1, rtol=1e-5)
+
+    tokens = patch_features(model, {"params": state.online}, augmented[:4, 0])
+    mean = np.asarray(tokens, np.float64).mean(axis=(1, 2))
+    keys = np.asarray(state.bank.keys, np.float64).copy()
+    written = (int(state.bank.cursor) - 1) % len(keys)  # the tiny bank has a slot a step
+    cosine = np.einsum("nd,srd->nsr", mean, keys)
+    cosine /= np.linalg.norm(mean, axis=-1)[:, None, None] * np.linalg.norm(keys, axis=-1)
+    cosine[:, written] = -np.inf  # the images themselves
+    np.testing.assert_allclose(seen.similarity, np.sort(cosine.reshape(4, -1))[:, :-4:-1], atol=1e-5)
+    found = np.stack([cosine[i][tuple(seen.nearest[i].T)] for i in range(4)])
+    np.testing.assert_allclose(found, seen.similarity, atol=1e-5)
+
+
+def test_a_run_leaves_a_sheet_every_n_steps_and_the_next_start_knows_only_its_own_images(tmp_path, monkeypatch):
+    sheets = {}
+    monkeypatch.setattr(pictures, "draw", lambda title, rows: sheets.setdefault(title, rows) and draw(title, rows))
+    settings = {"pictures.every": 2, "pictures.images": 3, "pictures.neighbours": 4}
+    for total in (4, 6):
+        config = tiny.tiny_config(**settings, total_steps=total)
+        train.pretrain(config, str(tmp_path / "run"), hooks.build_hooks(config, str(tmp_path / "run")))
+    names = [f"{step:08d}.png" for step in (2, 4, 6)]
+    assert sorted(path.name for path in (tmp_path / "run" / "pictures").iterdir()) == names
+    assert all(Image.open(tmp_path / "run" / "pictures" / name).width > 1000 for name in names)
+    assert set(sheets) == {"step 2", "step 4", "step 6"}
+    for rows in sheets.values():  # of older entries only those of the step before are left in a bank of two batches
+        assert len(rows) == 3
+        assert all(known is not None and 0 <= known[1] < 64 for row in rows for _, known in row.neighbours)
+
+
+def test_the_first_step_of_a_start_can_be_due_and_its_older_entries_are_unknown(stepped):
+    model, state, (views, labels) = stepped
+    hook = pictures.build_pictures(tiny.tiny_config(**{"pictures.every": 1, "pictures.images": 2}))
+    batch = {"views": views, "label": labels, "index": np.arange(len(views))}
+    shown = hook(1, state, model, batch)
+    assert shown is not None
+    sheet = shown["pictures"]
+    assert (sheet[100, -100] == BLANK).all()
+    again = hook(2, state, model, {**batch, "views": 255 - views})  # the compiled program is used again
+    assert again is not None
+    assert not np.array_equal(again["pictures"], sheet)
+
+
+def test_no_bank_no_neighbours(stepped):
+    config = tiny.tiny_config(**{"context.bank_length": 0, "pictures.every": 1})
+    assert pictures.build_pictures(config).neighbours == 0
+    assert pictures.build_pictures(tiny.tiny_config(**{"context.bank_length": 16})).neighbours == 0
+
+
+def test_kept_images_of_a_large_bank_are_small():
+    config = tiny.tiny_config(**{"input_size": 224, "context.bank_length": 160_000})
+    side = pictures.build_pictures(config).side
+    assert 16 <= side < 40
+    assert 160_000 * side * side * 3 <= pictures.MEMORY
+
+
+def test_attention_is_drawn_over_the_patches_it_belongs_to():
+    mask = np.zeros((2, 16), np.float32)
+    mask[0, 6] = mask[1, 15] = 1  # second row, third column; the last corner
+    view = np.full((2, 32, 32, 3), 0.5, np.float32)
+    sheet = draw("step 1", [Row("image 0", view, mask, [])]).astype(int)
+    (y,) = {y for y in range(20, 100) if (sheet[y, 12] != 255).any() and (sheet[y - 1, 12] == 255).all()}
+    for i, patch in ((1, (1, 2)), (3, (3, 3))):
+        tile = sheet[y : y + 160, 12 + 168 * i : 12 + 168 * i + 160]
+        brightness = tile.sum(axis=-1).reshape(4, 40, 4, 40).mean(axis=(1, 3))
+        assert np.unravel_index(brightness.argmax(), (4, 4)) == patch
