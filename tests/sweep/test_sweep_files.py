@@ -6,12 +6,14 @@ from pathlib import Path
 
 import pytest
 
+from hummingbird import config
 from hummingbird.errors import UserError
 from hummingbird.sweep.spec import load_sweep
 from hummingbird.sweep.tasks import build_plan
 
 FILES = sorted((Path(__file__).parents[2] / "configs" / "sweeps").glob("*.py"))
 RUNS = {
+    "ablation": (12, 12),
     "bank_length_evaluation": (10, 10),
     "bank_length_pretraining": (6, 6),
     "context_weight": (18, 18),
@@ -51,3 +53,29 @@ def test_the_search_is_swept_over_one_bank(monkeypatch):
 def test_an_unknown_variant_is_refused():
     with pytest.raises(UserError, match="no variant 'toy'"):
         load_sweep(f"{FILES[0]}:toy")
+
+
+# The rows of the paper's tables are there twice: one by one as config variants, and together as sweeps.
+VARIANTS = {
+    "table5": ["moclr", "moclr_context", "cls", "cls_context", "qk_context", "qkv", ""],
+    "table12": ["supervised_retrieval", "", "supervised"],
+}
+
+
+@pytest.mark.parametrize("sweep", VARIANTS)
+def test_each_row_of_a_table_is_the_config_variant_of_that_name(sweep, monkeypatch):
+    monkeypatch.chdir(FILES[0].parents[2])
+    path = "configs/pretrain/vit_b16_imagenet.py"
+    for point, variant in zip(load_sweep(f"configs/sweeps/{sweep}.py").points, VARIANTS[sweep], strict=True):
+        row = {key: value for key, value in point.items() if key != "name"}
+        named = config.resolve("pretrain", f"{path}:{variant}" if variant else path)
+        assert config.to_flat(config.resolve("pretrain", path, row)) == config.to_flat(named)
+
+
+def test_retrieval_of_labels_becomes_a_classifier_where_there_is_no_bank(monkeypatch):
+    monkeypatch.chdir(FILES[0].parents[2])
+    path = "configs/pretrain/vit_b16_imagenet22k.py"
+    points = load_sweep("configs/sweeps/bank_length_pretraining.py:supervised").points
+    resolved = [config.resolve("pretrain", path, dict(point)) for point in points]
+    assert [c.supervised.objective for c in resolved] == ["classifier"] + ["retrieval"] * 5
+    assert config.to_flat(resolved[0]) == config.to_flat(config.resolve("pretrain", path + ":classifier"))
