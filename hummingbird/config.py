@@ -245,7 +245,7 @@ EVALUATE: dict[str, Any] = {
             "leaves_to_search": Int(32, "partitions searched (Table 6)", low=1),
             "reorder": Int(120, "candidates scored again exactly (Table 6)", low=1),
             "anisotropic_threshold": Float(0.2, "anisotropic quantisation; ours, the paper is silent", low=0, high=1),
-            "training_sample": Int(50_000, "keys that tree and codes are trained on; ours", low=1),
+            "training_sample": Int(25_000, "keys that tree and codes are trained on; ours", low=1),
             "autopilot": Bool(False, "let ScaNN choose tree and codes from the bank's size"),
         },
     },

@@ -1,19 +1,22 @@
 """ScaNN: tree, asymmetric hashing and exact re-scoring (App. A.2, Table 6). The only place that imports it.
 
-Traps, all met: a NaN key ends the process while a tree is built; fewer keys than leaves raises; what it does not find
-it pads with id 0 and NaN; serialised searchers hold absolute paths unless told otherwise. Keys beyond two GiB are
-indexed in shards without ScaNN's own copy of them, and the best candidates of all shards are re-scored from the bank's
-keys, so that memory stays near the size of the bank.
+The searcher is ScaNN's; tree and codes come from `hummingbird.retrieval.quantise` and reach it as the files that it
+would write itself. Traps, all met: a NaN key ends the process while ScaNN builds a tree; fewer keys than leaves raises;
+what it does not find it pads with id 0 and NaN; serialised searchers hold absolute paths unless told otherwise. Keys
+beyond two GiB are indexed in shards without ScaNN's own copy of them, and the best candidates of all shards are
+re-scored from the bank's keys, so that memory stays near the size of the bank.
 """
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import itertools
 import json
 import os
 import pathlib
 import shutil
+import tempfile
 import warnings
 from typing import Any
 
@@ -26,6 +29,7 @@ from hummingbird.retrieval.exact_index import ExactIndex, top_k
 
 DEFAULTS = {name: setting.default for name, setting in EVALUATE["retrieval"]["scann"].items()}
 SHARD_BYTES = 2 * 2**30  # of float32 keys in one searcher
+BATCH = 1024  # queries that ScaNN answers at a time on each thread
 MANIFEST = "index.json"
 
 
@@ -72,7 +76,11 @@ class ScannIndex:
         """Numbers of the keys that one searcher finds, -1 with -inf where it finds less than `wanted`."""
         wanted = min(wanted, self.starts[shard + 1] - self.starts[shard])
         found, similarity = self.searchers[shard].search_batched_parallel(
-            queries, final_num_neighbors=wanted, pre_reorder_num_neighbors=max(reorder, wanted)
+            queries,
+            final_num_neighbors=wanted,
+            pre_reorder_num_neighbors=max(reorder, wanted),
+            # Every thread gets some.
+            batch_size=max(1, min(BATCH, -(-len(queries) // (os.cpu_count() or 1)))),
         )
         missing = np.isnan(similarity)
         ids = np.where(missing, -1, found.astype(np.int64) + self.starts[shard]).astype(np.int32)
@@ -90,17 +98,6 @@ class ScannIndex:
         column, similarity = top_k(similarity, k)
         return _pad(np.take_along_axis(ids, column, axis=1), similarity, k)
 
-    def save(self, folder: pathlib.Path, settings: dict[str, Any]) -> None:
-        """Writes the searchers with checksums; the folder is either whole or not there."""
-        part = folder.with_name(folder.name + ".part")
-        shutil.rmtree(part, ignore_errors=True)
-        for number, searcher in enumerate(self.searchers):
-            (part / f"shard{number}").mkdir(parents=True)
-            searcher.serialize(str(part / f"shard{number}"), relative_path=True)
-        files = {str(p.relative_to(part)): checksum(p) for p in sorted(part.rglob("*")) if p.is_file()}
-        write_json(part / MANIFEST, {"starts": self.starts, "reorder": self.reorder, **settings, "files": files})
-        os.replace(part, folder)
-
 
 def _pad(ids: np.ndarray, similarity: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
     missing = ((0, 0), (0, k - ids.shape[1]))
@@ -108,56 +105,132 @@ def _pad(ids: np.ndarray, similarity: np.ndarray, k: int) -> tuple[np.ndarray, n
     return padded[0].astype(np.int32), padded[1].astype(np.float32)
 
 
-def build_scann(keys: np.ndarray, **settings: Any) -> ScannIndex | ExactIndex:
-    """A tree-AH index with the settings of Table 6; exact with a warning where that is impossible."""
+# ---------------------------------------------------------------- building
+def build_scann(keys: np.ndarray, folder: str | None = None, **settings: Any) -> ScannIndex | ExactIndex:
+    """A tree-AH index with the settings of Table 6; exact with a warning where that is impossible.
+
+    Args:
+      keys: float32 or bfloat16 [M, D], L2-normalised, finite.
+      folder: where the index is kept: read if it is there and undamaged, built and written if not; None: nowhere.
+    """
     scann, chosen = import_scann(), {**DEFAULTS, **settings}
     if scann is None or len(keys) < chosen["leaves"]:
         few = f"{len(keys)} keys are fewer than {chosen['leaves']} leaves"
         why = "scann is not installed" if scann is None else few
         warnings.warn(f"index: {why}, searching exactly instead", stacklevel=2)
         return ExactIndex(keys)
-    shards = max(1, -(-4 * keys.shape[0] * keys.shape[1] // SHARD_BYTES))
-    starts = np.linspace(0, len(keys), shards + 1).astype(int).tolist()
-    searchers = []
-    for first, last in itertools.pairwise(starts):
-        part = np.ascontiguousarray(keys[first:last], np.float32)
-        # ScaNN draws its first centres anew each time, and threads add up in any order: both would change the result.
-        same = chosen["deterministic"]
-        threads = 1 if same else os.cpu_count() or 1
-        builder = scann.builder(part, 10, "dot_product").set_n_training_threads(threads)
-        if chosen["autopilot"]:
-            builder = builder.autopilot()
-        else:
-            builder = builder.tree(
-                chosen["leaves"],
-                chosen["leaves_to_search"],
-                training_sample_size=chosen["training_sample"],
-                random_init=not same,
-            ).score_ah(
-                chosen["dimensions_per_block"],
-                anisotropic_quantization_threshold=chosen["anisotropic_threshold"],
-                training_sample_size=chosen["training_sample"],
-            )
-            builder = builder.reorder(chosen["reorder"]) if shards == 1 else builder
-        searchers.append(builder.build())
-    return ScannIndex(searchers, starts, chosen["reorder"], keys)
-
-
-def saved_scann(keys: np.ndarray, folder: str, **settings: Any) -> ScannIndex | ExactIndex:
-    """`build_scann`, kept in a folder beside the bank: read if it is there and undamaged, built and written if not."""
-    chosen = {**DEFAULTS, **settings}
+    if not folder:
+        try:
+            with tempfile.TemporaryDirectory(prefix="hummingbird-index-") as scratch:
+                write_index(pathlib.Path(scratch), keys, chosen)
+                return load_index(pathlib.Path(scratch), keys)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            raise UserError(
+                f"index: {tempfile.gettempdir()} is full; make room, or set TMPDIR to a folder with room for the keys"
+            ) from error
     digest = hashlib.sha256(json.dumps(chosen, sort_keys=True).encode()).hexdigest()[:12]
     path = pathlib.Path(folder) / f"index-scann-{digest}"
-    scann = import_scann()
-    if scann is None or not (path / MANIFEST).is_file():
-        index = build_scann(keys, **settings)
-        if isinstance(index, ScannIndex):
-            index.save(path, {"settings": chosen})
-        return index
+    if not (path / MANIFEST).is_file():
+        part = path.with_name(path.name + ".part")
+        shutil.rmtree(part, ignore_errors=True)
+        part.mkdir(parents=True)
+        write_index(part, keys, chosen, checksums=True)
+        os.replace(part, path)  # either whole or not there
+    else:
+        for name, expected in json.loads((path / MANIFEST).read_text())["files"].items():
+            if not (path / name).is_file() or checksum(path / name) != expected:
+                raise UserError(f"{path / name}: is missing or does not match its checksum; delete {path}")
+    return load_index(path, keys)
+
+
+def write_index(path: pathlib.Path, keys: np.ndarray, chosen: dict[str, Any], checksums: bool = False) -> None:
+    """Trains, encodes and writes searchers for `load_index` into an empty folder."""
+    shards = max(1, -(-4 * keys.shape[0] * keys.shape[1] // SHARD_BYTES))
+    starts = np.linspace(0, len(keys), shards + 1).astype(int).tolist()
+    quantiser = None if chosen["autopilot"] else _train(keys, chosen)
+    for number, (first, last) in enumerate(itertools.pairwise(starts)):
+        folder = path / f"shard{number}"
+        folder.mkdir()
+        if quantiser is None:
+            part = np.ascontiguousarray(keys[first:last], np.float32)
+            import_scann().builder(part, 10, "dot_product").autopilot().build().serialize(str(folder), True)
+        else:
+            _write_shard(folder, keys[first:last], quantiser, chosen, rescore=shards == 1)
+    files = {str(p.relative_to(path)): checksum(p) for p in sorted(path.rglob("*")) if checksums and p.is_file()}
+    content = {"starts": starts, "reorder": chosen["reorder"], "settings": chosen, "files": files}
+    write_json(path / MANIFEST, content)
+
+
+def load_index(path: pathlib.Path, keys: np.ndarray) -> ScannIndex:
+    """The index over `keys` that `write_index` wrote."""
     manifest = json.loads((path / MANIFEST).read_text())
-    for name, expected in manifest["files"].items():
-        if not (path / name).is_file() or checksum(path / name) != expected:
-            raise UserError(f"{path / name}: is missing or does not match its checksum; delete {path}")
     shards = len(manifest["starts"]) - 1
-    searchers = [scann.load_searcher(str(path / f"shard{number}")) for number in range(shards)]
+    searchers = [import_scann().load_searcher(str(path / f"shard{number}")) for number in range(shards)]
     return ScannIndex(searchers, manifest["starts"], manifest["reorder"], keys)
+
+
+def _train(keys: np.ndarray, chosen: dict[str, Any]) -> Any:
+    from hummingbird.retrieval import quantise
+
+    rng = np.random.default_rng(0)
+    size = min(len(keys), max(chosen["training_sample"], chosen["leaves"]))
+    rows = np.sort(rng.choice(len(keys), size, replace=False))  # in the order of the file
+    sample = keys[rows].astype(np.float32)[rng.permutation(size)]
+    return quantise.train(sample, chosen["leaves"], chosen["dimensions_per_block"], chosen["anisotropic_threshold"])
+
+
+def _write_shard(folder: pathlib.Path, keys: np.ndarray, quantiser: Any, chosen: dict[str, Any], rescore: bool) -> None:
+    """One searcher's files: configuration, leaves, codebooks, tokens, codes and, to re-score, the keys themselves."""
+    from google.protobuf import text_format
+    from scann.partitioning import partitioner_pb2
+    from scann.proto import centers_pb2, scann_pb2
+    from scann.scann_ops import scann_assets_pb2
+
+    from hummingbird.retrieval import quantise
+
+    half = keys.dtype != np.float32
+    builder = import_scann().builder(keys, 10, "dot_product")
+    builder = builder.tree(chosen["leaves"], chosen["leaves_to_search"]).score_ah(
+        chosen["dimensions_per_block"], anisotropic_quantization_threshold=chosen["anisotropic_threshold"]
+    )
+    if rescore:
+        types = import_scann().scann_builder.ReorderType
+        builder = builder.reorder(chosen["reorder"], quantize=types.BFLOAT16 if half else types.FLOAT32)
+    config = text_format.Parse(builder.create_config(), scann_pb2.ScannConfig())
+    (folder / "scann_config.pb").write_bytes(config.SerializeToString())
+
+    tree = partitioner_pb2.SerializedPartitioner(n_tokens=len(quantiser.leaves))
+    root = tree.kmeans.kmeans_tree.root
+    root.leaf_id, root.learned_spilling_threshold = -1, float("nan")
+    for number, centre in enumerate(quantiser.leaves):
+        root.centers.add().dimension.extend(centre.tolist())
+        root.children.add(leaf_id=number, learned_spilling_threshold=float("nan"))
+    tree.kmeans.kmeans_tree.learned_spilling_type = 0  # none
+    (folder / "serialized_partitioner.pb").write_bytes(tree.SerializeToString())
+
+    codebooks = centers_pb2.CentersForAllSubspaces(quantization_scheme=0)  # product
+    width = chosen["dimensions_per_block"]
+    for number, centres in enumerate(quantiser.codebooks):
+        block = codebooks.subspace_centers.add()
+        for centre in centres[:, : keys.shape[1] - number * width].tolist():
+            block.center.add(feature_type=2, feature_value_float=centre)  # FLOAT
+    (folder / "ah_codebook.pb").write_bytes(codebooks.SerializeToString())
+
+    leaf = np.empty(len(keys), np.int32)
+    codes = np.lib.format.open_memmap(
+        folder / "hashed_dataset.npy", "w+", np.uint8, (len(keys), len(quantiser.codebooks))
+    )
+    quantise.encode(keys, quantiser, leaf, codes)
+    np.save(folder / "datapoint_to_token.npy", leaf)
+    kinds = {"AH_CENTERS": "ah_codebook.pb", "PARTITIONER": "serialized_partitioner.pb"}
+    kinds |= {"TOKENIZATION_NPY": "datapoint_to_token.npy", "AH_DATASET_NPY": "hashed_dataset.npy"}
+    if rescore:
+        name = "bfloat16_dataset.npy" if half else "dataset.npy"
+        kinds["BF16_DATASET_NPY" if half else "DATASET_NPY"] = name
+        np.save(folder / name, keys.view(np.int16) if half else keys)
+    assets = scann_assets_pb2.ScannAssets()
+    for kind, name in kinds.items():
+        assets.assets.add(asset_type=scann_assets_pb2.ScannAsset.AssetType.Value(kind), asset_path=name)
+    (folder / "scann_assets.pbtxt").write_text(text_format.MessageToString(assets))

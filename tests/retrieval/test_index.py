@@ -98,7 +98,7 @@ def test_scann_is_built_once_and_can_be_moved(clustered, tmp_path, monkeypatch):
     settings = {"leaves": 32, "leaves_to_search": 8}
     first = build_index(keys, "scann", str(tmp_path / "a"), **settings).search(queries, 10)
     (tmp_path / "a").rename(tmp_path / "b")
-    monkeypatch.setattr(scann_index, "build_scann", lambda *a, **k: pytest.fail("built again"))
+    monkeypatch.setattr(scann_index, "write_index", lambda *a, **k: pytest.fail("built again"))
     again = build_index(keys, "scann", str(tmp_path / "b"), **settings).search(queries, 10)
     np.testing.assert_array_equal(first[0], again[0])
     np.testing.assert_array_equal(first[1], again[1])
@@ -115,8 +115,6 @@ def test_scann_is_the_same_every_time(clustered):
     first, second = (build_index(keys, "scann", **settings).search(queries, 30) for _ in range(2))
     np.testing.assert_array_equal(first[0], second[0])
     np.testing.assert_array_equal(first[1], second[1])
-    other, _ = build_index(keys, "scann", deterministic=False, **settings).search(queries, 30)
-    assert (other != first[0]).any()  # so that this test would notice
 
 
 def test_scann_says_where_it_found_nothing(clustered):
