@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
 import importlib.util
 import inspect
 import math
@@ -119,6 +120,12 @@ def _integer(text: str) -> int:
         if not math.isfinite(number) or number != int(number):
             raise ValueError(text) from None
         return int(number)
+
+
+Int = functools.partial(Setting, int)
+Float = functools.partial(Setting, float)
+Bool = functools.partial(Setting, bool)
+Text = functools.partial(Setting, str)
 
 
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -15,6 +15,7 @@ LONGEST = 350
 LAYERS = (
     ("errors",),
     ("schema",),
+    ("config_data",),
     ("config",),
     ("chips", "curves", "distributed", "fingerprint", "flops", "goodput", "hlo", "journal", "mesh"),
     ("drawing", "logs", "tracing"),
@@ -25,6 +26,7 @@ LAYERS = (
     ("checkpoint",),
     ("workdir",),
     ("encoder", "weights"),
+    ("warm_start",),
     ("retrieval",),
     ("train",),
     ("pictures",),
