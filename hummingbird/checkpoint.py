@@ -195,6 +195,12 @@ class Saver:
                 log.warning("checkpoint %s could not be removed: %s", old, error)
 
 
+def save(workdir: epath.PathLike, state: Any, *, config: Mapping[str, Any], data: Any, keep: int) -> None:
+    """Saves one state and waits for it; arguments as of `Saver`."""
+    with Saver(workdir, config=config, keep=keep) as saver:
+        saver.save(state, data)
+
+
 def _unsaved(folder: epath.Path, error: Exception) -> UserError:
     return UserError(
         f"checkpoint {folder} (step {int(folder.name)}) could not be saved: {_first_line(error)}; earlier checkpoints "

@@ -46,6 +46,15 @@ def run(argv: list[str]) -> int:
 CONFIG = ("--config", {"metavar": "FILE[:variant]", "help": "config file; --config.a.b=value overrides a setting"})
 CHECKPOINT = ("--checkpoint", {"help": "workdir, step folder, imported folder, weights file, random:vit_s16 or rgb:16"})
 WORKDIR = ("--workdir", {"required": True, "help": "folder of the run; the same one goes on where it stopped"})
+INIT_FROM = (
+    "--init_from",
+    {
+        "metavar": "PATH",
+        "help": "a NEW run, at step 0, with the encoder (and all else that fits) of a training workdir, imported folder"
+        " or weights file; optimiser, bank and statistics are new. To go on with a run give its --workdir alone: one"
+        " that has a checkpoint goes on from it, and this is ignored",
+    },
+)
 JSON = ("--json", {"action": "store_true", "help": "one line of JSON"})
 NETWORK = {"default": "online", "choices": ("online", "target"), "help": "which network of a training run"}
 TOPOLOGY = {"metavar": "v3:8x8", "help": "TPU topology; without it, the devices of this machine"}
@@ -65,7 +74,7 @@ def required(option: Option) -> Option:
 
 # name: (what it does, its arguments)
 PARSERS: dict[str, tuple[str, list[Option]]] = {
-    "pretrain": ("pretrain an encoder", [required(CONFIG), WORKDIR]),
+    "pretrain": ("pretrain an encoder", [required(CONFIG), WORKDIR, INIT_FROM]),
     "evaluate": ("score an encoder by retrieval", [required(CONFIG), required(CHECKPOINT), WORKDIR]),
     "sweep": (
         "run many pretrainings or evaluations from one file of overrides",
@@ -162,6 +171,8 @@ def _overrides(parser: argparse.ArgumentParser, rest: list[str]) -> list[tuple[s
 def _pretrain(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> None:
     from hummingbird import config, distributed, hooks, train
 
+    if arguments.init_from is not None:
+        overrides = [*overrides, ("init_from", arguments.init_from)]
     resolved = config.resolve("pretrain", arguments.config, overrides)
     distributed.initialize()
     train.pretrain(resolved, arguments.workdir, hooks.build_hooks(resolved, arguments.workdir))

@@ -142,9 +142,10 @@ def _listen(coordinator: str, port: int) -> socket.socket:
                 return socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True)
         return socket.create_server(("", port))
     except OSError as error:
+        reason = os.strerror(error.errno or 0)
         raise UserError(
-            f"{VARIABLES[0]}={coordinator}: process 0 cannot listen on port {port} ({os.strerror(error.errno or 0)}); end "
-            "the program that uses it, or choose another port"
+            f"{VARIABLES[0]}={coordinator}: process 0 cannot listen on port {port} ({reason}); end the program that "
+            "uses it, or choose another port"
         ) from error
 
 

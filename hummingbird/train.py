@@ -19,7 +19,7 @@ from clu.parameter_overview import count_parameters
 from etils import epath
 from jax.experimental import multihost_utils
 
-from hummingbird import checkpoint, chips, flops, train_step
+from hummingbird import checkpoint, chips, flops, train_step, warm_start
 from hummingbird import mesh as meshes
 from hummingbird import workdir as workdirs
 from hummingbird.config import freeze, to_flat
@@ -118,19 +118,30 @@ def pretrain(config: Any, workdir: str, hooks: tuple[Hook, ...] = ()) -> TrainSt
         workdirs.check(folder, to_flat(config))
     batches = build_batches(config, config.seed, host, hosts)
     program = build_program(config, batches.fingerprint["images"])
+    begun = any((step / "manifest.json").exists() for step in checkpoint.steps(folder))
+    flat, given = to_flat(config), None
+    if begun:
+        if config.init_from:
+            log.info("--init_from=%s is ignored: %s has a checkpoint to go on from", config.init_from, folder)
+        flat["init_from"] = workdirs.recorded(folder, "init_from") or ""
+    elif config.init_from:
+        given = warm_start.read(config.init_from, program.model.encoder, program.state)
     if host == 0:  # not before here: a config that is refused leaves nothing behind
-        workdirs.claim(folder, to_flat(config))
+        workdirs.claim(folder, flat)
 
-    if any((step / "manifest.json").exists() for step in checkpoint.steps(folder)):
-        state, begun = restore(folder, program, batches), True
+    if begun:
+        state, record = restore(folder, program, batches)
         log.info("going on from step %d of %d", int(state.step), program.total_steps)
     else:  # a new run, or one whose first save was interrupted: nothing is lost by beginning again
-        state, begun = fill_bank(program, config, program.init(), host, hosts), False
+        state, record = program.init(), given and given.record
+        if given is not None:
+            state = warm_start.put(given, state, program.shardings)
+        state = fill_bank(program, config, state, host, hosts)
         log.info("%s parameters on %s", f"{count_parameters(state.online):,}", program.mesh)
     start = int(state.step)
     peak = seconds_at_peak(config, program)
     with (
-        checkpoint.Saver(folder, config=to_flat(config), keep=config.keep_checkpoints) as saver,
+        checkpoint.Saver(folder, config=flat, keep=config.keep_checkpoints, more={"init_from": record}) as saver,
         StopSignal() as stop,
         TrainingLog(folder, start, program.total_steps, config.batch_size, began, peak) as training_log,
         _closing(hooks),
@@ -141,16 +152,17 @@ def pretrain(config: Any, workdir: str, hooks: tuple[Hook, ...] = ()) -> TrainSt
         for step in range(start + 1, program.total_steps + 1):
             with training_log.waiting(None if pending is None else pending[2]["finite"]):
                 batch = next(batches)
+            _check_labels(config, batch["label"])
             views, labels = (meshes.to_global(program.mesh, batch[key]) for key in ("views", "label"))
             state, metrics = program.step(state, views, labels)
             last, stopped = step == program.total_steps, stop(step)
             due = last or stopped or step % config.checkpoint_every == 0
             # Looking at the previous step's loss while this one runs costs nothing; before a save, look at this one's.
             if pending is not None:
-                _check_finite(*pending)
+                _check_finite(folder, *pending)
             pending = (step, batch["index"], metrics)
             if due:
-                _check_finite(*pending)
+                _check_finite(folder, *pending)
             measured: dict[str, Any] = {}
             for hook in hooks if last or not stopped else ():  # the time until a preempted machine is gone is short
                 with training_log.aside():
@@ -188,8 +200,8 @@ def batch_shapes(config: Any) -> tuple[jax.ShapeDtypeStruct, jax.ShapeDtypeStruc
     return jax.ShapeDtypeStruct((batch, 2, size, size, 3), jnp.uint8), jax.ShapeDtypeStruct((batch,), jnp.int32)
 
 
-def restore(folder: epath.Path, program: Program, batches: Any) -> TrainState:
-    """The newest sound state, on the program's devices; sets the position of `batches`."""
+def restore(folder: epath.Path, program: Program, batches: Any) -> tuple[TrainState, dict[str, Any] | None]:
+    """The newest sound state, on the program's devices, and what it began with; sets the position of `batches`."""
     expected = checkpoint.to_arrays(program.state)
     names = {name: x for name, x in expected.items() if x.size}  # arrays without elements are not saved
     shardings = checkpoint.to_arrays(program.shardings)
@@ -203,7 +215,7 @@ def restore(folder: epath.Path, program: Program, batches: Any) -> TrainState:
         raise UserError(f"checkpoint {step} is of another model ({'; '.join(wrong[:3])}); use another workdir")
     batches.set_state(manifest["data"])
     empty = {name: jnp.zeros(x.shape, x.dtype) for name, x in expected.items() if not x.size}
-    return checkpoint.from_arrays(program.state, {**arrays, **empty})
+    return checkpoint.from_arrays(program.state, {**arrays, **empty}), manifest.get("init_from")
 
 
 def fill_bank(program: Program, config: Any, state: TrainState, host: int, hosts: int) -> TrainState:
@@ -213,14 +225,23 @@ def fill_bank(program: Program, config: Any, state: TrainState, host: int, hosts
         batches = build_batches(config, config.seed + 1, host, hosts)
         for i in range(rounds):
             batch = next(batches)
-            if config.supervised.weight and (batch["label"] < 0).all():
-                raise UserError(
-                    f"config key supervised.weight: the images of data.name={config.data.name} have no labels"
-                )
+            _check_labels(config, batch["label"])
             views, labels = (meshes.to_global(program.mesh, batch[key]) for key in ("views", "label"))
             state = program.fill(state, views, labels, jnp.int32(i))
         batches.close()
     return state
+
+
+def _check_labels(config: Any, labels: np.ndarray) -> None:
+    """Raises UserError for labels [b] that the supervised objective could only misread."""
+    if config.supervised.weight and (labels < 0).all():
+        raise UserError(f"config key supervised.weight: the images of data.name={config.data.name} have no labels")
+    if config.supervised.weight and config.supervised.objective == "classifier":
+        if labels.max() >= config.supervised.classes:
+            raise UserError(
+                f"config key supervised.classes: {config.supervised.classes}, but an image is of class number "
+                f"{labels.max()}; use at least {labels.max() + 1}"
+            )
 
 
 @contextlib.contextmanager
@@ -233,14 +254,25 @@ def _closing(hooks: tuple[Hook, ...]) -> Iterator[None]:
             getattr(hook, "close", lambda: None)()
 
 
-def _check_finite(step: int, index: Any, metrics: dict[str, Any]) -> None:
-    if not bool(metrics["finite"]):
-        loss, norm = float(metrics["loss"]), float(metrics["gradient_norm"])
-        raise UserError(
-            f"step {step}: the loss ({loss}) or the norm of its gradient ({norm}) is not finite; the last good "
-            f"checkpoint is kept. Images of the batch: {', '.join(map(str, index[:8]))} ... "
-            "Try a lower optimizer.learning_rate"
-        )
+def _check_finite(folder: epath.Path, step: int, index: np.ndarray, metrics: dict[str, Any]) -> None:
+    """Raises UserError if a step's loss or gradient is not finite; failure.json then says which images it saw."""
+    if bool(metrics["finite"]):
+        return
+    values = {name: float(value) for name, value in jax.device_get(metrics).items() if name != "finite"}
+    if jax.process_count() > 1:  # all have the same metrics, so all come here, in the order of the batch
+        index = np.asarray(multihost_utils.process_allgather(index, tiled=True))
+    images = [int(i) for i in index]
+    if jax.process_index() == 0:
+        shown = {name: value if math.isfinite(value) else str(value) for name, value in values.items()}
+        try:
+            checkpoint.write_json(folder / "failure.json", {"step": step, "metrics": shown, "images": images})
+        except OSError as error:
+            log.warning("%s cannot be written: %s", folder / "failure.json", error)
+    raise UserError(
+        f"step {step}: the loss ({values['loss']}) or the norm of its gradient ({values['gradient_norm']}) is not "
+        f"finite; the last good checkpoint is kept. Images of the batch: {', '.join(map(str, images[:8]))} ... (all in "
+        f"{folder / 'failure.json'}). Try a lower optimizer.learning_rate"
+    )
 
 
 class StopSignal:

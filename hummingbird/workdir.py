@@ -42,6 +42,12 @@ def check(folder: epath.Path, flat: Mapping[str, Any]) -> None:
         raise UserError(f"workdir {folder} cannot be read: {error.strerror or error}") from error
 
 
+def recorded(folder: epath.Path, key: str) -> Any:
+    """What the config of the run that is there says of a setting; None if it says nothing."""
+    path = folder / "config.json"
+    return _read(path).get(key) if path.exists() else None
+
+
 def claim(folder: epath.Path, flat: Mapping[str, Any]) -> None:
     """Makes the folder and writes config.json. Raises UserError if it cannot be written."""
     try:

@@ -1,0 +1,160 @@
+"""What a new run takes from what is there, what it refuses, and that it is not the same as going on."""
+
+import json
+import logging
+
+import jax
+import numpy as np
+import pytest
+
+from hummingbird import checkpoint, train, warm_start
+from hummingbird.errors import UserError
+from hummingbird.models.vit import ViT
+from hummingbird.weights.foreign import Weights, fresh_folder, write_own
+from hummingbird.weights.vision import Architecture, Features
+from tests import tiny
+
+VIT = ViT(patch_size=8, width=32, depth=2, heads=2, mlp_dim=64, grid=(4, 4))
+
+
+def state_of(vit, head=4):
+    """Shapes of the parameters of both networks, as a train state has them."""
+    params = jax.eval_shape(vit.init, jax.random.key(0), np.zeros((1, 32, 32, 3), np.float32))["params"]
+    network = {"encoder": params, "predictor": {"kernel": jax.ShapeDtypeStruct((32, head), np.float32)}}
+    return {"online": network, "target": network, "step": jax.ShapeDtypeStruct((), np.int32)}
+
+
+def arrays_of(state, seed=0):
+    rng = np.random.default_rng(seed)
+    return {n: rng.normal(size=x.shape).astype(x.dtype) for n, x in checkpoint.to_arrays(state).items()}
+
+
+def run_folder(path, arrays, step=7):
+    """A step folder of a run with these arrays."""
+
+    class State:
+        pass
+
+    saved = {n: jax.numpy.asarray(x) for n, x in arrays.items()} | {"step": jax.numpy.int32(step)}
+    state = State()
+    state.step = saved["step"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(checkpoint, "to_arrays", lambda _: saved)
+        checkpoint.save(path, state, config={"encoder.heads": 2}, data={}, keep=1)
+    return path
+
+
+def imported(path, **changes):
+    """A folder as `hummingbird import` makes it, of a transformer like ours."""
+    sizes = {"patch_size": 8, "width": 32, "depth": 2, "heads": 2, "mlp_dim": 64, "grid": (4, 4), "cls": False}
+    arch = Architecture(**{**sizes, **changes})
+    tree = arch.module(Features(), np.float32).init(jax.random.key(1), np.zeros((1, 32, 32, 3), np.float32))["params"]
+    import flax.traverse_util
+    import safetensors.numpy
+
+    arrays = {n: np.asarray(x) for n, x in flax.traverse_util.flatten_dict(tree, sep="/").items()}
+    with fresh_folder(path) as folder:
+        safetensors.numpy.save_file(arrays, folder / "model.safetensors")
+        write_own(
+            folder, Weights("mae", "hummingbird", "", arch, arrays, Features(), "x.pth", "pytorch"), "hummingbird"
+        )
+    return arrays
+
+
+def test_of_a_run_both_networks_come_and_what_does_not_fit_is_told(tmp_path, caplog):
+    old = arrays_of(state_of(VIT, head=8))
+    run_folder(tmp_path / "old", old)
+    with caplog.at_level(logging.INFO):
+        given = warm_start.read(str(tmp_path / "old"), VIT, state_of(VIT, head=4))
+    assert set(given.arrays) == {n for n in old if ".encoder." in n}  # the heads are of another size
+    for name, x in given.arrays.items():
+        np.testing.assert_array_equal(x, old[name])
+    assert given.record["step"] == 7
+    assert given.record["not_taken"] == given.record["drawn"] == ["online.predictor.kernel", "target.predictor.kernel"]
+    assert "not taken" in caplog.text
+    same = warm_start.read(str(tmp_path / "old"), VIT, state_of(VIT, head=8))
+    assert "online.predictor.kernel" in same.arrays
+    assert not same.record["drawn"]
+
+
+def test_an_imported_encoder_begins_both_networks(tmp_path):
+    arrays = imported(tmp_path / "mae")
+    given = warm_start.read(str(tmp_path / "mae"), VIT, state_of(VIT))
+    for name, x in arrays.items():
+        for network in ("online", "target"):
+            np.testing.assert_array_equal(given.arrays[f"{network}.encoder.{name.replace('/', '.')}"], x)
+    assert given.record["drawn"] == ["online.predictor.kernel", "target.predictor.kernel"]
+
+
+def test_layers_are_stacked_for_a_run_that_scans_them(tmp_path):
+    arrays = imported(tmp_path / "mae")
+    scanned = VIT.clone(scan_layers=True)
+    given = warm_start.read(str(tmp_path / "mae"), scanned, state_of(scanned))
+    stack = given.arrays["target.encoder.blocks.mlp.up.kernel"]
+    np.testing.assert_array_equal(stack, np.stack([arrays[f"block_0{i}/mlp/up/kernel"] for i in range(2)]))
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"width": 64}, r"encoder\.\S+ is \[.*\] there, \[.*\] in this run"),
+        ({"depth": 1}, r"encoder\.block_01\.\S+ is not there"),
+        ({"grid": (2, 2)}, r"encoder\.positions is \[4, 32\] there, \[16, 32\] in this run"),
+        ({"patch_size": 4}, "patch_size 4, this run's 8"),
+        ({"heads": 4}, "heads 4, this run's 2"),
+        ({"activation": "quick_gelu"}, "activation quick_gelu"),
+        ({"layer_scale": True}, r"encoder\.block_00\.scale1 has no place"),
+        ({"registers": 2, "cls": True}, r"encoder\.registers has no place"),
+    ],
+)
+def test_another_encoder_is_refused_naming_the_first_array_that_does_not_fit(tmp_path, changes, said):
+    imported(tmp_path / "other", **changes)
+    with pytest.raises(UserError, match=said):
+        warm_start.read(str(tmp_path / "other"), VIT, state_of(VIT))
+
+
+def test_a_class_token_that_has_no_place_is_left_behind_and_recorded(tmp_path):
+    imported(tmp_path / "mae", cls=True)
+    given = warm_start.read(str(tmp_path / "mae"), VIT, state_of(VIT))
+    assert given.record["not_taken"] == ["online.encoder.cls", "target.encoder.cls"]
+
+
+def test_nothing_there_is_named(tmp_path):
+    with pytest.raises(UserError, match="--init_from=.*none does not exist"):
+        warm_start.read(str(tmp_path / "none"), VIT, state_of(VIT))
+
+
+def test_parameters_of_another_dtype_are_never_cast(tmp_path):
+    old = arrays_of(state_of(VIT))
+    old["online.encoder.norm.scale"] = old["online.encoder.norm.scale"].astype(np.float16)
+    run_folder(tmp_path / "old", old)
+    with pytest.raises(UserError, match="norm.scale is float16, float32 in this run"):
+        warm_start.read(str(tmp_path / "old"), VIT, state_of(VIT))
+
+
+def test_a_run_begins_at_step_0_with_them_says_so_and_goes_on_without_them(tmp_path, caplog):
+    first = train.pretrain(tiny.tiny_config(total_steps=1), str(tmp_path / "first"))
+    changes = {"total_steps": 1, "seed": 3, "init_from": str(tmp_path / "first")}
+
+    def stop(step, state, model, batch):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), caplog.at_level(logging.INFO):
+        train.pretrain(tiny.tiny_config(**changes), str(tmp_path / "second"), (stop,))
+    assert "a new run from step 0 with the parameters of" in caplog.text
+    folder, manifest, arrays = checkpoint.load_newest(tmp_path / "second")
+    before = checkpoint.to_arrays(jax.device_get(first))
+    for name, x in arrays.items():
+        if name.startswith(("online.", "target.")):
+            np.testing.assert_array_equal(x, before[name])
+    assert manifest["step"] == 0
+    assert not np.any(arrays["online_stats.projector.norm.mean"] if "online_stats.projector.norm.mean" in arrays else 0)
+    assert not np.array_equal(arrays["bank.keys"], before["bank.keys"])
+    assert manifest["init_from"]["taken"] == sum(n.startswith(("online.", "target.")) for n in before)
+    train.pretrain(tiny.tiny_config(**{**changes, "init_from": "elsewhere"}), str(tmp_path / "second"))
+    assert "--init_from=elsewhere is ignored" in caplog.text
+    newest = checkpoint.load_newest(tmp_path / "second")[1]
+    assert newest["step"] == 1
+    assert newest["init_from"] == manifest["init_from"]
+    assert newest["config"]["init_from"] == changes["init_from"]
+    assert json.loads((tmp_path / "second" / "config.json").read_text())["init_from"] == changes["init_from"]
