@@ -13,7 +13,7 @@ class ExactIndex:
 
     kind, exact = "exact", True
 
-    def __init__(self, keys: np.ndarray, chunk: int = 65_536, block: int = 64):
+    def __init__(self, keys: np.ndarray, chunk: int = 16_384, block: int = 64):
         self.keys, self.chunk, self.block = keys, chunk, block
 
     def search(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:

@@ -19,7 +19,7 @@ Labels = ClassLabels | DepthLabels
 
 KEY_DTYPES = {"float32": np.dtype(np.float32), "bfloat16": np.dtype(ml_dtypes.bfloat16)}
 # Keys above this size are stored in bfloat16 unless the config says otherwise.
-AUTO_FLOAT32_BYTES = 4 * 2**30
+AUTO_FLOAT32_BYTES = 2**29
 EMPTY_SCORE = 1e6
 
 
@@ -222,8 +222,16 @@ def bank_from_columns(columns: dict[str, np.ndarray], num_classes: int | None) -
     return MemoryBank(columns["keys"], labels, columns["image"], columns["epoch"], columns["patch"])
 
 
+def bank_columns(bank: MemoryBank) -> dict[str, np.ndarray]:
+    """The columns that `bank_from_columns` makes the bank of."""
+    columns = {name: getattr(bank, name) for name in ("keys", "image", "epoch", "patch")}
+    if isinstance(bank.labels, DepthLabels):
+        return {**columns, "label_depth": bank.labels.depth}
+    return {**columns, **{f"label_{name}": getattr(bank.labels, name) for name in ("lengths", "classes", "counts")}}
+
+
 def key_dtype(name: str, length: int, dim: int) -> np.dtype:
-    """The NumPy dtype of stored keys; "auto" is float32 up to 4 GiB of keys and bfloat16 above."""
+    """The NumPy dtype of stored keys; "auto" is float32 up to 512 MiB of keys and bfloat16 above."""
     if name == "auto":
         name = "float32" if 4 * length * dim <= AUTO_FLOAT32_BYTES else "bfloat16"
     return KEY_DTYPES[name]

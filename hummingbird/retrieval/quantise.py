@@ -8,9 +8,8 @@ chunks, from keys of any type. The searcher that reads them is ScaNN's (`humming
 from __future__ import annotations
 
 import concurrent.futures
-import functools
 import os
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -48,8 +47,8 @@ def train(sample: np.ndarray, leaves: int, width: int, threshold: float) -> Quan
     """
     centres = train_leaves(sample, leaves)
     part = sample[:CODEBOOK_SAMPLE]
-    residuals = blocks(part - centres[nearest_leaf(part, centres)], width)
-    return Quantiser(centres, np.asarray(train_codebooks(on_cpu(residuals))), threshold)
+    residuals = blocks(on_cpu(part - centres[nearest_leaf(part, centres)]), width)
+    return Quantiser(centres, np.asarray(train_codebooks(residuals)), threshold)
 
 
 def train_leaves(sample: np.ndarray, leaves: int, iterations: int = TREE_ITERATIONS) -> np.ndarray:
@@ -84,18 +83,14 @@ def nearest_leaf(keys: np.ndarray, leaves: np.ndarray) -> np.ndarray:
 
 def encode(keys: np.ndarray, quantiser: Quantiser, leaf: np.ndarray, codes: np.ndarray) -> None:
     """Writes the leaf, int32 [n], and the codes, uint8 [n, blocks], of keys [n, D] into the two given arrays."""
-    width, size = quantiser.codebooks.shape[2], min(CHUNK, len(keys))
+    size = min(CHUNK, len(keys))
     extra = anisotropy(quantiser.threshold, keys.shape[1]) - 1
-    codebooks = on_cpu(quantiser.codebooks)
+    leaves, codebooks = on_cpu(quantiser.leaves), on_cpu(quantiser.codebooks)
 
     def one_chunk(start: int) -> None:
         start = min(start, len(keys) - size)  # the last chunk overlaps, so that one shape is compiled
         chunk = slice(start, start + size)
-        part = np.asarray(keys[chunk], np.float32)
-        near = nearest_leaf(part, quantiser.leaves)
-        residuals = blocks(part - quantiser.leaves[near], width)
-        leaf[chunk] = near
-        codes[chunk] = np.asarray(encode_blocks(on_cpu(residuals), on_cpu(blocks(part, width)), codebooks, extra)).T
+        leaf[chunk], codes[chunk] = encode_keys(on_cpu(keys[chunk]), leaves, codebooks, extra)
 
     one_chunk(0)
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -103,10 +98,9 @@ def encode(keys: np.ndarray, quantiser: Quantiser, leaf: np.ndarray, codes: np.n
             pass
 
 
-def blocks(keys: np.ndarray, width: int) -> np.ndarray:
+def blocks(keys: Any, width: int) -> jax.Array:
     """[n, D] cut into blocks of `width` dimensions, [blocks, width, n], the last padded with zeros."""
-    padded = np.pad(keys, ((0, 0), (0, -keys.shape[1] % width))) if keys.shape[1] % width else keys
-    return np.ascontiguousarray(padded.T).reshape(-1, width, len(keys))
+    return jnp.pad(keys, ((0, 0), (0, -keys.shape[1] % width))).T.reshape(-1, width, len(keys))
 
 
 def anisotropy(threshold: float, dim: int) -> float:
@@ -140,10 +134,15 @@ def train_codebooks(residuals: jax.Array) -> jax.Array:
     return jax.lax.map(one_block, residuals)
 
 
-@functools.partial(jax.jit, static_argnames="rounds")
-def encode_blocks(
-    residuals: jax.Array, keys: jax.Array, codebooks: jax.Array, extra: float, rounds: int = ROUNDS
-) -> jax.Array:
+@jax.jit
+def encode_keys(keys: jax.Array, leaves: jax.Array, codebooks: jax.Array, extra: float) -> tuple[jax.Array, jax.Array]:
+    """Leaf int32 [n] and codes uint8 [n, blocks] of keys [n, D]."""
+    keys, width = keys.astype(jnp.float32), codebooks.shape[2]
+    leaf = jnp.dot(keys, leaves.T, precision="highest").argmax(axis=1).astype(jnp.int32)
+    return leaf, encode_blocks(blocks(keys - leaves[leaf], width), blocks(keys, width), codebooks, extra).T
+
+
+def encode_blocks(residuals: jax.Array, keys: jax.Array, codebooks: jax.Array, extra: float) -> jax.Array:
     """Codes that minimise |e|^2 + extra <e, key>^2 for the error e, by coordinate descent over blocks.
 
     Args:
@@ -176,7 +175,7 @@ def encode_blocks(
         along, (codes, share) = jax.lax.scan(one_block, along, (residuals, keys, codebooks, share))
         return along, share, codes
 
-    return jax.lax.fori_loop(0, rounds, one_round, (none[0], none, none.astype(jnp.uint8)))[2]
+    return jax.lax.fori_loop(0, ROUNDS, one_round, (none[0], none, none.astype(jnp.uint8)))[2]
 
 
 def dot(a: jax.Array, b: jax.Array) -> jax.Array:
