@@ -175,7 +175,7 @@ EVALUATE: dict[str, Any] = {
             choices=("salient", "uniform", "all"),
         ),
         "key_dtype": Text(
-            "auto", "how keys are stored; auto: float32 up to 4 GiB", choices=("auto", "float32", "bfloat16")
+            "auto", "how keys are stored; auto: float32 up to 512 MiB", choices=("auto", "float32", "bfloat16")
         ),
         "bank": Text("", "folder that keeps the bank: used if it is there, built if not; empty: in memory"),
         "index": Text("auto", "nearest-neighbour search", choices=("auto", "exact", "scann", "device")),
