@@ -1,15 +1,20 @@
 """Checkpoints prove what they hold; damaged ones are passed over; a run goes on to the bit."""
 
+import errno
 import json
 import logging
+import os
 import pathlib
+import resource
+import signal
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
-from hummingbird import checkpoint, hooks, train
+from hummingbird import checkpoint, fingerprint, hooks, train
+from hummingbird.data.pipeline import build_batches
 from hummingbird.encoder import load_encoder
 from hummingbird.errors import Preempted, UserError
 from tests import tiny
@@ -216,9 +221,6 @@ checkpoint_write_json = checkpoint.write_json
 
 
 def test_a_signal_saves_and_the_next_start_goes_on(tmp_path, finished):
-    import os
-    import signal
-
     def terminate(step, state, model):
         if step == 1:
             os.kill(os.getpid(), signal.SIGTERM)
@@ -230,12 +232,78 @@ def test_a_signal_saves_and_the_next_start_goes_on(tmp_path, finished):
     jax.tree.map(np.testing.assert_array_equal, jax.device_get(state), finished[1])
 
 
-def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_checkpoint(tmp_path):
-    config = tiny.tiny_config(**{"optimizer.learning_rate": 10.0, "optimizer.clip_norm": 1e30, "total_steps": 4})
-
-    with pytest.raises(UserError, match=r"step \d+: .*not finite.*learning_rate"):
+def test_a_loss_that_is_not_finite_stops_the_run_keeps_the_last_good_checkpoint_and_writes_the_images_down(tmp_path):
+    config = tiny.tiny_config(total_steps=4)
+    with pytest.raises(UserError, match=r"step \d+: .*not finite.*failure.json.*learning_rate"):
         train.pretrain(config, str(tmp_path / "run"), (Poison(),))
     assert [p.name for p in checkpoint.steps(tmp_path / "run")] == ["00000000"]
+    failure = json.loads((tmp_path / "run" / "failure.json").read_text())
+    batches = build_batches(config, config.seed)
+    expected = [next(batches)["index"] for _ in range(failure["step"])][-1]
+    assert failure["images"] == expected.tolist()
+    assert failure["metrics"]["loss"] == "nan"
+
+
+def test_a_failing_write_names_its_step_and_earlier_checkpoints_stay(tmp_path):
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def no_room(step, state, model, batch):  # for files as large as those of a checkpoint
+        if step == 3:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (32 * 1024, limits[1]))
+
+    try:
+        with pytest.raises(UserError, match=r"00000004 \(step 4\) could not be saved: .*earlier checkpoints are kept"):
+            train.pretrain(tiny.tiny_config(), str(tmp_path / "run"), (no_room,))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert checkpoint.load_newest(tmp_path / "run")[1]["step"] == 2
+
+
+def test_a_failed_save_is_told_at_the_next_step_at_the_latest_at_the_next_save(tmp_path, monkeypatch):
+    state = {"step": np.int32(1), "online": {"x": np.arange(3.0)}}
+    saver = checkpoint.Saver(tmp_path, config={}, keep=1)
+    monkeypatch.setattr(checkpoint, "write_json", full_disk)
+    saver.save(Arrays(jax.tree.map(jax.numpy.asarray, state)), {})
+    with pytest.raises(UserError, match=r"\(step 1\) could not be saved: .*No space left"):
+        saver.save(Arrays(jax.tree.map(jax.numpy.asarray, {**state, "step": np.int32(2)})), {})
+    saver.check()  # it is told once
+
+
+def full_disk(path, content):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+class Arrays(dict):
+    """As much of a train state as is saved."""
+
+    @property
+    def step(self):
+        return self["step"]
+
+
+@pytest.mark.parametrize(("kind", "said"), [("dtype", "float32 expected"), ("shape", r"\(32, 96\) float32 expected")])
+def test_another_dtype_or_shape_is_refused_on_resume_not_cast(copied, kind, said):
+    newest = checkpoint.steps(copied)[0]
+    _, manifest, arrays = checkpoint.load_newest(newest)
+    name = "online.encoder.block_00.attention.qkv.kernel"
+    arrays[name] = arrays[name].astype(np.float16) if kind == "dtype" else arrays[name][:16]
+    checkpoint._checkpointer().save(newest / "state", args=ocp.args.PyTreeSave(arrays), force=True)
+    sums = fingerprint.array_checksums(arrays)
+    manifest["arrays"] = {n: [str(x.dtype), list(x.shape), sums[n]] for n, x in arrays.items()}
+    checkpoint.write_json(newest / "manifest.json", manifest)
+    with pytest.raises(UserError, match=f"of another model .*{name}.*{said}"):
+        train.pretrain(tiny.tiny_config(total_steps=5), str(copied))
+
+
+def test_an_array_stored_with_another_dtype_than_its_manifest_says_is_no_sound_step(copied, caplog):
+    newest = checkpoint.steps(copied)[0]  # Orbax would cast it without a word
+    arrays = checkpoint.load_newest(newest)[2]
+    name = "online.encoder.block_00.attention.qkv.kernel"
+    arrays[name] = arrays[name].astype(np.float16)
+    checkpoint._checkpointer().save(newest / "state", args=ocp.args.PyTreeSave(arrays), force=True)
+    with caplog.at_level(logging.WARNING):
+        assert checkpoint.load_newest(copied)[1]["step"] == 2
+    assert f"array {name} does not have the checksum" in caplog.text
 
 
 class Poison:
