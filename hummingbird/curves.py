@@ -87,7 +87,7 @@ def figure(panels: Sequence[tuple[Panel, dict[str, tuple[np.ndarray, np.ndarray]
     """All panels, three in a row."""
     columns = min(3, len(panels))
     rows = -(-len(panels) // columns)
-    style = {"axes.spines.top": False, "axes.spines.right": False, "font.size": 9, "axes.titlesize": 10}
+    style: Any = {"axes.spines.top": False, "axes.spines.right": False, "font.size": 9, "axes.titlesize": 10}
     with matplotlib.rc_context(style):
         drawn = Figure(figsize=(4.2 * columns, 2.5 * rows), layout="constrained")  # not of pyplot: nothing to close
         grid = drawn.subplots(rows, columns, squeeze=False).ravel()

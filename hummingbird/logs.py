@@ -15,6 +15,7 @@ from etils import epath
 from PIL import Image
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Column
 from tensorboardX import SummaryWriter
 
 from hummingbird.goodput import Goodput
@@ -63,9 +64,10 @@ class TrainingLog:
             self.lines = Journal(self.workdir / "metrics.jsonl", self.start)
             self.writer = SummaryWriter(os.fspath(self.workdir), purge_step=self.start + 1)
             console = Console(file=sys.stderr)
-            columns = ("step", MofNCompleteColumn(), BarColumn(), TextColumn("{task.fields[status]}"))
-            clock = (TimeElapsedColumn(), "left", TimeRemainingColumn())
-            self.progress = Progress(*columns, *clock, console=console, disable=not console.is_terminal)
+            columns = ("step", MofNCompleteColumn(), BarColumn(10), TimeElapsedColumn(), "left", TimeRemainingColumn())
+            rest = Column(ratio=1, no_wrap=True, overflow="ellipsis")  # of a narrow terminal: time left stays in sight
+            status = TextColumn("{task.fields[status]}", table_column=rest)
+            self.progress = Progress(*columns, status, console=console, expand=True, disable=not console.is_terminal)
             self.task = self.progress.add_task("", total=self.total, completed=self.start, status="compiling")
             self.progress.start()
             if self.start < self.total:
@@ -134,9 +136,12 @@ class TrainingLog:
         self.drawing = self.drawn - before
 
     @contextlib.contextmanager
-    def waiting(self, running: jax.Array | None) -> Iterator[None]:
-        """A batch is waited for inside. Where `running`, of the step before, is not there yet even then, nothing was
-        lost: the devices had work. Else all of the wait counts, which may be a little too much."""
+    def waiting(self, running: Any) -> Iterator[None]:
+        """A batch is waited for inside.
+
+        Where `running`, an array that the step before computes (None: there is none), is not there yet even then,
+        nothing was lost: the devices had work. Else all of the wait counts, which may be a little too much.
+        """
         self._count()
         yield
         if self.compiled and (running is None or running.is_ready()):
@@ -163,7 +168,7 @@ class TrainingLog:
           measured: what hooks measured.
         """
         pictures = {name: value for name, value in measured.items() if isinstance(value, np.ndarray)}
-        numbers = {name: value for name, value in measured.items() if name not in pictures}
+        numbers = {name: float(value) for name, value in measured.items() if not isinstance(value, np.ndarray)}
         values: dict[str, float] = {}
         if self.chief and (logged or numbers):  # to look at them is to wait for the step
             values = {name: float(v) for name, v in jax.device_get(dict(metrics)).items() if name != "finite"}
@@ -183,9 +188,9 @@ class TrainingLog:
 
     def _rates(self) -> dict[str, float]:
         """Speed since the last line; begins the next interval. Empty if no step but the first was taken."""
-        rates = {"goodput": self.goodput.share(time.time()), "seconds_elsewhere": self.elsewhere}
+        rates: dict[str, float] = {"goodput": self.goodput.share(time.time()), "seconds_elsewhere": self.elsewhere}
         if self.steps:
-            passed = self.on_steps + self.waited
+            passed = max(self.on_steps + self.waited, 1e-9)
             seconds = passed / self.steps
             rates |= {
                 "seconds_per_step": seconds,
@@ -220,7 +225,7 @@ class TrainingLog:
             parts += [f"{values['images_per_second']:.0f} images/s", f"data wait {100 * values['data_wait']:.0f}%"]
         parts += [f"MFU {100 * values['mfu']:.0f}%"] if "mfu" in values else []
         parts += [f"goodput {100 * values['goodput']:.0f}%"]
-        parts += [f"{name} {value:.2f}" for name, value in measured.items()]
+        parts += [f"{name} {value:.2f}" for name, value in list(measured.items())[:1]]  # the score of the protocol
         status = "  ".join(parts)
         self.progress.update(self.task, status=status)
         if self.progress.disable:

@@ -19,10 +19,11 @@ def test_every_entry_is_traced_to_the_image_that_wrote_it(length, batch, hosts):
     """Labels travel through the bank with the keys: here they are the numbers of the images."""
     bank = context.init_bank(length, batch, 4)
     slots, rows, _ = bank.keys.shape
+    push = jax.jit(context.push)
     origins = [pictures.Origins(slots, rows, batch // rows, hosts, host) for host in range(hosts)]
     for step in range(1, 6):
         numbers = 100 * step + np.arange(batch)
-        bank = context.push(bank, jnp.zeros((batch, 4)), jnp.asarray(numbers))
+        bank = push(bank, jnp.zeros((batch, 4)), jnp.asarray(numbers))
         if step < 4:
             continue  # before this start
         for host, part in enumerate(np.split(numbers, hosts)):
