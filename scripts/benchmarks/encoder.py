@@ -1,0 +1,164 @@
+"""The ViT on this machine against PyTorch's with the same weights: features of images, and forward plus backward.
+
+    scripts/bench encoder [--encoder=vit_s16] [--size=512] [--batch=8] [--rounds=5] [--parts=features,training]
+
+Best seconds a batch of interleaved rounds, float32 and bfloat16. `features` is what an evaluation asks of an encoder;
+`training` is the gradient of a sum over all tokens of a small encoder (width 192, 6 layers, 3 heads), 128 images of 64
+and 32 of 196 tokens. `difference` is the largest deviation of our features from PyTorch's, relative to their largest.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import torch
+from torch.nn import functional
+
+from hummingbird.models.vit import ViT, build_vit
+
+DTYPES = {"float32": (jnp.float32, torch.float32), "bfloat16": (jnp.bfloat16, torch.bfloat16)}
+SMALL = {"patch_size": 8, "width": 192, "depth": 6, "heads": 3, "mlp_dim": 768}
+TRAINING = {"64 tokens": (64, 128), "196 tokens": (112, 32)}  # pixels, images
+
+
+class TorchViT(torch.nn.Module):
+    """The same network as PyTorch users write it: a convolution, fused attention, no copy that can be spared."""
+
+    def __init__(self, vit: ViT, params: Any):
+        super().__init__()
+        self.heads, self.layers = vit.heads, torch.nn.ModuleList()
+        width, patch = vit.width, vit.patch_size
+        stem = torch.nn.Conv2d(3, width, patch, patch)
+        kernel = np.asarray(params["patch_embed"]["kernel"]).reshape(patch, patch, 3, width).transpose(3, 2, 0, 1)
+        stem.weight.data, stem.bias.data = (
+            torch.tensor(x) for x in (kernel, np.asarray(params["patch_embed"]["bias"]))
+        )
+        self.stem, self.norm = stem, self._norm(params["norm"])
+        self.positions = torch.nn.Parameter(torch.tensor(np.asarray(params["positions"])))
+        for i in range(vit.depth):
+            block = params[f"block_{i:02d}"]
+            parts = {
+                "norm1": self._norm(block["norm1"]),
+                "norm2": self._norm(block["norm2"]),
+                "qkv": self._linear(block["attention"]["qkv"]),
+                "out": self._linear(block["attention"]["out"]),
+                "up": self._linear(block["mlp"]["up"]),
+                "down": self._linear(block["mlp"]["down"]),
+            }
+            self.layers.append(torch.nn.ModuleDict(parts))
+
+    def _norm(self, tree: Any) -> torch.nn.LayerNorm:
+        norm = torch.nn.LayerNorm(len(tree["scale"]), eps=1e-6)
+        norm.weight.data, norm.bias.data = (torch.tensor(np.asarray(tree[name])) for name in ("scale", "bias"))
+        return norm
+
+    def _linear(self, tree: Any) -> torch.nn.Linear:
+        linear = torch.nn.Linear(*tree["kernel"].shape)
+        linear.weight.data = torch.tensor(np.asarray(tree["kernel"]).T.copy())
+        linear.bias.data = torch.tensor(np.asarray(tree["bias"]))
+        return linear
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """[B, 3, H, W] -> [B, N, D]."""
+        x = self.stem(images).flatten(2).transpose(1, 2) + self.positions
+        batch, tokens, width = x.shape
+        for layer in self.layers:
+            qkv = layer["qkv"](layer["norm1"](x)).reshape(batch, tokens, 3, self.heads, width // self.heads)
+            q, k, v = qkv.permute(2, 0, 3, 1, 4)
+            mixed = functional.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(batch, tokens, width)
+            x = x + layer["out"](mixed)
+            x = x + layer["down"](functional.gelu(layer["up"](layer["norm2"](x))))
+        return self.norm(x)
+
+
+def interleaved(sides: dict[str, Callable[[], Any]], rounds: int) -> dict[str, float]:
+    """Best seconds of each side; all are run once before, then in turn."""
+    for run in sides.values():
+        run()
+    times: dict[str, list[float]] = {name: [] for name in sides}
+    for _ in range(rounds):
+        for name, run in sides.items():
+            start = time.perf_counter()
+            run()
+            times[name].append(time.perf_counter() - start)
+    return {name: round(min(found), 4) for name, found in times.items()}
+
+
+def build_sides(vit: ViT, params: Any, images: np.ndarray, gradient: bool) -> dict[str, Callable[[], Any]]:
+    """{"ours float32": ...}: each a function that gives features, or the gradients, as its own arrays."""
+    sides: dict[str, Callable[[], Any]] = {}
+    planes = torch.tensor(images.transpose(0, 3, 1, 2).copy())
+    for name, (ours, theirs) in DTYPES.items():
+        model = vit.clone(dtype=ours)
+        features = lambda p, x, model=model: model.apply({"params": p}, x).patches.astype(jnp.float32)
+        function = jax.jit(jax.grad(lambda p, x, f=features: f(p, x).sum()) if gradient else features)
+        sides[f"ours {name}"] = lambda f=function: jax.block_until_ready(f(params, jnp.asarray(images)))
+        network = TorchViT(vit, params)
+        if not gradient:
+            network = network.to(theirs).eval()
+        sides[f"pytorch {name}"] = lambda n=network, t=theirs: torch_run(n, planes, t, gradient)
+    return sides
+
+
+def torch_run(network: TorchViT, images: torch.Tensor, dtype: torch.dtype, gradient: bool) -> Any:
+    """PyTorch's side: features without autograd, or gradients (bfloat16 by autocast, as people train)."""
+    if not gradient:
+        with torch.inference_mode():
+            return network(images.to(dtype)).float()
+    network.zero_grad(set_to_none=True)
+    with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
+        network(images).float().sum().backward()
+    return None
+
+
+def measure(vit: ViT, size: int, batch: int, rounds: int, gradient: bool) -> dict[str, Any]:
+    """Seconds of all sides and the ratios that matter, for images [batch, size, size, 3]."""
+    images = np.random.default_rng(0).normal(size=(batch, size, size, 3)).astype(np.float32)
+    params = jax.jit(vit.init)(jax.random.key(0), images[:1])["params"]
+    sides = build_sides(vit, params, images, gradient)
+    seconds = interleaved(sides, rounds)
+    result = {
+        "images": batch,
+        "tokens": (size // vit.patch_size) ** 2,
+        "seconds": seconds,
+        "pytorch / ours, float32": round(seconds["pytorch float32"] / seconds["ours float32"], 2),
+        "float32 / bfloat16, ours": round(seconds["ours float32"] / seconds["ours bfloat16"], 2),
+    }
+    if not gradient:
+        truth = sides["pytorch float32"]().numpy()
+        deviation = lambda name: float(np.abs(np.asarray(sides[name]()) - truth).max() / np.abs(truth).max())
+        result["difference"] = {name: float(f"{deviation(f'ours {name}'):.2g}") for name in DTYPES}
+    return result
+
+
+def main() -> None:
+    """Prints one JSON line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--encoder", default="vit_s16")
+    parser.add_argument("--size", type=int, default=512)
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--parts", default="features,training")
+    arguments = parser.parse_args()
+    result: dict[str, Any] = {"benchmark": "encoder", "device": jax.devices()[0].device_kind, "cpus": os.cpu_count()}
+    if "features" in arguments.parts:
+        vit = build_vit({"name": arguments.encoder}, arguments.size)
+        result["features"] = measure(vit, arguments.size, arguments.batch, arguments.rounds, gradient=False)
+    if "training" in arguments.parts:
+        result["training"] = {
+            name: measure(ViT(grid=(size // 8,) * 2, **SMALL), size, batch, arguments.rounds, gradient=True)
+            for name, (size, batch) in TRAINING.items()
+        }
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()
