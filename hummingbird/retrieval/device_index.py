@@ -3,6 +3,10 @@
 The similarity of a block of queries to a chunk of keys is one matrix product. Its k best columns lie in the k column
 blocks with the largest block maxima, so that only those few scores are ever sorted. Chunks are scanned, so memory is
 queries x chunk, never queries x keys. In bfloat16 (keys stored so) products are summed in float32.
+
+At paper scale, 1,024 queries against 10,240,000 x 768 in bfloat16 on eight v5e chips, `scripts/bench exact_search
+--topology=v5e:2x4` (compiled ahead of time, not run): 2.01 GB of keys + 0.54 GB a chip, no sort wider than 512 columns
+of the 32,768 in a chunk, 1.3 MB over the network; at least 10.5 ms of matrix products and 15.6 ms of memory traffic.
 """
 
 from __future__ import annotations
@@ -122,13 +126,19 @@ def scan_chunks(
 
 def candidates(scores: jax.Array, k: int) -> tuple[jax.Array, jax.Array]:
     """Columns int32 and scores [Q, n] among which are the k best of scores [Q, M]; M is a multiple of BLOCK."""
-    queries, columns = scores.shape
-    blocks = columns // BLOCK
-    if blocks <= k:
-        return jnp.broadcast_to(jnp.arange(columns), scores.shape), scores
+    columns = jnp.broadcast_to(jnp.arange(scores.shape[1]), scores.shape)
+    for block in (BLOCK, 8):
+        columns, scores = narrow(columns, scores, k, block)
+    return columns, scores
+
+
+def narrow(columns: jax.Array, scores: jax.Array, k: int, block: int) -> tuple[jax.Array, jax.Array]:
+    """The k blocks of `block` columns with the largest maxima: [Q, n] -> [Q, k * block]; all if they are not more."""
+    blocks = scores.shape[1] // block
+    if blocks <= k or scores.shape[1] % block:
+        return columns, scores
     # Column j is in block j mod blocks: the maximum over a block is taken over whole vectors.
-    table = scores.reshape(queries, BLOCK, blocks)
+    table, numbers = (x.reshape(len(x), block, blocks) for x in (scores, columns))
     _, chosen = jax.lax.top_k(table.max(axis=1), k)
-    values = jnp.take_along_axis(table, chosen[:, None, :], axis=2)  # [Q, BLOCK, k]
-    number = chosen[:, None, :] + (jnp.arange(BLOCK) * blocks)[None, :, None]
-    return number.reshape(queries, -1), values.reshape(queries, -1)
+    numbers, values = (jnp.take_along_axis(x, chosen[:, None, :], axis=2) for x in (numbers, table))
+    return numbers.reshape(len(scores), -1), values.reshape(len(scores), -1)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import time
 from collections.abc import Callable
 from typing import Any
@@ -18,12 +19,12 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
+from hummingbird import chips
 from hummingbird.retrieval.device_index import AXIS, CHUNK, DeviceIndex, search_sharded
 from hummingbird.retrieval.exact_index import ExactIndex
 from hummingbird.retrieval.memory import normalise
 
 K = 30
-PEAK = {"v5e": 197e12, "v4": 275e12, "v3": 61.5e12}  # bfloat16 operations a second and device
 
 
 def best(run: Callable[[], Any]) -> dict[str, float]:
@@ -38,13 +39,14 @@ def best(run: Callable[[], Any]) -> dict[str, float]:
 
 
 def compile_for(topology: str, keys: int, dim: int, queries: int) -> dict[str, Any]:
-    """The device index compiled for a TPU topology."""
+    """The device index compiled for a TPU topology; bytes and operations are those of one device."""
     import jax
     import jax.numpy as jnp
-    from jax.experimental import topologies
     from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-    devices = topologies.get_topology_desc(topology, "tpu").devices
+    from hummingbird.plan import analyse, topology_devices
+
+    devices = topology_devices(topology)
     mesh = Mesh(np.array(devices), (AXIS,))
     chunks = -(-keys // (len(devices) * CHUNK))
     bank = jax.ShapeDtypeStruct(
@@ -53,16 +55,25 @@ def compile_for(topology: str, keys: int, dim: int, queries: int) -> dict[str, A
     asked = jax.ShapeDtypeStruct((queries, dim), jnp.bfloat16, sharding=NamedSharding(mesh, PartitionSpec()))
     start = time.perf_counter()
     compiled = search_sharded.lower(asked, bank, keys, K, mesh).compile()
-    memory = compiled.memory_analysis()
-    floor = 2 * queries * keys * dim / len(devices) / PEAK[topology.split(":")[0]]
+    seconds = round(time.perf_counter() - start, 1)
+    found = analyse(compiled, devices[0].device_kind, 2 * queries * dim * chunks * CHUNK)
+    # XLA counts the body of the scan once. Every chunk is read once, its scores are written and read again.
+    found["hbm_bytes_at_least"] = chunks * CHUNK * (2 * dim + 2 * 4 * queries)
+    chip = chips.find(devices[0].device_kind)
+    if chip is not None:
+        times = found["roofline"]["seconds"] | {"memory": round(found["hbm_bytes_at_least"] / chip.bandwidth, 5)}
+        found["roofline"] = {"seconds": times, "bound": max(times, key=lambda name: times[name])}
+    rows = [int(width) for width in re.findall(r"\w+\[\d+,(\d+)\][^=]* sort\(", compiled.as_text())]
     return {
         "topology": topology,
         "devices": len(devices),
         "keys": keys,
-        "argument_bytes": memory.argument_size_in_bytes,
-        "temporary_bytes": memory.temp_size_in_bytes,
-        "compile_seconds": round(time.perf_counter() - start, 1),
-        "matrix_floor_seconds": round(floor, 4),
+        "dim": dim,
+        "queries": queries,
+        "compile_seconds": seconds,
+        "columns_of_a_chunk": CHUNK,
+        "columns_of_the_widest_sort": max(rows, default=0),
+        **found,
     }
 
 
