@@ -33,6 +33,8 @@ PACKAGES = ("hummingbird-incontext", "jax", "jaxlib", "flax", "optax", "orbax-ch
 
 
 KIND = "hummingbird training checkpoint"
+# Orbax logs a failed save with a traceback; `Saver` raises it, to be told in a line.
+logging.getLogger("absl").addFilter(lambda record: "background save thread" not in record.getMessage())
 
 
 class Damaged(Exception):
@@ -106,7 +108,7 @@ class Saver:
             multiprocessing_options=ocp.options.MultiprocessingOptions(active_processes=meet),
         )
         self._thread = concurrent.futures.ThreadPoolExecutor(1, "checkpoint")
-        self._under_way: tuple[epath.Path, concurrent.futures.Future[str]] | None = None
+        self._under_way: tuple[epath.Path, concurrent.futures.Future[None]] | None = None
 
     def __enter__(self) -> Saver:
         return self

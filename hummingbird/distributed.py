@@ -6,6 +6,7 @@ import contextlib
 import os
 import socket
 import time
+from typing import Any
 
 import jax
 
@@ -37,7 +38,7 @@ def initialize() -> None:
       UserError: the variables are incomplete, the coordinator's port is taken, or processes, which are named, did not
         come in time.
     """
-    bounds = {
+    bounds: dict[str, Any] = {
         "initialization_timeout": _seconds(*JOIN),
         "heartbeat_timeout_seconds": _seconds(*HEARTBEAT),
         "shutdown_timeout_seconds": _seconds(*HEARTBEAT),

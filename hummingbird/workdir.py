@@ -40,6 +40,10 @@ def check(folder: epath.Path, flat: Mapping[str, Any]) -> None:
         raise UserError(f"workdir {folder} needs the client of that bucket: {_line(error)}") from error
     except OSError as error:
         raise UserError(f"workdir {folder} cannot be read: {error.strerror or error}") from error
+    except Exception as error:  # what the clients of buckets make of wrong credentials and names
+        if "://" not in str(folder) or isinstance(error, UserError):
+            raise
+        raise UserError(f"workdir {folder} cannot be reached: {_line(error)}") from error
 
 
 def recorded(folder: epath.Path, key: str) -> Any:
@@ -55,6 +59,10 @@ def claim(folder: epath.Path, flat: Mapping[str, Any]) -> None:
         checkpoint.write_json(folder / "config.json", dict(flat))
     except OSError as error:
         raise UserError(f"workdir {folder} cannot be written: {error.strerror or error}") from error
+    except Exception as error:
+        if "://" not in str(folder):
+            raise
+        raise UserError(f"workdir {folder} cannot be written: {_line(error)}") from error
 
 
 def _read(path: epath.Path) -> dict[str, Any]:

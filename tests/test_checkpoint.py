@@ -244,7 +244,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_keeps_the_last_good_checkpoint_
     assert failure["metrics"]["loss"] == "nan"
 
 
-def test_a_failing_write_names_its_step_and_earlier_checkpoints_stay(tmp_path):
+def test_a_failing_write_names_its_step_and_earlier_checkpoints_stay(tmp_path, caplog):
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
 
     def no_room(step, state, model, batch):  # for files as large as those of a checkpoint
@@ -256,6 +256,7 @@ def test_a_failing_write_names_its_step_and_earlier_checkpoints_stay(tmp_path):
             train.pretrain(tiny.tiny_config(), str(tmp_path / "run"), (no_room,))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert "Traceback" not in caplog.text
     assert checkpoint.load_newest(tmp_path / "run")[1]["step"] == 2
 
 

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -37,6 +38,7 @@ def killed(workdir, repository, moment, **changes):
                 if os.WIFSTOPPED(os.waitpid(process.pid, os.WUNTRACED)[1]) and moment():
                     return True
                 process.send_signal(signal.SIGCONT)
+            time.sleep(0.001)  # a save takes several
     finally:
         process.kill()
         output = process.communicate()[1]

@@ -1,0 +1,107 @@
+"""A workdir in a bucket: the run is that of a local one, also when it is killed; whatever reads runs reads it there."""
+
+import gc
+import json
+import logging
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from hummingbird import checkpoint, cli, info, train
+from hummingbird.encoder import load_encoder
+from hummingbird.errors import UserError
+from tests import gcs, tiny
+
+pytest.importorskip("gcsfs", reason="the clients of buckets are the extra `gcs`")
+pytest.importorskip("google.cloud.storage", reason="the clients of buckets are the extra `gcs`")
+
+RUN = "gs://tests/runs/one"
+
+
+@pytest.fixture(scope="module")
+def bucket():
+    """A bucket that every client of this process and its children finds, and its address."""
+    import fsspec
+    from etils.epath import backend
+
+    forget = backend._FileSystemSpecBackend._get_filesystem.cache_clear  # those made for another address
+    with gcs.serve() as (address, store), pytest.MonkeyPatch.context() as patch:
+        for name, value in gcs.variables(address).items():
+            patch.setenv(name, value)
+        forget()
+        fsspec.get_filesystem_class("gcs").clear_instance_cache()
+        yield store
+        gc.collect()  # writers of events upload once more when they go
+        forget()
+
+
+@pytest.fixture(scope="module")
+def runs(bucket, tmp_path_factory, repository):
+    """(local workdir, what was said by the second start of the same run in the bucket, the first of which was killed
+    at the moment when it would have written the manifest of step 2)."""
+    local = tmp_path_factory.mktemp("bucket") / "local"
+    train.pretrain(tiny.tiny_config(), str(local))
+
+    command = [sys.executable, "-m", "hummingbird", "pretrain", f"--config={tiny.CONFIG}", f"--workdir={RUN}"]
+    command += [f"--config.{key}={value}" for key, value in tiny.DATA.items()]
+    process = subprocess.Popen(command, cwd=repository, stderr=subprocess.PIPE, text=True)
+    bucket.instead["runs/one/checkpoints/00000002/manifest.json"] = process.kill
+    output = process.communicate()[1]
+    assert process.returncode == -signal.SIGKILL, output
+    assert ("tests", "runs/one/checkpoints/00000000/manifest.json") in bucket.objects
+
+    said = []
+    handler = logging.Handler()
+    handler.emit = lambda record: said.append(record.getMessage())
+    logger = logging.getLogger("hummingbird")
+    logger.addHandler(handler)
+    level, logger.level = logger.level, logging.INFO
+    try:
+        train.pretrain(tiny.tiny_config(), RUN)
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+    return local, "\n".join(said)
+
+
+def test_killed_in_a_save_and_resumed_it_ends_as_a_local_run(runs):
+    local, said = runs
+    assert "00000002 is skipped: it is unfinished" in said
+    assert "going on from step 0 of 4" in said
+    assert info.describe(RUN)["fingerprint"] == info.describe(str(local))["fingerprint"]
+
+
+def test_lines_events_and_config_are_there(runs, bucket):
+    local, _ = runs
+    there = {name.removeprefix("runs/one/"): x[0] for (_, name), x in bucket.objects.items() if "runs/one" in name}
+    ours = [json.loads(line) for line in there["metrics.jsonl"].decode().splitlines()]
+    theirs = [json.loads(line) for line in (local / "metrics.jsonl").read_text().splitlines()]
+    assert [(m["step"], m["loss"]) for m in ours] == [(m["step"], m["loss"]) for m in theirs]
+    assert json.loads(there["config.json"]) == json.loads((local / "config.json").read_text())
+    events = [content for name, content in there.items() if name.startswith("events.out.tfevents")]
+    assert any(b"loss" in content for content in events)
+
+
+def test_an_encoder_is_read_from_it_and_scored(runs, tmp_path, capsys):
+    local, _ = runs
+    images = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), dtype=np.uint8)
+    np.testing.assert_array_equal(load_encoder(RUN)(images), load_encoder(str(local))(images))
+    small = ["--config.data.max_images=4", "--config.input_size=32", "--config.data.scenes.size=32"]
+    small += ["--config.retrieval.augmentation_epochs=0", "--config.report.enabled=false"]
+    command = ["evaluate", "--config=configs/evaluate/scenes.py", f"--checkpoint={RUN}", f"--workdir={tmp_path / 'e'}"]
+    assert cli.run([*command, *small]) == 0
+    assert "miou" in capsys.readouterr().out
+
+
+def test_old_steps_are_removed_from_it(runs, bucket):
+    train.pretrain(tiny.tiny_config(total_steps=5, keep_checkpoints=1), RUN)
+    assert [p.name for p in checkpoint.steps(RUN)] == ["00000005"]
+
+
+def test_a_bucket_that_cannot_be_reached_is_one_line(bucket, monkeypatch):
+    monkeypatch.setattr(gcs.Handler, "route", lambda self, *_: self.fault(403, "tests has no access"))
+    with pytest.raises(UserError, match=r"workdir gs://tests/none cannot be re.*tests has no access"):
+        train.pretrain(tiny.tiny_config(), "gs://tests/none")
