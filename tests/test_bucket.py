@@ -15,9 +15,6 @@ from hummingbird.encoder import load_encoder
 from hummingbird.errors import UserError
 from tests import gcs, tiny
 
-pytest.importorskip("gcsfs", reason="the clients of buckets are the extra `gcs`")
-pytest.importorskip("google.cloud.storage", reason="the clients of buckets are the extra `gcs`")
-
 RUN = "gs://tests/runs/one"
 
 
