@@ -57,6 +57,17 @@ def build_index(keys: Any, kind: str = "auto", folder: str | None = None, **sett
     return INDEXES[kind](keys, folder=folder, **settings)
 
 
+def index_bytes(kind: str, length: int, dim: int, itemsize: int, dimensions_per_block: int) -> int:
+    """Memory that `build_index` takes beside keys of `itemsize` bytes a value, before it is built: an estimate."""
+    import jax
+
+    host = jax.default_backend() == "cpu"
+    scann = kind == "scann" or (kind == "auto" and host and length >= AUTO_SCANN_LENGTH)
+    if scann and scann_index.import_scann() is not None:
+        return scann_index.index_bytes(length, dim, itemsize, dimensions_per_block)
+    return length * dim * itemsize if kind == "device" and host else 0
+
+
 def check_finite(keys: np.ndarray, chunk: int = 65_536) -> None:
     """UserError that names the first rows of `keys` [M, D] holding NaN or Inf."""
     for start in range(0, len(keys), chunk):

@@ -122,6 +122,21 @@ def _pad(ids: np.ndarray, similarity: np.ndarray, k: int) -> tuple[np.ndarray, n
 
 
 # ---------------------------------------------------------------- building
+def count_shards(length: int, dim: int) -> int:
+    """Searchers that a bank is split over; one alone keeps the keys, for re-scoring."""
+    return max(1, -(-4 * length * dim // SHARD_BYTES))
+
+
+def index_bytes(length: int, dim: int, itemsize: int, dimensions_per_block: int) -> int:
+    """Memory of an index over `length` keys of `dim` values of `itemsize` bytes, beside the keys: an estimate.
+
+    A code is half a byte for each block; while a shard is read its codes are there once more, a byte for each.
+    """
+    shards, blocks = count_shards(length, dim), -(-dim // dimensions_per_block)
+    keys = length * dim * itemsize if shards == 1 else 0
+    return keys + length * (blocks // 2 + 4) + length // shards * blocks
+
+
 def build_scann(keys: np.ndarray, folder: str | None = None, **settings: Any) -> ScannIndex | ExactIndex:
     """A tree-AH index with the settings of Table 6; exact with a warning where that is impossible.
 
@@ -163,7 +178,7 @@ def build_scann(keys: np.ndarray, folder: str | None = None, **settings: Any) ->
 
 def write_index(path: pathlib.Path, keys: np.ndarray, chosen: dict[str, Any], checksums: bool = False) -> None:
     """Trains, encodes and writes searchers for `load_index` into an empty folder."""
-    shards = max(1, -(-4 * keys.shape[0] * keys.shape[1] // SHARD_BYTES))
+    shards = count_shards(*keys.shape)
     starts = np.linspace(0, len(keys), shards + 1).astype(int).tolist()
     quantiser = None if chosen["autopilot"] else _train(keys, chosen)
     for number, (first, last) in enumerate(itertools.pairwise(starts)):

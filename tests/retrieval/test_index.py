@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from hummingbird.errors import UserError
-from hummingbird.retrieval import scann_index
+from hummingbird.retrieval import index, scann_index
 from hummingbird.retrieval.exact_index import ExactIndex, merge_top_k, top_k
 from hummingbird.retrieval.index import build_index
 
@@ -157,3 +157,13 @@ def test_unknown_kinds_and_settings_name_the_valid_ones():
         build_index(keys, "exact", num_leaves=3)
     with pytest.raises(UserError, match=r"at least one key"):
         build_index(keys[:0], "exact")
+
+
+def test_an_index_is_estimated_from_what_it_keeps(clustered, monkeypatch):
+    pytest.importorskip("scann", reason="ScaNN exists for Linux only")
+    # 1,000 float32 keys of 32 dimensions, 8 blocks: the keys, codes of half a byte and a number, codes while they load.
+    assert index.index_bytes("scann", 1000, 32, 4, 4) == 128_000 + 1000 * (4 + 4) + 8000
+    assert index.index_bytes("auto", 1000, 32, 4, 4) == index.index_bytes("exact", 1000, 32, 4, 4) == 0
+    assert index.index_bytes("device", 1000, 32, 4, 4) == 128_000
+    monkeypatch.setattr(scann_index, "SHARD_BYTES", 32_000)
+    assert index.index_bytes("scann", 1000, 32, 4, 4) == 1000 * (4 + 4) + 2000  # four shards, no keys
