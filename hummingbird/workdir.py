@@ -39,7 +39,7 @@ def check(folder: epath.Path, flat: Mapping[str, Any]) -> None:
     except ImportError as error:
         raise UserError(f"workdir {folder} needs the client of that bucket: {_line(error)}") from error
     except OSError as error:
-        raise UserError(f"workdir {folder} cannot be read: {error.strerror or error}") from error
+        raise UserError(f"workdir {folder} cannot be read: {error.strerror or _line(error)}") from error
     except Exception as error:  # what the clients of buckets make of wrong credentials and names
         if "://" not in str(folder) or isinstance(error, UserError):
             raise
@@ -58,7 +58,7 @@ def claim(folder: epath.Path, flat: Mapping[str, Any]) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         checkpoint.write_json(folder / "config.json", dict(flat))
     except OSError as error:
-        raise UserError(f"workdir {folder} cannot be written: {error.strerror or error}") from error
+        raise UserError(f"workdir {folder} cannot be written: {error.strerror or _line(error)}") from error
     except Exception as error:
         if "://" not in str(folder):
             raise

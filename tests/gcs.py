@@ -218,12 +218,19 @@ class Handler(BaseHTTPRequestHandler):
         return self.answer(200, text.encode(), f"multipart/mixed; boundary={boundary}")
 
 
+class Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request, client_address):
+        if not isinstance(sys.exc_info()[1], ConnectionError):  # clients that were killed
+            super().handle_error(request, client_address)
+
+
 @contextlib.contextmanager
 def serve(store=None):
     """The address and the store of a server that runs in a thread of this process."""
     store = store or Store()
-    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Bound", (Handler,), {"store": store}))
-    server.daemon_threads = True
+    server = Server(("127.0.0.1", 0), type("Bound", (Handler,), {"store": store}))
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
     thread.start()
     try:

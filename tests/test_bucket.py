@@ -40,7 +40,7 @@ def runs(bucket, tmp_path_factory, repository):
     """(local workdir, what was said by the second start of the same run in the bucket, the first of which was killed
     at the moment when it would have written the manifest of step 2)."""
     local = tmp_path_factory.mktemp("bucket") / "local"
-    train.pretrain(tiny.tiny_config(), str(local))
+    train.pretrain(tiny.tiny_config(keep_checkpoints=1), str(local))
 
     command = [sys.executable, "-m", "hummingbird", "pretrain", f"--config={tiny.CONFIG}", f"--workdir={RUN}"]
     command += [f"--config.{key}={value}" for key, value in tiny.DATA.items()]
@@ -55,9 +55,10 @@ def runs(bucket, tmp_path_factory, repository):
     handler.emit = lambda record: said.append(record.getMessage())
     logger = logging.getLogger("hummingbird")
     logger.addHandler(handler)
-    level, logger.level = logger.level, logging.INFO
+    level = logger.level
+    logger.setLevel(logging.INFO)
     try:
-        train.pretrain(tiny.tiny_config(), RUN)
+        train.pretrain(tiny.tiny_config(keep_checkpoints=1), RUN)
     finally:
         logger.removeHandler(handler)
         logger.setLevel(level)
@@ -93,12 +94,12 @@ def test_an_encoder_is_read_from_it_and_scored(runs, tmp_path, capsys):
     assert "miou" in capsys.readouterr().out
 
 
-def test_old_steps_are_removed_from_it(runs, bucket):
-    train.pretrain(tiny.tiny_config(total_steps=5, keep_checkpoints=1), RUN)
-    assert [p.name for p in checkpoint.steps(RUN)] == ["00000005"]
+def test_old_and_unfinished_steps_are_removed_from_it(runs, bucket):
+    assert [p.name for p in checkpoint.steps(RUN)] == ["00000004"]
+    assert not [name for _, name in bucket.objects if "checkpoints/0000000" in name and "/00000004/" not in name]
 
 
 def test_a_bucket_that_cannot_be_reached_is_one_line(bucket, monkeypatch):
     monkeypatch.setattr(gcs.Handler, "route", lambda self, *_: self.fault(403, "tests has no access"))
-    with pytest.raises(UserError, match=r"workdir gs://tests/none cannot be re.*tests has no access"):
+    with pytest.raises(UserError, match=r"workdir gs://tests/none cannot be read: Forbidden"):
         train.pretrain(tiny.tiny_config(), "gs://tests/none")
