@@ -8,7 +8,7 @@ from PIL import Image
 
 from hummingbird import hooks, pictures, train
 from hummingbird.data.augment import build_photometric, photometric
-from hummingbird.drawing import BLANK, Row, draw
+from hummingbird.drawing import BLANK, GAP, MARGIN, TEXT, TILE, Row, draw
 from hummingbird.models import context
 from hummingbird.models.pretrainer import patch_features
 from tests import tiny
@@ -67,20 +67,20 @@ def test_the_views_are_those_of_the_step_and_the_neighbours_the_nearest_of_older
     np.testing.assert_allclose(found, seen.similarity, atol=1e-5)
 
 
-def test_a_run_leaves_a_sheet_every_n_steps_and_the_next_start_knows_only_its_own_images(tmp_path, monkeypatch):
+def test_a_run_leaves_a_sheet_every_n_steps_with_images_of_older_steps(tmp_path, monkeypatch):
     sheets = {}
     monkeypatch.setattr(pictures, "draw", lambda title, rows: sheets.setdefault(title, rows) and draw(title, rows))
-    settings = {"pictures.every": 2, "pictures.images": 3, "pictures.neighbours": 4}
-    for total in (4, 6):
-        config = tiny.tiny_config(**settings, total_steps=total)
-        train.pretrain(config, str(tmp_path / "run"), hooks.build_hooks(config, str(tmp_path / "run")))
-    names = [f"{step:08d}.png" for step in (2, 4, 6)]
-    assert sorted(path.name for path in (tmp_path / "run" / "pictures").iterdir()) == names
-    assert all(Image.open(tmp_path / "run" / "pictures" / name).width > 1000 for name in names)
-    assert set(sheets) == {"step 2", "step 4", "step 6"}
+    config = tiny.tiny_config(**{"pictures.every": 2, "pictures.images": 3, "pictures.neighbours": 4})
+    run = tmp_path / "run"
+    train.pretrain(config, str(run), hooks.build_hooks(config, str(run)))
+    assert sorted(path.name for path in (run / "pictures").iterdir()) == ["00000002.png", "00000004.png"]
+    assert all(Image.open(path).width > 1000 for path in (run / "pictures").iterdir())
+    assert set(sheets) == {"step 2", "step 4"}
     for rows in sheets.values():  # of older entries only those of the step before are left in a bank of two batches
         assert len(rows) == 3
         assert all(known is not None and 0 <= known[1] < 64 for row in rows for _, known in row.neighbours)
+    (events,) = run.glob("events.*")
+    assert events.read_bytes().count(b"pictures") == 2
 
 
 def test_the_first_step_of_a_start_can_be_due_and_its_older_entries_are_unknown(stepped):
@@ -114,8 +114,9 @@ def test_attention_is_drawn_over_the_patches_it_belongs_to():
     mask[0, 6] = mask[1, 15] = 1  # second row, third column; the last corner
     view = np.full((2, 32, 32, 3), 0.5, np.float32)
     sheet = draw("step 1", [Row("image 0", view, mask, [])]).astype(int)
-    (y,) = {y for y in range(20, 100) if (sheet[y, 12] != 255).any() and (sheet[y - 1, 12] == 255).all()}
+    top = MARGIN + 2 * TEXT + GAP
     for i, patch in ((1, (1, 2)), (3, (3, 3))):
-        tile = sheet[y : y + 160, 12 + 168 * i : 12 + 168 * i + 160]
-        brightness = tile.sum(axis=-1).reshape(4, 40, 4, 40).mean(axis=(1, 3))
+        left = MARGIN + i * (TILE + GAP)
+        tile = sheet[top : top + TILE, left : left + TILE]
+        brightness = tile.sum(axis=-1).reshape(4, TILE // 4, 4, TILE // 4).mean(axis=(1, 3))
         assert np.unravel_index(brightness.argmax(), (4, 4)) == patch

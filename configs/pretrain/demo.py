@@ -2,6 +2,8 @@
 
     hummingbird pretrain --config=configs/pretrain/demo.py --workdir=runs/demo/pretrain
 
+With `--config.pictures.every=400` it draws what it sees into WORKDIR/pictures (about 3 s in all, most of it compiling).
+
 A toy for first contact: it shows every part of the method at work, its scores mean nothing elsewhere. What differs from
 the paper, and why (measured on two cores, 1,200 steps):
 
