@@ -10,11 +10,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 
 @dataclasses.dataclass(frozen=True)
 class Encoder:
     """images uint8 [B, H, W, 3] -> features float32 [B, h, w, D]; H and W multiples of `patch_size`.
+
+    A batch is split over the devices of this process; they hold a copy of the parameters each.
 
     Attributes:
       apply: (params, images float32 in [0, 1]) -> [B, h, w, D], jitted on first use.
@@ -34,20 +37,40 @@ class Encoder:
     attend: Callable[[Any, jax.Array], jax.Array] | None = None
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
-        return np.asarray(self._apply(self.params, _checked(images)))
+        return self._run("apply", images)
 
     def attention(self, images: np.ndarray) -> np.ndarray | None:
         """Pooling attention of images [B, H, W, 3]: [B, h, w], each summing to 1; None where there is none."""
-        return None if self._attend is None else np.asarray(self._attend(self.params, _checked(images)))
+        return None if self.attend is None else self._run("attend", images)
+
+    def _run(self, name: str, images: np.ndarray) -> np.ndarray:
+        """`apply` or `attend` of a batch that is filled up to a multiple of the devices, and cut again."""
+        images = _checked(images)
+        count = min(jax.local_device_count(), max(1, len(images)))
+        if (name, count) not in self._programs:
+            self._programs[name, count] = self._build(getattr(self, name), count)
+        params, sharding, program = self._programs[name, count]
+        filled = np.zeros((-(-len(images) // count) * count, *images.shape[1:]), np.uint8)
+        filled[: len(images)] = images
+        return np.asarray(program(params, jax.device_put(filled, sharding)))[: len(images)]
+
+    def _build(self, function: Callable[[Any, jax.Array], jax.Array], count: int) -> tuple[Any, Any, Any]:
+        """Parameters on each of `count` devices, how a batch is split over them, and the program of all."""
+        mesh = Mesh(np.asarray(jax.local_devices()[:count]), ("images",), axis_types=(AxisType.Auto,))
+        whole, split = PartitionSpec(), PartitionSpec("images")
+
+        def program(params: Any, images: jax.Array) -> jax.Array:
+            return function(params, images.astype(jnp.float32) / 255).astype(jnp.float32)
+
+        # shard_map: no part of the network can be tempted to exchange what belongs to other devices.
+        mapped = jax.shard_map(program, mesh=mesh, in_specs=(whole, split), out_specs=split, check_vma=False)
+        placed = next((params for (_, n), (params, *_) in self._programs.items() if n == count), None)
+        params = jax.device_put(self.params, NamedSharding(mesh, whole)) if placed is None else placed
+        return params, NamedSharding(mesh, split), jax.jit(mapped)
 
     @functools.cached_property
-    def _apply(self) -> Callable[[Any, Any], jax.Array]:
-        return jax.jit(lambda params, images: self.apply(params, images.astype(jnp.float32) / 255).astype(jnp.float32))
-
-    @functools.cached_property
-    def _attend(self) -> Callable[[Any, Any], jax.Array] | None:
-        attend = self.attend
-        return attend and jax.jit(lambda params, images: attend(params, images.astype(jnp.float32) / 255))
+    def _programs(self) -> dict[tuple[str, int], tuple[Any, Any, Any]]:
+        return {}
 
 
 def _checked(images: np.ndarray) -> np.ndarray:

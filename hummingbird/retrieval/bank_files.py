@@ -24,7 +24,7 @@ import ml_dtypes
 import numpy as np
 
 from hummingbird.errors import UserError
-from hummingbird.retrieval.memory import MemoryBank, bank_from_columns
+from hummingbird.retrieval.memory import MemoryBank, bank_columns, bank_from_columns
 
 MANIFEST, BUILDING = "bank.json", "building.json"
 COMMIT_SECONDS = 10.0
@@ -107,6 +107,17 @@ class FileColumns:
 
 
 # ---------------------------------------------------------------- finished banks
+def save_bank(path: str, identity: dict[str, Any], bank: MemoryBank) -> None:
+    """Writes a bank that was built in memory, in place of what is left of an unfinished one."""
+    folder = pathlib.Path(path)
+    (folder / BUILDING).unlink(missing_ok=True)
+    columns = FileColumns(folder, identity)
+    for name, values in bank_columns(bank).items():
+        columns.append(name, values)
+    columns.commit(len(bank), len(bank), always=True)
+    columns.finish()
+
+
 def is_bank(path: str) -> bool:
     """Whether the folder holds a finished bank."""
     return (pathlib.Path(path) / MANIFEST).is_file()

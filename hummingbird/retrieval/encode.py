@@ -20,6 +20,7 @@ from hummingbird.data.prompt_augment import augment_prompt
 from hummingbird.errors import UserError
 from hummingbird.retrieval import open_hummingbird
 from hummingbird.retrieval.memory import normalise
+from hummingbird.retrieval.processes import first
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -202,7 +203,7 @@ def check_shape(features: np.ndarray, images: np.ndarray, patch: int) -> None:
 def track(items: Iterable[T], total: int, text: str, enabled: bool) -> Iterator[T]:
     """The items, under a progress bar with the time left (on stderr)."""
     console = rich.console.Console(stderr=True)
-    return iter(rich.progress.track(items, text, total=total, console=console, disable=not enabled))
+    return iter(rich.progress.track(items, text, total=total, console=console, disable=not (enabled and first())))
 
 
 def subset(length: int, fraction: float, most: int | None, seed: int) -> Sequence[int]:

@@ -19,27 +19,35 @@ import numpy as np
 
 from hummingbird.errors import UserError
 from hummingbird.retrieval.bank_files import write_json
-from hummingbird.retrieval.encode import (
-    Clock,
-    Encoder,
-)
+from hummingbird.retrieval.encode import Clock, Encoder
+from hummingbird.retrieval.processes import first, own_part, together
 from hummingbird.retrieval.prompt import make_bank, make_index
 from hummingbird.retrieval.protocol import build_protocol
 from hummingbird.retrieval.query import answer, query_batches, query_images
+from hummingbird.retrieval.reuse import Encoded
 from hummingbird.retrieval.samples import SampleCollector, save_samples
 
 # Below this an approximate index may move the result.
 LOW_RECALL = 0.9
 
 
-def evaluate(encoder: Encoder, config: Any, workdir: str, sources: tuple[Any, Any] | None = None) -> dict[str, Any]:
+def evaluate(
+    encoder: Encoder,
+    config: Any,
+    workdir: str,
+    sources: tuple[Any, Any] | None = None,
+    encoded: Encoded | None = None,
+) -> dict[str, Any]:
     """Measures a frozen encoder by retrieval and writes metrics.json, samples.npz and report.html.
+
+    In a program of several processes all call it: each encodes and asks its part of the images, the first one writes.
 
     Args:
       encoder: callable uint8 [B, H, W, 3] -> features [B, h, w, D], with `.patch_size`.
       config: resolved "evaluate" config.
       workdir: folder for the results; made if it is not there.
       sources: prompt and query source; None builds those that the config names.
+      encoded: see `measure`.
 
     Returns:
       The content of metrics.json.
@@ -47,16 +55,21 @@ def evaluate(encoder: Encoder, config: Any, workdir: str, sources: tuple[Any, An
     Raises:
       UserError: unwritable workdir, unusable data, or features that cannot be searched.
     """
-    folder = make_workdir(workdir)
+    folder = together(lambda: make_workdir(workdir))
     if sources is None:
         from hummingbird.data.sources import build_dense_source
 
         sources = build_dense_source(config, "prompt"), build_dense_source(config, "query")
-    result, samples = measure(encoder, config, *sources, collect=config.report.enabled)
-    if config.data.fractions:
+    result, samples = measure(encoder, config, *sources, collect=config.report.enabled, encoded=encoded)
+    together(lambda: write_results(folder, result, samples) if first() else None)
+    return result
+
+
+def write_results(folder: pathlib.Path, result: dict[str, Any], samples: dict[str, Any] | None) -> None:
+    """The files of an evaluation."""
+    if "fractions" in result:
         from hummingbird.retrieval import few
 
-        result["fractions"] = few.measure_fractions(encoder, config, *sources)
         few.write_table(folder, result)
     if samples is not None:
         from hummingbird.retrieval import report
@@ -65,17 +78,22 @@ def evaluate(encoder: Encoder, config: Any, workdir: str, sources: tuple[Any, An
         report.write_report(str(folder / "report.html"), result, samples)
     # Last, so that a metrics.json is there only when everything else is.
     write_json(folder / "metrics.json", result)
-    return result
 
 
 def measure(
-    encoder: Encoder, config: Any, prompt: Any, query: Any, collect: bool = False
+    encoder: Encoder,
+    config: Any,
+    prompt: Any,
+    query: Any,
+    collect: bool = False,
+    encoded: Encoded | None = None,
 ) -> tuple[dict[str, Any], dict[str, Any] | None]:
     """The evaluation without files.
 
     Args:
       prompt, query: dense sources (see `hummingbird.data.sources`).
       collect: also gather what a report shows.
+      encoded: prompt and queries that several evaluations share; None: encoded here.
 
     Returns:
       The content of metrics.json, and the samples for `report.write_report` or None.
@@ -84,10 +102,21 @@ def measure(
     protocol = build_protocol(config, prompt.task, encoder.patch_size)
     clock, notes = Clock(), []
     with clock("total"):
-        bank = make_bank(encoder, prompt, protocol, config, clock)
+        if encoded is None and config.data.fractions:
+            from hummingbird.retrieval.few import drawn_parts
+
+            encoded = Encoded(encoder, config, prompt, query, [protocol, *drawn_parts(protocol, config)], clock)
+        if encoded is not None and not config.retrieval.bank:
+            bank = encoded.bank(protocol)
+        else:
+            bank = make_bank(encoder, prompt, protocol, config, clock)
         index = make_index(bank, protocol, config, clock, notes, config.retrieval.bank)
         collector = SampleCollector(config, protocol, prompt, query, bank) if collect else None
-        batches = query_batches(encoder, query, protocol, config, clock)
+        if encoded is not None:
+            batches = encoded.queries.batches(protocol, config, clock, collector.wanted if collector else ())
+        else:
+            images = own_part(query_images(len(query), protocol))
+            batches = query_batches(encoder, query, protocol, config, clock, images)
         scores, recall = answer(batches, query, bank, index, protocol, config, clock, collector)
     samples = collector.finish(encoder) if collector is not None else None
     queries = len(query_images(len(query), protocol))
@@ -120,6 +149,10 @@ def measure(
         "warnings": notes,
         "versions": versions(),
     }
+    if encoded is not None and config.data.fractions:
+        from hummingbird.retrieval.few import measure_fractions
+
+        result["fractions"] = measure_fractions(encoded, config, protocol, query)
     return result, samples
 
 

@@ -227,7 +227,9 @@ def bank_columns(bank: MemoryBank) -> dict[str, np.ndarray]:
     columns = {name: getattr(bank, name) for name in ("keys", "image", "epoch", "patch")}
     if isinstance(bank.labels, DepthLabels):
         return {**columns, "label_depth": bank.labels.depth}
-    return {**columns, **{f"label_{name}": getattr(bank.labels, name) for name in ("lengths", "classes", "counts")}}
+    labels = bank.labels
+    lengths = np.diff(labels.offsets).astype(np.uint16)  # as `sparse_counts` gives them
+    return {**columns, "label_lengths": lengths, "label_classes": labels.classes, "label_counts": labels.counts}
 
 
 def key_dtype(name: str, length: int, dim: int) -> np.dtype:

@@ -9,6 +9,7 @@ import scipy.optimize
 
 from hummingbird.errors import UserError
 from hummingbird.retrieval.labels import check_classes, valid_depth
+from hummingbird.retrieval.processes import gather, merge
 
 
 class SegmentationMetrics:
@@ -34,6 +35,10 @@ class SegmentationMetrics:
         confusion = np.bincount(pairs, minlength=count * count).reshape(count, count)
         self.confusion += confusion
         return confusion
+
+    def merge(self) -> None:
+        """Adds what the other processes counted."""
+        self.confusion = sum(gather(self.confusion), np.zeros_like(self.confusion))
 
     def result(self) -> dict[str, Any]:
         """{"miou", "pixel_accuracy", "mean_class_accuracy", "per_class_iou"}, all 0-100.
@@ -88,8 +93,7 @@ class DepthMetrics:
 
     def __init__(self, low: float = 1e-3, high: float = 10.0, eigen_crop: bool = False):
         self.low, self.high, self.eigen_crop = low, high, eigen_crop
-        self.count = 0
-        self.sums = np.zeros(6)
+        self.images: list[np.ndarray] = []
 
     def add(self, truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
         """Counts one image in metres [H, W]; returns its sums float64 [7]: pixels, squared error, ..."""
@@ -107,16 +111,19 @@ class DepthMetrics:
             ratio < 1.25**2,
             ratio < 1.25**3,
         ]
-        sums = np.array([part.sum() for part in parts])
-        self.count += len(true)
-        self.sums += sums
-        return np.concatenate([[len(true)], sums])
+        self.images.append(np.array([len(true), *(part.sum() for part in parts)]))
+        return self.images[-1]
+
+    def merge(self) -> None:
+        """Adds what the other processes counted; in the order of the images, so that no digit depends on them."""
+        self.images = merge(self.images)
 
     def result(self) -> dict[str, Any]:
         """{"rmse" (metres), "abs_rel", "rmse_log", "delta1", "delta2", "delta3" (0-1)}."""
-        if not self.count:
+        count, *sums = np.sum(self.images, axis=0) if self.images else np.zeros(7)
+        if not count:
             raise UserError("the query images hold no valid depth: check data.root, depth.low and depth.high")
-        mean = self.sums / self.count
+        mean = np.array(sums) / count
         return {
             "rmse": float(np.sqrt(mean[0])),
             "abs_rel": float(mean[1]),

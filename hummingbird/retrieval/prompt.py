@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import pathlib
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import jax
 import numpy as np
 
 from hummingbird.errors import UserError
@@ -24,9 +26,18 @@ from hummingbird.retrieval.encode import (
     subset,
     track,
 )
-from hummingbird.retrieval.index import Index, build_index
+from hummingbird.retrieval.index import Index, build_index, index_bytes
 from hummingbird.retrieval.labels import patch_counts, patch_depth
-from hummingbird.retrieval.memory import SAMPLING, BankBuilder, MemoryBank, features_per_image, has_label, key_dtype
+from hummingbird.retrieval.memory import (
+    SAMPLING,
+    BankBuilder,
+    MemoryBank,
+    bank_from_columns,
+    features_per_image,
+    has_label,
+    key_dtype,
+)
+from hummingbird.retrieval.processes import first, gather, gather_columns, own_part, together
 from hummingbird.retrieval.protocol import Protocol
 
 # The parts of a protocol that the content of a bank depends on.
@@ -47,6 +58,8 @@ BANK_CHOICES = {
 }
 # Bytes of label and origin that an entry takes beside its key, roughly.
 ENTRY_BYTES = 32
+# Batches, the training sample and what else comes and goes while a bank is built and searched, roughly.
+WORKING_BYTES = 2**28
 
 
 def make_bank(encoder: Encoder, source: Any, protocol: Protocol, config: Any, clock: Clock) -> MemoryBank:
@@ -58,10 +71,28 @@ def make_bank(encoder: Encoder, source: Any, protocol: Protocol, config: Any, cl
     if not path:
         return build_bank(encoder, source, protocol, config, clock)
     identity = bank_identity(encoder, source, protocol, config)
-    if bank_files.is_bank(path):
+    build = functools.partial(build_bank, encoder, source, protocol, config, clock)
+    return keep_bank(path, identity, clock, build)
+
+
+def keep_bank(
+    path: str,
+    identity: dict[str, Any],
+    clock: Clock,
+    build: Callable[[bank_files.FileColumns | None], MemoryBank],
+) -> MemoryBank:
+    """The bank in a folder: loaded if it is there, else built into it, by `build`.
+
+    Several processes build it in memory, and the first one writes it: then an interrupted building begins anew.
+    """
+    if all(gather(bank_files.is_bank(path))):
         with clock("load_bank"):
-            return bank_files.load_bank(path, identity)
-    return build_bank(encoder, source, protocol, config, clock, bank_files.FileColumns(pathlib.Path(path), identity))
+            return together(lambda: bank_files.load_bank(path, identity))
+    if jax.process_count() == 1:
+        return build(bank_files.FileColumns(pathlib.Path(path), identity))
+    bank = build(None)
+    together(lambda: bank_files.save_bank(path, identity, bank) if first() else None)
+    return bank
 
 
 def build_bank(
@@ -94,6 +125,7 @@ def build_bank(
         columns,
         columns.length if columns is not None else 0,
     )
+    jobs = list(own_part(jobs))
     done = columns.done if columns is not None else 0
     labels: dict[tuple[int, int], np.ndarray] = {}
 
@@ -108,21 +140,30 @@ def build_bank(
             labels[example.index, example.epoch] = local
             yield example
 
-    for batch, features, zero in encode(encoder, examples(), config.batch_size, clock, "prompt"):
-        with clock("fill_bank"):
-            if not builder.length:
-                check_room(capacity, features.shape[-1], config, columns)
-            for example, keys, wrong in zip(batch, features, zero, strict=True):
-                local = labels.pop((example.index, example.epoch))
-                rng = stream(protocol.seed, example.index, example.epoch, 1)
-                chosen = SAMPLING[protocol.sampling](local, quota[example.index], rng)
-                chosen = chosen[has_label(local[chosen])]
-                refuse_features(wrong[None, chosen], [example], "zero")
-                builder.add(keys[chosen], local[chosen], example.index, example.epoch, chosen)
-            done += len(batch)
-            if columns is not None:
-                columns.commit(done, builder.length, always=done == len(jobs))
-    return builder.finish()
+    def fill() -> None:
+        nonlocal done
+        for batch, features, zero in encode(encoder, examples(), config.batch_size, clock, "prompt"):
+            with clock("fill_bank"):
+                if not builder.length:
+                    check_room(capacity, features.shape[-1], config, columns)
+                for example, keys, wrong in zip(batch, features, zero, strict=True):
+                    local = labels.pop((example.index, example.epoch))
+                    rng = stream(protocol.seed, example.index, example.epoch, 1)
+                    chosen = SAMPLING[protocol.sampling](local, quota[example.index], rng)
+                    chosen = chosen[has_label(local[chosen])]
+                    refuse_features(wrong[None, chosen], [example], "zero")
+                    builder.add(keys[chosen], local[chosen], example.index, example.epoch, chosen)
+                done += len(batch)
+                if columns is not None:
+                    columns.commit(done, builder.length, always=done == len(jobs))
+
+    together(fill)
+    if jax.process_count() == 1:
+        return builder.finish()
+    found = gather_columns(builder.columns.finish())
+    builder.length = len(found.get("keys", ()))
+    bank = bank_from_columns(found, builder.num_classes) if builder.length else builder.finish()
+    return bank if len(bank) <= capacity else bank.take(np.arange(capacity))
 
 
 def plan(length: int, protocol: Protocol) -> tuple[Sequence[int], int]:
@@ -165,17 +206,23 @@ def bank_identity(encoder: Any, source: Any, protocol: Protocol, config: Any) ->
 
 
 def check_room(capacity: int, dim: int, config: Any, columns: bank_files.FileColumns | None) -> None:
-    """UserError before anything is stored if a bank of `capacity` entries fits neither memory nor disk."""
-    needed = capacity * (dim * key_dtype(config.retrieval.key_dtype, capacity, dim).itemsize + ENTRY_BYTES)
+    """UserError before anything is stored if a bank of `capacity` entries and its index do not fit."""
+    retrieval = config.retrieval
+    itemsize = key_dtype(retrieval.key_dtype, capacity, dim).itemsize
+    stored = capacity * (dim * itemsize + ENTRY_BYTES)
+    index = index_bytes(retrieval.index, capacity, dim, itemsize, retrieval.scann.dimensions_per_block)
+    needed = index + WORKING_BYTES
     if columns is not None:
-        bank_files.check_space(config.retrieval.bank, needed)
-        return
+        bank_files.check_space(retrieval.bank, stored)  # mapped: pages of it leave memory where there is little
+    else:
+        needed += stored
     available = available_memory()
     if available is not None and needed > available:
+        where = "" if columns is not None else ", or keep the bank on disk with retrieval.bank=FOLDER"
         raise UserError(
-            f"config key retrieval.memory_length: {capacity} entries of {dim} features need {needed / 1e9:.1f} GB, "
-            f"{available / 1e9:.1f} GB of memory are free; lower it, set retrieval.key_dtype=bfloat16, or keep the "
-            "bank on disk with retrieval.bank=FOLDER"
+            f"config key retrieval.memory_length: {capacity} entries of {dim} features and their index need "
+            f"{needed / 1e9:.1f} GB, {available / 1e9:.1f} GB of memory are free; lower it, set "
+            f"retrieval.key_dtype=bfloat16{where}"
         )
 
 
@@ -209,7 +256,7 @@ def make_index(
         )
     with clock("build_index"), warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        index = build_index(bank.keys, config.retrieval.index, folder or None, **scann.to_dict())
+        index = build_index(bank.keys, config.retrieval.index, folder or None, config.progress, **scann.to_dict())
     for warning in caught:
         notes.append(str(warning.message))
         warnings.warn(str(warning.message), stacklevel=2)

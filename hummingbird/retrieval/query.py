@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -23,6 +24,7 @@ from hummingbird.retrieval.encode import (
 from hummingbird.retrieval.index import Index, build_index
 from hummingbird.retrieval.memory import MemoryBank
 from hummingbird.retrieval.metrics import DepthMetrics, SegmentationMetrics
+from hummingbird.retrieval.processes import merge, together
 from hummingbird.retrieval.protocol import Protocol
 from hummingbird.retrieval.samples import SampleCollector
 
@@ -35,9 +37,10 @@ def query_images(length: int, protocol: Protocol) -> Sequence[int]:
     return subset(length, 1.0, protocol.max_queries, protocol.seed)
 
 
-def query_batches(encoder: Encoder, source: Any, protocol: Protocol, config: Any, clock: Clock) -> Iterator[QueryBatch]:
-    """Query images with their features float32 [n, h*w, D], L2-normalised, in batches."""
-    images = query_images(len(source), protocol)
+def query_batches(
+    encoder: Encoder, source: Any, protocol: Protocol, config: Any, clock: Clock, images: Sequence[int]
+) -> Iterator[QueryBatch]:
+    """The query `images` with their features float32 [n, h*w, D], L2-normalised, in batches."""
 
     def prepare(number: int) -> Example:
         return prepare_query(source, number, protocol.input_size, protocol.metric_resolution, protocol.preparation)
@@ -58,31 +61,47 @@ def answer(
     clock: Clock,
     collector: SampleCollector | None = None,
 ) -> tuple[dict[str, Any], float | None]:
-    """Predicts every query image and compares it with the truth.
+    """Predicts every query image and compares it with the truth; `batches` are this process's part of them.
 
     Returns:
       The metrics, and the recall of an approximate index on a sample, or None.
     """
     metrics = build_metrics(protocol, source)
-    grid = protocol.grid
     sampled: list[np.ndarray] = []
     count = len(query_images(len(source), protocol))
     rows_wanted = -(-config.retrieval.recall_queries // count) if not index.exact else 0
-    for batch, features in batches:
-        with clock("search"):
-            ids, similarity = index.search(features.reshape(-1, features.shape[-1]), protocol.neighbours)
+
+    def decode(batch: list[Example], features: np.ndarray, ids: np.ndarray, similarity: np.ndarray) -> None:
         with clock("decode"):
             weights = attention_weights(similarity, protocol.temperature)
-            votes = bank.labels.vote(ids, weights).reshape(len(batch), grid, grid, -1)
-            found = [x.reshape(len(batch), grid * grid, -1) for x in (ids, similarity, weights)]
-        for i, example in enumerate(batch):
-            with clock("decode"):
+            votes = bank.labels.vote(ids, weights).reshape(len(batch), protocol.grid, protocol.grid, -1)
+            found = [x.reshape(len(batch), protocol.grid**2, -1) for x in (ids, similarity, weights)]
+            for i, example in enumerate(batch):
                 prediction = predict(votes[i], protocol.task, *example.label.shape)
                 score = metrics.add(example.label, prediction)
-            if rows_wanted:
-                sampled.append(pick_rows(features[i], found[0][i], rows_wanted, protocol.seed, example.index))
-            if collector is not None:
-                collector.add(example, features[i], prediction, score, *(x[i] for x in found))
+                if rows_wanted:
+                    sampled.append(pick_rows(features[i], found[0][i], rows_wanted, protocol.seed, example.index))
+                if collector is not None:
+                    collector.add(example, features[i], prediction, score, *(x[i] for x in found))
+
+    def loop() -> None:
+        # One batch is decoded while the next is encoded and searched.
+        with concurrent.futures.ThreadPoolExecutor(1) as pool:
+            last: concurrent.futures.Future[None] | None = None
+            for batch, features in batches:
+                with clock("search"):
+                    ids, similarity = index.search(features.reshape(-1, features.shape[-1]), protocol.neighbours)
+                if last is not None:
+                    last.result()
+                last = pool.submit(decode, batch, features, ids, similarity)
+            if last is not None:
+                last.result()
+
+    together(loop)
+    metrics.merge()
+    sampled = merge(sampled)
+    if collector is not None:
+        collector.merge()
     recall = None
     if sampled:
         with clock("recall"):

@@ -14,6 +14,7 @@ from hummingbird.retrieval.encode import Example, prepare_prompt, resize_label, 
 from hummingbird.retrieval.labels import ClassLabels, patch_counts, patch_depth, valid_depth
 from hummingbird.retrieval.memory import MemoryBank, has_label, sample_patches, sample_uniform
 from hummingbird.retrieval.metrics import class_iou
+from hummingbird.retrieval.processes import merge
 from hummingbird.retrieval.protocol import Protocol
 
 CROP_LIMIT = 96  # pixels: larger crops are cut down, a report of megabytes helps nobody
@@ -89,6 +90,10 @@ class SampleCollector:
                 "neighbours": neighbours,
             }
         )
+
+    def merge(self) -> None:
+        """Takes in what the other processes gathered."""
+        self.queries, self._inputs = merge(self.queries), merge(self._inputs)
 
     def finish(self, encoder: Any) -> dict[str, Any]:
         """The samples. An encoder with `attention(images) -> [B, h, w]` also shows what its pooling looks at."""

@@ -86,6 +86,60 @@ def test_segmentation_agrees_with_an_independent_evaluation():
     assert result["metrics"]["pixel_accuracy"] == pytest.approx(accuracy, abs=1e-6)
 
 
+def independent_depth(prompt, query, size, patch, k, beta, low=1e-3, high=10.0):
+    """The whole evaluation of depth in plain NumPy float64, with PyTorch's bilinear resize; every patch is kept."""
+    encoder, keys, depths, true, guess = MeanColour(), [], [], [], []
+
+    def resize(array, mode):
+        image = torch.tensor(np.asarray(array, np.float64))[None, None]
+        return torch.nn.functional.interpolate(image, (size, size), mode=mode)[0, 0].numpy()
+
+    def features(image):
+        import cv2
+
+        shrinks = image.shape[0] >= size and image.shape[1] >= size
+        image = cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+        f = encoder(image[None])[0].reshape(-1, 7).astype(np.float64)
+        return f / np.linalg.norm(f, axis=1, keepdims=True)
+
+    for i in range(len(prompt)):
+        f, depth = features(prompt[i]["image"]), resize(prompt[i]["label"], "nearest-exact")
+        for j in range(len(f)):
+            r, c = divmod(j, size // patch)
+            pixels = depth[r * patch : (r + 1) * patch, c * patch : (c + 1) * patch].ravel()
+            pixels = pixels[(pixels >= low) & (pixels <= high)]
+            if len(pixels):
+                keys.append(f[j])
+                depths.append(pixels.mean())
+    keys, depths = np.array(keys), np.array(depths)
+    for i in range(len(query)):
+        item = query[i]
+        scores = features(item["image"]) @ keys.T
+        best = np.argsort(-scores, axis=1)[:, :k]
+        s = np.take_along_axis(scores, best, 1) / beta
+        weights = np.exp(s - s.max(1, keepdims=True))
+        votes = (weights / weights.sum(1, keepdims=True) * depths[best]).sum(1)
+        grid = torch.tensor(votes.reshape(size // patch, size // patch))[None, None]
+        plane = torch.nn.functional.interpolate(grid, item["label"].shape, mode="bilinear")[0, 0].numpy()
+        valid = (item["label"] >= low) & (item["label"] <= high)
+        true.append(item["label"][valid].astype(np.float64))
+        guess.append(np.clip(plane[valid], low, high))
+    true, guess = np.concatenate(true), np.concatenate(guess)
+    ratio = np.maximum(true / guess, guess / true)
+    return {
+        "rmse": np.sqrt(np.mean((true - guess) ** 2)),
+        "abs_rel": np.mean(np.abs(true - guess) / true),
+        "rmse_log": np.sqrt(np.mean((np.log(true) - np.log(guess)) ** 2)),
+        **{f"delta{i}": np.mean(ratio < 1.25**i) for i in (1, 2, 3)},
+    }
+
+
+def test_depth_agrees_with_an_independent_evaluation():
+    found = run("depth", prompt=4, query=3)["metrics"]
+    expected = independent_depth(FakeSource(4, "depth", 0), FakeSource(3, "depth", 1), 64, 8, 10, 0.02)
+    assert found == pytest.approx(expected, abs=1e-6)
+
+
 @pytest.mark.parametrize("task", ["segmentation", "depth"])
 def test_batch_size_does_not_change_the_result(task):
     results = [run(task, batch_size=b, **{"retrieval.augmentation_epochs": 2})["metrics"] for b in (1, 4, 16)]

@@ -5,7 +5,6 @@ import pytest
 
 from hummingbird.retrieval import evaluate, measure
 from hummingbird.retrieval.encode import subset
-from hummingbird.retrieval.few import measure_fractions
 from tests.retrieval.fakes import FakeSource, MeanColour
 from tests.retrieval.test_evaluate import make_config
 
@@ -31,7 +30,7 @@ def test_each_part_scores_as_if_evaluated_alone(task):
     config = make_config(**base, **{"data.fractions": (0.25, 0.5, 1.0), "data.subsets": 2})
     sources = FakeSource(8, task, 0), FakeSource(3, task, 1)
     encoder = MeanColour()
-    rows = measure_fractions(encoder, config, *sources)
+    rows = measure(encoder, config, *sources)[0]["fractions"]
     assert len(encoder.batches) == 16 / 4 + 1  # eight images twice and three queries, once each
     assert [row["images"] for row in rows] == [2, 4, 8]
     assert [len(row["values"]) for row in rows] == [2, 2, 1]

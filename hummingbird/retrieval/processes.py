@@ -1,0 +1,99 @@
+"""An evaluation on several processes: each takes a contiguous part of the images, and all end up with the whole.
+
+Every process holds the whole bank, for its queries need it: what limits the bank is the memory of one host, as without
+other hosts. It is gathered column by column in small pieces, so no device and no second copy has to hold it.
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+
+from hummingbird.errors import UserError
+
+T = TypeVar("T")
+PIECE = 32 * 2**20  # bytes that each process sends at a time
+
+
+def first() -> bool:
+    """Whether this is the process that writes files and shows progress."""
+    return jax.process_index() == 0
+
+
+def own_part(items: Sequence[T]) -> Sequence[T]:
+    """This process's part of what all do: the parts of all, in their order, are the whole."""
+    count, me = jax.process_count(), jax.process_index()
+    return items[len(items) * me // count : len(items) * (me + 1) // count]
+
+
+def together(function: Callable[[], T]) -> T:
+    """function() on each process; where it fails on one, all fail, and none waits for it in vain.
+
+    Raises:
+      UserError: another process failed; what it said.
+    """
+    if jax.process_count() == 1:
+        return function()
+    try:
+        result = function()
+    except Exception as error:
+        gather(str(error) or type(error).__name__)
+        raise
+    for process, message in enumerate(gather(None)):
+        if message is not None:
+            raise UserError(f"process {process} of {jax.process_count()}: {message}")
+    return result
+
+
+def gather(mine: T) -> list[T]:
+    """What each process gives, in their order. Small objects: they are pickled."""
+    if jax.process_count() == 1:
+        return [mine]
+    data = np.frombuffer(pickle.dumps(mine), np.uint8)
+    lengths = _exchange(np.array([len(data)], np.int64).view(np.uint8)).view(np.int64)[:, 0]
+    received = [bytearray() for _ in lengths]
+    for start in range(0, int(lengths.max()), PIECE):
+        piece = np.zeros(min(PIECE, int(lengths.max()) - start), np.uint8)
+        piece[: max(len(data) - start, 0)] = data[start : start + len(piece)]
+        for buffer, part in zip(received, _exchange(piece), strict=True):
+            buffer += part.tobytes()
+    return [pickle.loads(buffer) for buffer in received]
+
+
+def gather_columns(mine: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Columns [n, ...] of all processes, one after the other; {} is what one without rows gives."""
+    forms = [{name: (column.shape[1:], column.dtype) for name, column in mine.items()}]
+    forms = [form for found in gather(forms) for form in found if form]
+    names = forms[0] if forms else {}
+    return {name: _gather_rows(mine.get(name, np.empty((0, *row), dtype))) for name, (row, dtype) in names.items()}
+
+
+def _gather_rows(mine: np.ndarray) -> np.ndarray:
+    counts = gather(len(mine))
+    whole = np.empty((sum(counts), *mine.shape[1:]), mine.dtype)
+    width = whole[:1].nbytes if len(whole) else 1
+    source, target = (np.ascontiguousarray(x).reshape(-1).view(np.uint8).reshape(-1, width) for x in (mine, whole))
+    starts, rows = np.cumsum([0, *counts]), max(1, PIECE // width)
+    for begin in range(0, max(counts), rows):
+        piece = np.zeros((min(rows, max(counts) - begin), width), np.uint8)
+        own = source[begin : begin + len(piece)]
+        piece[: len(own)] = own
+        for start, count, part in zip(starts, counts, _exchange(piece), strict=False):
+            n = min(max(count - begin, 0), len(part))
+            target[start + begin : start + begin + n] = part[:n]
+    return whole
+
+
+def _exchange(mine: np.ndarray) -> np.ndarray:
+    """[...] uint8 of each process -> [processes, ...]."""
+    return np.asarray(multihost_utils.process_allgather(mine, tiled=False))
+
+
+def merge(values: list[Any]) -> list[Any]:
+    """The lists of all processes, one after the other."""
+    return [value for part in gather(values) for value in part]

@@ -1,0 +1,160 @@
+"""What evaluations of one encoder on the same data have in common: every image is read and encoded once.
+
+Patches of an image are chosen in one fixed order (Eq. 5 with its own random numbers), and a bank takes the first so
+many of each image and pass: what |M| / (|D| * epochs) leaves. So banks of other lengths, with fewer passes or of parts
+of the prompt are selections of rows of one large bank, the same that an evaluation of its own would build. Queries are
+kept in a temporary file.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+import json
+import pathlib
+import tempfile
+from collections.abc import Collection, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from hummingbird.retrieval.encode import Clock, Encoder, Example, in_order, prepare_query
+from hummingbird.retrieval.memory import MemoryBank
+from hummingbird.retrieval.processes import own_part
+from hummingbird.retrieval.prompt import bank_identity, build_bank, keep_bank, plan
+from hummingbird.retrieval.protocol import Protocol
+from hummingbird.retrieval.query import QueryBatch, query_batches, query_images
+
+# Choices that banks cut from one another may differ in.
+CUT = ("fraction", "max_images", "memory_length", "augmentation_epochs")
+
+
+class Encoded:
+    """The prompt of several evaluations, encoded once, and their queries, encoded when they are first asked for.
+
+    Args:
+      encoder, config, prompt, query: as of `evaluate.measure`; of the config only how it is encoded matters.
+      protocols: of all banks that will be asked for; they may differ in CUT, in the seed that draws a part of the
+        prompt (augmentations are of the first one's) and in what a bank does not depend on.
+      folder: keeps the bank, in a folder of its own; empty: in memory.
+    """
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        config: Any,
+        prompt: Any,
+        query: Any,
+        protocols: Sequence[Protocol],
+        clock: Clock,
+        folder: str = "",
+    ):
+        quota: dict[int, int] = {}
+        for protocol in protocols:
+            images, patches = plan(len(prompt), protocol)
+            for image in images:
+                quota[image] = max(quota.get(image, 0), patches)
+        passes = max(protocol.augmentation_epochs for protocol in protocols)
+        assert len({protocol.augmentation_epochs > 0 for protocol in protocols}) == 1
+        whole = dataclasses.replace(protocols[0], augmentation_epochs=passes)
+        quota = dict(sorted(quota.items()))
+        self.prompt_length, self.whole = len(prompt), whole
+        if folder:
+            pathlib.Path(folder).mkdir(parents=True, exist_ok=True)
+        self.queries = QueryStore(encoder, query, folder)
+        if not folder:
+            self.everything = build_bank(encoder, prompt, whole, config, clock, quota=quota)
+            return
+        identity = bank_identity(encoder, prompt, whole, config)
+        identity |= {**dict.fromkeys(CUT), "augmentation_epochs": passes, "quota": [list(x) for x in quota.items()]}
+        name = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:12]
+        build = functools.partial(build_bank, encoder, prompt, whole, config, clock, quota=quota)
+        self.everything = keep_bank(f"{folder}/{name}", identity, clock, lambda columns: build(columns=columns))
+
+    def bank(self, protocol: Protocol) -> MemoryBank:
+        """The bank that the protocol asks for; of its seed depends only which images are in."""
+        images, patches = plan(self.prompt_length, protocol)
+        rows = rows_of(self.everything, images, patches, max(protocol.augmentation_epochs, 1))[: protocol.memory_length]
+        return self.everything if len(rows) == len(self.everything) else self.everything.take(rows)
+
+
+def rows_of(bank: MemoryBank, images: Sequence[int], patches: int, passes: int) -> np.ndarray:
+    """Rows of a bank that a smaller one consists of, in the order in which it would be built.
+
+    Args:
+      images: of the prompt, in the smaller bank's order. patches: at most, of each image and pass. passes: of them.
+    """
+    # Entries of one image and pass lie together, best first.
+    code = bank.image.astype(np.int64) * 256 + bank.epoch
+    starts = np.flatnonzero(np.diff(code, prepend=-1))
+    lengths = np.minimum(np.diff(np.append(starts, len(code))), patches)
+    image, epoch = bank.image[starts], bank.epoch[starts].astype(np.int64)
+    place = np.full(max(int(image.max()), max(images)) + 1, -1)
+    place[np.asarray(images)] = np.arange(len(images))
+    wanted = np.flatnonzero((place[image] >= 0) & (epoch < passes))
+    wanted = wanted[np.lexsort((place[image[wanted]], epoch[wanted]))]
+    starts, counts = starts[wanted], lengths[wanted]
+    return np.repeat(starts - (np.cumsum(counts) - counts), counts) + np.arange(counts.sum())
+
+
+class QueryStore:
+    """Query images of one encoder: features and truths in a temporary file, each image encoded once.
+
+    Args:
+      encoder, source: as of `query.query_batches`.
+      folder: where the file lies; empty: the system's.
+    """
+
+    def __init__(self, encoder: Encoder, source: Any, folder: str = ""):
+        self.encoder, self.source = encoder, source
+        self._file = tempfile.TemporaryFile(dir=folder or None)  # noqa: SIM115 - lives as long as the store
+        self._size = 0
+        self._features: dict[int, tuple[int, tuple[int, ...], np.dtype]] = {}
+        self._truths: dict[tuple[int, str], tuple[str, tuple[int, tuple[int, ...], np.dtype]]] = {}
+
+    def batches(
+        self, protocol: Protocol, config: Any, clock: Clock, shown: Collection[int] = ()
+    ) -> Iterator[QueryBatch]:
+        """What `query_batches` gives; only the examples `shown` have pictures."""
+        resolution = protocol.metric_resolution
+        images = own_part(query_images(len(self.source), protocol))
+
+        def prepare(number: int) -> Example:
+            return prepare_query(self.source, number, protocol.input_size, resolution, protocol.preparation)
+
+        new = [i for i in images if i not in self._features]
+        for batch, features in query_batches(self.encoder, self.source, protocol, config, clock, new) if new else ():
+            for example, feature in zip(batch, features, strict=True):
+                self._features[example.index] = self._append(feature)
+                self._truths[example.index, resolution] = example.name, self._append(_small(example.label))
+        for example in in_order(prepare, [i for i in images if (i, resolution) not in self._truths]):
+            self._truths[example.index, resolution] = example.name, self._append(_small(example.label))
+        for start in range(0, len(images), config.batch_size):
+            part = images[start : start + config.batch_size]
+            with clock("read_queries"):
+                batch = [prepare(i) if i in shown else self._example(i, resolution) for i in part]
+                features = np.stack([self._read(self._features[i]) for i in part])
+            yield batch, features
+
+    def _example(self, number: int, resolution: str) -> Example:
+        name, truth = self._truths[number, resolution]
+        label = self._read(truth)
+        label = label if label.dtype == np.float32 else label.astype(np.int32)
+        return Example(number, 0, name, np.empty((0, 0, 3), np.uint8), label)
+
+    def _append(self, array: np.ndarray) -> tuple[int, tuple[int, ...], np.dtype]:
+        place = self._size, array.shape, array.dtype
+        self._file.seek(self._size)
+        self._size += self._file.write(np.ascontiguousarray(array).data)
+        return place
+
+    def _read(self, place: tuple[int, tuple[int, ...], np.dtype]) -> np.ndarray:
+        start, shape, dtype = place
+        self._file.seek(start)
+        return np.fromfile(self._file, dtype, int(np.prod(shape))).reshape(shape)
+
+
+def _small(label: np.ndarray) -> np.ndarray:
+    """Class ids as the smallest type that holds them; depths as they are."""
+    return label if label.dtype == np.float32 else label.astype(np.min_scalar_type(int(label.max(initial=0))))

@@ -1,0 +1,49 @@
+"""One encoding serves many evaluations: whatever is cut from it scores as if it had been encoded alone."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from hummingbird.retrieval import measure
+from hummingbird.retrieval.encode import Clock
+from hummingbird.retrieval.protocol import build_protocol
+from hummingbird.retrieval.reuse import Encoded
+from tests.retrieval.fakes import FakeSource, MeanColour
+from tests.retrieval.test_evaluate import make_config
+
+SETTINGS = [
+    {"retrieval.memory_length": 700, "retrieval.augmentation_epochs": 2},
+    {"retrieval.memory_length": 200, "retrieval.augmentation_epochs": 2},
+    {"retrieval.memory_length": 200, "retrieval.augmentation_epochs": 1, "retrieval.neighbours": 3},
+    {"retrieval.memory_length": 700, "retrieval.augmentation_epochs": 1, "retrieval.metric_resolution": "input"},
+    {"retrieval.memory_length": 400, "retrieval.augmentation_epochs": 2, "data.max_queries": 2, "data.fraction": 0.5},
+]
+
+
+@pytest.mark.parametrize("sampling", ["salient", "uniform", "all"])
+@pytest.mark.parametrize("task", ["segmentation", "depth"])
+def test_lengths_passes_and_parts_cut_from_one_bank_score_as_if_encoded_alone(task, sampling, tmp_path):
+    configs = [make_config(**settings, **{"retrieval.sampling": sampling}) for settings in SETTINGS]
+    prompt, query, encoder = FakeSource(6, task, 0), FakeSource(3, task, 1), MeanColour()
+    protocols = [build_protocol(config, task, encoder.patch_size) for config in configs]
+    encoded = Encoded(encoder, configs[0], prompt, query, protocols, Clock(), str(tmp_path / "bank"))
+    for config in configs:
+        shared = measure(encoder, config, prompt, query, encoded=encoded)[0]
+        alone = measure(MeanColour(), config, prompt, query)[0]
+        assert shared["metrics"] == alone["metrics"]
+        assert shared["memory"]["length"] == alone["memory"]["length"]
+    assert sum(encoder.batches) == 12 + 4  # six images twice, three queries in a batch of four
+
+
+def test_the_shared_bank_is_found_again(tmp_path):
+    config, prompt, query = make_config(**SETTINGS[0]), FakeSource(4, seed=0), FakeSource(2, seed=1)
+    protocol = build_protocol(config, "segmentation", 8)
+    smaller = dataclasses.replace(protocol, memory_length=100)
+    banks, encoders = [], [MeanColour(), MeanColour()]
+    for encoder in encoders:
+        encoded = Encoded(encoder, config, prompt, query, [protocol, smaller], Clock(), str(tmp_path / "bank"))
+        banks.append(encoded.bank(smaller))
+    assert [sum(encoder.batches) for encoder in encoders] == [8, 0]
+    np.testing.assert_array_equal(banks[0].keys, banks[1].keys)
+    assert len(banks[0]) <= 100
