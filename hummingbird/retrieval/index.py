@@ -29,7 +29,9 @@ class Index(Protocol):
         ...
 
 
-def build_index(keys: Any, kind: str = "auto", folder: str | None = None, **settings: Any) -> Index:
+def build_index(
+    keys: Any, kind: str = "auto", folder: str | None = None, progress: bool = False, **settings: Any
+) -> Index:
     """An index over keys.
 
     Args:
@@ -38,6 +40,7 @@ def build_index(keys: Any, kind: str = "auto", folder: str | None = None, **sett
         the bank holds fewer keys than the tree has leaves); "device" (exact, on all local JAX devices, in the
         type of the keys); "auto" (device where there is an accelerator, else scann for large banks, exact for small).
       folder: where an index that takes time to build is kept and looked for; None: nowhere.
+      progress: show a bar with the time left where building takes time.
       **settings: for "scann": dimensions_per_block, leaves, leaves_to_search, reorder, anisotropic_threshold,
         training_sample, autopilot (defaults in `hummingbird.config`); other kinds ignore them.
 
@@ -54,7 +57,7 @@ def build_index(keys: Any, kind: str = "auto", folder: str | None = None, **sett
         raise UserError(f"index keys: shape {keys.shape}, expected [M, D] with at least one key")
     # A NaN or Inf key makes ScaNN's tree build end the process, so it is refused here for every kind.
     check_finite(keys)
-    return INDEXES[kind](keys, folder=folder, **settings)
+    return INDEXES[kind](keys, folder=folder, progress=progress, **settings)
 
 
 def index_bytes(kind: str, length: int, dim: int, itemsize: int, dimensions_per_block: int) -> int:
@@ -88,9 +91,9 @@ def build_exact(keys: np.ndarray, **_: Any) -> Index:
     return ExactIndex(keys)
 
 
-def build_scann(keys: np.ndarray, folder: str | None = None, **settings: Any) -> Index:
+def build_scann(keys: np.ndarray, folder: str | None = None, progress: bool = False, **settings: Any) -> Index:
     """ScaNN, kept in `folder` if one is given."""
-    return scann_index.build_scann(keys, folder, **settings)
+    return scann_index.build_scann(keys, folder, progress, **settings)
 
 
 def build_device(keys: np.ndarray, **_: Any) -> Index:
@@ -100,14 +103,14 @@ def build_device(keys: np.ndarray, **_: Any) -> Index:
     return DeviceIndex(keys)
 
 
-def build_auto(keys: np.ndarray, folder: str | None = None, **settings: Any) -> Index:
+def build_auto(keys: np.ndarray, folder: str | None = None, progress: bool = False, **settings: Any) -> Index:
     """On accelerators the device index; else ScaNN for large banks where it is installed, exact for small ones."""
     import jax
 
     if jax.default_backend() != "cpu":
         return build_device(keys)
     if len(keys) >= AUTO_SCANN_LENGTH and scann_index.import_scann() is not None:
-        return build_scann(keys, folder, **settings)
+        return build_scann(keys, folder, progress, **settings)
     return build_exact(keys)
 
 

@@ -16,6 +16,8 @@ import jax.numpy as jnp
 import numpy as np
 import scipy.sparse
 
+from hummingbird.retrieval.encode import track
+
 CHUNK = 4096  # keys encoded at a time; in the cache of a core
 CODES = 16  # centres of a block: a code is four bits, which vector shuffles look up
 CODEBOOK_SAMPLE = 8192  # residuals that the sixteen centres of each block are trained on
@@ -81,8 +83,12 @@ def nearest_leaf(keys: np.ndarray, leaves: np.ndarray) -> np.ndarray:
     return (keys @ leaves.T).argmax(axis=1).astype(np.int32)
 
 
-def encode(keys: np.ndarray, quantiser: Quantiser, leaf: np.ndarray, codes: np.ndarray) -> None:
-    """Writes the leaf, int32 [n], and the codes, uint8 [n, blocks], of keys [n, D] into the two given arrays."""
+def encode(keys: np.ndarray, quantiser: Quantiser, leaf: np.ndarray, codes: np.ndarray, text: str = "") -> None:
+    """Writes the leaf, int32 [n], and the codes, uint8 [n, blocks], of keys [n, D] into the two given arrays.
+
+    Args:
+      text: shown beside a progress bar; empty: none.
+    """
     size = min(CHUNK, len(keys))
     extra = anisotropy(quantiser.threshold, keys.shape[1]) - 1
     leaves, codebooks = on_cpu(quantiser.leaves), on_cpu(quantiser.codebooks)
@@ -94,7 +100,8 @@ def encode(keys: np.ndarray, quantiser: Quantiser, leaf: np.ndarray, codes: np.n
 
     one_chunk(0)
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-        for _ in pool.map(one_chunk, range(size, len(keys), size)):
+        chunks = range(size, len(keys), size)
+        for _ in track(pool.map(one_chunk, chunks), len(chunks), text, bool(text)):
             pass
 
 

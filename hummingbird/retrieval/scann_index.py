@@ -137,12 +137,15 @@ def index_bytes(length: int, dim: int, itemsize: int, dimensions_per_block: int)
     return keys + length * (blocks // 2 + 4) + length // shards * blocks
 
 
-def build_scann(keys: np.ndarray, folder: str | None = None, **settings: Any) -> ScannIndex | ExactIndex:
+def build_scann(
+    keys: np.ndarray, folder: str | None = None, progress: bool = False, **settings: Any
+) -> ScannIndex | ExactIndex:
     """A tree-AH index with the settings of Table 6; exact with a warning where that is impossible.
 
     Args:
       keys: float32 or bfloat16 [M, D], L2-normalised, finite.
       folder: where the index is kept: read if it is there and undamaged, built and written if not; None: nowhere.
+      progress: show a bar with the time left.
     """
     scann, chosen = import_scann(), {**DEFAULTS, **settings}
     if scann is None or len(keys) < chosen["leaves"]:
@@ -153,7 +156,7 @@ def build_scann(keys: np.ndarray, folder: str | None = None, **settings: Any) ->
     if not folder:
         try:
             with tempfile.TemporaryDirectory(prefix="hummingbird-index-") as scratch:
-                write_index(pathlib.Path(scratch), keys, chosen)
+                write_index(pathlib.Path(scratch), keys, chosen, progress)
                 return load_index(pathlib.Path(scratch), keys)
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
@@ -167,7 +170,7 @@ def build_scann(keys: np.ndarray, folder: str | None = None, **settings: Any) ->
         part = path.with_name(path.name + ".part")
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir(parents=True)
-        write_index(part, keys, chosen, checksums=True)
+        write_index(part, keys, chosen, progress, checksums=True)
         os.replace(part, path)  # either whole or not there
     else:
         for name, expected in json.loads((path / MANIFEST).read_text())["files"].items():
@@ -176,7 +179,9 @@ def build_scann(keys: np.ndarray, folder: str | None = None, **settings: Any) ->
     return load_index(path, keys)
 
 
-def write_index(path: pathlib.Path, keys: np.ndarray, chosen: dict[str, Any], checksums: bool = False) -> None:
+def write_index(
+    path: pathlib.Path, keys: np.ndarray, chosen: dict[str, Any], progress: bool = False, checksums: bool = False
+) -> None:
     """Trains, encodes and writes searchers for `load_index` into an empty folder."""
     shards = count_shards(*keys.shape)
     starts = np.linspace(0, len(keys), shards + 1).astype(int).tolist()
@@ -188,7 +193,8 @@ def write_index(path: pathlib.Path, keys: np.ndarray, chosen: dict[str, Any], ch
             part = np.ascontiguousarray(keys[first:last], np.float32)
             import_scann().builder(part, 10, "dot_product").autopilot().build().serialize(str(folder), True)
         else:
-            _write_shard(folder, keys[first:last], quantiser, chosen, rescore=shards == 1)
+            text = f"index {number + 1}/{shards}" if progress else ""
+            _write_shard(folder, keys[first:last], quantiser, chosen, shards == 1, text)
     files = {str(p.relative_to(path)): checksum(p) for p in sorted(path.rglob("*")) if checksums and p.is_file()}
     content = {"starts": starts, "reorder": chosen["reorder"], "settings": chosen, "files": files}
     write_json(path / MANIFEST, content)
@@ -212,7 +218,9 @@ def _train(keys: np.ndarray, chosen: dict[str, Any]) -> Any:
     return quantise.train(sample, chosen["leaves"], chosen["dimensions_per_block"], chosen["anisotropic_threshold"])
 
 
-def _write_shard(folder: pathlib.Path, keys: np.ndarray, quantiser: Any, chosen: dict[str, Any], rescore: bool) -> None:
+def _write_shard(
+    folder: pathlib.Path, keys: np.ndarray, quantiser: Any, chosen: dict[str, Any], rescore: bool, text: str = ""
+) -> None:
     """One searcher's files: configuration, leaves, codebooks, tokens, codes and, to re-score, the keys themselves."""
     from google.protobuf import text_format
     from scann.partitioning import partitioner_pb2
@@ -253,7 +261,7 @@ def _write_shard(folder: pathlib.Path, keys: np.ndarray, quantiser: Any, chosen:
     codes = np.lib.format.open_memmap(
         folder / "hashed_dataset.npy", "w+", np.uint8, (len(keys), len(quantiser.codebooks))
     )
-    quantise.encode(keys, quantiser, leaf, codes)
+    quantise.encode(keys, quantiser, leaf, codes, text)
     np.save(folder / "datapoint_to_token.npy", leaf)
     kinds = {"AH_CENTERS": "ah_codebook.pb", "PARTITIONER": "serialized_partitioner.pb"}
     kinds |= {"TOKENIZATION_NPY": "datapoint_to_token.npy", "AH_DATASET_NPY": "hashed_dataset.npy"}

@@ -56,7 +56,7 @@ def measure(keys: np.ndarray, queries: np.ndarray, options: argparse.Namespace) 
     """Times of one bank: build, then the best of three searches of 1,024 queries."""
     settings = {name: getattr(options, name) for name in ("leaves", "leaves_to_search", "reorder")}
     start, cpu = time.perf_counter(), time.process_time()
-    index = build_index(keys, options.index, **settings)
+    index = build_index(keys, options.index, progress=True, **settings)
     build, build_cpu = time.perf_counter() - start, time.process_time() - cpu
     print(f"{len(keys):,} keys: built in {build:.0f} s, {anonymous_memory() / 1e9:.1f} GB", file=sys.stderr, flush=True)
     times, found = [], np.zeros(0)
