@@ -1,0 +1,276 @@
+"""The pretraining step: memory and time of the bank, of its nearest entries alone, and against PyTorch without one.
+
+    scripts/bench pretrain [--parts=memory,step,neighbours,throughput] [--encoder=vit_ti8] [--depth=6] [--size=64]
+        [--batch=64] [--bank=40960] [--dtype=float32] [--rounds=3] [--checkpoint=WORKDIR]
+
+1. memory: temporary bytes of the compiled attention over the bank, forward and backward, for --bank entries and for an
+   eighth of them. `attention` is handed keys and values and hands back the values' gradient, so these arrays, which are
+   the bank's, are no temporaries of it; the copy of the keys of norm 1 is subtracted. `with_values` computes the values
+   as well, with all of phi's hidden activations; `values` is that alone. One network, as the step calls it twice.
+2. step: the whole train step with the bank, with attention to its --k nearest entries, and without a bank.
+   `flops_paper_size` compares matrix products of the paper's run (ViT-B/16, batch 4096, 224 px), counted, not run.
+3. neighbours (needs --checkpoint, a training workdir): how far attention to the k nearest entries is from attention to
+   all, at the checkpoint's temperature, with features of photographs. Entries are what a bank holds, the target's mean
+   features of augmented crops; queries are the online network's tokens of crops of other photographs. `contextualised`
+   and `attended` are mean relative distances of c and of vhat (Eq. 2), `mass` the full attention's weight on the k
+   nearest, `gradient_cosine` the mean cosine of what reaches a token from c for a random gradient of c.
+4. throughput: images a second of the step without a bank, pooling the mean, against the same step in PyTorch (a ViT of
+   timm, where that is installed, with our weights). Both get views as they are and, as `augmented`, views that our
+   photometric augmentation makes in the same seconds. The first losses must agree, or it ends with an error.
+
+Seconds are best and median of rounds taken in turns, after one that is not counted. On a GPU, for example:
+--encoder=vit_b16 --depth=12 --size=224 --batch=128 --dtype=bfloat16 --rounds=10.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import os
+import pathlib
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+from unittest import mock
+
+os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # PyTorch shares the device
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from sides.nearest import measure_neighbours
+
+from hummingbird import chips, flops, train, train_step
+from hummingbird import config as settings
+from hummingbird.data import augment
+from hummingbird.models.bank_attention import build_bank_attention
+from hummingbird.models.context import contextualize
+from hummingbird.models.pretrainer import build_pretrainer
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+PAPER_BANK = 40_960  # of which the paper says that it makes a step 22% longer (Sec. 3.2)
+
+
+def pretrain_config(options: argparse.Namespace, **more: Any) -> Any:
+    """The paper's config at the sizes asked for."""
+    own = {
+        "encoder.name": options.encoder,
+        "encoder.depth": options.depth,
+        "input_size": options.size,
+        "batch_size": options.batch,
+        "dtype": options.dtype,
+        "context.bank_length": options.bank,
+        "total_steps": 1000,
+        "optimizer.warmup_steps": 10,
+    }
+    return settings.resolve("pretrain", overrides={**own, **more})
+
+
+def interleaved(sides: dict[str, Callable[[], Any]], rounds: int) -> dict[str, dict[str, float]]:
+    """{name: {"best", "median"}} seconds of sides that are run once before and then in turn."""
+    for run in sides.values():
+        run()
+    times: dict[str, list[float]] = {name: [] for name in sides}
+    for _ in range(rounds):
+        for name, run in sides.items():
+            start = time.perf_counter()
+            run()
+            times[name].append(time.perf_counter() - start)
+    return {name: {"best": min(found), "median": statistics.median(found)} for name, found in times.items()}
+
+
+class Step:
+    """Our compiled train step with a state of its own; calling it takes one."""
+
+    def __init__(self, config: Any, views: np.ndarray, augmented: bool = True):
+        self.config, self.program = config, train.build_program(config, examples=1000 * config.batch_size)
+        shapes = train.batch_shapes(config)
+        as_they_are = lambda key, views, options, positions=None: views.astype(jnp.float32) / 255
+        with mock.patch.object(train_step, "photometric", augment.photometric if augmented else as_they_are):
+            self.compiled = self.program.step.lower(self.program.state, *shapes).compile()
+            self.flops = flops.count(self.program.step, self.program.state, *shapes)
+        state = self.program.init()
+        entries = np.random.default_rng(0).normal(size=state.bank.keys.shape).astype(np.float32)
+        bank = jax.device_put(state.bank.replace(keys=entries), self.program.shardings.bank)
+        self.state = state.replace(bank=bank)
+        self.batch = jnp.asarray(views), jnp.zeros(len(views), jnp.int32)
+
+    def __call__(self) -> float:
+        self.state, metrics = jax.block_until_ready(self.compiled(self.state, *self.batch))
+        return float(metrics["loss"])
+
+    def utilisation(self, seconds: float) -> dict[str, float]:
+        """Model flops utilisation, where the chip's peak is known."""
+        peak = train.seconds_at_peak(self.config, self.program)
+        return {} if peak is None else {"mfu": peak / seconds}
+
+
+# ---------------------------------------------------------------- 1. memory
+def measure_memory(options: argparse.Namespace) -> dict[str, Any]:
+    """Temporary bytes for the bank and for an eighth of it."""
+    lengths = [options.bank // 8, options.bank]
+    rows = {name: [] for name in ("attention", "with_values", "values", "unit_keys")}
+    for length in lengths:
+        for name, number in temporaries(pretrain_config(options, **{"context.bank_length": length})).items():
+            rows[name].append(number)
+    beyond = [raw - unit for raw, unit in zip(rows["attention"], rows["unit_keys"], strict=True)]
+    return {
+        "entries": lengths,
+        "temporary_bytes": rows,
+        "attention_beyond_the_bank": beyond,
+        "ratio": beyond[1] / beyond[0],
+        "ratio_raw": {name: found[1] / found[0] for name, found in rows.items()},
+    }
+
+
+def temporaries(config: Any) -> dict[str, int]:
+    """Of the attention with its gradients, with and without computing the values, and of the values alone."""
+    state = train.build_program(config, examples=1000 * config.batch_size).state
+    model, attention = build_pretrainer(config), build_bank_attention(config.context)
+    width, keys = model.encoder.width, state.bank.keys
+    count = 2 * config.batch_size * (config.input_size // model.encoder.patch_size) ** 2
+    like = lambda *shape, dtype=model.dtype: jax.ShapeDtypeStruct(shape, dtype)
+    tokens, values = like(count, width), like(*keys.shape)
+    stats = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), state.online_stats)
+
+    def values_of(params: Any, keys: Any) -> Any:
+        variables = {"params": params, "batch_stats": stats}
+        return model.apply(variables, keys, method="values", mutable=["batch_stats"])[0]
+
+    def read(q: Any, values: Any, keys: Any) -> Any:
+        return contextualize(q, keys, values, config.context.weight, attention)[0]
+
+    def only(q: Any, values: Any, keys: Any, out: Any) -> Any:
+        c, back = jax.vjp(lambda q, values: read(q, values, keys), q, values)
+        return c, back(out)
+
+    def whole(params: Any, q: Any, keys: Any, out: Any) -> Any:
+        c, back = jax.vjp(lambda params, q: read(q, values_of(params, keys), keys), params, q)
+        return c, back(out)
+
+    def phi(params: Any, keys: Any, out: Any) -> Any:
+        v, back = jax.vjp(lambda params: values_of(params, keys), params)
+        return v, back(out)
+
+    calls = {
+        "attention": (only, (tokens, values, keys, tokens)),
+        "with_values": (whole, (state.online, tokens, keys, tokens)),
+        "values": (phi, (state.online, keys, values)),
+    }
+    compile_ = lambda function, arguments: jax.jit(function).lower(*arguments).compile().memory_analysis()
+    found = {name: compile_(*call).temp_size_in_bytes for name, call in calls.items()}
+    return {**found, "unit_keys": keys.size * jnp.dtype(model.dtype).itemsize}
+
+
+# ---------------------------------------------------------------- 2. the step with the bank
+def measure_step(options: argparse.Namespace, views: np.ndarray) -> dict[str, Any]:
+    """Seconds and flops with the bank, with its nearest entries, and without."""
+    changes = {"bank": {}, "nearest": {"context.neighbours": options.k}, "without": {"context.bank_length": 0}}
+    steps = {name: Step(pretrain_config(options, **change), views) for name, change in changes.items()}
+    seconds = interleaved({**steps}, options.rounds)
+    best = {name: found["best"] for name, found in seconds.items()}
+    paper = {name: paper_flops(change) for name, change in changes.items()}
+    ratios = lambda numbers: {name: numbers[name] / numbers["without"] for name in ("bank", "nearest")}
+    return {
+        "entries": options.bank,
+        "k": options.k,
+        "seconds": seconds,
+        "time_ratio": ratios(best),
+        "flops": {name: step.flops for name, step in steps.items()},
+        "flops_ratio": ratios({name: step.flops for name, step in steps.items()}),
+        "flops_paper_size": ratios(paper),
+        "temporary_bytes": {n: s.compiled.memory_analysis().temp_size_in_bytes for n, s in steps.items()},
+        "utilisation": {name: step.utilisation(best[name]) for name, step in steps.items()},
+    }
+
+
+def paper_flops(change: dict[str, Any]) -> float:
+    """Matrix products of a step of the paper's run, with the bank whose cost it reports."""
+    own = {"context.bank_length": PAPER_BANK, "total_steps": 1000}
+    config = settings.resolve("pretrain", overrides={**own, **change})
+    program = train.build_program(config, examples=1000 * config.batch_size)
+    return flops.count(program.step, program.state, *train.batch_shapes(config))
+
+
+# ---------------------------------------------------------------- 4. against PyTorch
+def measure_throughput(options: argparse.Namespace, views: np.ndarray) -> dict[str, Any]:
+    """Images a second of both, with and without augmentation."""
+    if importlib.util.find_spec("torch") is None:
+        sys.exit("bench: the part throughput needs PyTorch: pip install torch, or leave it out of --parts")
+    from sides.contrastive import TorchStep
+
+    config = pretrain_config(options, **{"context.bank_length": 0, "pooling": "mean"})
+    ours, plain = Step(config, views), Step(config, views, augmented=False)
+    theirs = TorchStep(plain.program.model.encoder, plain.state, config)
+    shown = jax.jit(
+        lambda key, x: augment.photometric(key, x, augment.build_photometric(config)).transpose(0, 1, 4, 2, 3)
+    )
+    planes = theirs.tensor(jnp.asarray(views).transpose(0, 1, 4, 2, 3) / 255)
+    losses = plain(), theirs(planes)
+    if not np.isclose(*losses, rtol=1e-3 if options.dtype == "float32" else 5e-2):
+        sys.exit(f"bench: the two sides do not compute the same: first losses {losses}")
+    sides = {
+        "ours": plain,
+        "pytorch": lambda: theirs(planes),
+        "ours_augmented": ours,
+        "pytorch_augmented": lambda: theirs(theirs.tensor(shown(jax.random.key(0), ours.batch[0]))),
+        "augmentation": lambda: jax.block_until_ready(shown(jax.random.key(0), ours.batch[0])),
+    }
+    seconds = interleaved(sides, max(options.rounds, 5))
+    best = {name: found["best"] for name, found in seconds.items()}
+    return {
+        "pytorch_encoder": theirs.name,
+        "first_losses": losses,
+        "seconds": seconds,
+        "images_per_second": {name: options.batch / best[name] for name in sides if name != "augmentation"},
+        "ours / pytorch": best["pytorch"] / best["ours"],
+        "ours / pytorch, augmented": best["pytorch_augmented"] / best["ours_augmented"],
+        **plain.utilisation(best["ours"]),
+    }
+
+
+def main() -> None:
+    """Prints one JSON line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--parts", default="memory,step,neighbours,throughput")
+    parser.add_argument("--encoder", default="vit_ti8")
+    parser.add_argument("--depth", type=int, default=6)
+    parser.add_argument("--size", type=int, default=64)
+    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--bank", type=int, default=40960)
+    parser.add_argument("--k", type=int, default=30, help="entries that `nearest` attends to")
+    parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"))
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--checkpoint", help="training workdir whose features part 3 looks at")
+    parser.add_argument("--images", type=pathlib.Path, default=ROOT.parent / "shared" / "data", help="JPEGs of part 3")
+    parser.add_argument("--entries", type=int, default=4096, help="of the bank of part 3")
+    parser.add_argument("--queries", type=int, default=2048, help="tokens of part 3")
+    options = parser.parse_args()
+    coarse = np.random.default_rng(0).integers(0, 256, (options.batch, 2, 4, 4, 3), np.uint8)  # noise looks all alike
+    views = coarse.repeat(-(-options.size // 4), 2).repeat(-(-options.size // 4), 3)[
+        :, :, : options.size, : options.size
+    ]
+    parts = {
+        "memory": lambda: measure_memory(options),
+        "step": lambda: measure_step(options, views),
+        "neighbours": lambda: measure_neighbours(options) if options.checkpoint else "left out: needs --checkpoint",
+        "throughput": lambda: measure_throughput(options, views),
+    }
+    asked = options.parts.split(",")
+    if unknown := set(asked) - set(parts):
+        sys.exit(f"bench: no part named {', '.join(sorted(unknown))}; there are: {', '.join(parts)}")
+    result = {
+        "benchmark": "pretrain",
+        "device": jax.devices()[0].device_kind,
+        "peak_known": chips.find(jax.devices()[0].device_kind) is not None,
+        "cpus": os.cpu_count(),
+        "sizes": {name: getattr(options, name) for name in ("encoder", "depth", "size", "batch", "dtype")},
+    }
+    print(json.dumps({**result, **{name: run() for name, run in parts.items() if name in asked}}))
+
+
+if __name__ == "__main__":
+    main()
