@@ -25,7 +25,8 @@ class Task:
       config: config file of the kind.
       overrides: pairs of key and text.
       checkpoint: the encoder of an evaluation.
-      bank: folder of a memory bank that several evaluations share, or "".
+      bank: folder of the encoded prompt that several evaluations share, or "".
+      cut: each of them has a bank of its own, cut from that: only a process that runs them all can share it.
     """
 
     id: str
@@ -34,6 +35,7 @@ class Task:
     overrides: Pairs
     checkpoint: str = ""
     bank: str = ""
+    cut: bool = False
 
     @property
     def stage(self) -> str:
@@ -42,7 +44,7 @@ class Task:
     @property
     def pairs(self) -> Pairs:
         """All overrides, that of the shared bank too."""
-        return [*self.overrides, *([("retrieval.bank", self.bank)] if self.bank else [])]
+        return [*self.overrides, *([("retrieval.bank", self.bank)] if self.bank and not self.cut else [])]
 
     @property
     def arguments(self) -> list[str]:

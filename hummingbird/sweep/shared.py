@@ -1,21 +1,17 @@
-"""Evaluations that share a memory bank, in one process: `python -m hummingbird.sweep.shared WORKDIR TASK...`.
+"""Evaluations that share an encoding, in one process: `python -m hummingbird.sweep.shared WORKDIR TASK...`.
 
-The prompt is encoded once, into the bank's folder; the queries are encoded once, into a temporary file beside it. What
-is left for each setting is the search, the vote and the comparison with the truth.
+The prompt is encoded once, into a bank in their folder, from which banks of other lengths or with fewer passes are cut;
+the queries are read and encoded once, into a temporary file beside it. What is left for each setting is the search, the
+vote and the comparison with the truth.
 """
 
-import hashlib
+import functools
 import logging
-import os
-import pathlib
 import signal
 import sys
-import tempfile
 import time
 import traceback
 from typing import Any
-
-import numpy as np
 
 from hummingbird import config
 from hummingbird.errors import UserError
@@ -24,67 +20,23 @@ from hummingbird.sweep.plan import Task
 from hummingbird.sweep.state import Workdir
 
 
-class CachedEncoder:
-    """An encoder that encodes each image once and keeps the features on disk, told apart by the image's checksum.
+def run_shared(workdir: Workdir, tasks: list[Task], family: list[Task] | None = None) -> None:
+    """Runs evaluations of one encoder over one prompt, keeping the state of each; one that fails stops no other.
 
     Args:
-      encoder: callable uint8 [B, H, W, 3] -> features [B, h, w, D]; its attributes are passed on.
-      folder: where the temporary file goes.
+      family: all tasks that share the encoding, those too that are done; None: `tasks`.
     """
-
-    def __init__(self, encoder: Any, folder: pathlib.Path):
-        self._encoder = encoder
-        self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - lives as long as the encoder
-        self._places: dict[bytes, int] = {}
-        self._shape: tuple[int, ...] = ()
-        self.encoded = 0
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._encoder, name)
-
-    def __call__(self, images: np.ndarray) -> np.ndarray:
-        names = [hashlib.blake2b(image.tobytes() + bytes(str(image.shape), "ascii")).digest() for image in images]
-        if any(name not in self._places for name in names):
-            features = np.asarray(self._encoder(images), np.float32)
-            self.encoded += len(images)
-            for name, feature in zip(names, features, strict=True):
-                if name not in self._places:
-                    self._places[name] = self._file.seek(0, os.SEEK_END)
-                    self._file.write(feature.tobytes())
-            self._shape = features.shape[1:]
-            return features
-        size = 4 * int(np.prod(self._shape))
-        found = []
-        for name in names:
-            self._file.seek(self._places[name])
-            found.append(np.frombuffer(self._file.read(size), np.float32).reshape(self._shape))
-        return np.stack(found)
-
-
-def run_shared(workdir: Workdir, tasks: list[Task]) -> None:
-    """Runs evaluations of one encoder over one bank, keeping the state of each; one that fails stops no other."""
     from hummingbird import retrieval
-    from hummingbird.data.sources import build_dense_source
-    from hummingbird.encoder import load_encoder
-    from hummingbird.retrieval.encode import Clock
-    from hummingbird.retrieval.prompt import make_bank
-    from hummingbird.retrieval.protocol import build_protocol
 
-    encoder: Any = None
+    encode = functools.cache(functools.partial(_encode, tuple(family or tasks)))
     for task in tasks:
         started = time.time()
         workdir.set_state(task.id, state.RUNNING, started=started)
         print(f"-- {task.id}", flush=True)
         try:
-            resolved = config.resolve("evaluate", task.config, task.pairs)
-            if encoder is None:
-                loaded: Any = load_encoder(task.checkpoint, resolved.encoder.network, resolved.encoder.dtype)
-                prompt = build_dense_source(resolved, "prompt")
-                protocol = build_protocol(resolved, prompt.task, loaded.patch_size)
-                # Built, or finished, before anything is cached: only the queries are to be kept.
-                make_bank(loaded, prompt, protocol, resolved, Clock())
-                encoder = CachedEncoder(loaded, pathlib.Path(task.bank).parent)
-            retrieval.evaluate(encoder, resolved, str(workdir.folder(task.id)))
+            resolved = config.resolve("evaluate", task.config, task.overrides)
+            encoder, sources, encoded = encode()
+            retrieval.evaluate(encoder, resolved, str(workdir.folder(task.id)), sources, encoded)
         except Exception as error:  # whatever it is belongs to this task; the next may still work
             tail = f"hummingbird: error: {error}" if isinstance(error, UserError) else traceback.format_exc()
             print(tail, flush=True)
@@ -94,6 +46,34 @@ def run_shared(workdir: Workdir, tasks: list[Task]) -> None:
             workdir.set_state(task.id, state.DONE, started=started, seconds=time.time() - started)
 
 
+def _encode(tasks: tuple[Task, ...]) -> tuple[Any, tuple[Any, Any], Any]:
+    """The encoder, the sources and what is encoded, for all tasks whose settings can be met."""
+    from hummingbird.data.sources import build_dense_source
+    from hummingbird.encoder import build_encoder
+    from hummingbird.retrieval.encode import Clock
+    from hummingbird.retrieval.prompt import plan
+    from hummingbird.retrieval.protocol import build_protocol
+    from hummingbird.retrieval.reuse import Encoded
+
+    resolved = config.resolve("evaluate", tasks[0].config, tasks[0].overrides)
+    encoder = build_encoder(tasks[0].checkpoint, resolved.encoder)
+    prompt, query = (build_dense_source(resolved, split) for split in ("prompt", "query"))
+    protocols, failed = [], None
+    for task in tasks:
+        try:
+            own = config.resolve("evaluate", task.config, task.overrides)
+            protocol = build_protocol(own, prompt.task, encoder.patch_size)
+            plan(len(prompt), protocol)
+            protocols.append(protocol)
+        except UserError as error:  # told by the task itself, in its turn
+            failed = error
+    if not protocols:
+        assert failed is not None
+        raise failed
+    encoded = Encoded(encoder, resolved, prompt, query, protocols, Clock(), tasks[0].bank)
+    return encoder, (prompt, query), encoded
+
+
 def main(arguments: list[str]) -> int:
     """Runs the tasks named; exit status 0 whatever became of them, for that is in their states."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # nothing to save: a bank goes on from its last commit
@@ -101,7 +81,8 @@ def main(arguments: list[str]) -> int:
     workdir = Workdir(arguments[0])
     plan = workdir.load_plan()
     assert plan is not None, f"{workdir.path} holds no sweep"
-    run_shared(workdir, [plan.tasks[id] for id in arguments[1:]])
+    tasks = [plan.tasks[id] for id in arguments[1:]]
+    run_shared(workdir, tasks, [task for task in plan.tasks.values() if task.bank == tasks[0].bank])
     return 0
 
 

@@ -15,6 +15,8 @@ from hummingbird.sweep.spec import Sweep
 
 SPECIAL = ("name", "checkpoint")  # keys of a point that are no settings
 LONGEST_NAME = 100
+# Settings by which banks differ that are cut from one encoding of the prompt.
+CUT = r"retrieval\.(memory_length|augmentation_epochs)$"
 # Settings that change how a bank is searched and shown, not what is encoded into it.
 SEARCH_ONLY = (
     r"retrieval\.(neighbours|temperature|index|metric_resolution|recall_queries|scann\..*)$"
@@ -58,7 +60,8 @@ def build_plan(
     jobs: dict[str, list[str]] = {}
     seen: dict[str, str] = {}
     owners: dict[str, str] = {}  # pretraining, as resolved -> its task
-    sharing: dict[str, list[str]] = {}  # what a bank depends on -> evaluations
+    cuts: dict[str, str] = {}  # evaluation -> what its bank depends on
+    sharing: dict[str, list[str]] = {}  # what an encoding of the prompt depends on -> evaluations
     for name, text in zip(names, texts, strict=True):
         settings = {key: value for key, value in text.items() if key != "name"}
         try:
@@ -87,7 +90,10 @@ def build_plan(
             tasks[id] = dataclasses.replace(task, id=id)
             first = id
             if task.kind == "evaluate":
-                encoded = {k: v for k, v in resolved[task.id].items() if not re.match(SEARCH_ONLY, k)}
+                cut = {k: v for k, v in resolved[task.id].items() if not re.match(SEARCH_ONLY, k)}
+                cuts[id] = _digest(cut)
+                # An augmented prompt and one as it is are two encodings.
+                encoded = {k: v if not re.match(CUT, k) else v == 0 for k, v in cut.items()}
                 together = sharing.setdefault(_digest(encoded, task.checkpoint), [])
                 together.append(id)
                 first = together[0]
@@ -97,7 +103,8 @@ def build_plan(
         # Two or more evaluations of the same encoded prompt: it is encoded once, into a bank that all of them use.
         if len(together) > 1 and not any(key == "retrieval.bank" for key, _ in tasks[together[0]].overrides):
             for id in together:
-                tasks[id] = dataclasses.replace(tasks[id], bank=f"{workdir}/banks/{digest}")
+                several = len({cuts[other] for other in together}) > 1
+                tasks[id] = dataclasses.replace(tasks[id], bank=f"{workdir}/banks/{digest}", cut=several)
     identity = {
         "job": sweep.job,
         "config": os.path.normpath(config_path),

@@ -60,7 +60,7 @@ class Worker:
         """One process; gives the tasks that it did not come to, to be tried by another."""
         first = tasks[0]
         command = [*self.program, *first.arguments, f"--workdir={self.workdir.folder(first.id)}"]
-        if len(tasks) > 1:
+        if len(tasks) > 1 or first.cut:
             ids = [task.id for task in tasks]
             command = [sys.executable, "-m", "hummingbird.sweep.shared", str(self.workdir.path), *ids]
         self.workdir.log(first.id).parent.mkdir(parents=True, exist_ok=True)
@@ -72,7 +72,7 @@ class Worker:
             )
             self.workdir.set_state(first.id, state.RUNNING, started=started)
             code = self._wait(process)
-        if len(tasks) == 1 and code == 0:
+        if len(tasks) == 1 and not first.cut and code == 0:
             self.workdir.set_state(first.id, state.DONE, started=started, seconds=time.time() - started)
             return []
         # A process for several tasks keeps their states itself; the one it died in is still called running.

@@ -8,7 +8,7 @@ import pytest
 from hummingbird import config, encoder
 from hummingbird.retrieval.evaluate import measure
 from hummingbird.sweep import Sweep, grid
-from hummingbird.sweep.shared import CachedEncoder, run_shared
+from hummingbird.sweep.shared import run_shared
 from hummingbird.sweep.state import Workdir
 from hummingbird.sweep.tasks import build_plan
 
@@ -39,24 +39,13 @@ class Counting:
         return np.concatenate([colours, np.ones_like(colours[..., :1])], axis=-1).astype(np.float32)
 
 
-def test_a_cached_encoder_encodes_each_image_once(tmp_path):
-    counting = Counting()
-    cached = CachedEncoder(counting, tmp_path)
-    images = np.random.default_rng(0).integers(0, 256, (5, 16, 16, 3), dtype=np.uint8)
-    first = cached(images[:4])
-    np.testing.assert_array_equal(cached(images[[2, 0]]), first[[2, 0]])
-    assert counting.images == 4
-    np.testing.assert_array_equal(cached(images), Counting()(images))
-    assert cached.patch_size == 8
-
-
 def test_settings_of_the_search_cost_one_encoding_and_change_no_number(tmp_path, monkeypatch):
-    axes = {"retrieval.neighbours": [1, 3], "retrieval.temperature": [0.02, 0.5]}
+    axes = {"retrieval.neighbours": [1, 3], "retrieval.memory_length": [96, 40]}
     pairs = [(key, str(value).lower()) for key, value in SMALL.items()]
     plan = build_plan(Sweep("evaluate", grid(axes)), "configs/evaluate/scenes.py", pairs, "rgb:8", str(tmp_path))
     workdir = Workdir(tmp_path)
     counting = Counting()
-    monkeypatch.setattr(encoder, "load_encoder", lambda *_: counting)
+    monkeypatch.setattr(encoder, "build_encoder", lambda *_: counting)
     run_shared(workdir, list(plan.tasks.values()))
     assert counting.images == 8 + 4  # batches of 4, the last one padded: 6 prompt and 3 query images
 
@@ -76,7 +65,7 @@ def test_a_setting_that_fails_stops_no_other(tmp_path, monkeypatch):
     pairs = [(key, str(value).lower()) for key, value in SMALL.items()]
     plan = build_plan(Sweep("evaluate", grid(axes)), "configs/evaluate/scenes.py", pairs, "rgb:8", str(tmp_path))
     workdir = Workdir(tmp_path)
-    monkeypatch.setattr(encoder, "load_encoder", lambda *_: Counting())
+    monkeypatch.setattr(encoder, "build_encoder", lambda *_: Counting())
     run_shared(workdir, list(plan.tasks.values()))
     failed, done = (workdir.state(id) for id in plan.tasks)
     assert failed["state"] == "failed"

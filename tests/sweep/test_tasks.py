@@ -91,8 +91,16 @@ def test_settings_of_the_search_share_a_bank_and_a_job():
     assert f"--config.retrieval.bank={plan.tasks[plan.jobs[0][0]].bank}" in plan.tasks[plan.jobs[0][0]].arguments
 
 
+def test_banks_cut_from_one_encoding_share_a_job_but_no_command():
+    axes = {"retrieval.memory_length": [1000, 2000], "retrieval.augmentation_epochs": [1, 2]}
+    plan = plan_of(grid(axes), "evaluate", checkpoint="rgb:8")
+    assert [len(job) for job in plan.jobs] == [4]
+    assert len({task.bank for task in plan.tasks.values()}) == 1
+    assert not any("retrieval.bank" in word for task in plan.tasks.values() for word in task.arguments)
+
+
 def test_encodings_that_differ_share_nothing():
-    plan = plan_of(grid({"retrieval.memory_length": [1000, 2000]}), "evaluate", checkpoint="rgb:8")
+    plan = plan_of(grid({"retrieval.augmentation_epochs": [0, 2]}), "evaluate", checkpoint="rgb:8")
     assert {task.bank for task in plan.tasks.values()} == {""}
     plan = plan_of(grid({"checkpoint": ["rgb:8", "rgb:16"]}), "evaluate")
     assert {task.bank for task in plan.tasks.values()} == {""}
