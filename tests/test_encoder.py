@@ -1,5 +1,6 @@
 """What a path or a name stands for, as a function of images."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -65,6 +66,18 @@ def test_features_do_not_depend_on_the_batch(trained):
     encoder = hb.load_encoder(str(trained[0]))
     np.testing.assert_allclose(encoder(IMAGES)[1:2], encoder(IMAGES[1:2]), atol=1e-5)
     np.testing.assert_allclose(reference.unit(encoder(IMAGES)).std(), reference.unit(encoder(IMAGES[::-1])).std(), 1e-5)
+
+
+@pytest.mark.parametrize("count", [1, 3, 11])
+def test_features_do_not_depend_on_the_devices_that_share_a_batch(count, trained, monkeypatch):
+    images = np.random.default_rng(1).integers(0, 256, (count, 16, 16, 3), dtype=np.uint8)
+    shared = hb.load_encoder(f"random:{trained[0]}")
+    features = shared(images)
+    assert {n for _, n in shared._programs} == {min(count, jax.local_device_count())}
+    first = jax.local_devices()[:1]
+    monkeypatch.setattr(jax, "local_devices", lambda: first)
+    monkeypatch.setattr(jax, "local_device_count", lambda: 1)
+    np.testing.assert_allclose(features, hb.load_encoder(f"random:{trained[0]}")(images), atol=1e-5)
 
 
 @pytest.mark.parametrize(
