@@ -157,6 +157,7 @@ def make_train_step(
             "pooling_entropy": entropy,
             "finite": jnp.isfinite(loss) & jnp.isfinite(norm),
             **{f"bank_{name}": x.mean() for name, x in seen.bank.items()},
+            **({"bank_age": context.mean_age(bank, len(labels))} if bank.keys.size else {}),
         }
         return TrainState(state.step + 1, online, xi, online_stats, target_stats, opt_state, bank), metrics
 

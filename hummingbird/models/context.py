@@ -78,6 +78,13 @@ def push(bank: MemoryBank, keys: Array, labels: Array) -> MemoryBank:
     )
 
 
+def mean_age(bank: MemoryBank, batch: int) -> Array:
+    """Steps since an entry was written, averaged over a full bank that takes `batch` a step; the newest is 1 old."""
+    slots, rows, _ = bank.keys.shape
+    written = batch // rows  # slots a step
+    return jnp.mean(jnp.arange(slots) // written + 1.0)
+
+
 def contextualize(
     q: Array, keys: Array, values: Array, weight: float, attention: BankAttention
 ) -> tuple[Array, Attended]:
