@@ -7,8 +7,8 @@ counted. Each side runs in its own process, one after the other.
     scripts/bench retrieval [--prompt=367] [--queries=233] [--size=512] [--dim=384] [--data=FOLDER]
 
 On two cores, everything but the encoder, with 8 leaves searched: 23.6 s against 147.5 s, 44 against 175 processor
-seconds, 1.37 against 7.78 GB, recall@30 0.72 against 0.66. With the 5 leaves that recall needs (the default here) 22.3 s,
-recall 0.68; with Table 6 (--dimensions_per_block=4 --leaves_to_search=32) 32.5 s.
+seconds, 1.37 against 7.78 GB, recall@30 0.72 against 0.66. With the 5 leaves that recall needs (the default here)
+22.3 s, recall 0.68; with Table 6 (--dimensions_per_block=4 --leaves_to_search=32) 32.5 s.
 
 --data is a folder with images/, labels/, train.txt and val.txt (class ids, 255 void), by default
 ../shared/data/camvid_mini; its images are repeated up to the number wanted. Without it scenes are rendered.

@@ -8,8 +8,8 @@ queries; `reaches` is the fastest of them with a recall of 0.99.
     scripts/bench scann_build [--keys=1000000] [--dim=384] [--encoder=PATH] [--data=FOLDER] [--leaves=512]
 
 On two cores, 1,000,000 pixel features of 384 dimensions: 19.4 s against 125.9 s, 22 against 184 processor seconds, and
-more neighbours found with every setting (32 leaves, 120 candidates: 0.54 against 0.49). Pixel features never reach 0.99:
-patches of one colour differ by less than the codes do.
+more neighbours found with every setting (32 leaves, 120 candidates: 0.54 against 0.49). Pixel features never reach
+0.99: patches of one colour differ by less than the codes do.
 
 --encoder is a checkpoint, as for `hummingbird evaluate` (then its width is the dimension); without it features are
 random features of a patch's pixels. --data is a folder that is searched for photographs, by default ../shared/data.
