@@ -179,9 +179,10 @@ def _pretrain(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -
 
 
 def _evaluate(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> None:
-    from hummingbird import config, encoder, retrieval
+    from hummingbird import config, distributed, encoder, retrieval
 
     resolved = config.resolve("evaluate", arguments.config, overrides)
+    distributed.initialize()
     loaded = encoder.build_encoder(arguments.checkpoint, resolved.encoder)
     result = retrieval.evaluate(loaded, resolved, arguments.workdir)
     print(json.dumps({"task": result["task"], "dataset": result["dataset"], **_scalars(result["metrics"])}))
