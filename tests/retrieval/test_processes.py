@@ -1,0 +1,84 @@
+"""An evaluation by two processes is that of one, to the last digit; what fails in one is told by both."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+
+import pytest
+
+from hummingbird import config, encoder
+from hummingbird.retrieval import evaluate
+
+SMALL = {
+    "input_size": 32,
+    "batch_size": 2,
+    "data.scenes.size": 32,
+    "data.scenes.prompt_images": 5,
+    "data.scenes.query_images": 3,
+    "retrieval.neighbours": 5,
+    "retrieval.memory_length": 120,
+    "retrieval.augmentation_epochs": 2,
+    "report.queries": 2,
+    "report.patches": 1,
+    "progress": "false",
+}
+FILE = "configs/evaluate/scenes.py"
+
+
+def run_two(workdir, repository, changes, checkpoint="rgb:8"):
+    """Both processes of one evaluation: [(status, stdout, stderr)]."""
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        port = s.getsockname()[1]
+    flags = [f"--config.{key}={value}" for key, value in {**SMALL, **changes}.items()]
+    command = [sys.executable, "-m", "hummingbird", "evaluate", f"--config={FILE}", f"--checkpoint={checkpoint}"]
+    processes = []
+    for process in range(2):
+        environment = {
+            **os.environ,
+            "XLA_FLAGS": "",
+            "HUMMINGBIRD_COORDINATOR": f"127.0.0.1:{port}",
+            "HUMMINGBIRD_NUM_PROCESSES": "2",
+            "HUMMINGBIRD_PROCESS_ID": str(process),
+        }
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        whole = [*command, f"--workdir={workdir}", *flags]
+        processes.append(subprocess.Popen(whole, cwd=repository, env=environment, **pipes))
+    try:
+        outputs = [p.communicate(timeout=240) for p in processes]
+    finally:
+        for p in processes:
+            p.kill()
+    return [(p.returncode, *output) for p, output in zip(processes, outputs, strict=True)]
+
+
+@pytest.mark.parametrize("task", ["segmentation", "depth"])
+def test_two_processes_evaluate_as_one(task, tmp_path, repository):
+    changes = {"data.task": task, "data.fractions": "0.5", "data.subsets": 2}
+    if task == "depth":
+        changes = {"data.task": task, "retrieval.bank": str(tmp_path / "bank")}
+    found = run_two(tmp_path / "two", repository, changes)
+    assert [status for status, *_ in found] == [0, 0], found
+    printed = [output.splitlines()[-1] for _, output, _ in found]
+    assert printed[0] == printed[1]  # both know the result
+    pairs = [(key, str(value)) for key, value in {**SMALL, **changes}.items()]
+    alone = evaluate(encoder.load_encoder("rgb:8"), config.resolve("evaluate", FILE, pairs), str(tmp_path / "one"))
+    result = json.loads((tmp_path / "two" / "metrics.json").read_text())
+    for key in ("metrics", "fractions", "protocol", "queries"):
+        assert result.get(key) == json.loads(json.dumps(alone.get(key)))
+    if task == "depth":  # the bank that the two wrote has served the one
+        assert "load_bank" in alone["seconds"]
+    else:
+        assert result["memory"]["length"] == alone["memory"]["length"]
+    assert (tmp_path / "two" / "report.html").stat().st_size > 1000
+
+
+def test_what_fails_in_one_process_ends_all_with_one_line(tmp_path, repository):
+    (tmp_path / "two").touch()  # no folder can be made there
+    found = run_two(tmp_path / "two", repository, {})
+    assert [status for status, *_ in found] == [2, 2], found
+    for _, _, error in found:
+        assert "cannot be written" in error
+        assert "Traceback" not in error
