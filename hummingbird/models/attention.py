@@ -1,8 +1,8 @@
 """The two expensive parts of a transformer, dense layers and self-attention, as the device runs them fastest.
 
 TPUs and GPUs get what XLA is written for: `jax.nn.dot_product_attention`, which takes XLA's own on every backend
-(cuDNN's only if asked for). Compiled for v5e and v3, its temporaries for 8 x 12 heads x 1024 tokens in bfloat16 are 0.40
-GB, the scores in float32, and 0.61 GB with the gradient; for 16 x 12 x 196 nothing on v5e, 0.02-0.04 GB on v3.
+(cuDNN's only if asked for). Compiled for v5e and v3, its temporaries for 8 x 12 heads x 1024 tokens in bfloat16 are
+0.40 GB, the scores in float32, and 0.61 GB with the gradient; for 16 x 12 x 196 nothing on v5e, 0.02-0.04 GB on v3.
 On CPUs (`scripts/bench encoder`, two cores, AVX-512, ViT-S/16 at 1024 tokens):
 
 - A product over [B, N, D] takes up to 1.5 times as long as the same over [B * N, D].
