@@ -45,25 +45,25 @@ def measure_neighbours(options: argparse.Namespace) -> dict[str, Any]:
     gradient = jax.random.normal(jax.random.key(0), q.shape)
 
     @functools.partial(jax.jit, static_argnums=0)
-    def read(k: int, q: Any) -> tuple[Any, Any, Any]:
+    def compiled(k: int, *arrays: Any) -> tuple[Any, ...]:
         with_k = settings.of_run(manifest["config"], **{"context.neighbours": k}).context
-        return contextualised(
-            model.clone(bank_attention=build_bank_attention(with_k)), online, q, keys[:, None], gradient
-        )
+        return contextualised(model.clone(bank_attention=build_bank_attention(with_k)), *arrays)
 
+    read = lambda k: compiled(k, online, q, keys[:, None], gradient)
     beta = config.context.temperature
     weights = jnp.sort(jax.nn.softmax(l2_normalize(q) @ l2_normalize(jnp.asarray(keys)).T / beta))[:, ::-1]
-    full = read(0, q)
+    full = read(0)
     far = lambda x, y: float(jnp.mean(jnp.linalg.norm(x - y, axis=-1) / jnp.linalg.norm(y, axis=-1)))
     near = lambda x, y: float(jnp.mean(jnp.sum(l2_normalize(x) * l2_normalize(y), axis=-1)))
     rows = {}
     for k in NEAREST:
-        c, vhat, back = read(k, q)
+        c, vhat, through_c, through_vhat = read(k)
         rows[k] = {
             "contextualised": far(c, full[0]),
             "attended": far(vhat, full[1]),
             "mass": float(weights[:, :k].sum(axis=1).mean()),
-            "gradient_cosine": near(back, full[2]),
+            "gradient_cosine": near(through_c, full[2]),
+            "attended_gradient_cosine": near(through_vhat, full[3]),
         }
     return {
         "trained": {"width": model.encoder.width, "on": config.data.name, "steps": manifest["step"]},
@@ -76,8 +76,8 @@ def measure_neighbours(options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def contextualised(model: Pretrainer, variables: Any, q: Any, keys: Any, gradient: Any) -> tuple[Any, Any, Any]:
-    """c, vhat and the gradient of q [T, D] for a gradient of c [T, D]."""
+def contextualised(model: Pretrainer, variables: Any, q: Any, keys: Any, gradient: Any) -> tuple[Any, ...]:
+    """c, vhat, and the gradient of q [T, D] for a gradient [T, D] of c, and of vhat."""
 
     def run(module: Pretrainer, q: Any) -> tuple[Any, Any]:
         values = module.values(jnp.asarray(keys))
@@ -86,8 +86,9 @@ def contextualised(model: Pretrainer, variables: Any, q: Any, keys: Any, gradien
 
     apply = lambda q: model.apply(variables, q, method=run, mutable=["batch_stats"])[0]
     (c, read), back = jax.vjp(apply, q)
-    zeros = jax.tree.map(jnp.zeros_like, read)
-    return c, read.output, back((gradient, zeros))[0]
+    none = jax.tree.map(jnp.zeros_like, read)
+    through_vhat = back((jnp.zeros_like(c), none._replace(output=gradient)))[0]
+    return c, read.output, back((gradient, none))[0], through_vhat
 
 
 def photographs(files: list[pathlib.Path], count: int, config: Any, seed: int) -> np.ndarray:
