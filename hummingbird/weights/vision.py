@@ -19,8 +19,8 @@ import jax.numpy as jnp
 from jax import Array
 
 from hummingbird.errors import UserError
-from hummingbird.models.attention import self_attention
-from hummingbird.models.vit import MEAN, STD, patchify, sincos2d
+from hummingbird.models.attention import Dense, self_attention
+from hummingbird.models.vit import MEAN, STD, gelu, patchify, sincos2d
 from hummingbird.weights.positions import resize_matrix, rotary_angles
 
 
@@ -110,7 +110,7 @@ class Features:
 KINDS = ("tokens", "query", "key", "value")
 
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
-    "gelu": functools.partial(nn.gelu, approximate=False),
+    "gelu": gelu,
     "gelu_tanh": functools.partial(nn.gelu, approximate=True),
     "quick_gelu": lambda x: x * nn.sigmoid(1.702 * x),
     "silu": nn.silu,
@@ -129,7 +129,7 @@ class VisionTransformer(nn.Module):
         arch = self.arch
         patches = patchify(images, arch.patch_size)
         batch, rows, columns, _ = patches.shape
-        x = nn.Dense(arch.width, use_bias=arch.patch_bias, dtype=self.dtype, name="patch_embed")(
+        x = Dense(arch.width, use_bias=arch.patch_bias, dtype=self.dtype, name="patch_embed")(
             patches.reshape(batch, rows * columns, -1)
         )
         x = x + self._positions(rows, columns).astype(self.dtype)
@@ -209,14 +209,14 @@ class Attention(nn.Module):
     @nn.compact
     def __call__(self, x: Array, rotation: tuple[Array, Array] | None) -> tuple[Array, tuple[Array, Array, Array]]:
         arch = self.arch
-        qkv = nn.Dense(3 * arch.width, use_bias=arch.qkv_bias, dtype=self.dtype, name="qkv")(x)
+        qkv = Dense(3 * arch.width, use_bias=arch.qkv_bias, dtype=self.dtype, name="qkv")(x)
         query, key, value = jnp.split(qkv, 3, axis=-1)
         flat = (query, key, value)
         q, k, v = (y.reshape(*y.shape[:2], arch.heads, arch.width // arch.heads) for y in flat)
         if rotation is not None:
             q, k = (rotate(y, *rotation) for y in (q, k))
         out = self_attention(q, k, v).reshape(x.shape)
-        return nn.Dense(arch.width, use_bias=arch.out_bias, dtype=self.dtype, name="out")(out), flat
+        return Dense(arch.width, use_bias=arch.out_bias, dtype=self.dtype, name="out")(out), flat
 
 
 class Mlp(nn.Module):
@@ -228,7 +228,7 @@ class Mlp(nn.Module):
     @nn.compact
     def __call__(self, x: Array) -> Array:
         arch = self.arch
-        dense = functools.partial(nn.Dense, use_bias=arch.mlp_bias, dtype=self.dtype)
+        dense = functools.partial(Dense, use_bias=arch.mlp_bias, dtype=self.dtype)
         hidden = dense(arch.mlp_dim * (2 if arch.swiglu else 1), name="up")(x)
         activation = ACTIVATIONS[arch.activation]
         if arch.swiglu:
