@@ -236,12 +236,12 @@ def _check_labels(config: Any, labels: np.ndarray) -> None:
     """Raises UserError for labels [b] that the supervised objective could only misread."""
     if config.supervised.weight and (labels < 0).all():
         raise UserError(f"config key supervised.weight: the images of data.name={config.data.name} have no labels")
-    if config.supervised.weight and config.supervised.objective == "classifier":
-        if labels.max() >= config.supervised.classes:
-            raise UserError(
-                f"config key supervised.classes: {config.supervised.classes}, but an image is of class number "
-                f"{labels.max()}; use at least {labels.max() + 1}"
-            )
+    classifies = config.supervised.weight and config.supervised.objective == "classifier"
+    if classifies and labels.max() >= config.supervised.classes:
+        raise UserError(
+            f"config key supervised.classes: {config.supervised.classes}, but an image is of class number "
+            f"{labels.max()}; use at least {labels.max() + 1}"
+        )
 
 
 @contextlib.contextmanager

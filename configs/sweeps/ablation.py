@@ -1,7 +1,7 @@
 """Does the method show at a laptop's size? Mean pooling, + context, + QKV pooling, and both, three seeds of each.
 
-    hummingbird sweep --config=configs/pretrain/small.py:cpu --sweep=configs/sweeps/ablation.py --workdir=runs/ablation \
-        --config.data.root=imagenet_mini --config.evaluate.camvid.data.root=camvid_mini
+    hummingbird sweep --config=configs/pretrain/small.py:cpu --sweep=configs/sweeps/ablation.py \
+        --workdir=runs/ablation --config.data.root=imagenet_mini --config.evaluate.camvid.data.root=camvid_mini
     hummingbird sweep --config=configs/pretrain/demo.py --sweep=configs/sweeps/ablation.py:demo \
         --workdir=runs/ablation-scenes --config.total_steps=800
 

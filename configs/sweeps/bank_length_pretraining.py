@@ -7,8 +7,8 @@
     hummingbird sweep --config=configs/pretrain/demo.py \
         --sweep=configs/sweeps/bank_length_pretraining.py:demo --workdir=DIR
 
-Six pretrainings; `:supervised` is the other curve, with labels (alpha = 0.25), where a linear classifier takes the place
-of retrieval at 0. The paper: gains from 40k entries, flat on ADE20K from 200k. Not yet run here at that size.
+Six pretrainings; `:supervised` is the other curve, with labels (alpha = 0.25), where a linear classifier takes the
+place of retrieval at 0. The paper: gains from 40k entries, flat on ADE20K from 200k. Not yet run here at that size.
 """
 
 from hummingbird.sweep import EVALUATIONS, Sweep, grid

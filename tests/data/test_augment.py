@@ -197,7 +197,9 @@ def test_result_is_in_range_differs_between_views_and_repeats(apply):
 def test_an_images_augmentation_depends_on_its_position_not_on_the_batch_or_sharding(apply):
     views = np.random.default_rng(0).integers(0, 256, (8, 2, S, S, 3), dtype=np.uint8)
     whole = np.asarray(apply(jax.random.key(0), views))
-    np.testing.assert_array_equal(augment.draw(jax.random.key(0), np.arange(4)), augment.draw(jax.random.key(0), np.arange(8))[:4])
+    np.testing.assert_array_equal(
+        augment.draw(jax.random.key(0), np.arange(4)), augment.draw(jax.random.key(0), np.arange(8))[:4]
+    )
     mesh = jax.make_mesh((4,), ("data",), axis_types=(jax.sharding.AxisType.Auto,), devices=jax.devices()[:4])
     spread = jax.device_put(views, jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("data")))
     np.testing.assert_allclose(apply(jax.random.key(0), spread), whole, atol=1e-6)

@@ -88,7 +88,9 @@ def test_bank_holds_the_newest_images_when_the_batch_divides_it():
 def test_mean_age_is_that_of_the_steps_in_which_entries_were_written():
     assert context.mean_age(context.init_bank(12, 4, 1), 4) == 2  # 1, 2 and 3 steps old
     assert context.mean_age(context.init_bank(8, 8, 1), 8) == 1
-    assert float(context.mean_age(context.init_bank(20, 8, 1), 8)) == pytest.approx((1 + 1 + 2 + 2 + 3) / 5)  # five slots of four rows
+    assert float(context.mean_age(context.init_bank(20, 8, 1), 8)) == pytest.approx(
+        (1 + 1 + 2 + 2 + 3) / 5
+    )  # five slots of four rows
 
 
 def test_bank_is_written_without_communication():
