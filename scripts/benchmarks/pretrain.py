@@ -133,10 +133,11 @@ class Step:
 def measure_memory(options: argparse.Namespace) -> dict[str, Any]:
     """Temporary bytes for the bank and for an eighth of it."""
     lengths = [options.bank // 8, options.bank]
+    chunk = min(MEMORY_CHUNK, lengths[0])
     rows = {name: [] for name in ("attention", "with_values", "values", "unit_keys")}
     for length in lengths:
         for name, number in temporaries(
-            pretrain_config(options, **{"context.bank_length": length, "context.chunk": MEMORY_CHUNK})
+            pretrain_config(options, **{"context.bank_length": length, "context.chunk": chunk})
         ).items():
             rows[name].append(number)
     beyond = [raw - unit for raw, unit in zip(rows["attention"], rows["unit_keys"], strict=True)]
@@ -221,8 +222,6 @@ def paper_flops(change: dict[str, Any]) -> float:
 # ---------------------------------------------------------------- 4. against PyTorch
 def measure_throughput(options: argparse.Namespace, views: np.ndarray) -> dict[str, Any]:
     """Images a second of both, with and without augmentation."""
-    if importlib.util.find_spec("torch") is None:
-        sys.exit("bench: the part throughput needs PyTorch: pip install torch, or leave it out of --parts")
     from sides.contrastive import TorchStep
 
     config = pretrain_config(options, **{"context.bank_length": 0, "pooling": "mean"})
@@ -285,6 +284,8 @@ def main() -> None:
     asked = options.parts.split(",")
     if unknown := set(asked) - set(parts):
         sys.exit(f"bench: no part named {', '.join(sorted(unknown))}; there are: {', '.join(parts)}")
+    if "throughput" in asked and importlib.util.find_spec("torch") is None:
+        sys.exit("bench: the part throughput needs PyTorch: pip install torch, or leave it out of --parts")
     result = {
         "benchmark": "pretrain",
         "device": jax.devices()[0].device_kind,
