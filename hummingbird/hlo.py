@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
@@ -15,6 +14,7 @@ BITS |= {"s64": 64, "u64": 64, "f64": 64}
 _COMPUTATION = re.compile(r"^(ENTRY )?%?([\w.\-]+) .*\{$")
 _SHAPE = re.compile(r"\b(" + "|".join(BITS) + r")\[([\d,]*)\]")
 _OPERATION = re.compile(r"=\s+(.*?)\s(" + "|".join(COLLECTIVES) + r")(-start)?\(")
+_CHAIN = re.compile(r'\bchain_id="(\d+)"')
 _LOOP = re.compile(r"\bwhile\(.*?condition=%?([\w.\-]+), body=%?([\w.\-]+)")
 _TRIPS = re.compile(r'"known_trip_count":\{"n":"(\d+)"')
 _CONSTANT = re.compile(r"= s32\[\][^ ]* constant\((\d+)\)")
@@ -31,16 +31,17 @@ def collectives(text: str) -> dict[str, dict[str, Any]]:
       text: `compiled.as_text()`.
     """
     computations = _split(text)
-    found: dict[str, Counter[str]] = {"count": Counter(), "bytes": Counter()}
+    runs: dict[tuple[str, str], tuple[int, int]] = {}  # {(operation, where): (times, bytes of one)}
 
     def visit(name: str, times: int) -> None:
-        for line in computations.get(name, ()):
+        for number, line in enumerate(computations.get(name, ())):
             operation = _OPERATION.search(line)
             if operation:
-                found["count"][operation[2]] += times
-                found["bytes"][operation[2]] += times * _result_bytes(
-                    operation[1], operation[3] is not None and operation[2] != "all-reduce"
-                )
+                # One that the TPU compiler spreads over computations beside it is there many times, as one chain.
+                chain = _CHAIN.search(line)
+                key = operation[2], chain[1] if chain else f"{name}:{number}"
+                size = _result_bytes(operation[1], operation[3] is not None and operation[2] != "all-reduce")
+                runs[key] = max(runs.get(key, (0, 0)), (times, size))
             loop = _LOOP.search(line)
             if loop:
                 visit(loop[2], times * _trips(line, computations.get(loop[1], ())))
@@ -49,7 +50,11 @@ def collectives(text: str) -> dict[str, dict[str, Any]]:
                     visit(called, times)
 
     visit("ENTRY", 1)
-    return {name: {key: found[key][name] for key in ("count", "bytes")} for name in found["count"]}
+    found = {name: {"count": 0, "bytes": 0} for name, _ in runs}
+    for (name, _), (times, size) in runs.items():
+        found[name]["count"] += times
+        found[name]["bytes"] += times * size
+    return found
 
 
 def _trips(loop: str, condition: Iterable[str]) -> int:

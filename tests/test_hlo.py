@@ -32,3 +32,14 @@ def test_what_runs_in_a_loop_counts_once_per_trip():
 
 def test_a_program_without_communication_has_none():
     assert hlo.collectives(compiled_text(lambda x: x * 2, ((8, 16), ()))) == {}
+
+
+def test_what_the_tpu_compiler_interleaves_with_other_work_counts_once():
+    # As it prints an asynchronous all-gather: in the computation that starts it, and in each that carries it on.
+    piece = '  %g.{} = bf16[75,2048]{{1,0}} all-gather(%p), channel_id=1, frontend_attributes={{chain_id="{}"}}'
+    lines = ["%start (p: bf16[75,8]) -> bf16[75,2048] {", piece.format(1, 0), "}"]
+    lines += ["%on (p: bf16[75,8]) -> bf16[75,2048] {", piece.format(2, 0), "}"]
+    lines += ["ENTRY %main (p: bf16[75,8]) -> bf16[75,2048] {", piece.format(3, 1)]
+    lines += ["  %a = bf16[75,2048]{1,0} fusion(%p), calls=%start", "  %b = bf16[75,2048]{1,0} fusion(%a), calls=%on"]
+    lines += ["  %c = bf16[75,2048]{1,0} all-gather(%p), channel_id=1", "}"]
+    assert hlo.collectives("\n".join(lines)) == {"all-gather": {"count": 3, "bytes": 3 * 75 * 2048 * 2}}
