@@ -78,6 +78,7 @@ def build_program(config: Any, examples: int, devices: list[Any] | None = None) 
         supervised_weight=config.supervised.weight,
         supervised_beta=config.supervised.temperature,
         ema_decay=config.ema_decay,
+        everywhere=lambda arrays: jax.lax.with_sharding_constraint(arrays, meshes.replicated(mesh)),
     )
     fill = train_step.make_fill_step(model, seed=config.seed, augment=augment)
     state = jax.eval_shape(init)

@@ -68,6 +68,7 @@ def make_train_step(
     supervised_weight: float,
     supervised_beta: float,
     ema_decay: float,
+    everywhere: Callable[[Any], Any] = lambda arrays: arrays,
 ) -> Callable[[TrainState, Array, Array], tuple[TrainState, dict[str, Array]]]:
     """The function (state, views [B, 2, S, S, 3] uint8, labels [B] int) -> (state, metrics), to be jitted.
 
@@ -81,6 +82,7 @@ def make_train_step(
       contrastive_weight, supervised_weight: weights of L_SSL and of the cross-entropy of labels (alpha).
       supervised_beta: temperature of the attention that predicts labels.
       ema_decay: xi <- decay xi + (1 - decay) theta.
+      everywhere: puts arrays whole on every device, where there are several.
     """
 
     def network(params: Any, stats: Any, method: str, *arrays: Array) -> tuple[Any, Any]:
@@ -126,8 +128,9 @@ def make_train_step(
                 metrics = {"top1": correct, **metrics, "loss_classifier": ce, "classifier_top1": correct}
                 total += supervised_weight * ce
             elif supervised_weight:
+                entries = everywhere((context.unit_keys(bank.keys, model.dtype), bank.labels))
                 ce1, ce2 = (
-                    objectives.retrieval_cross_entropy(pooled, bank.keys, bank.labels, labels, supervised_beta)
+                    objectives.retrieval_cross_entropy(pooled, *entries, labels, supervised_beta)
                     for pooled in (online.pooled[:, 0], online.pooled[:, 1])
                 )
                 metrics["loss_retrieval"] = ce1 + ce2

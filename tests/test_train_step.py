@@ -98,6 +98,9 @@ def test_supervised_retrieval_adds_its_cross_entropy():
     _, (plus, *_) = run(1, steps=1, **{"supervised.weight": 0.5})
     assert plus["loss"] == pytest.approx(plain["loss_ssl"] + 0.5 * plus["loss_retrieval"], rel=1e-4)
     assert plus["loss_retrieval"] > 0
+    _, (sharded,) = run(4, steps=1, **{"supervised.weight": 0.5})
+    for name in ("loss_retrieval", "gradient_norm"):
+        assert sharded[name] == pytest.approx(plus[name], rel=1e-3)
 
 
 @pytest.mark.parametrize("changes", [{}, {"context.neighbours": 8}], ids=["full attention", "nearest entries"])

@@ -99,10 +99,14 @@ def contextualize(
     Returns:
       [T, D] in the dtype of q, and what was read from the bank.
     """
-    unit = lambda x: l2_normalize(x).astype(values.dtype)
-    read = attention(unit(q), jax.lax.stop_gradient(unit(keys)), values)
+    read = attention(l2_normalize(q).astype(values.dtype), unit_keys(keys, values.dtype), values)
     mixed = (1 - weight) * l2_normalize(q) + weight * l2_normalize(read.output)
     return mixed.astype(q.dtype), read
+
+
+def unit_keys(keys: Array, dtype: jnp.dtype) -> Array:
+    """The bank's keys [S, R, D] as all who read them on several devices fetch them: unit rows, without gradient."""
+    return jax.lax.stop_gradient(l2_normalize(keys).astype(dtype))
 
 
 def context_attention(q: Array, keys: Array, values: Array, beta: float, chunk: int = 2048) -> Array:
