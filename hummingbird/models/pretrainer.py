@@ -22,6 +22,7 @@ from hummingbird.models.bank_attention import build_bank_attention
 from hummingbird.models.context import BankAttention, contextualize
 from hummingbird.models.heads import MlpHead
 from hummingbird.models.pooling import POOLING
+from hummingbird.models.value_head import ValueHead
 from hummingbird.models.vit import Tokens, ViT, build_vit, normalize, to_grid
 
 
@@ -49,6 +50,7 @@ class Pretrainer(nn.Module):
     pooling: str
     context_weight: float
     context_hidden: int
+    context_chunk: int
     bank_attention: BankAttention
     head_hidden: int
     head_output: int
@@ -59,7 +61,7 @@ class Pretrainer(nn.Module):
     def setup(self) -> None:
         width = self.encoder.width
         mlp = lambda hidden, output: MlpHead(hidden, output, self.bn_momentum, self.dtype)
-        self.value_head = mlp(self.context_hidden, width)  # phi
+        self.value_head = ValueHead(self.context_hidden, width, self.context_chunk, self.bn_momentum, self.dtype)  # phi
         self.mix = nn.Dense(width, dtype=self.dtype)  # psi
         self.pool = POOLING[self.pooling](self.dtype)  # a, omega
         self.projector = mlp(self.head_hidden, self.head_output)  # p
@@ -78,7 +80,7 @@ class Pretrainer(nn.Module):
 
         `train`: phi's batch norm uses the statistics of the bank, not the running ones.
         """
-        return self.value_head(keys.astype(self.dtype), train) if keys.shape[0] else keys
+        return self.value_head(keys, train) if keys.shape[0] else keys
 
     def look(self, views: Array, keys: Array, values: Array) -> Seen:
         """Encodes, contextualises and pools views [B, V, S, S, 3]: nothing here depends on the other images."""
@@ -143,6 +145,7 @@ def build_pretrainer(config: Any, mesh: Mesh | None = None) -> Pretrainer:
         pooling=config.pooling,
         context_weight=config.context.weight,
         context_hidden=config.context.hidden_dim,
+        context_chunk=config.context.chunk,
         bank_attention=build_bank_attention(config.context, mesh),
         head_hidden=config.heads.hidden_dim,
         head_output=config.heads.output_dim,
