@@ -16,6 +16,7 @@ import importlib.metadata
 import json
 import logging
 import os
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -215,8 +216,10 @@ def _copies(arrays: dict[str, Any]) -> dict[str, Any]:
 
 
 def _unsaved(folder: epath.Path, error: Exception) -> UserError:
+    code = re.search(r"os_error_code='(\d+)'", str(error))  # at the end of TensorStore's long story
+    reason = os.strerror(int(code[1])) if code else _first_line(error)
     return UserError(
-        f"checkpoint {folder} (step {int(folder.name)}) could not be saved: {_first_line(error)}; earlier checkpoints "
+        f"checkpoint {folder} (step {int(folder.name)}) could not be saved: {reason}; earlier checkpoints "
         "are kept. Make room or mend the storage; the same command goes on from the newest"
     )
 

@@ -7,6 +7,7 @@ import os
 import pathlib
 import resource
 import signal
+import time
 
 import jax
 import numpy as np
@@ -110,7 +111,7 @@ def test_an_array_that_is_not_what_was_saved_is_found_by_its_checksum(copied, ca
 def test_sound_checkpoints_are_kept_while_a_damaged_newer_one_lies_there(copied):
     flip_a_byte(checkpoint.steps(copied)[0] / "state")
 
-    def stop_in_4(step, state, model):
+    def stop_in_4(step, state, model, batch):
         if step == 4:
             raise KeyboardInterrupt
 
@@ -122,7 +123,7 @@ def test_sound_checkpoints_are_kept_while_a_damaged_newer_one_lies_there(copied)
 def test_a_run_without_a_bank_is_saved_and_resumed(tmp_path):
     without = {"context.bank_length": 0, "checkpoint_every": 1}
 
-    def stop_after_2(step, state, model):
+    def stop_after_2(step, state, model, batch):
         if step == 2:
             raise KeyboardInterrupt
 
@@ -221,7 +222,7 @@ checkpoint_write_json = checkpoint.write_json
 
 
 def test_a_signal_saves_and_the_next_start_goes_on(tmp_path, finished):
-    def terminate(step, state, model):
+    def terminate(step, state, model, batch):
         if step == 1:
             os.kill(os.getpid(), signal.SIGTERM)
 
@@ -249,10 +250,12 @@ def test_a_failing_write_names_its_step_and_earlier_checkpoints_stay(tmp_path, c
 
     def no_room(step, state, model, batch):  # for files as large as those of a checkpoint
         if step == 3:
+            while not (tmp_path / "run" / "checkpoints" / "00000002" / "manifest.json").exists():
+                time.sleep(0.01)  # the save of step 2 is still under way
             resource.setrlimit(resource.RLIMIT_FSIZE, (32 * 1024, limits[1]))
 
     try:
-        with pytest.raises(UserError, match=r"00000004 \(step 4\) could not be saved: .*earlier checkpoints are kept"):
+        with pytest.raises(UserError, match=r"00000004 \(step 4\) could not be saved: File too large; earlier"):
             train.pretrain(tiny.tiny_config(), str(tmp_path / "run"), (no_room,))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
@@ -310,7 +313,7 @@ def test_an_array_stored_with_another_dtype_than_its_manifest_says_is_no_sound_s
 class Poison:
     """Overwrites a parameter in place, as a faulty device would."""
 
-    def __call__(self, step, state, model):
+    def __call__(self, step, state, model, batch):
         if step == 1:
             scale = state.online["encoder"]["norm"]["scale"]
             state.online["encoder"]["norm"]["scale"] = scale * np.nan

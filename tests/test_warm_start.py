@@ -153,7 +153,8 @@ def test_a_run_begins_at_step_0_with_them_says_so_and_goes_on_without_them(tmp_p
     assert not any(arrays[n].any() for n in means)
     assert not np.array_equal(arrays["bank.keys"], before["bank.keys"])
     assert manifest["init_from"]["taken"] == sum(n.startswith(("online.", "target.")) for n in before)
-    train.pretrain(tiny.tiny_config(**{**changes, "init_from": "elsewhere"}), str(tmp_path / "second"))
+    with caplog.at_level(logging.INFO):
+        train.pretrain(tiny.tiny_config(**{**changes, "init_from": "elsewhere"}), str(tmp_path / "second"))
     assert "--init_from=elsewhere is ignored" in caplog.text
     newest = checkpoint.load_newest(tmp_path / "second")[1]
     assert newest["step"] == 1
