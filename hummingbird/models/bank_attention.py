@@ -1,4 +1,11 @@
-"""How tokens attend to the bank: over all entries (Eq. 1) or over the nearest ones, on one device or on a mesh."""
+"""How tokens attend to the bank: over all entries (Eq. 1) or over the nearest ones, on one device or on a mesh.
+
+What attending to the 30 nearest alone costs and changes: a step of the paper's ViT-B at 153,600 entries takes 15.1
+instead of 32.8 Tflop a v3 core (`hummingbird plan`, 9.1 without a bank). On features of photographs by a small trained
+encoder the 30 nearest of 4,096 entries hold 75% of the weight (of 16,384: 53%), c is 0.8% (1.4%) away from that of all
+entries, vhat 4.6% (8.1%), and the cosine between the gradients that reach a token is 0.9998 (0.9995)
+(`scripts/bench pretrain --parts=neighbours`). On a CPU finding the nearest takes most of what it saves.
+"""
 
 from __future__ import annotations
 
