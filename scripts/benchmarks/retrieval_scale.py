@@ -16,8 +16,8 @@ Two cores, 24 GiB, the defaults (Table 6's tree; the plot is .assets/retrieval_s
     10,240,000      15.7 GB       166 s         2.6 s           0.32         17 s                1.7 GB
 
 The file of keys is mapped and may be dropped from memory; with it the largest run held 17.6 GB at most. The paper
-reports 0.03 s up to a million and 0.2 s at ten, on an A100, and no recall. Table 6 re-scores 120 candidates whatever the
-length; how much of the fall of recall that explains, in drawn clusters that only get denser, has not been measured.
+reports 0.03 s up to a million and 0.2 s at ten, on an A100, and no recall. Table 6 re-scores 120 candidates whatever
+the length; how much of the fall of recall that explains, in drawn clusters that only get denser, is not measured.
 """
 
 from __future__ import annotations
