@@ -42,15 +42,14 @@ class TrainState(flax.struct.PyTreeNode):
 
 
 def init_state(
-    model: Pretrainer, optimizer: optax.GradientTransformation, key: Array, views: tuple[int, ...], bank: MemoryBank
+    model: Pretrainer, optimizer: optax.GradientTransformation, key: Array, shape: tuple[int, ...], bank: MemoryBank
 ) -> TrainState:
     """Step 0: theta drawn, xi = theta, the bank as given (filled by `make_fill_step` before the first step).
 
     Args:
-      views: shape [B, 2, S, S, 3]. Only shapes follow from it: jitted, nothing is computed with the views.
+      shape: of the views, [B, 2, S, S, 3]. Only shapes follow from it: jitted, nothing is computed with the views.
     """
-    views = jnp.zeros(views, jnp.float32)
-    variables = model.init(key, views, bank.keys)
+    variables = model.init(key, jnp.zeros(shape, jnp.float32), bank.keys)
     params, stats = variables["params"], variables.get("batch_stats", {})
     copy = lambda tree: jax.tree.map(jnp.copy, tree)  # donated buffers must not be shared
     return TrainState(jnp.zeros((), jnp.int32), params, copy(params), stats, copy(stats), optimizer.init(params), bank)
@@ -128,9 +127,9 @@ def make_train_step(
                 metrics = {"top1": correct, **metrics, "loss_classifier": ce, "classifier_top1": correct}
                 total += supervised_weight * ce
             elif supervised_weight:
-                entries = everywhere((context.unit_keys(bank.keys, model.dtype), bank.labels))
+                keys, classes = everywhere((context.unit_keys(bank.keys, model.dtype), bank.labels))
                 ce1, ce2 = (
-                    objectives.retrieval_cross_entropy(pooled, *entries, labels, supervised_beta)
+                    objectives.retrieval_cross_entropy(pooled, keys, classes, labels, supervised_beta)
                     for pooled in (online.pooled[:, 0], online.pooled[:, 1])
                 )
                 metrics["loss_retrieval"] = ce1 + ce2

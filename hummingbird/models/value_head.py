@@ -65,15 +65,15 @@ def hidden_moments(keys: Array, kernel: Array) -> tuple[Array, Array]:
 
 
 class Linear(nn.Module):
-    """The parameters of a dense layer."""
+    """The parameters of a dense layer; a bias of 0 where it has none."""
 
     features: int
     use_bias: bool = True
 
     @nn.compact
-    def __call__(self, width: int) -> tuple[Array, Array | None]:
+    def __call__(self, width: int) -> tuple[Array, Array]:
         kernel = self.param("kernel", nn.initializers.lecun_normal(), (width, self.features))
-        return kernel, self.param("bias", nn.initializers.zeros, (self.features,)) if self.use_bias else None
+        return kernel, self.param("bias", nn.initializers.zeros, (self.features,)) if self.use_bias else jnp.zeros(())
 
 
 class Normaliser(nn.Module):

@@ -12,6 +12,7 @@ from __future__ import annotations
 import concurrent.futures
 import errno
 import hashlib
+import importlib
 import itertools
 import json
 import os
@@ -19,7 +20,7 @@ import pathlib
 import shutil
 import tempfile
 import warnings
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -223,9 +224,12 @@ def _write_shard(
 ) -> None:
     """One searcher's files: configuration, leaves, codebooks, tokens, codes and, to re-score, the keys themselves."""
     from google.protobuf import text_format
-    from scann.partitioning import partitioner_pb2
-    from scann.proto import centers_pb2, scann_pb2
-    from scann.scann_ops import scann_assets_pb2
+
+    # Their classes are made when they are loaded: a type checker cannot know them.
+    partitioner_pb2, centers_pb2, scann_pb2, scann_assets_pb2 = (
+        cast(Any, importlib.import_module(f"scann.{name}_pb2"))
+        for name in ("partitioning.partitioner", "proto.centers", "proto.scann", "scann_ops.scann_assets")
+    )
 
     from hummingbird.retrieval import quantise
 
