@@ -36,8 +36,9 @@ PACKAGES = ("hummingbird-incontext", "jax", "jaxlib", "flax", "optax", "orbax-ch
 
 
 KIND = "hummingbird training checkpoint"
-# Orbax logs a failed save with a traceback; `Saver` raises it, to be told in a line.
-logging.getLogger("absl").addFilter(lambda record: "background save thread" not in record.getMessage())
+# Orbax logs a failed save with tracebacks; `Saver` raises it, to be told in a line.
+_TOLD = ("background save thread", "_SignalingThread.run() raised")
+logging.getLogger("absl").addFilter(lambda record: not any(words in record.getMessage() for words in _TOLD))
 
 
 class Damaged(Exception):
