@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import sys
 import time
@@ -20,6 +21,8 @@ from tensorboardX import SummaryWriter
 
 from hummingbird.goodput import Goodput
 from hummingbird.journal import Journal
+
+log = logging.getLogger(__name__)
 
 # What a hook measured: numbers for the log, or pictures, uint8 [H, W, 3].
 Measured = Mapping[str, float | np.ndarray]
@@ -131,7 +134,10 @@ class TrainingLog:
         from hummingbird import curves  # here, because matplotlib takes a second to import
 
         before = time.perf_counter()
-        curves.write(self.workdir)
+        try:
+            curves.write(self.workdir)
+        except OSError as error:  # a picture is not worth a run, and must not hide why a save has failed
+            log.warning("%s cannot be written: %s", self.workdir / "curves.png", error.strerror or error)
         self.drawn = time.perf_counter()
         self.drawing = self.drawn - before
 

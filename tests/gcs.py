@@ -82,6 +82,8 @@ class Handler(BaseHTTPRequestHandler):
     def answer(self, status, content=b"", kind="application/json", **headers):
         if not isinstance(content, bytes):
             content = json.dumps(content).encode()
+        if status in (204, 304):  # these have no body: a client would take it for the next answer
+            content = b""
         self.send_response(status)
         for name, value in {"Content-Type": kind, "Content-Length": str(len(content)), **headers}.items():
             self.send_header(name.replace("_", "-"), value)
