@@ -11,7 +11,9 @@
 | `:cpu` | two cores, minutes | width 96, 3 layers, patch 8, 48 px | 64 | 512 |
 
 The batch passes in micro-batches (`micro_batches`), which changes neither negatives nor batch-norm statistics, and 40k
-entries are where the paper sees the gains of a bank begin (Fig. 6). The first two have not been trained here: PLAN.
+entries are where the paper sees the gains of a bank begin (Fig. 6). The first two are sized by hand: they have neither
+been trained nor compiled for a GPU here. `hummingbird plan --config=configs/pretrain/small.py --table` on the machine
+itself says what they need; more `micro_batches` need less.
 `:cpu` is the recipe of the ablation in configs/README.md; it is for trying, its scores mean nothing elsewhere.
 """
 
