@@ -34,6 +34,8 @@ def test_ctrl_c_leaves_the_run_alone_and_stop_lets_it_save(launch, world, reposi
     hosts = ("--hosts=one", f"--logs={world / 'logs'}")
     command = [sys.executable, "scripts/launch/ssh", *hosts, "--", "saves"]
     streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "start_new_session": True}
+    # A shell's background job begins with Ctrl-C ignored, and so would the launcher when the tests are one.
+    streams["preexec_fn"] = lambda: signal.signal(signal.SIGINT, signal.default_int_handler)
     with subprocess.Popen(command, cwd=repository, **streams) as following:
         for line in following.stdout:
             if line == "running\n":
