@@ -13,6 +13,12 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 
+# From this many patches on, a CPU encodes the images of a batch one after the other: a layer's working memory then stays
+# below what the C library hands out without asking the kernel for fresh pages (`scripts/bench encoder`, ViT-S/16, 512
+# pixels, 8 images on two cores: float32 2.8 s instead of 3.6, bfloat16 1.9 instead of 2.9).
+ONE_BY_ONE_FROM = 256
+
+
 @dataclasses.dataclass(frozen=True)
 class Encoder:
     """images uint8 [B, H, W, 3] -> features float32 [B, h, w, D]; H and W multiples of `patch_size`.
@@ -60,7 +66,12 @@ class Encoder:
         whole, split = PartitionSpec(), PartitionSpec("images")
 
         def program(params: Any, images: jax.Array) -> jax.Array:
-            return function(params, images.astype(jnp.float32) / 255).astype(jnp.float32)
+            _, height, width, _ = images.shape
+            few = height * width // self.patch_size**2 < ONE_BY_ONE_FROM
+            run = lambda part: function(params, part.astype(jnp.float32) / 255).astype(jnp.float32)
+            if few or jax.default_backend() != "cpu":
+                return run(images)
+            return jax.lax.map(lambda image: run(image[None])[0], images)
 
         # shard_map: no part of the network can be tempted to exchange what belongs to other devices.
         mapped = jax.shard_map(program, mesh=mesh, in_specs=(whole, split), out_specs=split, check_vma=False)

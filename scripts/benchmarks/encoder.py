@@ -2,7 +2,8 @@
 
     scripts/bench encoder [--encoder=vit_s16] [--size=512] [--batch=8] [--rounds=5] [--parts=features,training]
 
-Best seconds a batch of interleaved rounds, float32 and bfloat16. `features` is what an evaluation asks of an encoder;
+Best seconds a batch of interleaved rounds, float32 and bfloat16. `features` is what an evaluation asks of an encoder,
+uint8 images to features (PyTorch is given them normalised);
 `training` is the gradient of a sum over all tokens of a small encoder (width 192, 6 layers, 3 heads), 128 images of 64
 and 32 of 196 tokens. `difference` is the largest deviation of our features from PyTorch's, relative to their largest.
 """
@@ -10,6 +11,7 @@ and 32 of 196 tokens. `difference` is the largest deviation of our features from
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import os
 import time
@@ -22,7 +24,8 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from hummingbird.models.vit import ViT, build_vit
+from hummingbird.models.frozen import Encoder
+from hummingbird.models.vit import ViT, build_vit, normalize, to_grid
 
 DTYPES = {"float32": (jnp.float32, torch.float32), "bfloat16": (jnp.bfloat16, torch.bfloat16)}
 SMALL = {"patch_size": 8, "width": 192, "depth": 6, "heads": 3, "mlp_dim": 768}
@@ -95,17 +98,27 @@ def interleaved(sides: dict[str, Callable[[], Any]], rounds: int) -> dict[str, f
 def build_sides(vit: ViT, params: Any, images: np.ndarray, gradient: bool) -> dict[str, Callable[[], Any]]:
     """{"ours float32": ...}: each a function that gives features, or the gradients, as its own arrays."""
     sides: dict[str, Callable[[], Any]] = {}
-    planes = torch.tensor(images.transpose(0, 3, 1, 2).copy())
+    normalised = np.asarray(normalize(images.astype(np.float32) / 255))
+    planes = torch.tensor(normalised.transpose(0, 3, 1, 2).copy())
     for name, (ours, theirs) in DTYPES.items():
         model = vit.clone(dtype=ours)
-        features = lambda p, x, model=model: model.apply({"params": p}, x).patches.astype(jnp.float32)
-        function = jax.jit(jax.grad(lambda p, x, f=features: f(p, x).sum()) if gradient else features)
-        sides[f"ours {name}"] = lambda f=function: jax.block_until_ready(f(params, jnp.asarray(images)))
+        if gradient:
+            total = lambda p, x, model=model: model.apply({"params": p}, x).patches.astype(jnp.float32).sum()
+            function = jax.jit(jax.grad(total))
+            sides[f"ours {name}"] = lambda f=function: jax.block_until_ready(f(params, jnp.asarray(normalised)))
+        else:
+            sides[f"ours {name}"] = functools.partial(frozen(model, params), images)
         network = TorchViT(vit, params)
         if not gradient:
             network = network.to(theirs).eval()
         sides[f"pytorch {name}"] = lambda n=network, t=theirs: torch_run(n, planes, t, gradient)
     return sides
+
+
+def frozen(vit: ViT, params: Any) -> Encoder:
+    """uint8 [B, H, W, 3] -> features [B, h, w, D] as an evaluation computes them."""
+    apply = lambda p, x: to_grid(vit.apply({"params": p}, normalize(x)).patches, x, vit.patch_size)
+    return Encoder(apply, params, vit.patch_size, vit.width, name="ViT, random weights", fingerprint="random")
 
 
 def torch_run(network: TorchViT, images: torch.Tensor, dtype: torch.dtype, gradient: bool) -> Any:
@@ -121,8 +134,8 @@ def torch_run(network: TorchViT, images: torch.Tensor, dtype: torch.dtype, gradi
 
 def measure(vit: ViT, size: int, batch: int, rounds: int, gradient: bool) -> dict[str, Any]:
     """Seconds of all sides and the ratios that matter, for images [batch, size, size, 3]."""
-    images = np.random.default_rng(0).normal(size=(batch, size, size, 3)).astype(np.float32)
-    params = jax.jit(vit.init)(jax.random.key(0), images[:1])["params"]
+    images = np.random.default_rng(0).integers(0, 256, (batch, size, size, 3), np.uint8)
+    params = jax.jit(vit.init)(jax.random.key(0), np.zeros((1, size, size, 3), np.float32))["params"]
     sides = build_sides(vit, params, images, gradient)
     seconds = interleaved(sides, rounds)
     result = {
@@ -134,7 +147,8 @@ def measure(vit: ViT, size: int, batch: int, rounds: int, gradient: bool) -> dic
     }
     if not gradient:
         truth = sides["pytorch float32"]().numpy()
-        deviation = lambda name: float(np.abs(np.asarray(sides[name]()) - truth).max() / np.abs(truth).max())
+        flat = lambda features: np.asarray(features).reshape(truth.shape)
+        deviation = lambda name: float(np.abs(flat(sides[name]()) - truth).max() / np.abs(truth).max())
         result["difference"] = {name: float(f"{deviation(f'ours {name}'):.2g}") for name in DTYPES}
     return result
 
