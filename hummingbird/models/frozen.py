@@ -12,8 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-
-# From this many patches on, a CPU encodes the images of a batch one after the other: a layer's working memory then stays
+# From this many patches on, a CPU encodes the images of a batch one after the other: what a layer works with then stays
 # below what the C library hands out without asking the kernel for fresh pages (`scripts/bench encoder`, ViT-S/16, 512
 # pixels, 8 images on two cores: float32 2.8 s instead of 3.6, bfloat16 1.9 instead of 2.9).
 ONE_BY_ONE_FROM = 256
