@@ -103,7 +103,7 @@ def load_trained(path: str, network: str, dtype: str) -> Encoder:
         patch_size=size,
         dim=model.encoder.width,
         name=f"{folder.parent.parent.name} step {manifest['step']} ({network})",
-        fingerprint=fingerprint.fingerprint(own),
+        fingerprint=fingerprint.with_settings(own, _settings(model.encoder)),
         attend=attention if config.pooling in ("qkv", "qk") else None,
     )
 
@@ -128,14 +128,21 @@ def wrap_vit(vit: ViT, params: Any, name: str) -> Encoder:
         tokens: Any = vit.apply(params, normalize(images))
         return to_grid(tokens.patches, images, vit.patch_size)
 
+    arrays = {jax.tree_util.keystr(k): v for k, v in jax.tree.leaves_with_path(params)}
     return Encoder(
         apply=features,
         params=params,
         patch_size=vit.patch_size,
         dim=vit.width,
         name=name,
-        fingerprint=fingerprint.fingerprint({jax.tree_util.keystr(k): v for k, v in jax.tree.leaves_with_path(params)}),
+        fingerprint=fingerprint.with_settings(arrays, _settings(vit)),
     )
+
+
+def _settings(vit: ViT) -> dict[str, Any]:
+    """What beside its arrays decides the features of a ViT."""
+    settings: dict[str, Any] = {name: getattr(vit, name) for name in ("patch_size", "heads", "grid", "positions")}
+    return settings | {"dtype": jnp.dtype(vit.dtype).name}
 
 
 def _rgb(patch: str, network: str, dtype: str) -> Encoder:

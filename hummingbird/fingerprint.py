@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import json
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -45,6 +47,12 @@ def fingerprint(arrays: Mapping[str, Array | np.ndarray]) -> str:
     """One checksum over names, dtypes, shapes and contents: equal to the bit, equal fingerprint."""
     checksums = array_checksums(arrays)
     return combine({name: (str(x.dtype), tuple(x.shape), checksums[name]) for name, x in arrays.items()})
+
+
+def with_settings(arrays: Mapping[str, Array | np.ndarray], settings: Mapping[str, Any]) -> str:
+    """One checksum over arrays and over plain settings (JSON): what is computed with the arrays, and how."""
+    text = json.dumps([fingerprint(arrays), settings], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def combine(entries: Mapping[str, tuple[str, tuple[int, ...], str]]) -> str:

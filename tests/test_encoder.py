@@ -7,7 +7,9 @@ import pytest
 
 import hummingbird as hb
 from hummingbird import train
+from hummingbird.encoder import wrap_vit
 from hummingbird.errors import UserError
+from hummingbird.models.vit import build_vit
 from tests import reference, tiny
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (3, 32, 48, 3), dtype=np.uint8)
@@ -41,6 +43,17 @@ def test_online_target_and_older_steps_are_told_apart(trained):
     assert len({e.fingerprint for e in encoders}) == 3
     assert len({e.name for e in encoders}) == 3
     assert hb.load_encoder(str(workdir)).fingerprint == encoders[0].fingerprint
+
+
+def test_fingerprints_tell_apart_how_the_same_arrays_are_computed_with(trained):
+    workdir, _ = trained
+    for path in (str(workdir), f"random:{workdir}"):
+        assert hb.load_encoder(path).fingerprint != hb.load_encoder(path, dtype="bfloat16").fingerprint
+    vits = [build_vit({"name": "vit_ti8", "width": 32, "depth": 1, "heads": heads}, 16) for heads in (2, 4)]
+    params = vits[0].init(jax.random.key(0), jnp.zeros((1, 16, 16, 3)))
+    few, many = (wrap_vit(vit, params, "drawn") for vit in vits)
+    assert not np.allclose(few(IMAGES), many(IMAGES))
+    assert few.fingerprint != many.fingerprint
 
 
 def test_pooling_attention_sums_to_one(trained):

@@ -114,13 +114,16 @@ def as_encoder(
     def features_of(params: Any, images: jax.Array) -> Any:
         return model.apply(params, (images - mean) / std)
 
+    # -1 and the last layer's number are one choice.
+    chosen = dataclasses.replace(features, layers=features.indices(arch.depth))
+    settings = {"architecture": dataclasses.asdict(arch), "features": dataclasses.asdict(chosen), "dtype": dtype}
     return Encoder(
         apply=features_of,
         params={"params": flax.traverse_util.unflatten_dict(arrays, sep="/")},
         patch_size=arch.patch_of(features),
         dim=arch.dim_of(features),
         name=name,
-        fingerprint=fingerprint.fingerprint(arrays),
+        fingerprint=fingerprint.with_settings(arrays, settings),
     )
 
 

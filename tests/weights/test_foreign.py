@@ -33,7 +33,8 @@ def test_an_imported_folder_needs_nothing_else_and_gives_the_same_features(dino,
     assert sorted(p.name for p in (tmp_path / "imported").iterdir()) == ["hummingbird.json", "model.safetensors"]
     after = weights.load_foreign(tmp_path / "imported")
     np.testing.assert_array_equal(after(images), expected)
-    assert after.fingerprint == before.fingerprint == said["fingerprint"]
+    assert after.fingerprint == before.fingerprint
+    assert said["fingerprint"] == weights.describe(tmp_path / "imported")["fingerprint"]
     assert (said["kind"], said["family"], said["config"]["patch_size"]) == ("weights", "dino", 8)
     assert json.loads(json.dumps(said))["parameters"] == sum(x.size for x in timm_arrays().values()) - WIDTH
 
@@ -202,3 +203,22 @@ def test_bfloat16_computes_close_to_float32(dino, images):
     full, half = (weights.load_foreign(dino, dtype=d)(images) for d in ("float32", "bfloat16"))
     assert half.dtype == np.float32
     assert 0 < relative_error(half, full) < 0.1
+
+
+def test_a_fingerprint_tells_apart_all_that_changes_the_features(dino):
+    """A bank is known by its encoder's fingerprint: what differs here must not find the other's keys."""
+    plain = weights.load_foreign(dino).fingerprint
+    options = [
+        {"features": "key"},
+        {"features": "query"},
+        {"norm": False},
+        {"layers": (-1, 0)},
+        {"heads": 2},
+        {"family": "mae"},
+        {"grid": (2, 8)},
+        {"mean": (0.5, 0.5, 0.5)},
+        {"dtype": "bfloat16"},
+    ]
+    found = [weights.load_foreign(dino, **chosen).fingerprint for chosen in options]
+    assert len({plain, *found}) == 1 + len(options)
+    assert weights.load_foreign(dino, layers=(0,), features="tokens", norm=True).fingerprint == plain
