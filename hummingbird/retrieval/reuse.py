@@ -55,7 +55,7 @@ class Encoded:
             images, patches = plan(len(prompt), protocol)
             for image in images:
                 quota[image] = max(quota.get(image, 0), patches)
-        passes = max(protocol.augmentation_epochs for protocol in protocols)
+        self.quota, passes = quota, max(protocol.augmentation_epochs for protocol in protocols)
         assert len({protocol.augmentation_epochs > 0 for protocol in protocols}) == 1
         whole = dataclasses.replace(protocols[0], augmentation_epochs=passes)
         quota = dict(sorted(quota.items()))
@@ -73,9 +73,20 @@ class Encoded:
         self.everything = keep_bank(f"{folder}/{name}", identity, clock, lambda columns: build(columns=columns))
 
     def bank(self, protocol: Protocol) -> MemoryBank:
-        """The bank that the protocol asks for; of its seed depends only which images are in."""
+        """The bank that the protocol asks for; of its seed depends only which images are in.
+
+        Raises:
+          ValueError: it is none of those that the prompt was encoded for.
+        """
         images, patches = plan(self.prompt_length, protocol)
-        rows = rows_of(self.everything, images, patches, max(protocol.augmentation_epochs, 1))[: protocol.memory_length]
+        passes, kept = protocol.augmentation_epochs, self.whole.augmentation_epochs
+        short = sum(self.quota.get(image, 0) < patches for image in images)
+        if short or passes > kept or (passes > 0) != (kept > 0):
+            raise ValueError(
+                f"encoded with {kept} augmented passes and too few patches of {short} images for a bank with {passes} "
+                f"passes and {patches} patches of {len(images)} images: its protocol was not among those given"
+            )
+        rows = rows_of(self.everything, images, patches, max(passes, 1))[: protocol.memory_length]
         return self.everything if len(rows) == len(self.everything) else self.everything.take(rows)
 
 

@@ -51,6 +51,7 @@ def _encode(tasks: tuple[Task, ...]) -> tuple[Any, tuple[Any, Any], Any]:
     from hummingbird.data.sources import build_dense_source
     from hummingbird.encoder import build_encoder
     from hummingbird.retrieval.encode import Clock
+    from hummingbird.retrieval.few import drawn_parts
     from hummingbird.retrieval.prompt import plan
     from hummingbird.retrieval.protocol import build_protocol
     from hummingbird.retrieval.reuse import Encoded
@@ -63,8 +64,10 @@ def _encode(tasks: tuple[Task, ...]) -> tuple[Any, tuple[Any, Any], Any]:
         try:
             own = config.resolve("evaluate", task.config, task.overrides)
             protocol = build_protocol(own, prompt.task, encoder.patch_size)
-            plan(len(prompt), protocol)
-            protocols.append(protocol)
+            wanted = [protocol, *drawn_parts(protocol, own)]
+            for part in wanted:
+                plan(len(prompt), part)
+            protocols += wanted
         except UserError as error:  # told by the task itself, in its turn
             failed = error
     if not protocols:

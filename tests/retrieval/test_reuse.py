@@ -47,3 +47,21 @@ def test_the_shared_bank_is_found_again(tmp_path):
     assert [sum(encoder.batches) for encoder in encoders] == [8, 0]
     np.testing.assert_array_equal(banks[0].keys, banks[1].keys)
     assert len(banks[0]) <= 100
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"fraction": 0.5, "seed": 3},  # other images than the half it was encoded for
+        {"memory_length": 400},
+        {"augmentation_epochs": 2},
+        {"augmentation_epochs": 0},
+    ],
+)
+def test_a_bank_that_nothing_was_encoded_for_is_refused_rather_than_cut_short(change):
+    config, prompt = make_config(**SETTINGS[2], **{"data.fraction": 0.5}), FakeSource(8)
+    protocol = build_protocol(config, "segmentation", 8)
+    encoded = Encoded(MeanColour(), config, prompt, FakeSource(2, seed=1), [protocol], Clock())
+    assert len(encoded.bank(protocol))
+    with pytest.raises(ValueError, match="not among those given"):
+        encoded.bank(dataclasses.replace(protocol, **change))

@@ -60,6 +60,29 @@ def test_settings_of_the_search_cost_one_encoding_and_change_no_number(tmp_path,
         assert shared["miou"] == pytest.approx(alone["miou"], abs=1e-9)
 
 
+def test_parts_of_the_prompt_are_scored_in_a_sweep_as_they_are_alone(tmp_path, monkeypatch):
+    # 24 entries of six images: a third of them keeps 12 patches of each, the whole prompt only 4.
+    axes = {"retrieval.memory_length": [24, 18]}
+    small = {**SMALL, "data.fractions": "0.34,0.5", "data.subsets": 2, "retrieval.neighbours": 3}
+    pairs = [(key, str(value).lower()) for key, value in small.items()]
+    plan = build_plan(Sweep("evaluate", grid(axes)), "configs/evaluate/scenes.py", pairs, "rgb:8", str(tmp_path))
+    workdir = Workdir(tmp_path)
+    counting = Counting()
+    monkeypatch.setattr(encoder, "build_encoder", lambda *_: counting)
+    run_shared(workdir, list(plan.tasks.values()))
+    assert counting.images == 8 + 4
+
+    from hummingbird.data.sources import build_dense_source
+
+    for id, task in plan.tasks.items():
+        assert workdir.state(id)["state"] == "done"
+        resolved = config.resolve("evaluate", task.config, task.overrides)
+        sources = [build_dense_source(resolved, split) for split in ("prompt", "query")]
+        alone = measure(Counting(), resolved, *sources)[0]
+        shared = json.loads((workdir.folder(id) / "metrics.json").read_text())
+        assert shared["fractions"] == alone["fractions"]
+
+
 def test_a_setting_that_fails_stops_no_other(tmp_path, monkeypatch):
     axes = {"retrieval.neighbours": [9999, 3]}
     pairs = [(key, str(value).lower()) for key, value in SMALL.items()]
