@@ -7,12 +7,9 @@
 The paper: 25 minutes on an A100; 28.3 with ViT-B pretrained on ImageNet-1k, 30.7 on ImageNet-22k (Table 12).
 """
 
-from hummingbird.retrieval.protocol import FEW_DATA, FRACTIONS
+from hummingbird.retrieval.protocol import variants
 
 
 def get_config(variant="full"):
     """`:full` (Table 6, "Everywhere else"), `:few` (Sec. 4.2's column), or `:fractions` (the same for each part)."""
-    config = {"data": {"name": "ade20k"}}
-    few = {**config, **FEW_DATA}
-    parts = {**few, "data": {**few["data"], "fractions": FRACTIONS}}
-    return {"": config, "full": config, "few": few, "fractions": parts}[variant]
+    return variants({"data": {"name": "ade20k"}})[variant]

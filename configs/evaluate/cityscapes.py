@@ -6,12 +6,9 @@
 The folder holds leftImg8bit/ and gtFine/. `:few` has the hyper-parameters of Sec. 4.2, `:fractions` scores parts.
 """
 
-from hummingbird.retrieval.protocol import FEW_DATA, FRACTIONS
+from hummingbird.retrieval.protocol import variants
 
 
 def get_config(variant="full"):
     """`:full` (Table 6, "Everywhere else"), `:few` (Sec. 4.2's column), or `:fractions` (the same for each part)."""
-    config = {"data": {"name": "cityscapes"}}
-    few = {**config, **FEW_DATA}
-    parts = {**few, "data": {**few["data"], "fractions": FRACTIONS}}
-    return {"": config, "full": config, "few": few, "fractions": parts}[variant]
+    return variants({"data": {"name": "cityscapes"}})[variant]

@@ -6,12 +6,9 @@
 `:few` has the hyper-parameters of Sec. 4.2, `:fractions` scores 1/128 to all of the prompt with them.
 """
 
-from hummingbird.retrieval.protocol import FEW_DATA, FRACTIONS
+from hummingbird.retrieval.protocol import variants
 
 
 def get_config(variant="full"):
     """`:full` (Table 6, "Everywhere else"), `:few` (Sec. 4.2's column), or `:fractions` (the same for each part)."""
-    config = {"data": {"name": "coco_stuff"}}
-    few = {**config, **FEW_DATA}
-    parts = {**few, "data": {**few["data"], "fractions": FRACTIONS}}
-    return {"": config, "full": config, "few": few, "fractions": parts}[variant]
+    return variants({"data": {"name": "coco_stuff"}})[variant]

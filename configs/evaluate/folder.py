@@ -13,14 +13,19 @@ and val.txt, which list the names of the prompt and of the query. `hummingbird d
     --config.data.folder.labels='gt/{split}/*/{name}_mask.png'
     --config.data.folder.depth_scale=0.0002                              with :depth, PNGs of 1/5000 m (default: mm)
 
-`:depth` reads metric depth instead of class ids; `:few` has the hyper-parameters of Sec. 4.2.
+`:depth` reads metric depth instead of class ids; `:few` and `:depth_few` have the hyper-parameters of Sec. 4.2.
 """
 
-from hummingbird.retrieval.protocol import FEW_DATA
+from hummingbird.retrieval.protocol import variants
 
 
 def get_config(variant=""):
-    """Class ids, `:depth`, or `:few`."""
-    config = {"data": {"name": "folder"}}
+    """Class ids, `:depth`, `:few` (class ids), or `:depth_few`."""
+    classes = {"data": {"name": "folder"}}
     depth = {"data": {"name": "folder", "task": "depth"}}
-    return {"": config, "depth": depth, "few": {**config, **FEW_DATA}}[variant]
+    return {
+        "": classes,
+        "depth": depth,
+        "few": variants(classes)["few"],
+        "depth_few": variants(depth)["few"],
+    }[variant]

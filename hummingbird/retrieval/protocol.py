@@ -13,12 +13,22 @@ FEW_DATA = {
         "memory_length": 20_480_000,
         "neighbours": 90,
         "temperature": 0.1,
-        "augmentation_epochs": 8,
+        "augmentation_epochs": 8,  # for depth none (App. A.2)
         "scann": {"leaves_to_search": 256, "reorder": 1800},
     }
 }
 # Parts of the prompt in Tables 2, 9 and 10.
 FRACTIONS = tuple(1 / 2**n for n in range(7, -1, -1))
+
+
+def variants(config: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """A data set's config file by variant: "full" (or none), "few" with `FEW_DATA`, "fractions" the same for parts."""
+    retrieval = dict(FEW_DATA["retrieval"])
+    if config["data"].get("task") == "depth":
+        del retrieval["augmentation_epochs"]
+    few = {**config, "retrieval": retrieval}
+    parts = {**few, "data": {**config["data"], "fractions": FRACTIONS}}
+    return {"": config, "full": config, "few": few, "fractions": parts}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,0 +1,34 @@
+"""What config files and settings stand for."""
+
+import pathlib
+
+import pytest
+
+from hummingbird import config
+from hummingbird.retrieval.protocol import build_protocol
+
+CONFIGS = pathlib.Path(__file__).parents[2] / "configs" / "evaluate"
+
+
+@pytest.mark.parametrize("name", ["nyuv2.py:full", "nyuv2.py:few", "nyuv2.py:fractions", "folder.py:depth_few"])
+def test_depth_is_never_augmented(name):
+    """App. A.2; the zoom of Table 7 would leave the metres as they are."""
+    protocol = build_protocol(config.resolve("evaluate", f"{CONFIGS / name}"), "depth", 16)
+    assert protocol.augmentation_epochs == 0
+    assert protocol.neighbours == (30 if name.endswith("full") else 90)
+
+
+@pytest.mark.parametrize("name", ["ade20k", "cityscapes", "coco_stuff", "pascal_voc", "folder"])
+def test_few_data_has_the_other_column_of_table_6(name):
+    resolved = config.resolve("evaluate", f"{CONFIGS / name}.py:few")
+    protocol = build_protocol(resolved, "segmentation", 16)
+    assert (protocol.memory_length, protocol.neighbours, protocol.temperature) == (20_480_000, 90, 0.1)
+    assert protocol.augmentation_epochs == 8
+    assert (resolved.retrieval.scann.leaves_to_search, resolved.retrieval.scann.reorder) == (256, 1800)
+    assert resolved.data.name == name
+
+
+def test_fractions_are_those_of_table_2():
+    resolved = config.resolve("evaluate", f"{CONFIGS / 'pascal_voc.py'}:fractions")
+    assert resolved.data.fractions == tuple(1 / n for n in (128, 64, 32, 16, 8, 4, 2, 1))
+    assert resolved.retrieval.neighbours == 90
