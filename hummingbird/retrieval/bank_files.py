@@ -4,118 +4,32 @@
     COLUMN.bin      raw little-endian values: keys, image, epoch, patch, label_*
     building.json   only while it is being built: the same identity and how far it is
     index-*/        serialised indexes over the keys
+    .lock           held by the command that writes
 
-The identity holds all that the content depends on. A bank is used for that identity or not at all.
+The identity holds all that the content depends on. A bank is used for that identity or not at all. Here they are read
+and checked; `hummingbird.retrieval.bank_writing` makes them.
 """
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import mmap
 import os
 import pathlib
-import shutil
-import time
-from typing import Any, BinaryIO
+from collections.abc import Sequence
+from typing import Any
 
 import ml_dtypes
 import numpy as np
 
 from hummingbird.errors import UserError
-from hummingbird.retrieval.memory import MemoryBank, bank_columns, bank_from_columns
+from hummingbird.retrieval.memory import CLASS_COLUMNS, MemoryBank, bank_from_columns
 
 MANIFEST, BUILDING = "bank.json", "building.json"
-COMMIT_SECONDS = 10.0
 DTYPES = {name: np.dtype(name).newbyteorder("<") for name in ("float32", "int32", "uint8", "uint16", "uint32")} | {
     "bfloat16": np.dtype(ml_dtypes.bfloat16)
 }
-
-
-class FileColumns:
-    """Columns of a bank under construction, appended to files; see `memory.Columns`.
-
-    What is committed survives a killed process: opening the folder again goes on from the last commit.
-
-    Args:
-      folder: the bank's folder.
-      identity: what the bank is made from; a folder with another identity is refused.
-    """
-
-    def __init__(self, folder: pathlib.Path, identity: dict[str, Any]):
-        self.folder, self.identity = folder, identity
-        self.columns: dict[str, dict[str, Any]] = {}
-        self.done = self.length = 0
-        self._files: dict[str, BinaryIO] = {}
-        self._last = time.monotonic()
-        folder.mkdir(parents=True, exist_ok=True)
-        if (folder / BUILDING).exists():
-            state = json.loads((folder / BUILDING).read_text())
-            check_identity(state["identity"], identity, folder)
-            self.columns, self.done, self.length = state["columns"], state["done"], state["length"]
-            for name, column in self.columns.items():
-                with open(self._path(name), "r+b") as file:
-                    file.truncate(column["bytes"])
-
-    def _path(self, name: str) -> pathlib.Path:
-        return self.folder / f"{name}.bin"
-
-    def append(self, name: str, values: np.ndarray) -> None:
-        column = self.columns.setdefault(name, {"dtype": str(values.dtype), "row": list(values.shape[1:]), "bytes": 0})
-        if name not in self._files:
-            self._files[name] = self._path(name).open("ab" if column["bytes"] else "wb")
-        values = np.ascontiguousarray(values, DTYPES[column["dtype"]])
-        try:
-            self._files[name].write(values.view(np.uint8).data if values.size else b"")
-        except OSError as error:
-            self._full(error)
-        column["bytes"] += values.nbytes
-
-    def commit(self, done: int, length: int, always: bool = False) -> None:
-        """Makes what was appended permanent, at most every ten seconds: `done` jobs gave `length` entries."""
-        if not always and time.monotonic() - self._last < COMMIT_SECONDS:
-            return
-        self.done, self.length = done, length
-        try:
-            for file in self._files.values():
-                file.flush()
-                os.fsync(file.fileno())
-            state = {"identity": self.identity, "columns": self.columns, "done": done, "length": length}
-            write_json(self.folder / BUILDING, state)
-        except OSError as error:
-            self._full(error)
-        self._last = time.monotonic()
-
-    def finish(self) -> dict[str, np.ndarray]:
-        """Closes the bank: checksums, bank.json, and the columns memory-mapped."""
-        self.commit(self.done, self.length, always=True)
-        for file in self._files.values():
-            file.close()
-        entries = {name: {**column, "sha256": checksum(self._path(name))} for name, column in self.columns.items()}
-        write_json(self.folder / MANIFEST, {"kind": "bank", "identity": self.identity, "columns": entries})
-        (self.folder / BUILDING).unlink()
-        return map_columns(self.folder, entries)
-
-    def _full(self, error: OSError) -> None:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise error
-        raise UserError(
-            f"retrieval.bank={self.folder}: the disk is full; make room and run the same command again, "
-            f"it goes on after {self.done} encoded images"
-        ) from error
-
-
-# ---------------------------------------------------------------- finished banks
-def save_bank(path: str, identity: dict[str, Any], bank: MemoryBank) -> None:
-    """Writes a bank that was built in memory, in place of what is left of an unfinished one."""
-    folder = pathlib.Path(path)
-    (folder / BUILDING).unlink(missing_ok=True)
-    columns = FileColumns(folder, identity)
-    for name, values in bank_columns(bank).items():
-        columns.append(name, values)
-    columns.commit(len(bank), len(bank), always=True)
-    columns.finish()
 
 
 def is_bank(path: str) -> bool:
@@ -184,18 +98,39 @@ def bank_info(path: str) -> dict[str, Any]:
 
 def read_manifest(folder: pathlib.Path) -> dict[str, Any]:
     """bank.json; UserError if there is no finished bank."""
-    try:
-        manifest = json.loads((folder / MANIFEST).read_text())
-        for part, key in (("columns", "keys"), ("identity", "classes")):
-            manifest[part][key]
-    except FileNotFoundError:
+    if not (folder / MANIFEST).is_file():
         unfinished = " (an unfinished one: run the same command again to go on)" if (folder / BUILDING).exists() else ""
-        raise UserError(
-            f"{folder}: holds no memory bank{unfinished}; build one with `hummingbird bank build`"
-        ) from None
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{folder / MANIFEST}: cannot be read ({error}); delete the folder and build again") from error
+        raise UserError(f"{folder}: holds no memory bank{unfinished}; build one with `hummingbird bank build`")
+    manifest = read_json(folder / MANIFEST, ("identity", "columns"))
+    labels = {"label_depth"} if manifest["identity"]["classes"] is None else {f"label_{name}" for name in CLASS_COLUMNS}
+    whole = {name for name, column in manifest["columns"].items() if "sha256" in column}
+    if missing := sorted({"keys", "image", "epoch", "patch", *labels} - whole):
+        raise UserError(f"{folder / MANIFEST}: lacks {', '.join(missing)}; delete {folder} and build it again")
     return manifest
+
+
+def read_json(path: pathlib.Path, keys: Sequence[str]) -> dict[str, Any]:
+    """What bank.json or building.json says; UserError if it is damaged, lacks one of `keys`, or a column's form."""
+    try:
+        content = json.loads(path.read_text())
+        if missing := [key for key in keys if key not in content]:
+            raise KeyError(", ".join(missing))
+        if not {"classes", "versions"} <= content["identity"].keys():
+            raise KeyError("identity")
+        for name, column in content["columns"].items():
+            if column["dtype"] not in DTYPES or column["bytes"] < 0 or not isinstance(column["row"], list):
+                raise ValueError(f"column {name}")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        what = f"{type(error).__name__}: {error}"
+        raise UserError(f"{path}: cannot be read ({what}); delete {path.parent} and build it again") from error
+    return content
+
+
+def check_folder(folder: pathlib.Path, identity: dict[str, Any]) -> None:
+    """UserError if the folder holds another bank than that of `identity`, finished or not."""
+    for name in (MANIFEST, BUILDING):
+        if (folder / name).exists():
+            check_identity(read_json(folder / name, ("identity", "columns"))["identity"], identity, folder)
 
 
 def check_identity(found: dict[str, Any], wanted: dict[str, Any], folder: pathlib.Path) -> None:
@@ -223,19 +158,6 @@ def checksum(path: pathlib.Path) -> str:
     """SHA-256 of a file."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def check_space(path: str, needed: int) -> None:
-    """UserError unless the disk has `needed` bytes free."""
-    folder = pathlib.Path(path)
-    while not folder.exists():
-        folder = folder.parent
-    free = shutil.disk_usage(folder).free
-    if needed > free:
-        raise UserError(
-            f"retrieval.bank={path}: the bank needs {needed / 1e9:.1f} GB, the disk has {free / 1e9:.1f} GB free; "
-            "use another disk or lower retrieval.memory_length"
-        )
 
 
 def write_json(path: pathlib.Path, content: Any) -> None:

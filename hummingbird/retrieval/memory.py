@@ -21,6 +21,7 @@ KEY_DTYPES = {"float32": np.dtype(np.float32), "bfloat16": np.dtype(ml_dtypes.bf
 # Keys above this size are stored in bfloat16 unless the config says otherwise.
 AUTO_FLOAT32_BYTES = 2**29
 EMPTY_SCORE = 1e6
+CLASS_COLUMNS = ("lengths", "classes", "counts")  # of a bank's labels, in the order that `ClassLabels` takes them
 
 
 # ---------------------------------------------------------------- which patches of an image are kept
@@ -218,7 +219,7 @@ def bank_from_columns(columns: dict[str, np.ndarray], num_classes: int | None) -
     if num_classes is None:
         labels: Labels = DepthLabels(columns["label_depth"])
     else:
-        labels = ClassLabels(num_classes, *(columns[f"label_{name}"] for name in ("lengths", "classes", "counts")))
+        labels = ClassLabels(num_classes, *(columns[f"label_{name}"] for name in CLASS_COLUMNS))
     return MemoryBank(columns["keys"], labels, columns["image"], columns["epoch"], columns["patch"])
 
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from hummingbird.errors import UserError
 from hummingbird.retrieval import bank_files
+from hummingbird.retrieval.bank_writing import FileColumns, save_bank
 from hummingbird.retrieval.encode import (
     Clock,
     Encoder,
@@ -26,7 +27,7 @@ from hummingbird.retrieval.encode import (
     subset,
     track,
 )
-from hummingbird.retrieval.index import Index, build_index, index_bytes
+from hummingbird.retrieval.index import Index, build_index
 from hummingbird.retrieval.labels import patch_counts, patch_depth
 from hummingbird.retrieval.memory import (
     SAMPLING,
@@ -35,10 +36,10 @@ from hummingbird.retrieval.memory import (
     bank_from_columns,
     features_per_image,
     has_label,
-    key_dtype,
 )
 from hummingbird.retrieval.processes import first, gather, gather_columns, own_part, together
 from hummingbird.retrieval.protocol import Protocol
+from hummingbird.retrieval.room import check_room
 
 # The parts of a protocol that the content of a bank depends on.
 BANK_CHOICES = {
@@ -56,10 +57,6 @@ BANK_CHOICES = {
     "depth_low",
     "depth_high",
 }
-# Bytes of label and origin that an entry takes beside its key, roughly.
-ENTRY_BYTES = 32
-# Batches, the training sample and what else comes and goes while a bank is built and searched, roughly.
-WORKING_BYTES = 2**28
 
 
 def make_bank(encoder: Encoder, source: Any, protocol: Protocol, config: Any, clock: Clock) -> MemoryBank:
@@ -79,19 +76,27 @@ def keep_bank(
     path: str,
     identity: dict[str, Any],
     clock: Clock,
-    build: Callable[[bank_files.FileColumns | None], MemoryBank],
+    build: Callable[[FileColumns | None], MemoryBank],
 ) -> MemoryBank:
     """The bank in a folder: loaded if it is there, else built into it, by `build`.
 
     Several processes build it in memory, and the first one writes it: then an interrupted building begins anew.
+
+    Raises:
+      UserError: the folder holds another bank, cannot be written, or is being built by another command.
     """
+    if "://" in path:
+        raise UserError(f"retrieval.bank={path}: a bank is kept in a local folder; copy it afterwards")
     if all(gather(bank_files.is_bank(path))):
         with clock("load_bank"):
             return together(lambda: bank_files.load_bank(path, identity))
     if jax.process_count() == 1:
-        return build(bank_files.FileColumns(pathlib.Path(path), identity))
+        with FileColumns(pathlib.Path(path), identity) as columns:
+            return build(columns)
+    # Before all encode: a folder that only the first one can see must not hold another bank.
+    together(lambda: bank_files.check_folder(pathlib.Path(path), identity) if first() else None)
     bank = build(None)
-    together(lambda: bank_files.save_bank(path, identity, bank) if first() else None)
+    together(lambda: save_bank(path, identity, bank) if first() else None)
     return bank
 
 
@@ -101,7 +106,7 @@ def build_bank(
     protocol: Protocol,
     config: Any,
     clock: Clock,
-    columns: bank_files.FileColumns | None = None,
+    columns: FileColumns | None = None,
     quota: dict[int, int] | None = None,
 ) -> MemoryBank:
     """Encodes the prompt and fills a memory bank (App. A.1).
@@ -145,7 +150,9 @@ def build_bank(
         for batch, features, zero in encode(encoder, examples(), config.batch_size, clock, "prompt"):
             with clock("fill_bank"):
                 if not builder.length:
-                    check_room(capacity, features.shape[-1], config, columns)
+                    check_room(
+                        capacity, features.shape[-1], config.retrieval, columns.folder if columns is not None else None
+                    )
                 for example, keys, wrong in zip(batch, features, zero, strict=True):
                     local = labels.pop((example.index, example.epoch))
                     rng = stream(protocol.seed, example.index, example.epoch, 1)
@@ -205,36 +212,6 @@ def bank_identity(encoder: Any, source: Any, protocol: Protocol, config: Any) ->
     }
 
 
-def check_room(capacity: int, dim: int, config: Any, columns: bank_files.FileColumns | None) -> None:
-    """UserError before anything is stored if a bank of `capacity` entries and its index do not fit."""
-    retrieval = config.retrieval
-    itemsize = key_dtype(retrieval.key_dtype, capacity, dim).itemsize
-    stored = capacity * (dim * itemsize + ENTRY_BYTES)
-    index = index_bytes(retrieval.index, capacity, dim, itemsize, retrieval.scann.dimensions_per_block)
-    needed = index + WORKING_BYTES
-    if columns is not None:
-        bank_files.check_space(retrieval.bank, stored)  # mapped: pages of it leave memory where there is little
-    else:
-        needed += stored
-    available = available_memory()
-    if available is not None and needed > available:
-        where = "" if columns is not None else ", or keep the bank on disk with retrieval.bank=FOLDER"
-        raise UserError(
-            f"config key retrieval.memory_length: {capacity} entries of {dim} features and their index need "
-            f"{needed / 1e9:.1f} GB, {available / 1e9:.1f} GB of memory are free; lower it, set "
-            f"retrieval.key_dtype=bfloat16{where}"
-        )
-
-
-def available_memory() -> int | None:
-    """Bytes of memory that can be had without swapping, or None where the system does not say."""
-    try:
-        lines = pathlib.Path("/proc/meminfo").read_text().splitlines()
-    except OSError:
-        return None
-    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")), None)
-
-
 def make_index(
     bank: MemoryBank, protocol: Protocol, config: Any, clock: Clock, notes: list[str], folder: str = ""
 ) -> Index:
@@ -254,9 +231,17 @@ def make_index(
             f"config key retrieval.scann.leaves: {scann.leaves} is more than the {len(bank)} entries of the bank; "
             "lower it or use retrieval.index=auto"
         )
+    if folder:
+        check_room(len(bank), bank.keys.shape[1], config.retrieval, pathlib.Path(folder), stored=True)
+
+    def build() -> Index:
+        return build_index(bank.keys, config.retrieval.index, folder or None, config.progress, **scann.to_dict())
+
     with clock("build_index"), warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        index = build_index(bank.keys, config.retrieval.index, folder or None, config.progress, **scann.to_dict())
+        if folder and jax.process_count() > 1:
+            together(lambda: build() if first() else None)  # written by one, then read by all
+        index = together(build)
     for warning in caught:
         notes.append(str(warning.message))
         warnings.warn(str(warning.message), stacklevel=2)

@@ -10,7 +10,6 @@ re-scored from the bank's keys, so that memory stays near the size of the bank.
 from __future__ import annotations
 
 import concurrent.futures
-import errno
 import hashlib
 import importlib
 import itertools
@@ -27,6 +26,7 @@ import numpy as np
 from hummingbird.config import EVALUATE
 from hummingbird.errors import UserError
 from hummingbird.retrieval.bank_files import checksum, write_json
+from hummingbird.retrieval.bank_writing import FULL, lock
 from hummingbird.retrieval.exact_index import ExactIndex, top_k
 
 DEFAULTS = {name: setting.default for name, setting in EVALUATE["retrieval"]["scann"].items()}
@@ -154,30 +154,44 @@ def build_scann(
         why = "scann is not installed" if scann is None else few
         warnings.warn(f"index: {why}, searching exactly instead", stacklevel=2)
         return ExactIndex(keys)
-    if not folder:
-        try:
-            with tempfile.TemporaryDirectory(prefix="hummingbird-index-") as scratch:
-                write_index(pathlib.Path(scratch), keys, chosen, progress)
-                return load_index(pathlib.Path(scratch), keys)
-        except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-                raise
-            raise UserError(
-                f"index: {tempfile.gettempdir()} is full; make room, or set TMPDIR to a folder with room for the keys"
-            ) from error
+    if folder and not os.access(folder, os.W_OK):
+        warnings.warn(f"index: {folder} cannot be written, the index is not kept", stacklevel=2)
+        folder = None
+    try:
+        if folder:
+            return load_index(keep_index(pathlib.Path(folder), keys, chosen, progress), keys)
+        with tempfile.TemporaryDirectory(prefix="hummingbird-index-") as scratch:
+            write_index(pathlib.Path(scratch), keys, chosen, progress)
+            return load_index(pathlib.Path(scratch), keys)
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        place = f"{tempfile.gettempdir()} is full; make room, or set TMPDIR to a folder with room for the keys"
+        place = f"the disk of retrieval.bank={folder} is full; make room and run the same command" if folder else place
+        raise UserError(f"index: {place}") from error
+
+
+def keep_index(folder: pathlib.Path, keys: np.ndarray, chosen: dict[str, Any], progress: bool) -> pathlib.Path:
+    """The folder of the index inside a bank's: built by the first who asks, while others wait; else verified."""
     digest = hashlib.sha256(json.dumps(chosen, sort_keys=True).encode()).hexdigest()[:12]
-    path = pathlib.Path(folder) / f"index-scann-{digest}"
-    if not (path / MANIFEST).is_file():
-        part = path.with_name(path.name + ".part")
-        shutil.rmtree(part, ignore_errors=True)
-        part.mkdir(parents=True)
-        write_index(part, keys, chosen, progress, checksums=True)
-        os.replace(part, path)  # either whole or not there
-    else:
-        for name, expected in json.loads((path / MANIFEST).read_text())["files"].items():
-            if not (path / name).is_file() or checksum(path / name) != expected:
-                raise UserError(f"{path / name}: is missing or does not match its checksum; delete {path}")
-    return load_index(path, keys)
+    path = folder / f"index-scann-{digest}"
+    with lock(folder, wait=True):
+        if not (path / MANIFEST).is_file():
+            part = path.with_name(path.name + ".part")
+            for old in (part, path):  # of an interrupted building, or damaged
+                shutil.rmtree(old, ignore_errors=True)
+            part.mkdir()
+            try:
+                write_index(part, keys, chosen, progress, checksums=True)
+            except OSError:
+                shutil.rmtree(part, ignore_errors=True)  # a full disk needs the room
+                raise
+            os.replace(part, path)  # either whole or not there
+            return path
+    for name, expected in read_manifest(path)["files"].items():
+        if not (path / name).is_file() or checksum(path / name) != expected:
+            raise UserError(f"{path / name}: is missing or does not match its checksum; delete {path}")
+    return path
 
 
 def write_index(
@@ -201,12 +215,36 @@ def write_index(
     write_json(path / MANIFEST, content)
 
 
+def read_manifest(path: pathlib.Path) -> dict[str, Any]:
+    """What index.json says; UserError if it is damaged."""
+    try:
+        manifest = json.loads((path / MANIFEST).read_text())
+        if not {"starts", "reorder", "files"} <= manifest.keys():
+            raise ValueError("it is not whole")
+    except (OSError, ValueError, AttributeError) as error:
+        raise UserError(f"{path / MANIFEST}: cannot be read ({error}); delete {path}") from error
+    return manifest
+
+
 def load_index(path: pathlib.Path, keys: np.ndarray) -> ScannIndex:
     """The index over `keys` that `write_index` wrote."""
-    manifest = json.loads((path / MANIFEST).read_text())
+    manifest = read_manifest(path)
+    if manifest["starts"][-1] != len(keys):
+        raise UserError(f"{path}: is an index of {manifest['starts'][-1]} keys, the bank has {len(keys)}; delete it")
     shards = len(manifest["starts"]) - 1
     searchers = [import_scann().load_searcher(str(path / f"shard{number}")) for number in range(shards)]
     return ScannIndex(searchers, manifest["starts"], manifest["reorder"], keys)
+
+
+def reserve(path: pathlib.Path, shape: tuple[int, ...]) -> np.memmap:
+    """A new .npy file of bytes, mapped; its room on the disk is taken now.
+
+    A mapped page that finds the disk full later ends the process, without an exception.
+    """
+    array = np.lib.format.open_memmap(path, "w+", np.uint8, shape)
+    with open(path, "r+b") as file:
+        os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+    return array
 
 
 def _train(keys: np.ndarray, chosen: dict[str, Any]) -> Any:
@@ -262,9 +300,7 @@ def _write_shard(
     (folder / "ah_codebook.pb").write_bytes(codebooks.SerializeToString())
 
     leaf = np.empty(len(keys), np.int32)
-    codes = np.lib.format.open_memmap(
-        folder / "hashed_dataset.npy", "w+", np.uint8, (len(keys), len(quantiser.codebooks))
-    )
+    codes = reserve(folder / "hashed_dataset.npy", (len(keys), len(quantiser.codebooks)))
     quantise.encode(keys, quantiser, leaf, codes, text)
     np.save(folder / "datapoint_to_token.npy", leaf)
     kinds = {"AH_CENTERS": "ah_codebook.pb", "PARTITIONER": "serialized_partitioner.pb"}

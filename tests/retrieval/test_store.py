@@ -1,11 +1,12 @@
-import errno
 import json
+import mmap
+import pathlib
 
 import numpy as np
 import pytest
 
 from hummingbird.errors import UserError
-from hummingbird.retrieval import bank_files, evaluate, measure, store
+from hummingbird.retrieval import bank_writing, evaluate, measure, room, store
 from tests.retrieval.fakes import FakeSource, MeanColour
 from tests.retrieval.test_evaluate import make_config
 
@@ -84,9 +85,22 @@ def test_a_short_or_missing_file_is_found(tmp_path):
     file.unlink()
     with pytest.raises(UserError, match=r"keys.bin: has no bytes"):
         store.verify_bank(str(tmp_path / "bank"))
-    (tmp_path / "bank" / "bank.json").write_text("{")
-    with pytest.raises(UserError, match=r"bank.json: cannot be read"):
-        run(tmp_path / "bank")
+
+
+def test_a_damaged_description_is_refused(tmp_path):
+    run(tmp_path)
+    manifest = json.loads((tmp_path / "bank.json").read_text())
+    lacking = {**manifest, "columns": {k: v for k, v in manifest["columns"].items() if k != "label_counts"}}
+    strange = {**manifest, "columns": {**manifest["columns"], "keys": {"dtype": "float8", "bytes": 1, "row": []}}}
+    for text, message in (
+        ("{", "cannot be read"),
+        (json.dumps(lacking), "lacks label_counts"),
+        (json.dumps(strange), "column keys"),
+    ):
+        (tmp_path / "bank.json").write_text(text)
+        for use in (run, lambda folder: store.verify_bank(str(folder)), lambda folder: store.bank_info(str(folder))):
+            with pytest.raises(UserError, match=rf"bank.json: .*{message}"):
+                use(tmp_path)
 
 
 class Interrupted(MeanColour):
@@ -97,7 +111,7 @@ class Interrupted(MeanColour):
 
 
 def test_interrupted_building_goes_on_and_ends_the_same(tmp_path, monkeypatch):
-    monkeypatch.setattr(bank_files, "COMMIT_SECONDS", 0.0)
+    monkeypatch.setattr(bank_writing, "COMMIT_SECONDS", 0.0)
     changes = {"batch_size": 1, "retrieval.augmentation_epochs": 2}
     whole = run(tmp_path / "whole", **changes)
     with pytest.raises(KeyboardInterrupt):
@@ -115,23 +129,68 @@ def test_interrupted_building_goes_on_and_ends_the_same(tmp_path, monkeypatch):
         assert (tmp_path / "bank" / f"{name}.bin").read_bytes() == (tmp_path / "whole" / f"{name}.bin").read_bytes()
 
 
-def test_full_disk_is_one_clear_line_and_leaves_no_bank(tmp_path, monkeypatch):
-    def full(self, name, values):
-        self._full(OSError(errno.ENOSPC, "No space left on device"))
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda folder: (folder / "keys.bin").write_bytes(b"short"), r"keys.bin: has lost what was written before"),
+        (lambda folder: (folder / "image.bin").unlink(), r"image.bin: has lost what was written before"),
+        (lambda folder: (folder / "building.json").write_text("{"), r"building.json: cannot be read"),
+        (lambda folder: (folder / "building.json").write_text('{"done": 1}'), r"building.json: cannot be read"),
+    ],
+)
+def test_an_unfinished_bank_that_lost_something_is_refused(tmp_path, monkeypatch, damage, message):
+    monkeypatch.setattr(bank_writing, "COMMIT_SECONDS", 0.0)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, encoder=Interrupted(), batch_size=1)
+    damage(tmp_path)
+    with pytest.raises(UserError, match=message):
+        run(tmp_path, batch_size=1)
 
-    monkeypatch.setattr(bank_files.FileColumns, "append", full)
-    with pytest.raises(UserError, match=r"the disk is full"):
+
+def test_two_commands_never_build_one_bank(tmp_path):
+    identity = {"classes": None, "versions": {}}
+    with (
+        bank_writing.FileColumns(tmp_path / "bank", identity),
+        pytest.raises(UserError, match=r"another command is writing it"),
+    ):
         run(tmp_path / "bank")
-    assert not store.is_bank(str(tmp_path / "bank"))
+    assert run(tmp_path / "bank")["memory"]["length"] > 0  # the lock ends with its owner
+
+
+def test_a_new_bank_never_uses_the_index_of_an_old_one(tmp_path):
+    run(tmp_path / "bank")
+    (tmp_path / "bank" / "index-scann-0").mkdir()
+    (tmp_path / "bank" / "bank.json").unlink()
+    other = MeanColour()
+    other.fingerprint = "another"
+    run(tmp_path / "bank", encoder=other)
+    assert not list((tmp_path / "bank").glob("index-*"))
+
+
+@pytest.mark.parametrize("place", ["a file", "gs://bucket/bank"])
+def test_a_place_that_can_hold_no_bank_is_refused(tmp_path, monkeypatch, place):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a file").write_text("")
+    with pytest.raises(UserError, match=r"cannot be written|local folder"):
+        run(place)
+    assert [p.name for p in tmp_path.iterdir()] == ["a file"]
+
+
+@pytest.mark.skipif(not pathlib.Path("/dev/full").exists(), reason="needs the device /dev/full of Linux")
+@pytest.mark.parametrize("column", ["keys", "label_counts"])
+def test_full_disk_is_one_clear_line_and_leaves_no_bank(tmp_path, column):
+    (tmp_path / f"{column}.bin").symlink_to("/dev/full")
+    with pytest.raises(UserError, match=r"the disk is full; make room"):
+        run(tmp_path)
+    assert not store.is_bank(str(tmp_path))
 
 
 def test_too_little_disk_or_memory_is_said_before_anything_is_stored(tmp_path, monkeypatch):
-    monkeypatch.setattr(bank_files.shutil, "disk_usage", lambda path: type("Usage", (), {"free": 10}))
+    monkeypatch.setattr(room.shutil, "disk_usage", lambda path: type("Usage", (), {"free": 10}))
     with pytest.raises(UserError, match=r"the bank needs .* the disk has"):
         run(tmp_path / "bank")
-    from hummingbird.retrieval import prompt
-
-    monkeypatch.setattr(prompt, "available_memory", lambda: 10)
+    assert not list((tmp_path / "bank").glob("*.bin"))
+    monkeypatch.setattr(room, "available_memory", lambda: 10)
     with pytest.raises(UserError, match=r"retrieval.memory_length.*retrieval.bank=FOLDER"):
         run("")
 
@@ -152,7 +211,10 @@ def test_info_says_what_a_bank_is(tmp_path):
 def test_keys_are_mapped_not_read(tmp_path):
     run(tmp_path / "bank")
     keys = store.load_bank(str(tmp_path / "bank")).keys
-    assert not keys.flags.owndata
+    owner = keys
+    while isinstance(owner, np.ndarray):
+        owner = owner.base
+    assert isinstance(owner.obj if isinstance(owner, memoryview) else owner, mmap.mmap)
     assert not keys.flags.writeable
     np.testing.assert_allclose(np.linalg.norm(keys, axis=1), 1, rtol=1e-5)
 

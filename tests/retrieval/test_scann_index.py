@@ -1,0 +1,77 @@
+"""ScaNN indexes kept in a bank's folder: whole or not there, of this bank or refused."""
+
+import errno
+import json
+import os
+
+import numpy as np
+import pytest
+
+from hummingbird.errors import UserError
+from hummingbird.retrieval import scann_index
+from hummingbird.retrieval.memory import normalise
+
+pytestmark = pytest.mark.skipif(scann_index.import_scann() is None, reason="scann is not installed")
+SMALL = {"leaves": 4, "leaves_to_search": 4, "reorder": 60}
+
+
+@pytest.fixture(scope="module")
+def keys():
+    return normalise(np.random.default_rng(0).normal(size=(300, 16)))[0]
+
+
+def build(keys, folder):
+    return scann_index.build_scann(keys, str(folder), **SMALL)
+
+
+def test_a_kept_index_is_found_again_and_never_written_twice(keys, tmp_path, monkeypatch):
+    first = build(keys, tmp_path).search(keys[:5], 3)
+    monkeypatch.setattr(scann_index, "write_index", lambda *_, **__: pytest.fail("built again"))
+    again = build(keys, tmp_path).search(keys[:5], 3)
+    for a, b in zip(first, again, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("text", ["{", "{}", "[]"])
+def test_a_damaged_index_is_refused_and_one_without_description_built_again(keys, tmp_path, text):
+    build(keys, tmp_path)
+    (manifest,) = tmp_path.glob("index-*/index.json")
+    manifest.write_text(text)
+    with pytest.raises(UserError, match=r"index.json: cannot be read.*delete"):
+        build(keys, tmp_path)
+    manifest.unlink()
+    assert build(keys, tmp_path).search(keys[:1], 1)[0][0, 0] == 0
+
+
+def test_an_index_of_another_bank_is_refused(keys, tmp_path):
+    build(keys, tmp_path)
+    with pytest.raises(UserError, match=r"an index of 300 keys, the bank has 200"):
+        build(keys[:200], tmp_path)
+
+
+def test_a_full_disk_leaves_no_part_of_an_index(keys, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(UserError, match=r"the disk of retrieval.bank=.* is full"):
+        build(keys, tmp_path)
+    assert not list(tmp_path.glob("index-*"))
+    with pytest.raises(UserError, match=r"set TMPDIR"):
+        scann_index.build_scann(keys, **SMALL)
+
+
+def test_a_bank_that_cannot_be_written_is_searched_all_the_same(keys, tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # whoever is root may write anywhere
+    with pytest.warns(UserWarning, match=r"the index is not kept"):
+        index = build(keys, tmp_path)
+    assert index.search(keys[:1], 1)[0][0, 0] == 0
+    assert not list(tmp_path.glob("index-*"))
+
+
+def test_the_description_says_what_the_index_is_of(keys, tmp_path):
+    build(keys, tmp_path)
+    (manifest,) = tmp_path.glob("index-*/index.json")
+    found = json.loads(manifest.read_text())
+    assert found["starts"] == [0, 300]
+    assert {"leaves": 4, "reorder": 60}.items() <= found["settings"].items()
