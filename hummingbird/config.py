@@ -194,7 +194,7 @@ EVALUATE: dict[str, Any] = {
         },
     },
     "depth": {
-        "low": Float(1e-3, "least valid depth, metres", low=0),
+        "low": Float(1e-3, "least valid depth, metres; 0 is invalid", above=0),
         "high": Float(10.0, "greatest valid depth, metres", above=0),
         "eigen_crop": Bool(False, "compare inside Eigen's crop of NYUv2 only"),
     },

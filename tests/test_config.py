@@ -87,6 +87,10 @@ def test_supervision_without_a_bank_is_refused():
     assert "supervised.weight" in refusal(("supervised.weight", "0.05"), ("context.bank_length", "0"))
 
 
+def test_the_least_depth_is_above_0_which_marks_invalid_pixels():
+    assert "depth.low" in refusal(("depth.low", "0"), kind="evaluate")
+
+
 def test_a_missing_config_file_is_named():
     assert "nowhere.py" in refusal(path="nowhere.py")
 
