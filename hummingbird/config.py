@@ -177,7 +177,11 @@ EVALUATE: dict[str, Any] = {
         "key_dtype": Text(
             "auto", "how keys are stored; auto: float32 up to 512 MiB", choices=("auto", "float32", "bfloat16")
         ),
-        "bank": Text("", "folder that keeps the bank: used if it is there, built if not; empty: in memory"),
+        "bank": Text(
+            "",
+            "folder that keeps the bank: used if it is there, built if not; with data.fractions in a sub-folder, one "
+            "bank for all parts; empty: in memory",
+        ),
         "index": Text("auto", "nearest-neighbour search", choices=("auto", "exact", "scann", "device")),
         "metric_resolution": Text(
             "original", "size at which prediction and truth are compared", choices=("original", "input")

@@ -6,6 +6,7 @@ pretraining.
 
 from __future__ import annotations
 
+import gc
 import importlib.metadata
 import os
 import pathlib
@@ -93,7 +94,8 @@ def measure(
     Args:
       prompt, query: dense sources (see `hummingbird.data.sources`).
       collect: also gather what a report shows.
-      encoded: prompt and queries that several evaluations share; None: encoded here.
+      encoded: prompt and queries that several evaluations share; None: encoded here, once for the evaluation and its
+        `data.fractions`: into a sub-folder of `retrieval.bank`, or in memory.
 
     Returns:
       The content of metrics.json, and the samples for `report.write_report` or None.
@@ -105,12 +107,13 @@ def measure(
         if encoded is None and config.data.fractions:
             from hummingbird.retrieval.few import drawn_parts
 
-            encoded = Encoded(encoder, config, prompt, query, [protocol, *drawn_parts(protocol, config)], clock)
-        if encoded is not None and not config.retrieval.bank:
-            bank = encoded.bank(protocol)
+            protocols, folder = [protocol, *drawn_parts(protocol, config)], config.retrieval.bank
+            encoded = Encoded(encoder, config, prompt, query, protocols, clock, folder)
+        if encoded is not None:
+            bank, folder = encoded.bank(protocol), encoded.index_folder(protocol) if config.retrieval.bank else ""
         else:
-            bank = make_bank(encoder, prompt, protocol, config, clock)
-        index = make_index(bank, protocol, config, clock, notes, config.retrieval.bank)
+            bank, folder = make_bank(encoder, prompt, protocol, config, clock), config.retrieval.bank
+        index = make_index(bank, protocol, config, clock, notes, folder)
         collector = SampleCollector(config, protocol, prompt, query, bank) if collect else None
         if encoded is not None:
             batches = encoded.queries.batches(protocol, config, clock, collector.wanted if collector else ())
@@ -135,11 +138,13 @@ def measure(
     }
     if not index.exact and recall is not None and recall < LOW_RECALL:
         notes.append(f"the index found {recall:.1%} of the true neighbours: raise retrieval.scann.leaves_to_search")
+    described = describe_encoder(encoder, bank.keys.shape[1])
+    del bank, index, collector
     result = {
         "task": protocol.task,
         "dataset": config.data.name,
         "data": {"prompt": prompt.fingerprint, "query": query.fingerprint},
-        "encoder": describe_encoder(encoder, bank.keys.shape[1]),
+        "encoder": described,
         "metrics": scores,
         "protocol": protocol.as_dict(),
         "memory": memory,
@@ -152,6 +157,7 @@ def measure(
     if encoded is not None and config.data.fractions:
         from hummingbird.retrieval.few import measure_fractions
 
+        gc.collect()  # parts of the prompt have their own bank and index; the collector is a cycle that holds these
         result["fractions"] = measure_fractions(encoded, config, protocol, query)
     return result, samples
 

@@ -44,11 +44,15 @@ def measure_fractions(encoded: Encoded, config: Any, protocol: Protocol, query: 
     """
     clock, notes, metric = Clock(), [], HEADLINE[protocol.task]
     found: dict[float, list[float]] = {}
-    for drawn in drawn_parts(protocol, config):
+
+    def score(drawn: Protocol) -> float:  # its bank and index are gone when the next part's are made
         bank, part = encoded.bank(drawn), dataclasses.replace(drawn, seed=protocol.seed)
         index = make_index(bank, part, config, clock, notes)
         scores, _ = answer(encoded.queries.batches(part, config, clock), query, bank, index, part, config, clock)
-        found.setdefault(part.fraction, []).append(scores[metric])
+        return scores[metric]
+
+    for drawn in drawn_parts(protocol, config):
+        found.setdefault(drawn.fraction, []).append(score(drawn))
     return [
         {
             "fraction": fraction,

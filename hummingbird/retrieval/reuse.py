@@ -12,6 +12,7 @@ import dataclasses
 import functools
 import hashlib
 import json
+import os
 import pathlib
 import tempfile
 from collections.abc import Collection, Iterator, Sequence
@@ -37,7 +38,7 @@ class Encoded:
       encoder, config, prompt, query: as of `evaluate.measure`; of the config only how it is encoded matters.
       protocols: of all banks that will be asked for; they may differ in CUT, in the seed that draws a part of the
         prompt (augmentations are of the first one's) and in what a bank does not depend on.
-      folder: keeps the bank, in a folder of its own; empty: in memory.
+      folder: keeps the bank, in a sub-folder named by all that its content depends on; empty: in memory.
     """
 
     def __init__(
@@ -59,18 +60,18 @@ class Encoded:
         assert len({protocol.augmentation_epochs > 0 for protocol in protocols}) == 1
         whole = dataclasses.replace(protocols[0], augmentation_epochs=passes)
         quota = dict(sorted(quota.items()))
-        self.prompt_length, self.whole = len(prompt), whole
+        self.prompt_length, self.whole, self.folder = len(prompt), whole, ""
         if folder:
             pathlib.Path(folder).mkdir(parents=True, exist_ok=True)
-        self.queries = QueryStore(encoder, query, folder)
+        self.queries = QueryStore(encoder, query, folder if os.access(folder, os.W_OK) else "")
         if not folder:
             self.everything = build_bank(encoder, prompt, whole, config, clock, quota=quota)
             return
         identity = bank_identity(encoder, prompt, whole, config)
         identity |= {**dict.fromkeys(CUT), "augmentation_epochs": passes, "quota": [list(x) for x in quota.items()]}
-        name = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:12]
+        self.folder = f"{folder}/{_digest(identity)}"
         build = functools.partial(build_bank, encoder, prompt, whole, config, clock, quota=quota)
-        self.everything = keep_bank(f"{folder}/{name}", identity, clock, lambda columns: build(columns=columns))
+        self.everything = keep_bank(self.folder, identity, clock, lambda columns: build(columns=columns))
 
     def bank(self, protocol: Protocol) -> MemoryBank:
         """The bank that the protocol asks for; of its seed depends only which images are in.
@@ -88,6 +89,21 @@ class Encoded:
             )
         rows = rows_of(self.everything, images, patches, max(passes, 1))[: protocol.memory_length]
         return self.everything if len(rows) == len(self.everything) else self.everything.take(rows)
+
+    def index_folder(self, protocol: Protocol) -> str:
+        """Where the index over `bank(protocol)` can be kept; empty: nowhere, the bank is in memory."""
+        if not self.folder:
+            return ""
+        images, patches = plan(self.prompt_length, protocol)
+        rows = [list(images), patches, protocol.augmentation_epochs, protocol.memory_length]
+        folder = pathlib.Path(self.folder, f"part-{_digest(rows)}")
+        if os.access(self.folder, os.W_OK):
+            folder.mkdir(exist_ok=True)
+        return str(folder)
+
+
+def _digest(content: Any) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def rows_of(bank: MemoryBank, images: Sequence[int], patches: int, passes: int) -> np.ndarray:

@@ -1,9 +1,12 @@
+import importlib
 import json
+import weakref
 
 import numpy as np
 import pytest
 
-from hummingbird.retrieval import evaluate, measure
+from hummingbird.retrieval import evaluate, few, measure, prompt
+from hummingbird.retrieval.bank_files import bank_info
 from hummingbird.retrieval.encode import subset
 from tests.retrieval.fakes import FakeSource, MeanColour
 from tests.retrieval.test_evaluate import make_config
@@ -40,6 +43,48 @@ def test_each_part_scores_as_if_evaluated_alone(task):
         assert row["values"][0] == alone["metrics"][metric]
         assert row["mean"] == pytest.approx(np.mean(row["values"]))
         assert row["std"] == pytest.approx(np.std(row["values"]))
+
+
+@pytest.mark.parametrize("index", ["exact", "scann"])
+def test_a_kept_bank_serves_the_whole_and_its_parts(tmp_path, index):
+    if index == "scann":
+        pytest.importorskip("scann", reason="ScaNN exists for Linux only")
+    changes = {
+        "retrieval.memory_length": 300,
+        "retrieval.augmentation_epochs": 2,
+        "retrieval.index": index,
+        "retrieval.scann.leaves": 4,
+        "retrieval.scann.leaves_to_search": 4,
+        "data.fractions": (0.25, 0.5),
+        "data.subsets": 2,
+    }
+    sources, encoders = (FakeSource(8), FakeSource(3, seed=1)), [MeanColour() for _ in range(3)]
+    kept = make_config(**changes, **{"retrieval.bank": str(tmp_path / "bank")})
+    results = [measure(e, c, *sources)[0] for e, c in zip(encoders, (make_config(**changes), kept, kept), strict=True)]
+    assert [sum(e.batches) for e in encoders] == [16 + 4, 16 + 4, 4]  # eight images twice, three queries in a batch
+    for result in results:
+        assert result["fractions"] == results[0]["fractions"]
+        assert result["metrics"] == results[0]["metrics"]
+    (folder,) = (tmp_path / "bank").iterdir()
+    assert bank_info(str(folder))["length"] > results[1]["memory"]["length"]
+    # The index of the whole is kept too, those of the parts are not.
+    assert len(list(folder.glob("*/index-*"))) == (index == "scann")
+
+
+def test_one_bank_and_index_at_a_time_are_in_memory(monkeypatch):
+    made = []
+
+    def make_index(bank, *rest):
+        assert [ref() for ref in made] == [None] * len(made)
+        index = prompt.make_index(bank, *rest)
+        made.extend([weakref.ref(bank), weakref.ref(index)])
+        return index
+
+    for module in (few, importlib.import_module("hummingbird.retrieval.evaluate")):
+        monkeypatch.setattr(module, "make_index", make_index)
+    changes = {"retrieval.memory_length": 300, "data.fractions": (0.25, 0.5), "data.subsets": 2}
+    measure(MeanColour(), make_config(**changes), FakeSource(8), FakeSource(3, seed=1), collect=True)
+    assert len(made) == 2 * (1 + 4)
 
 
 def test_evaluate_writes_table_and_plot(tmp_path):
