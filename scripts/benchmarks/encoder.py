@@ -14,7 +14,6 @@ import argparse
 import functools
 import json
 import os
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -22,10 +21,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import torch
+from sides.encoders import frozen
+from sides.timing import interleaved
 from torch.nn import functional
 
-from hummingbird.models.frozen import Encoder
-from hummingbird.models.vit import ViT, build_vit, normalize, to_grid
+from hummingbird.models.vit import ViT, build_vit, normalize
 
 DTYPES = {"float32": (jnp.float32, torch.float32), "bfloat16": (jnp.bfloat16, torch.bfloat16)}
 SMALL = {"patch_size": 8, "width": 192, "depth": 6, "heads": 3, "mlp_dim": 768}
@@ -82,19 +82,6 @@ class TorchViT(torch.nn.Module):
         return self.norm(x)
 
 
-def interleaved(sides: dict[str, Callable[[], Any]], rounds: int) -> dict[str, float]:
-    """Best seconds of each side; all are run once before, then in turn."""
-    for run in sides.values():
-        run()
-    times: dict[str, list[float]] = {name: [] for name in sides}
-    for _ in range(rounds):
-        for name, run in sides.items():
-            start = time.perf_counter()
-            run()
-            times[name].append(time.perf_counter() - start)
-    return {name: round(min(found), 4) for name, found in times.items()}
-
-
 def build_sides(vit: ViT, params: Any, images: np.ndarray, gradient: bool) -> dict[str, Callable[[], Any]]:
     """{"ours float32": ...}: each a function that gives features, or the gradients, as its own arrays."""
     sides: dict[str, Callable[[], Any]] = {}
@@ -115,12 +102,6 @@ def build_sides(vit: ViT, params: Any, images: np.ndarray, gradient: bool) -> di
     return sides
 
 
-def frozen(vit: ViT, params: Any) -> Encoder:
-    """uint8 [B, H, W, 3] -> features [B, h, w, D] as an evaluation computes them."""
-    apply = lambda p, x: to_grid(vit.apply({"params": p}, normalize(x)).patches, x, vit.patch_size)
-    return Encoder(apply, params, vit.patch_size, vit.width, name="ViT, random weights", fingerprint="random")
-
-
 def torch_run(network: TorchViT, images: torch.Tensor, dtype: torch.dtype, gradient: bool) -> Any:
     """PyTorch's side: features without autograd, or gradients (bfloat16 by autocast, as people train)."""
     if not gradient:
@@ -137,7 +118,7 @@ def measure(vit: ViT, size: int, batch: int, rounds: int, gradient: bool) -> dic
     images = np.random.default_rng(0).integers(0, 256, (batch, size, size, 3), np.uint8)
     params = jax.jit(vit.init)(jax.random.key(0), np.zeros((1, size, size, 3), np.float32))["params"]
     sides = build_sides(vit, params, images, gradient)
-    seconds = interleaved(sides, rounds)
+    seconds = {name: round(found["best"], 4) for name, found in interleaved(sides, rounds).items()}
     result = {
         "images": batch,
         "tokens": (size // vit.patch_size) ** 2,

@@ -50,10 +50,7 @@ import importlib.util
 import json
 import os
 import pathlib
-import statistics
 import sys
-import time
-from collections.abc import Callable
 from typing import Any
 from unittest import mock
 
@@ -63,6 +60,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from sides.nearest import measure_neighbours
+from sides.timing import interleaved
 
 from hummingbird import chips, flops, train, train_step
 from hummingbird import config as settings
@@ -89,19 +87,6 @@ def pretrain_config(options: argparse.Namespace, **more: Any) -> Any:
         "optimizer.warmup_steps": 10,
     }
     return settings.resolve("pretrain", overrides={**own, **more})
-
-
-def interleaved(sides: dict[str, Callable[[], Any]], rounds: int) -> dict[str, dict[str, float]]:
-    """{name: {"best", "median"}} seconds of sides that are run once before and then in turn."""
-    for run in sides.values():
-        run()
-    times: dict[str, list[float]] = {name: [] for name in sides}
-    for _ in range(rounds):
-        for name, run in sides.items():
-            start = time.perf_counter()
-            run()
-            times[name].append(time.perf_counter() - start)
-    return {name: {"best": min(found), "median": statistics.median(found)} for name, found in times.items()}
 
 
 class Step:

@@ -55,8 +55,7 @@ def extract(options: argparse.Namespace, folder: pathlib.Path) -> str:
 
         encoder: Any = load_encoder(options.encoder)
     else:
-        sys.path.insert(0, str(ROOT / "scripts" / "benchmarks"))
-        from retrieval import PixelFeatures
+        from sides.encoders import PixelFeatures
 
         encoder = PixelFeatures(options.dim)
     files = photographs(options.data)
