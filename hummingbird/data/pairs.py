@@ -40,10 +40,16 @@ class Pairs:
         fingerprint: str,
         lenient: bool = False,
     ):
-        """`decode_label(bytes, name)` gives int32 class ids or float32 metres; `fingerprint` says what decides them."""
+        """`decode_label(bytes, name)` gives int32 class ids or float32 metres; `fingerprint` says what decides them.
+
+        To it are added names, paths under the root and bytes of all files: the same data elsewhere, or in a tar, are
+        the same; other data under the same names are not, unless they lie in a folder of a bucket, whose listing gives
+        no sizes.
+        """
         self._store, self._pairs, self._decode_label, self._lenient = store, list(pairs), decode_label, lenient
         self.task, self.classes = task, list(classes)
-        files = names_fingerprint(f"{pair.name} {pair.image} {pair.label}" for pair in pairs)
+        sized = lambda path: f"{path} {store.size(path)}"
+        files = names_fingerprint(f"{pair.name} {sized(pair.image)} {sized(pair.label)}" for pair in pairs)
         self.fingerprint = f"{fingerprint} images={len(pairs)} files={files}"
 
     def __len__(self) -> int:

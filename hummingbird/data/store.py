@@ -31,6 +31,10 @@ class Store(Protocol):
         """Whether `path` is a file or folder."""
         ...
 
+    def size(self, path: str) -> int:
+        """Bytes of a file; -1 where that is not known: a bucket would be asked once for each file."""
+        ...
+
     def files(self, folder: str = "") -> list[str]:
         """All files below `folder`, sorted, as paths under the root; none if there is no such folder."""
         ...
@@ -94,6 +98,14 @@ class Folder:
 
     def exists(self, path: str) -> bool:
         return (self.root / path).exists()
+
+    def size(self, path: str) -> int:
+        if "://" in self.where:
+            return -1
+        try:
+            return os.stat(f"{self.where}/{path}").st_size
+        except OSError:  # reading it says what is wrong
+            return -1
 
     def files(self, folder: str = "") -> list[str]:
         return sorted(self._walk(folder))
@@ -163,6 +175,9 @@ class Tar:
     def exists(self, path: str) -> bool:
         return path in self._members or bool(self._below(path))
 
+    def size(self, path: str) -> int:
+        return self._members[path][1] if path in self._members else -1
+
     def files(self, folder: str = "") -> list[str]:
         return self._below(folder) if folder else list(self._sorted)
 
@@ -200,6 +215,10 @@ class Shards:
         shard, _, rest = path.partition("/")
         return shard in self._tars and (not rest or self._tars[shard].exists(rest))
 
+    def size(self, path: str) -> int:
+        shard, _, rest = path.partition("/")
+        return self._tars[shard].size(rest) if shard in self._tars else -1
+
     def files(self, folder: str = "") -> list[str]:
         if not folder:
             return [f"{shard}/{path}" for shard, tar in self._tars.items() for path in tar.files()]
@@ -225,6 +244,9 @@ class Below:
 
     def exists(self, path: str) -> bool:
         return self._store.exists(f"{self._prefix}/{path}")
+
+    def size(self, path: str) -> int:
+        return self._store.size(f"{self._prefix}/{path}")
 
     def files(self, folder: str = "") -> list[str]:
         inside = f"{self._prefix}/{folder}" if folder else self._prefix
