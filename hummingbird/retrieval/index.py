@@ -13,6 +13,7 @@ import numpy as np
 from hummingbird.errors import UserError
 from hummingbird.retrieval import scann_index
 from hummingbird.retrieval.exact_index import ExactIndex
+from hummingbird.retrieval.memory import KEY_DTYPES
 
 # Below this many keys an exact search is as fast as building and searching a tree.
 AUTO_SCANN_LENGTH = 50_000
@@ -35,7 +36,7 @@ def build_index(
     """An index over keys.
 
     Args:
-      keys: float32 or bfloat16 [M, D], L2-normalised, finite.
+      keys: float32 or bfloat16 [M, D], L2-normalised, finite; numbers of another type are copied to float32.
       kind: "exact"; "scann" (tree and asymmetric hashing, App. A.2; exact with a warning where ScaNN is missing or
         the bank holds fewer keys than the tree has leaves); "device" (exact, on all local JAX devices, in the
         type of the keys); "auto" (device where there is an accelerator, else scann for large banks, exact for small).
@@ -45,16 +46,21 @@ def build_index(
         training_sample, autopilot (defaults in `hummingbird.config`); other kinds ignore them.
 
     Raises:
-      UserError: unknown kind or setting, no keys, or keys that are not finite.
+      UserError: unknown kind or setting, no keys, or keys that are not numbers, not [M, D] or not finite.
     """
-    keys = np.asarray(keys)
     if kind not in INDEXES:
         raise UserError(f"retrieval.index: {kind!r} is not one of {', '.join(INDEXES)}")
     unknown = [name for name in settings if name not in scann_index.DEFAULTS]
     if unknown:
         raise UserError(f"index setting {unknown[0]!r} is unknown; there are {', '.join(scann_index.DEFAULTS)}")
-    if keys.ndim != 2 or not len(keys):
-        raise UserError(f"index keys: shape {keys.shape}, expected [M, D] with at least one key")
+    try:
+        keys = np.asarray(keys)
+        shape, stored = keys.shape, keys.dtype in KEY_DTYPES.values()
+        keys = np.ascontiguousarray(keys, keys.dtype if stored else np.float32)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"index keys: expected numbers [M, D]: {error}") from error
+    if len(shape) != 2 or not len(keys):
+        raise UserError(f"index keys: shape {shape}, expected [M, D] with at least one key")
     # A NaN or Inf key makes ScaNN's tree build end the process, so it is refused here for every kind.
     check_finite(keys)
     return INDEXES[kind](keys, folder=folder, progress=progress, **settings)

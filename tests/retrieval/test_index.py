@@ -1,3 +1,4 @@
+import ml_dtypes
 import numpy as np
 import pytest
 
@@ -147,6 +148,35 @@ def test_keys_that_are_not_finite_are_refused_before_any_index_sees_them(cluster
     keys[700, 3] = bad
     with pytest.raises(UserError, match=r"\[700\]"):
         build_index(keys, kind)
+
+
+@pytest.mark.parametrize("kind", ["exact", "scann", "device"])
+@pytest.mark.parametrize("given", ["float64", "float16", "big-endian", "column by column"])
+def test_keys_of_any_float_type_and_order_find_what_float32_finds(clustered, kind, given):
+    if kind == "scann":
+        pytest.importorskip("scann", reason="ScaNN exists for Linux only")
+    keys, queries = clustered[0][:3000].astype(np.float16).astype(np.float32), clustered[1]
+    change = {"big-endian": lambda: keys.astype(">f4"), "column by column": lambda: np.asfortranarray(keys)}
+    other = change.get(given, lambda: keys.astype(given))()
+    settings = {"leaves": 32, "leaves_to_search": 8}
+    ids, similarity = build_index(other, kind, **settings).search(queries, 10)
+    want_ids, want = build_index(keys, kind, **settings).search(queries, 10)
+    np.testing.assert_array_equal(ids, want_ids)
+    np.testing.assert_array_equal(similarity, want)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float64, ml_dtypes.bfloat16])
+def test_keys_that_are_not_finite_are_refused_in_every_type(clustered, dtype):
+    keys = clustered[0][:1000].astype(dtype)
+    keys[700, 3] = np.nan
+    with pytest.raises(UserError, match=r"\[700\]"):
+        build_index(keys, "exact")
+
+
+@pytest.mark.parametrize("keys", [np.ones(4), np.ones((2, 3, 4)), np.float32(1), [[1.0], [1.0, 2.0]], [["a"]]])
+def test_keys_of_another_shape_are_refused_in_one_line(keys):
+    with pytest.raises(UserError, match=r"^index keys: .*\[M, D\][^\n]*$"):
+        build_index(keys, "exact")
 
 
 def test_unknown_kinds_and_settings_name_the_valid_ones():
