@@ -19,6 +19,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from hummingbird.errors import UserError
+
 CHUNK, BLOCK, QUERIES = 32_768, 64, 1024
 AXIS = "bank"
 
@@ -30,6 +32,9 @@ class DeviceIndex:
       keys: float32 or bfloat16 [M, D], L2-normalised.
       devices: JAX devices; None: all local ones.
       chunk: keys compared at a time on each device.
+
+    Raises:
+      UserError: the keys do not fit the devices' memory.
     """
 
     kind = "device"
@@ -44,15 +49,29 @@ class DeviceIndex:
         self.mesh = Mesh(np.array(devices), (AXIS,))
         shape = (len(devices), self.chunks, self.chunk, keys.shape[1])
         sharding = NamedSharding(self.mesh, PartitionSpec(AXIS))
+        try:
+            parts = [self._place(keys, number, device) for number, device in enumerate(devices)]
+            self.keys = jax.make_array_from_single_device_arrays(shape, sharding, jax.block_until_ready(parts))
+        except jax.errors.JaxRuntimeError as error:
+            if "RESOURCE_EXHAUSTED" not in str(error):
+                raise
+            raise UserError(
+                f"retrieval.index=device: {keys.nbytes / 1e9:.1f} GB of keys do not fit the memory of {len(devices)} "
+                f"{devices[0].device_kind}; set retrieval.key_dtype=bfloat16, lower retrieval.memory_length, or use "
+                "retrieval.index=exact"
+            ) from error
+
+    def _place(self, keys: np.ndarray, number: int, device: Any) -> jax.Array:
+        """The part of one device, [1, chunks, chunk, D], written a chunk at a time: the host holds no copy of it."""
         rows = self.chunks * self.chunk
-
-        def shard(index: Any) -> np.ndarray:
-            first = (index[0].start or 0) * rows
-            part = np.zeros((rows, keys.shape[1]), keys.dtype)
-            part[: max(0, min(rows, self.length - first))] = keys[first : first + rows]
-            return part.reshape(1, *shape[1:])
-
-        self.keys = jax.make_array_from_callback(shape, sharding, shard)
+        with jax.default_device(device):
+            part = jnp.zeros((1, self.chunks, self.chunk, keys.shape[1]), keys.dtype)
+        for i in range(self.chunks):
+            first = number * rows + i * self.chunk
+            block = np.zeros((self.chunk, keys.shape[1]), keys.dtype)
+            block[: max(0, min(self.chunk, self.length - first))] = keys[first : first + self.chunk]
+            part = jax.block_until_ready(put_chunk(part, jax.device_put(block, device), i))
+        return part
 
     def search(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         """queries float32 [Q, D] -> ids int32 [Q, k], similarity float32 [Q, k]; best first, -1 and -inf for none."""
@@ -72,6 +91,12 @@ class DeviceIndex:
             ids[start : start + count, :wanted] = np.asarray(found)[:count]
             best[start : start + count, :wanted] = np.asarray(similarity)[:count]
         return ids, best
+
+
+@functools.partial(jax.jit, donate_argnums=0)
+def put_chunk(part: jax.Array, block: jax.Array, number: int) -> jax.Array:
+    """part [1, chunks, chunk, D] with `block` [chunk, D] as its chunk `number`, in place."""
+    return jax.lax.dynamic_update_slice(part, block[None, None], (0, number, 0, 0))
 
 
 @functools.partial(jax.jit, static_argnames=("length", "k", "mesh"))

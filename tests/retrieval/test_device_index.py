@@ -3,6 +3,8 @@ import ml_dtypes
 import numpy as np
 import pytest
 
+from hummingbird.errors import UserError
+from hummingbird.retrieval import device_index
 from hummingbird.retrieval.device_index import DeviceIndex
 from hummingbird.retrieval.index import build_index
 
@@ -60,3 +62,12 @@ def test_any_number_of_queries_gives_the_same_rows(world):
     whole = index.search(np.concatenate([queries] * 30), 7)
     single = index.search(queries[3:4], 7)
     np.testing.assert_array_equal(whole[0][3 :: len(queries)], np.repeat(single[0], 30, axis=0))
+
+
+def test_too_little_device_memory_is_one_clear_line(world, monkeypatch):
+    def full(*_):
+        raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory while trying to allocate 640000 bytes.")
+
+    monkeypatch.setattr(device_index, "put_chunk", full)
+    with pytest.raises(UserError, match=r"retrieval.index=device: 0.0 GB of keys do not fit .*retrieval.index=exact"):
+        DeviceIndex(world[0])
