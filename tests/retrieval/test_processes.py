@@ -58,7 +58,8 @@ def run_two(workdir, repository, changes, checkpoint="rgb:8"):
 def test_two_processes_evaluate_as_one(task, tmp_path, repository):
     changes = {"data.task": task, "data.fractions": "0.5", "data.subsets": 2}
     if task == "depth":
-        changes = {"data.task": task, "retrieval.bank": str(tmp_path / "bank")}
+        changes = {"data.task": task, "retrieval.bank": str(tmp_path / "bank"), "retrieval.index": "scann"}
+        changes |= {"retrieval.scann.leaves": 8, "retrieval.scann.leaves_to_search": 8}
     found = run_two(tmp_path / "two", repository, changes)
     assert [status for status, *_ in found] == [0, 0], found
     printed = [output.splitlines()[-1] for _, output, _ in found]
@@ -68,8 +69,9 @@ def test_two_processes_evaluate_as_one(task, tmp_path, repository):
     result = json.loads((tmp_path / "two" / "metrics.json").read_text())
     for key in ("metrics", "fractions", "protocol", "queries"):
         assert result.get(key) == json.loads(json.dumps(alone.get(key)))
-    if task == "depth":  # the bank that the two wrote has served the one
+    if task == "depth":  # the bank that the two wrote has served the one, and so has the index where there is ScaNN
         assert "load_bank" in alone["seconds"]
+        assert len(list((tmp_path / "bank").glob("index-*"))) == (alone["memory"]["index"] == "scann")
     else:
         assert result["memory"]["length"] == alone["memory"]["length"]
     assert (tmp_path / "two" / "report.html").stat().st_size > 1000
