@@ -21,15 +21,19 @@ import numpy as np
 from hummingbird.errors import UserError
 from hummingbird.retrieval.bank_files import write_json
 from hummingbird.retrieval.encode import Clock, Encoder
+from hummingbird.retrieval.index import Index
+from hummingbird.retrieval.memory import MemoryBank
 from hummingbird.retrieval.processes import first, own_part, together
 from hummingbird.retrieval.prompt import make_bank, make_index
-from hummingbird.retrieval.protocol import build_protocol
+from hummingbird.retrieval.protocol import Protocol, build_protocol
 from hummingbird.retrieval.query import answer, query_batches, query_images
 from hummingbird.retrieval.reuse import Encoded
 from hummingbird.retrieval.samples import SampleCollector, save_samples
 
 # Below this an approximate index may move the result.
 LOW_RECALL = 0.9
+# Always told, 0 where nothing was to be done; steps of the parts of the prompt are told as "fractions" alone.
+SECONDS = ("encode_prompt", "build_index", "encode_query", "search", "decode", "total")
 
 
 def evaluate(
@@ -104,11 +108,13 @@ def measure(
     protocol = build_protocol(config, prompt.task, encoder.patch_size)
     clock, notes = Clock(), []
     with clock("total"):
-        if encoded is None and config.data.fractions:
-            from hummingbird.retrieval.few import drawn_parts
+        if config.data.fractions:
+            from hummingbird.retrieval import few
 
-            protocols, folder = [protocol, *drawn_parts(protocol, config)], config.retrieval.bank
-            encoded = Encoded(encoder, config, prompt, query, protocols, clock, folder)
+            few.check_parts(len(prompt), protocol, config)
+            if encoded is None:
+                protocols, folder = [protocol, *few.drawn_parts(protocol, config)], config.retrieval.bank
+                encoded = Encoded(encoder, config, prompt, query, protocols, clock, folder)
         if encoded is not None:
             bank, folder = encoded.bank(protocol), encoded.index_folder(protocol) if config.retrieval.bank else ""
         else:
@@ -121,25 +127,18 @@ def measure(
             images = own_part(query_images(len(query), protocol))
             batches = query_batches(encoder, query, protocol, config, clock, images)
         scores, recall = answer(batches, query, bank, index, protocol, config, clock, collector)
-    samples = collector.finish(encoder) if collector is not None else None
+        samples = collector.finish(encoder) if collector is not None else None
+        if not index.exact and recall is not None and recall < LOW_RECALL:
+            notes.append(f"the index found {recall:.1%} of the true neighbours: raise retrieval.scann.leaves_to_search")
+        described = describe_encoder(encoder, bank.keys.shape[1])
+        memory = describe_memory(bank, index, protocol, config) | {"recall_at_k": recall}
+        del bank, index, collector
+        fractions = {}
+        if encoded is not None and config.data.fractions:
+            gc.collect()  # parts of the prompt have their own bank and index; the collector is a cycle that holds these
+            with clock("fractions"):
+                fractions["fractions"] = few.measure_fractions(encoded, config, protocol, query, scores, notes)
     queries = len(query_images(len(query), protocol))
-    memory = {
-        "length": len(bank),
-        "bytes": bank.nbytes,
-        "keys_bytes": bank.keys.nbytes,
-        "labels_bytes": bank.labels.nbytes,
-        "key_dtype": str(bank.keys.dtype),
-        "capacity": protocol.memory_length,
-        "prompt_images": len(np.unique(bank.image)),
-        "bank": config.retrieval.bank or None,
-        "index": index.kind,
-        "index_exact": index.exact,
-        "recall_at_k": recall,
-    }
-    if not index.exact and recall is not None and recall < LOW_RECALL:
-        notes.append(f"the index found {recall:.1%} of the true neighbours: raise retrieval.scann.leaves_to_search")
-    described = describe_encoder(encoder, bank.keys.shape[1])
-    del bank, index, collector
     result = {
         "task": protocol.task,
         "dataset": config.data.name,
@@ -149,16 +148,12 @@ def measure(
         "protocol": protocol.as_dict(),
         "memory": memory,
         "queries": {"images": queries, "patches": queries * protocol.grid**2},
-        "seconds": clock.seconds,
+        "seconds": dict.fromkeys(SECONDS, 0.0) | clock.seconds,
         "peak_memory_bytes": peak_memory(),
         "warnings": notes,
         "versions": versions(),
+        **fractions,
     }
-    if encoded is not None and config.data.fractions:
-        from hummingbird.retrieval.few import measure_fractions
-
-        gc.collect()  # parts of the prompt have their own bank and index; the collector is a cycle that holds these
-        result["fractions"] = measure_fractions(encoded, config, protocol, query)
     return result, samples
 
 
@@ -194,6 +189,22 @@ def describe_encoder(encoder: Any, dim: int) -> dict[str, Any]:
     name = getattr(encoder, "name", None) or getattr(encoder, "__name__", type(encoder).__name__)
     fingerprint = getattr(encoder, "fingerprint", None)
     return {"name": name, "fingerprint": fingerprint, "patch_size": encoder.patch_size, "dim": dim}
+
+
+def describe_memory(bank: MemoryBank, index: Index, protocol: Protocol, config: Any) -> dict[str, Any]:
+    """What is said of a bank and its index in the result."""
+    return {
+        "length": len(bank),
+        "bytes": bank.nbytes,
+        "keys_bytes": bank.keys.nbytes,
+        "labels_bytes": bank.labels.nbytes,
+        "key_dtype": str(bank.keys.dtype),
+        "capacity": protocol.memory_length,
+        "prompt_images": len(np.unique(bank.image)),
+        "bank": config.retrieval.bank or None,
+        "index": index.kind,
+        "index_exact": index.exact,
+    }
 
 
 def peak_memory() -> int:

@@ -14,6 +14,7 @@ import matplotlib.figure
 import matplotlib.ticker
 import numpy as np
 
+from hummingbird.errors import UserError
 from hummingbird.retrieval.encode import Clock
 from hummingbird.retrieval.prompt import make_index, plan
 from hummingbird.retrieval.protocol import Protocol
@@ -36,23 +37,54 @@ def drawn_parts(protocol: Protocol, config: Any) -> list[Protocol]:
     ]
 
 
-def measure_fractions(encoded: Encoded, config: Any, protocol: Protocol, query: Any) -> list[dict[str, Any]]:
+def check_parts(length: int, protocol: Protocol, config: Any) -> None:
+    """UserError if a part of a prompt of `length` images cannot hold as many entries as its search needs."""
+    needed = {"retrieval.neighbours": protocol.neighbours}
+    if config.retrieval.index == "scann":
+        needed["retrieval.scann.leaves"] = config.retrieval.scann.leaves
+    for part in drawn_parts(protocol, config):
+        images, patches = plan(length, part)
+        most = min(part.memory_length, len(images) * patches * max(part.augmentation_epochs, 1))
+        for key, least in needed.items():
+            if least > most:
+                raise UserError(
+                    f"config key {key}: {least} is more than the {most} entries that {part_name(part.fraction)} of the "
+                    f"prompt has at most; lower it or leave {part.fraction:g} out of data.fractions"
+                )
+
+
+def measure_fractions(
+    encoded: Encoded, config: Any, protocol: Protocol, query: Any, scores: dict[str, Any], notes: list[str]
+) -> list[dict[str, Any]]:
     """Scores `data.subsets` random parts of the prompt for each of `data.fractions`.
+
+    Args:
+      scores: metrics of the evaluation that the parts belong to; a part that is its whole prompt is not scored again.
+      notes: warnings are added to it.
 
     Returns:
       [{"fraction", "images", "metric", "mean", "std", "values"}], in the order of the config; std is over the parts.
     """
-    clock, notes, metric = Clock(), [], HEADLINE[protocol.task]
+    clock, metric = Clock(), HEADLINE[protocol.task]
     found: dict[float, list[float]] = {}
+    already: set[str] = set()
 
     def score(drawn: Protocol) -> float:  # its bank and index are gone when the next part's are made
         bank, part = encoded.bank(drawn), dataclasses.replace(drawn, seed=protocol.seed)
-        index = make_index(bank, part, config, clock, notes)
-        scores, _ = answer(encoded.queries.batches(part, config, clock), query, bank, index, part, config, clock)
-        return scores[metric]
+        name, told = part_name(part.fraction), []
+        try:
+            index = make_index(bank, part, config, clock, told)
+        except UserError as error:
+            raise UserError(f"config key data.fractions, {name} of the prompt: {error}") from error
+        told = [f"{name} of the prompt: {text}" for text in told]
+        notes.extend(text for text in told if text not in already)
+        already.update(told)
+        batches = encoded.queries.batches(part, config, clock)
+        return answer(batches, query, bank, index, part, config, clock, recall=False)[0][metric]
 
     for drawn in drawn_parts(protocol, config):
-        found.setdefault(drawn.fraction, []).append(score(drawn))
+        value = scores[metric] if drawn == protocol else score(drawn)
+        found.setdefault(drawn.fraction, []).append(value)
     return [
         {
             "fraction": fraction,

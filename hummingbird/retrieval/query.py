@@ -60,16 +60,17 @@ def answer(
     config: Any,
     clock: Clock,
     collector: SampleCollector | None = None,
+    recall: bool = True,
 ) -> tuple[dict[str, Any], float | None]:
     """Predicts every query image and compares it with the truth; `batches` are this process's part of them.
 
     Returns:
-      The metrics, and the recall of an approximate index on a sample, or None.
+      The metrics, and the recall of an approximate index on a sample, or None; None too unless `recall` is asked for.
     """
     metrics = build_metrics(protocol, source)
     sampled: list[np.ndarray] = []
     count = len(query_images(len(source), protocol))
-    rows_wanted = -(-config.retrieval.recall_queries // count) if not index.exact else 0
+    rows_wanted = -(-config.retrieval.recall_queries // count) if recall and not index.exact else 0
 
     def decode(batch: list[Example], features: np.ndarray, ids: np.ndarray, similarity: np.ndarray) -> None:
         with clock("decode"):
@@ -102,11 +103,11 @@ def answer(
     sampled = merge(sampled)
     if collector is not None:
         collector.merge()
-    recall = None
+    found = None
     if sampled:
         with clock("recall"):
-            recall = measure_recall(sampled, bank, protocol.neighbours, config.retrieval.recall_queries)
-    return metrics.result(), recall
+            found = measure_recall(sampled, bank, protocol.neighbours, config.retrieval.recall_queries)
+    return metrics.result(), found
 
 
 def build_metrics(protocol: Protocol, source: Any) -> Metrics:

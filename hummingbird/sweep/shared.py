@@ -51,7 +51,7 @@ def _encode(tasks: tuple[Task, ...]) -> tuple[Any, tuple[Any, Any], Any]:
     from hummingbird.data.sources import build_dense_source
     from hummingbird.encoder import build_encoder
     from hummingbird.retrieval.encode import Clock
-    from hummingbird.retrieval.few import drawn_parts
+    from hummingbird.retrieval.few import check_parts, drawn_parts
     from hummingbird.retrieval.prompt import plan
     from hummingbird.retrieval.protocol import build_protocol
     from hummingbird.retrieval.reuse import Encoded
@@ -65,8 +65,8 @@ def _encode(tasks: tuple[Task, ...]) -> tuple[Any, tuple[Any, Any], Any]:
             own = config.resolve("evaluate", task.config, task.overrides)
             protocol = build_protocol(own, prompt.task, encoder.patch_size)
             wanted = [protocol, *drawn_parts(protocol, own)]
-            for part in wanted:
-                plan(len(prompt), part)
+            plan(len(prompt), protocol)
+            check_parts(len(prompt), protocol, own)
             protocols += wanted
         except UserError as error:  # told by the task itself, in its turn
             failed = error

@@ -5,7 +5,8 @@ import weakref
 import numpy as np
 import pytest
 
-from hummingbird.retrieval import evaluate, few, measure, prompt
+from hummingbird.errors import UserError
+from hummingbird.retrieval import evaluate, few, measure, prompt, query
 from hummingbird.retrieval.bank_files import bank_info
 from hummingbird.retrieval.encode import subset
 from tests.retrieval.fakes import FakeSource, MeanColour
@@ -85,6 +86,65 @@ def test_one_bank_and_index_at_a_time_are_in_memory(monkeypatch):
     changes = {"retrieval.memory_length": 300, "data.fractions": (0.25, 0.5), "data.subsets": 2}
     measure(MeanColour(), make_config(**changes), FakeSource(8), FakeSource(3, seed=1), collect=True)
     assert len(made) == 2 * (1 + 4)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"retrieval.neighbours": 130},
+            r"retrieval.neighbours: 130 .* 128 entries that 1/4 .* 0.25 out of data",
+        ),
+        ({"retrieval.index": "scann", "retrieval.scann.leaves": 200}, r"scann.leaves: 200 .* 128 entries that 1/4"),
+    ],
+)
+def test_a_part_too_small_to_be_searched_is_refused_before_anything_is_encoded(changes, message):
+    encoder, config = MeanColour(), make_config(**changes, **{"data.fractions": (0.25, 0.5)})
+    with pytest.raises(UserError, match=message):
+        measure(encoder, config, FakeSource(8), FakeSource(3, seed=1))  # two images of 64 patches
+    assert not encoder.batches
+
+
+def test_a_part_that_void_pixels_make_too_small_is_named():
+    config = make_config(**{"retrieval.neighbours": 64, "data.fractions": (0.25,), "data.subsets": 1})
+    sources = FakeSource(4), FakeSource(3, seed=1)
+    empty = subset(4, 0.25, None, 0)[0]
+    get = FakeSource.__getitem__
+
+    class Void(FakeSource):
+        def __getitem__(self, index):
+            item = get(self, index)
+            item["label"][: 24 if index == empty else 0] = 255
+            return item
+
+    with pytest.raises(UserError, match=r"data.fractions, 1/4 of the prompt: .*neighbours"):
+        measure(MeanColour(), config, Void(4), sources[1])
+
+
+def test_parts_repeat_nothing_and_their_warnings_are_told(monkeypatch):
+    pytest.importorskip("scann", reason="ScaNN exists for Linux only")
+    built, recalls, recall = [], [], query.measure_recall
+
+    def make_index(bank, part, config, clock, notes):
+        built.append(part.fraction)
+        notes.append("rough")
+        return prompt.make_index(bank, part, config, clock, notes)
+
+    monkeypatch.setattr(few, "make_index", make_index)
+    monkeypatch.setattr(query, "measure_recall", lambda *given: recalls.append(1) or recall(*given))
+    changes = {"retrieval.index": "scann", "retrieval.scann.leaves": 4, "retrieval.scann.leaves_to_search": 4}
+    config = make_config(**changes, **{"data.fractions": (0.5, 1.0), "data.subsets": 2})
+    result = measure(MeanColour(), config, FakeSource(4), FakeSource(2, seed=1))[0]
+    assert built == [0.5, 0.5]  # the whole prompt is the evaluation itself
+    assert result["fractions"][1]["values"] == [result["metrics"]["miou"]]
+    assert len(recalls) == 1
+    assert result["warnings"] == ["1/2 of the prompt: rough"]
+
+
+def test_total_seconds_hold_the_parts_too():
+    config = make_config(**{"data.fractions": (0.25, 0.5), "data.subsets": 2})
+    seconds = measure(MeanColour(), config, FakeSource(8), FakeSource(3, seed=1))[0]["seconds"]
+    assert 0 < seconds["fractions"] < seconds["total"]
 
 
 def test_evaluate_writes_table_and_plot(tmp_path):

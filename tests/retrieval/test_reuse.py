@@ -7,6 +7,7 @@ import pytest
 
 from hummingbird.retrieval import measure
 from hummingbird.retrieval.encode import Clock
+from hummingbird.retrieval.evaluate import SECONDS
 from hummingbird.retrieval.protocol import build_protocol
 from hummingbird.retrieval.reuse import Encoded
 from tests.retrieval.fakes import FakeSource, MeanColour
@@ -33,6 +34,9 @@ def test_lengths_passes_and_parts_cut_from_one_bank_score_as_if_encoded_alone(ta
         alone = measure(MeanColour(), config, prompt, query)[0]
         assert shared["metrics"] == alone["metrics"]
         assert shared["memory"]["length"] == alone["memory"]["length"]
+        # What others did already took no time here, and that is said.
+        assert set(SECONDS) <= set(shared["seconds"])
+        assert shared["seconds"]["encode_prompt"] == 0.0 < alone["seconds"]["encode_prompt"]
     assert sum(encoder.batches) == 12 + 4  # six images twice, three queries in a batch of four
 
 
