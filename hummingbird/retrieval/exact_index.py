@@ -20,10 +20,10 @@ class ExactIndex:
         queries = np.ascontiguousarray(queries, np.float32)
         ids = np.full((len(queries), k), -1, np.int32)
         best = np.full((len(queries), k), -np.inf, np.float32)
-        for start in range(0, len(queries), 1024):
-            part = slice(start, start + 1024)
-            for first in range(0, len(self.keys), self.chunk):
-                keys = np.asarray(self.keys[first : first + self.chunk], np.float32)
+        for first in range(0, len(self.keys), self.chunk):  # each is read and widened once for all queries
+            keys = np.asarray(self.keys[first : first + self.chunk], np.float32)
+            for start in range(0, len(queries), 1024):
+                part = slice(start, start + 1024)
                 new_ids, new = top_k(queries[part] @ keys.T, k, self.block)
                 ids[part], best[part] = merge_top_k(ids[part], best[part], new_ids + first, new)
         return ids, best

@@ -37,6 +37,29 @@ def test_exact_index_finds_the_true_neighbours_whatever_the_chunk(clustered, chu
     check_exact(keys, queries, 30, *ExactIndex(keys, chunk=chunk).search(queries, 30))
 
 
+class CountedKeys:
+    """Keys that count how often each is read."""
+
+    def __init__(self, keys):
+        self.keys, self.reads = keys, np.zeros(len(keys), int)
+
+    def __len__(self):
+        return len(self.keys)
+
+    def __getitem__(self, part):
+        self.reads[part] += 1
+        return self.keys[part]
+
+
+def test_exact_index_reads_each_key_once_however_many_queries(clustered):
+    """Keys may lie on a disk."""
+    keys, queries = clustered[0].astype(ml_dtypes.bfloat16), np.tile(clustered[1], (11, 1))
+    counted = CountedKeys(keys)
+    ids, similarity = ExactIndex(counted, chunk=7000).search(queries, 5)
+    assert (counted.reads == 1).all()
+    check_exact(keys, queries[2000:], 5, ids[2000:], similarity[2000:])
+
+
 def test_exact_index_takes_one_query_one_key_and_k_above_the_bank():
     rng = np.random.default_rng(1)
     keys = unit(rng, 3, 8)
