@@ -265,3 +265,15 @@ def test_many_classes_fill_columns():
     columns = charts.class_bars([dict.fromkeys(order, 50.0)], order)
     assert len(columns) == 6
     assert sum(column.count('class="name"') for column in columns) == 150
+
+
+def test_parts_of_the_prompt_are_shown_where_they_were_scored(tmp_path):
+    row = {"fraction": 0.25, "images": 8, "metric": "miou", "mean": 29.17, "std": 2.04, "values": [27.1, 31.2]}
+    rows = [row, {**row, "fraction": 1.0, "images": 34, "mean": 36.21, "std": 0.0, "values": [36.21]}]
+    write_report(tmp_path / "parts.html", made_metrics(fractions=rows))
+    text = (tmp_path / "parts.html").read_text()
+    assert "Few annotated images" in text
+    assert re.search(r"<td>1/4</td>\s*<td class=\"value\">8</td>\s*<td class=\"value\">29.2</td>", text)
+    assert "data:image/svg+xml" in text
+    write_report(tmp_path / "whole.html", made_metrics())
+    assert "Few annotated images" not in (tmp_path / "whole.html").read_text()

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from numbers import Real
 from typing import Any
 
-from hummingbird.retrieval.report import charts, closeups, facts, pictures
+from hummingbird.retrieval.report import charts, closeups, facts, parts, pictures
 from hummingbird.retrieval.report.painters import PAINTERS, photo
 from hummingbird.retrieval.report.runs import MAIN_SCORES, SCORES, Group, finite, show
 
@@ -147,6 +147,7 @@ def predictions(group: Group) -> Iterator[dict[str, Any]]:
 # What is shown of each task and data set, in this order.
 SECTIONS: tuple[Callable[[Group], Iterator[dict[str, Any]]], ...] = (
     class_scores,
+    parts.parts,
     predictions,
     closeups.neighbours,
     closeups.insides,
