@@ -6,6 +6,7 @@ pretraining.
 
 from __future__ import annotations
 
+import functools
 import gc
 import importlib.metadata
 import os
@@ -13,6 +14,7 @@ import pathlib
 import platform
 import resource
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import cv2
@@ -30,6 +32,8 @@ from hummingbird.retrieval.query import answer, query_batches, query_images
 from hummingbird.retrieval.reuse import Encoded
 from hummingbird.retrieval.samples import SampleCollector, save_samples
 
+# All that an evaluation may leave in its workdir.
+FILES = ("metrics.json", "fractions.md", "fractions.json", "fractions.png", "samples.npz", "report.html")
 # Below this an approximate index may move the result.
 LOW_RECALL = 0.9
 # Always told, 0 where nothing was to be done; steps of the parts of the prompt are told as "fractions" alone.
@@ -71,18 +75,36 @@ def evaluate(
 
 
 def write_results(folder: pathlib.Path, result: dict[str, Any], samples: dict[str, Any] | None) -> None:
-    """The files of an evaluation."""
+    """The files of an evaluation; those of an earlier one are removed first.
+
+    Raises:
+      UserError: a file cannot be written; the message names it, and holds the metrics if it is the one with them.
+    """
+    # The number first: whatever becomes of pictures, it is kept.
+    writers: dict[str, Callable[[pathlib.Path], None]] = {"metrics.json": lambda path: write_json(path, result)}
     if "fractions" in result:
         from hummingbird.retrieval import few
 
-        few.write_table(folder, result)
+        writers |= {name: functools.partial(write, result) for name, write in few.FILES.items()}
     if samples is not None:
         from hummingbird.retrieval import report
 
-        save_samples(str(folder / "samples.npz"), samples)
-        report.write_report(str(folder / "report.html"), result, samples)
-    # Last, so that a metrics.json is there only when everything else is.
-    write_json(folder / "metrics.json", result)
+        writers["samples.npz"] = lambda path: save_samples(str(path), samples)
+        writers["report.html"] = lambda path: report.write_report(str(path), result, samples)
+    for name in FILES:
+        (folder / name).unlink(missing_ok=True)
+    for name, write in writers.items():
+        try:
+            write(folder / name)
+        except OSError as error:
+            for left in (name, f"{name}.part"):
+                (folder / left).unlink(missing_ok=True)
+            kept = "the metrics are in metrics.json"
+            if name == "metrics.json":
+                kept = ", ".join(f"{k}={v:.6g}" for k, v in result["metrics"].items() if isinstance(v, int | float))
+            raise UserError(
+                f"{folder / name}: cannot be written ({error.strerror or error}); make room and run again; {kept}"
+            ) from error
 
 
 def measure(

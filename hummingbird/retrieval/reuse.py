@@ -8,6 +8,7 @@ kept in a temporary file.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import hashlib
@@ -20,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+from hummingbird.errors import UserError
 from hummingbird.retrieval.encode import Clock, Encoder, Example, in_order, prepare_query
 from hummingbird.retrieval.memory import MemoryBank
 from hummingbird.retrieval.processes import own_part
@@ -135,7 +137,8 @@ class QueryStore:
 
     def __init__(self, encoder: Encoder, source: Any, folder: str = ""):
         self.encoder, self.source = encoder, source
-        self._file = tempfile.TemporaryFile(dir=folder or None)  # noqa: SIM115 - lives as long as the store
+        self._folder = folder or tempfile.gettempdir()
+        self._file = tempfile.TemporaryFile(dir=self._folder)  # noqa: SIM115 - lives as long as the store
         self._size = 0
         self._features: dict[int, tuple[int, tuple[int, ...], np.dtype]] = {}
         self._truths: dict[tuple[int, str], tuple[str, tuple[int, tuple[int, ...], np.dtype]]] = {}
@@ -172,8 +175,17 @@ class QueryStore:
 
     def _append(self, array: np.ndarray) -> tuple[int, tuple[int, ...], np.dtype]:
         place = self._size, array.shape, array.dtype
-        self._file.seek(self._size)
-        self._size += self._file.write(np.ascontiguousarray(array).data)
+        try:
+            self._file.seek(self._size)
+            self._size += self._file.write(np.ascontiguousarray(array).data)
+            self._file.flush()  # else a full disk would show where nobody expects it
+        except OSError as error:
+            with contextlib.suppress(OSError):  # what is not written yet would be tried again at the end
+                self._file.close()
+            raise UserError(
+                f"{self._folder}: the encoded queries cannot be kept there ({error.strerror or error}); make room, or "
+                "set TMPDIR (where a bank is kept: retrieval.bank) to a folder with room for them"
+            ) from error
         return place
 
     def _read(self, place: tuple[int, tuple[int, ...], np.dtype]) -> np.ndarray:

@@ -1,17 +1,19 @@
 """One encoding serves many evaluations: whatever is cut from it scores as if it had been encoded alone."""
 
 import dataclasses
+import tempfile
 
 import numpy as np
 import pytest
 
+from hummingbird.errors import UserError
 from hummingbird.retrieval import measure
 from hummingbird.retrieval.encode import Clock
 from hummingbird.retrieval.evaluate import SECONDS
 from hummingbird.retrieval.protocol import build_protocol
 from hummingbird.retrieval.reuse import Encoded
 from tests.retrieval.fakes import FakeSource, MeanColour
-from tests.retrieval.test_evaluate import make_config
+from tests.retrieval.test_evaluate import largest_file, make_config
 
 SETTINGS = [
     {"retrieval.memory_length": 700, "retrieval.augmentation_epochs": 2},
@@ -69,3 +71,13 @@ def test_a_bank_that_nothing_was_encoded_for_is_refused_rather_than_cut_short(ch
     assert len(encoded.bank(protocol))
     with pytest.raises(ValueError, match="not among those given"):
         encoded.bank(dataclasses.replace(protocol, **change))
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_a_full_disk_for_the_queries_is_told_with_its_folder(kept, tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    config, query = make_config(**SETTINGS[1]), FakeSource(3, seed=1)
+    protocol, folder = build_protocol(config, "segmentation", 8), tmp_path / "bank" if kept else tmp_path
+    encoded = Encoded(MeanColour(), config, FakeSource(2), query, [protocol], Clock(), str(folder) if kept else "")
+    with largest_file(1000), pytest.raises(UserError, match=rf"^{folder}: the encoded queries .*too large.* TMPDIR"):
+        list(encoded.queries.batches(protocol, config, Clock()))
