@@ -10,6 +10,7 @@ import argparse
 import json
 import logging
 import os
+import pathlib
 import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -186,6 +187,9 @@ def _evaluate(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -
     loaded = encoder.build_encoder(arguments.checkpoint, resolved.encoder)
     result = retrieval.evaluate(loaded, resolved, arguments.workdir)
     print(json.dumps({"task": result["task"], "dataset": result["dataset"], **_scalars(result["metrics"])}))
+    report = pathlib.Path(arguments.workdir) / "report.html"
+    if resolved.report.enabled and report.exists():
+        print(f"report: {report}", file=sys.stderr)
 
 
 def _scalars(metrics: dict[str, Any]) -> dict[str, Any]:
