@@ -89,8 +89,8 @@ def main() -> None:
         print(json.dumps({"benchmark": "exact_search", **result}))
         return
     rng = np.random.default_rng(0)
-    keys, queries = (normalise(rng.standard_normal((n, options.dim), np.float32))[0] for n in (options.keys, 1024))
-    queries = queries[: options.queries]
+    draw = lambda count: normalise(rng.standard_normal((count, options.dim), np.float32))[0]
+    keys, queries = draw(options.keys), draw(options.queries)
 
     def naive() -> np.ndarray:
         scores = queries @ keys.T

@@ -74,6 +74,7 @@ def extract(options: argparse.Namespace, folder: pathlib.Path) -> str:
             rows = normalise(features.reshape(4, -1, features.shape[-1]))[0]
             rows = rows[:, rng.permutation(rows.shape[1])[:per_crop]].reshape(-1, rows.shape[-1])[: count - filled]
             if not filled:
+                refuse_shards(options.keys, rows.shape[1])
                 array = np.lib.format.open_memmap(folder / name, "w+", np.float32, (count, rows.shape[1]))
             array[filled : filled + len(rows)] = rows
             filled += len(rows)
@@ -82,6 +83,15 @@ def extract(options: argparse.Namespace, folder: pathlib.Path) -> str:
     keys = write("keys.npy", held, options.keys, None)
     write("queries.npy", asked, QUERIES, 32)
     return f"{encoder.name}, {keys.shape[1]} dimensions, crops of {len(held)} images; queries of {len(asked)} others"
+
+
+def refuse_shards(keys: int, dim: int) -> None:
+    """Ends the program where an index has several searchers: they are compared here one to one."""
+    from hummingbird.retrieval.scann_index import SHARD_BYTES, count_shards
+
+    if count_shards(keys, dim) > 1:
+        most = SHARD_BYTES // (4 * dim)
+        sys.exit(f"scann_build: {keys:,} keys of {dim} dimensions are searched in shards; give --keys={most} at most")
 
 
 def ours(keys: np.ndarray, options: argparse.Namespace) -> Any:
@@ -151,6 +161,7 @@ def main() -> None:
             (folder / "features.txt").write_text(extract(options, folder))
             keys, queries = np.load(folder / "keys.npy", mmap_mode="r"), np.load(folder / "queries.npy")
             np.save(folder / "truth.npy", ExactIndex(keys).search(queries, K)[1])
+        refuse_shards(*np.load(folder / "keys.npy", mmap_mode="r").shape)
         results = {"features": (folder / "features.txt").read_text()}
         for side in SIDES:
             command = [sys.executable, __file__, *sys.argv[1:], f"--folder={folder}", f"--side={side}"]
