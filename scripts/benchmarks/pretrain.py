@@ -25,9 +25,8 @@ need about five minutes and 5 GB. On a GPU, for example:
 
 Two cores (AVX-512), float32, the defaults, best seconds:
 
-- memory: attention takes 120.5 MB beyond the bank for 5,120 and for 40,960 entries, ratio 1.00. Measured while
-  phi's hidden activations were whole: 340 MB and 2,716 MB, 4.6 GB the whole step (1.2 GB without a bank). Now they
-  are computed in chunks.
+- memory: attention takes 120.5 MB beyond the bank for 5,120 and for 40,960 entries, ratio 1.00; the values 75.2 MB for
+  both, of which phi's hidden activations were 340 and 2,716 MB before they were computed in chunks.
 - step: 2.21 s without a bank, 18.1 s with 40,960 entries (8.2x, products 8.6x), 15.8 s with the nearest 30 (7.2x,
   products 4.7x: what is no product, selecting and gathering, takes most of the saving). So large a bank beside so small
   a batch and encoder says nothing of the paper's run, where products grow 1.71x, and 1.18x with the nearest 30.
