@@ -195,5 +195,8 @@ class QueryStore:
 
 
 def _small(label: np.ndarray) -> np.ndarray:
-    """Class ids as the smallest type that holds them; depths as they are."""
-    return label if label.dtype == np.float32 else label.astype(np.min_scalar_type(int(label.max(initial=0))))
+    """Class ids as the smallest type that holds them, wrong ones below 0 too; depths as float32."""
+    if np.issubdtype(label.dtype, np.floating):
+        return label.astype(np.float32, copy=False)
+    low, high = int(label.min(initial=0)), int(label.max(initial=0))
+    return label.astype(np.result_type(np.min_scalar_type(low), np.min_scalar_type(high)))

@@ -1,6 +1,4 @@
-import contextlib
 import json
-import resource
 
 import numpy as np
 import pytest
@@ -8,8 +6,7 @@ import torch
 
 from hummingbird import config as configs
 from hummingbird.errors import UserError
-from hummingbird.retrieval import evaluate, few, measure
-from hummingbird.retrieval.evaluate import FILES, write_results
+from hummingbird.retrieval import evaluate, measure
 from hummingbird.retrieval.samples import load_samples
 from tests.retrieval.fakes import FakeSource, MeanColour
 
@@ -314,59 +311,6 @@ def test_approximate_index_reports_its_recall():
     assert memory["index"] == "scann"
     assert 0.3 < memory["recall_at_k"] <= 1
     assert run()["memory"]["recall_at_k"] is None
-
-
-@contextlib.contextmanager
-def largest_file(size):
-    """As on a full disk: no file can grow beyond `size` bytes."""
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-
-
-@pytest.fixture
-def written(tmp_path):
-    """Folder, result and samples of an evaluation whose files are there."""
-    config = make_config(**{"report.enabled": True, "data.fractions": (0.5,)})
-    result, samples = measure(MeanColour(), config, FakeSource(4), FakeSource(2, seed=1), collect=True)
-    write_results(tmp_path, result, samples)
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(FILES)
-    return tmp_path, result, samples
-
-
-def test_a_full_disk_costs_the_report_not_the_number(written):
-    folder, result, samples = written
-    result = {**result, "dataset": "second"}
-    with largest_file(16 * 1024), pytest.raises(UserError, match=r"fractions.png: cannot be .*too large\); make room"):
-        write_results(folder, result, samples)
-    assert json.loads((folder / "metrics.json").read_text())["dataset"] == "second"
-    # Nothing of the first run is left beside it.
-    assert sorted(path.name for path in folder.iterdir()) == ["fractions.json", "fractions.md", "metrics.json"]
-
-
-def test_a_number_that_cannot_be_written_is_told(written):
-    folder, result, samples = written
-    with largest_file(100), pytest.raises(UserError, match=rf"metrics.json: .*miou={result['metrics']['miou']:.6g}"):
-        write_results(folder, result, samples)
-    assert not list(folder.iterdir())
-
-
-def test_a_picture_that_fails_does_not_lose_the_number(written, monkeypatch):
-    folder, result, samples = written
-    (folder / "metrics.json").unlink()
-    monkeypatch.setitem(few.FILES, "fractions.png", lambda *_: 1 / 0)
-    with pytest.raises(ZeroDivisionError):
-        write_results(folder, result, samples)
-    assert json.loads((folder / "metrics.json").read_text())["metrics"] == result["metrics"]
-
-
-def test_an_evaluation_without_a_report_leaves_no_old_one(written):
-    folder, result, _ = written
-    write_results(folder, {key: value for key, value in result.items() if key != "fractions"}, None)
-    assert [path.name for path in folder.iterdir()] == ["metrics.json"]
 
 
 class WithEmptyImage(FakeSource):

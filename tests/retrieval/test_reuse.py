@@ -11,9 +11,10 @@ from hummingbird.retrieval import measure
 from hummingbird.retrieval.encode import Clock
 from hummingbird.retrieval.evaluate import SECONDS
 from hummingbird.retrieval.protocol import build_protocol
-from hummingbird.retrieval.reuse import Encoded
+from hummingbird.retrieval.reuse import Encoded, QueryStore
 from tests.retrieval.fakes import FakeSource, MeanColour
-from tests.retrieval.test_evaluate import largest_file, make_config
+from tests.retrieval.test_evaluate import make_config
+from tests.retrieval.test_evaluate_files import largest_file
 
 SETTINGS = [
     {"retrieval.memory_length": 700, "retrieval.augmentation_epochs": 2},
@@ -81,3 +82,37 @@ def test_a_full_disk_for_the_queries_is_told_with_its_folder(kept, tmp_path, mon
     encoded = Encoded(MeanColour(), config, FakeSource(2), query, [protocol], Clock(), str(folder) if kept else "")
     with largest_file(1000), pytest.raises(UserError, match=rf"^{folder}: the encoded queries .*too large.* TMPDIR"):
         list(encoded.queries.batches(protocol, config, Clock()))
+
+
+@pytest.mark.parametrize(
+    ("label", "kept"),
+    [
+        (np.array([[0.25, 9.5]]), np.float32),  # metres of a source that gives float64
+        (np.array([[-1, 3]], np.int64), np.int32),
+        (np.array([[-1, 200]], np.int64), np.int32),
+        (np.array([[0, 255]], np.uint8), np.int32),
+        (np.array([[7, 65_535]], np.int32), np.int32),
+    ],
+)
+def test_truths_come_back_from_the_file_as_they_were(label, kept):
+    class Source(FakeSource):
+        def __getitem__(self, index):
+            return {**super().__getitem__(index), "label": label}
+
+    config = make_config()
+    store = QueryStore(MeanColour(), Source(1))
+    ((examples, _),) = store.batches(build_protocol(config, "segmentation", 8), config, Clock())
+    np.testing.assert_array_equal(examples[0].label, label)
+    assert examples[0].label.dtype == kept
+
+
+def test_ids_that_no_class_has_are_refused_with_a_shared_encoding_too():
+    class Source(FakeSource):
+        def __getitem__(self, index):
+            item = super().__getitem__(index)
+            item["label"][0, 0] = -1
+            return item
+
+    config, sources = make_config(**{"data.fractions": (0.5,)}), (FakeSource(2), Source(1, seed=1))
+    with pytest.raises(UserError, match=r"class ids \[-1\]"):
+        measure(MeanColour(), config, *sources)
