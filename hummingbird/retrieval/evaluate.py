@@ -164,7 +164,11 @@ def measure(
     result = {
         "task": protocol.task,
         "dataset": config.data.name,
-        "data": {"prompt": prompt.fingerprint, "query": query.fingerprint},
+        "data": {
+            "root": os.path.basename(str(config.data.root).rstrip("/")),
+            "prompt": prompt.fingerprint,
+            "query": query.fingerprint,
+        },
         "encoder": described,
         "metrics": scores,
         "protocol": protocol.as_dict(),

@@ -20,6 +20,7 @@ from hummingbird.retrieval.prompt import make_index, plan
 from hummingbird.retrieval.protocol import Protocol
 from hummingbird.retrieval.query import answer
 from hummingbird.retrieval.report.charts import SERIES
+from hummingbird.retrieval.report.runs import data_name
 from hummingbird.retrieval.reuse import Encoded
 
 HEADLINE = {"segmentation": "miou", "depth": "rmse"}
@@ -115,7 +116,7 @@ def write_rows(result: dict[str, Any], path: pathlib.Path) -> None:
 def write_curve(result: dict[str, Any], path: pathlib.Path) -> None:
     """The curve of `measure_fractions`, as Figure 3 has it."""
     figure = curve({"": result["fractions"]}, result["task"])
-    figure.axes[0].set_title(f"{result['dataset']}, {result['encoder']['name']}", fontsize=10)
+    figure.axes[0].set_title(f"{data_name(result)}, {result['encoder']['name']}", fontsize=10)
     figure.savefig(path, dpi=150)
 
 

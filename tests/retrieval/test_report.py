@@ -277,3 +277,12 @@ def test_parts_of_the_prompt_are_shown_where_they_were_scored(tmp_path):
     assert "data:image/svg+xml" in text
     write_report(tmp_path / "whole.html", made_metrics())
     assert "Few annotated images" not in (tmp_path / "whole.html").read_text()
+
+
+def test_a_folder_is_called_by_its_own_name(tmp_path):
+    metrics = made_metrics(dataset="folder", data={"root": "camvid_mini", "prompt": "0", "query": "1"})
+    write_report(tmp_path / "one.html", metrics)
+    assert "<h1>Semantic segmentation on camvid_mini</h1>" in (tmp_path / "one.html").read_text()
+    other = {**metrics, "data": {"root": "kitti", "prompt": "2", "query": "3"}}
+    runs = [{"name": "a", "metrics": m, "samples": None} for m in (metrics, other)]
+    assert [group.dataset for group in group_runs(runs)] == ["camvid_mini", "kitti"]

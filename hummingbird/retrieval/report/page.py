@@ -15,7 +15,7 @@ import jinja2
 
 from hummingbird.errors import UserError
 from hummingbird.retrieval.report import sections
-from hummingbird.retrieval.report.runs import TASK_TITLES, group_runs
+from hummingbird.retrieval.report.runs import TASK_TITLES, data_name, group_runs
 
 Run = dict[str, Any]
 
@@ -30,7 +30,7 @@ def write_report(path: str | os.PathLike, metrics: dict, samples: dict | None = 
     """
     encoder = str(metrics.get("encoder", {}).get("name", "encoder"))
     run = {"name": encoder, "metrics": metrics, "samples": samples}
-    title = f"{TASK_TITLES[metrics['task']]} on {metrics['dataset']}"
+    title = f"{TASK_TITLES[metrics['task']]} on {data_name(metrics)}"
     _write(path, title=title, subtitle=f"dense nearest-neighbour retrieval, encoder {encoder}, frozen", runs=[run])
 
 
@@ -52,7 +52,7 @@ def write_comparison(
         raise UserError(f"{path}: a comparison needs at least one evaluation")
     seen = set()
     for run in runs:
-        key = (run["name"], run["metrics"]["task"], run["metrics"]["dataset"])
+        key = (run["name"], run["metrics"]["task"], data_name(run["metrics"]))
         if key in seen:
             raise UserError(f"{path}: two evaluations are called {key[0]!r} for {key[1]} on {key[2]}; rename one")
         seen.add(key)

@@ -50,11 +50,17 @@ class Group:
             yield [queries.get(query["name"]) for queries in by_name]
 
 
+def data_name(metrics: dict[str, Any]) -> str:
+    """What a reader calls the data set: its name, and of anyone's folder that of the folder."""
+    root = metrics.get("data", {}).get("root")
+    return root if root and metrics["dataset"] == "folder" else metrics["dataset"]
+
+
 def group_runs(runs: list[dict[str, Any]]) -> list[Group]:
     """Runs by (task, data set), in order of first appearance."""
     groups: dict[tuple[str, str], Group] = {}
     for run in runs:
-        key = (run["metrics"]["task"], run["metrics"]["dataset"])
+        key = (run["metrics"]["task"], data_name(run["metrics"]))
         groups.setdefault(key, Group(*key, [])).runs.append(run)
     return list(groups.values())
 
