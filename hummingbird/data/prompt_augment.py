@@ -19,7 +19,6 @@ def augment_prompt(
     scale: tuple[float, float] = (0.5, 2.0),
     probability: float = 0.5,
     largest: float = 0.1,
-    relative_to: str = "image",
 ) -> tuple[np.ndarray, np.ndarray]:
     """Scales the image, cuts a random square, then changes its colours (App. A.2, Table 7).
 
@@ -34,16 +33,13 @@ def augment_prompt(
       scale: range of the factor on both sides, sampled uniformly.
       probability: of each colour operation, independently.
       largest: maximum of each colour operation's shift, as in `jitter_colours`.
-      relative_to: what a factor of 1 is: "image", its own size, as the paper has it; or "input", the image squashed to
-        `size` x `size` as queries are, for images much larger or smaller than the input.
 
     Returns:
       uint8 [size, size, 3] and a label [size, size] of the given label's type.
     """
     height, width = image.shape[:2]
     factor = rng.uniform(*scale)
-    sides = {"image": (height, width), "input": (size, size)}[relative_to]
-    tall, wide = (max(1, round(side * factor)) for side in sides)
+    tall, wide = (max(1, round(side * factor)) for side in (height, width))
     top, y, h = _place(rng, tall, size)
     left, x, w = _place(rng, wide, size)
 

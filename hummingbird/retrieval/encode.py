@@ -84,7 +84,7 @@ def prepare_prompt(
     prepare = PREPARATIONS[preparation]
     image, label = item["image"], item["label"]
     if augmented:
-        image, label = prepare.augment(stream(seed, index, epoch, 0), image, label, size)
+        image, label = prepare.augment(stream(seed, index, epoch, 0), image, label, size, source.ignore)
     else:
         image, label = prepare.squash(image, size), prepare.resize_label(label, size)
     return Example(index, epoch, item["name"], image, label)
@@ -118,9 +118,9 @@ def resize_label(label: np.ndarray, size: int) -> np.ndarray:
 
 
 class Preparation(NamedTuple):
-    """augment(rng, image, label, size) -> image, label; squash(image, size); resize_label(label, size)."""
+    """augment(rng, image, label, size, ignore) -> image, label; squash(image, size); resize_label(label, size)."""
 
-    augment: Callable[[np.random.Generator, np.ndarray, np.ndarray, int], tuple[np.ndarray, np.ndarray]]
+    augment: Callable[[np.random.Generator, np.ndarray, np.ndarray, int, int], tuple[np.ndarray, np.ndarray]]
     squash: Callable[[np.ndarray, int], np.ndarray]
     resize_label: Callable[[np.ndarray, int], np.ndarray]
 

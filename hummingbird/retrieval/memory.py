@@ -203,10 +203,6 @@ class BankBuilder:
             self.columns.append(name, values)
         self.length += len(chosen)
 
-    @property
-    def full(self) -> bool:
-        return self.length >= self.capacity
-
     def finish(self) -> MemoryBank:
         """The bank; UserError if no patch of any image holds a valid pixel."""
         if not self.length:

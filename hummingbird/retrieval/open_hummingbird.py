@@ -19,8 +19,13 @@ BLUE_MEAN, BLUE_STD, ITS_BLUE_STD = 0.406, 0.225, 0.255
 ENHANCE = (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color)
 
 
-def augment(rng: np.random.Generator, image: np.ndarray, label: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Colour changes, then a random part of the image stretched to uint8 [size, size, 3], and its label."""
+def augment(
+    rng: np.random.Generator, image: np.ndarray, label: np.ndarray, size: int, ignore: int = 255
+) -> tuple[np.ndarray, np.ndarray]:
+    """Colour changes, then a random part of the image stretched to uint8 [size, size, 3], and its label.
+
+    The part lies within the image: there is no padding that would be `ignore`.
+    """
     picture = Image.fromarray(image)
     for enhance in ENHANCE:
         if rng.random() < PROBABILITY:

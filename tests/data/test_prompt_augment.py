@@ -55,19 +55,6 @@ def test_large_images_are_cut_without_void():
     assert out.shape == (64, 64, 3)
 
 
-def test_scaling_may_be_relative_to_the_input_instead_of_the_image():
-    mask = np.zeros((40, 160), np.int32)
-    sides = []
-    for seed in range(100):
-        _, label = augment_prompt(
-            np.random.default_rng(seed), coloured(mask), mask, 80, scale=(0.5, 0.9), relative_to="input"
-        )
-        rows, columns = (label == 0).any(1).sum(), (label == 0).any(0).sum()
-        assert rows == columns  # squashed, as queries are
-        sides.append(rows)
-    assert (min(sides), max(sides)) == (40, 72)
-
-
 def test_depth_keeps_its_values_and_is_invalid_outside():
     depth = np.full((30, 30), 2.5, np.float32)
     _, label = augment_prompt(np.random.default_rng(1), np.zeros((30, 30, 3), np.uint8), depth, 64)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from hummingbird.retrieval import measure
-from hummingbird.retrieval.encode import Clock, Example, encode
+from hummingbird.retrieval.encode import PREPARATIONS, Clock, Example, encode, prepare_prompt
 from tests.retrieval.fakes import FakeSource, MeanColour
 from tests.retrieval.test_evaluate import make_config
 
@@ -54,3 +54,20 @@ def test_the_last_batch_is_scored_however_few_its_images():
     prompt = FakeSource(6, seed=0)
     result = measure(MeanColour(), make_config(batch_size=4), prompt, OnlyLastHasTruth(5, seed=1))[0]
     assert result["metrics"]["pixel_accuracy"] > 75  # with the batch dropped there would be nothing to compare with
+
+
+class OtherVoid(FakeSource):
+    """Void pixels have an id of their own."""
+
+    ignore = 7
+
+    def __getitem__(self, index):
+        item = super().__getitem__(index)
+        return {**item, "label": np.where(item["label"] == 255, self.ignore, item["label"])}
+
+
+@pytest.mark.parametrize("preparation", PREPARATIONS)
+def test_padding_of_augmented_prompts_is_void_as_the_source_has_it(preparation):
+    for index in range(3):
+        label = prepare_prompt(OtherVoid(3), index, 0, 128, 0, True, preparation).label
+        assert set(np.unique(label)) <= {0, 1, 2, 3, 7}
