@@ -43,7 +43,7 @@ class OnlineEval:
     evaluation: Any  # config of kind "evaluate"
     prompt: Any  # dense sources
     query: Any
-    features: Any = None  # compiled at the first use, then shared
+    features: Any = None  # one function for all steps, so that it is compiled once
 
     def __call__(
         self, step: int, state: TrainState, model: Pretrainer, batch: Mapping[str, np.ndarray]
@@ -52,7 +52,7 @@ class OnlineEval:
         if step % self.every:
             return None
         if self.features is None:
-            self.features = jax.jit(functools.partial(patch_features, model))
+            self.features = functools.partial(patch_features, model)
         variables = {"params": jax.tree.map(_whole, state.online)}  # copied: the step donates its buffers
         vit = model.encoder
         encoder = Encoder(self.features, variables, vit.patch_size, vit.width, f"step {step}", f"step{step}")

@@ -25,7 +25,8 @@ class Encoder:
     A batch is split over the devices of this process; they hold a copy of the parameters each.
 
     Attributes:
-      apply: (params, images float32 in [0, 1]) -> [B, h, w, D], jitted on first use.
+      apply: (params, images float32 in [0, 1]) -> [B, h, w, D], jitted on first use; hashable. Encoders with the same
+        function, for example of several steps of a run, share the compiled program.
       params: tree of arrays.
       patch_size, dim: pixels, features.
       name: what it is, for people.
@@ -53,34 +54,43 @@ class Encoder:
         images = _checked(images)
         count = min(jax.local_device_count(), max(1, len(images)))
         if (name, count) not in self._programs:
-            self._programs[name, count] = self._build(getattr(self, name), count)
+            self._programs[name, count] = self._place(getattr(self, name), count)
         params, sharding, program = self._programs[name, count]
         filled = np.zeros((-(-len(images) // count) * count, *images.shape[1:]), np.uint8)
         filled[: len(images)] = images
         return np.asarray(program(params, jax.device_put(filled, sharding)))[: len(images)]
 
-    def _build(self, function: Callable[[Any, jax.Array], jax.Array], count: int) -> tuple[Any, Any, Any]:
+    def _place(self, function: Callable[[Any, jax.Array], jax.Array], count: int) -> tuple[Any, Any, Any]:
         """Parameters on each of `count` devices, how a batch is split over them, and the program of all."""
-        mesh = Mesh(np.asarray(jax.local_devices()[:count]), ("images",), axis_types=(AxisType.Auto,))
-        whole, split = PartitionSpec(), PartitionSpec("images")
-
-        def program(params: Any, images: jax.Array) -> jax.Array:
-            _, height, width, _ = images.shape
-            few = height * width // self.patch_size**2 < ONE_BY_ONE_FROM
-            run = lambda part: function(params, part.astype(jnp.float32) / 255).astype(jnp.float32)
-            if few or jax.default_backend() != "cpu":
-                return run(images)
-            return jax.lax.map(lambda image: run(image[None])[0], images)
-
-        # shard_map: no part of the network can be tempted to exchange what belongs to other devices.
-        mapped = jax.shard_map(program, mesh=mesh, in_specs=(whole, split), out_specs=split, check_vma=False)
+        whole, split, program = _compiled(function, self.patch_size, count)
         placed = next((params for (_, n), (params, *_) in self._programs.items() if n == count), None)
-        params = jax.device_put(self.params, NamedSharding(mesh, whole)) if placed is None else placed
-        return params, NamedSharding(mesh, split), jax.jit(mapped)
+        return jax.device_put(self.params, whole) if placed is None else placed, split, program
 
     @functools.cached_property
     def _programs(self) -> dict[tuple[str, int], tuple[Any, Any, Any]]:
         return {}
+
+
+# Few, for a function may hold on to much.
+@functools.lru_cache(maxsize=8)
+def _compiled(
+    function: Callable[[Any, jax.Array], jax.Array], patch_size: int, count: int
+) -> tuple[NamedSharding, NamedSharding, Callable[[Any, jax.Array], jax.Array]]:
+    """Where parameters and images lie on `count` devices, and the program: one for all encoders of a function."""
+    mesh = Mesh(np.asarray(jax.local_devices()[:count]), ("images",), axis_types=(AxisType.Auto,))
+    whole, split = PartitionSpec(), PartitionSpec("images")
+
+    def program(params: Any, images: jax.Array) -> jax.Array:
+        _, height, width, _ = images.shape
+        few = height * width // patch_size**2 < ONE_BY_ONE_FROM
+        run = lambda part: function(params, part.astype(jnp.float32) / 255).astype(jnp.float32)
+        if few or jax.default_backend() != "cpu":
+            return run(images)
+        return jax.lax.map(lambda image: run(image[None])[0], images)
+
+    # shard_map: no part of the network can be tempted to exchange what belongs to other devices.
+    mapped = jax.shard_map(program, mesh=mesh, in_specs=(whole, split), out_specs=split, check_vma=False)
+    return NamedSharding(mesh, whole), NamedSharding(mesh, split), jax.jit(mapped)
 
 
 def _checked(images: np.ndarray) -> np.ndarray:
