@@ -238,9 +238,9 @@ def _export(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> 
 
 
 def _data(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> int:
-    from hummingbird.data import inspect
+    from hummingbird import inspect_data
 
-    return inspect.run(arguments.config, overrides, out=arguments.out, check_all=arguments.all)
+    return inspect_data.run(arguments.config, overrides, out=arguments.out, check_all=arguments.all)
 
 
 def _bank(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> None:

@@ -31,7 +31,7 @@ LAYERS = (
     ("train",),
     ("pictures",),
     ("hooks",),
-    ("plan", "info", "sweep"),
+    ("plan", "info", "inspect_data", "sweep"),
     ("cli",),
     ("demo",),
 )

@@ -19,9 +19,10 @@ from PIL import Image
 from hummingbird import config as settings
 from hummingbird.data import augment, crops, sheets
 from hummingbird.data.decode import Unreadable, decode_image
-from hummingbird.data.prompt_augment import augment_prompt
 from hummingbird.data.sources import build_dense_source, build_image_source, image_name
 from hummingbird.errors import UserError
+from hummingbird.retrieval.encode import prepare_prompt
+from hummingbird.retrieval.protocol import Protocol, build_protocol
 
 SAMPLE = 200  # items that are read unless all are asked for
 SHOWN = 8  # items in a picture
@@ -57,7 +58,7 @@ def describe(config: Any, out: str | os.PathLike[str], all: bool = False) -> dic
     Args:
       config: a resolved pretraining or evaluation config.
       out: folder for data.json, contact.png (images, labels), and views.png (the two views, Table 8) or augmented.png
-        (augmented prompts, Table 7); made if missing.
+        (prompts as the protocol augments them, if it does); made if missing.
       all: read every item instead of `SAMPLE` evenly spaced ones.
 
     Returns:
@@ -65,9 +66,8 @@ def describe(config: Any, out: str | os.PathLike[str], all: bool = False) -> dic
       void share, and "broken": what could not be read, in one line each.
 
     Raises:
-      UserError: the data set is not there, or not laid out as expected.
+      UserError: the data set is not there, or not laid out as expected; `out` cannot be written.
     """
-    folder = Path(out)
     if "augment" in config:
         source = build_image_source(config)
         found = {"pretrain": _check_images(source, config.data.lenient, all)}
@@ -79,16 +79,28 @@ def describe(config: Any, out: str | os.PathLike[str], all: bool = False) -> dic
         shown = [item for split in found for item in found[split].pop("shown")]
         prompt = splits["prompt"]
         pictures = {"contact.png": sheets.contact(shown, len(prompt.classes), prompt.ignore)}
-        if prompt.task == "segmentation":
-            pictures["augmented.png"] = _augmented(shown[:SHOWN], config.input_size, prompt)
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, picture in pictures.items():
-        Image.fromarray(picture).save(folder / name)
-    (folder / "data.json").write_text(json.dumps(found, indent=1))
+        protocol = build_protocol(config, prompt.task, patch_size=1)
+        numbers = [item["index"] for item in shown if item["split"] == "prompt"]
+        if protocol.augmentation_epochs and numbers:
+            pictures["augmented.png"] = _augmented(prompt, numbers, protocol)
     for split, facts in found.items():
         _print(split, facts)
-    console.print(f"pictures: {', '.join(str(folder / name) for name in pictures)}")
+    _write(Path(out), found, pictures)
     return found
+
+
+def _write(folder: Path, found: dict[str, Any], pictures: dict[str, np.ndarray]) -> None:
+    """data.json and the pictures; those of another config that lie there are removed."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in ("views.png", "augmented.png"):
+            (folder / name).unlink(missing_ok=True)
+        for name, picture in pictures.items():
+            Image.fromarray(picture).save(folder / name)
+        (folder / "data.json").write_text(json.dumps(found, indent=1))
+    except OSError as error:
+        raise UserError(f"--out={folder}: cannot be written ({error.strerror}); choose another folder") from error
+    console.print(f"pictures: {', '.join(str(folder / name) for name in pictures)}")
 
 
 # ---------------------------------------------------------------- reading
@@ -148,7 +160,7 @@ def _check_dense(split: str, source: Any, all: bool) -> dict[str, Any]:
             pixels += counts
             images += counts > 0
         if number in wanted and len(shown) < SHOWN:
-            shown.append(item)
+            shown.append({**item, "index": number, "split": split})
     facts: dict[str, Any] = {
         "task": source.task,
         "images": len(source),
@@ -226,16 +238,15 @@ def _views(source: Any, config: Any) -> np.ndarray:
     return sheets.grid(np.round(np.asarray(seen) * 255).astype(np.uint8))
 
 
-def _augmented(items: Sequence[dict[str, Any]], size: int, source: Any) -> np.ndarray:
-    """Prompt images after Table 7, each above its mask and above both laid over one another."""
+def _augmented(source: Any, numbers: Sequence[int], protocol: Protocol) -> np.ndarray:
+    """Prompt images in their first augmented pass, each above its mask and above both laid over one another."""
     columns = []
-    for number, item in enumerate(items):
-        rng = np.random.default_rng(number)
-        image, label = augment_prompt(rng, item["image"], item["label"], size, source.ignore)
-        colours = sheets.colour(label, len(source.classes), source.ignore)
-        over = np.round(0.5 * image + 0.5 * colours).astype(np.uint8)
-        columns.append([sheets.fit(picture) for picture in (image, colours, over)])
-    return sheets.grid(np.array(columns)) if columns else np.zeros((1, 1, 3), np.uint8)
+    for number in numbers:
+        seen = prepare_prompt(source, number, 0, protocol.input_size, protocol.seed, True, protocol.preparation)
+        colours = sheets.colour(seen.label, len(source.classes), source.ignore)
+        over = np.round(0.5 * seen.image + 0.5 * colours).astype(np.uint8)
+        columns.append([sheets.fit(picture) for picture in (seen.image, colours, over)])
+    return sheets.grid(np.array(columns))
 
 
 # ---------------------------------------------------------------- printing

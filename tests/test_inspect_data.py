@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hummingbird import config
-from hummingbird.data import inspect, sheets
+from hummingbird import config, inspect_data
+from hummingbird.data import sheets
+from hummingbird.data.sources import build_dense_source
 from hummingbird.errors import UserError
+from hummingbird.retrieval.encode import prepare_prompt
 from tests.data.files import blocks, encode, make_folder, ramp, write
 
 
@@ -25,7 +27,7 @@ def folder(tmp_path):
 
 
 def test_it_counts_what_a_dense_config_reads_and_draws_it(folder, tmp_path, capsys):
-    found = inspect.describe(evaluation(folder, **{"data.folder.classes": "classes.yaml"}), tmp_path / "out")
+    found = inspect_data.describe(evaluation(folder, **{"data.folder.classes": "classes.yaml"}), tmp_path / "out")
     assert found == json.loads((tmp_path / "out/data.json").read_text())
     assert [(found[split]["images"], found[split]["read"]) for split in ("prompt", "query")] == [(3, 3), (9, 9)]
     assert found["query"]["height"] == [24, 24, 24]
@@ -36,7 +38,7 @@ def test_it_counts_what_a_dense_config_reads_and_draws_it(folder, tmp_path, caps
     contact = np.asarray(Image.open(tmp_path / "out/contact.png"))
     side = sheets.TILE + 2 * sheets.GAP
     assert contact.shape == (4 * side, 8 * side, 3)  # 3 prompts and 8 queries in two rows, masks below
-    assert Image.open(tmp_path / "out/augmented.png").size == (8 * side, 3 * side)
+    assert Image.open(tmp_path / "out/augmented.png").size == (3 * side, 3 * side)
     shown = capsys.readouterr().out
     assert "not seen in what was read: car" in shown
 
@@ -46,7 +48,7 @@ def test_it_lists_what_is_broken_instead_of_stopping(folder, tmp_path, capsys):
     write(folder / "images/06.jpg", b"")
     write(folder / "labels/07.png", encode(blocks(24, 32, [255])))
     settings = evaluation(folder, **{"data.folder.classes": "classes.yaml"})
-    found = inspect.describe(settings, tmp_path / "out", all=True)
+    found = inspect_data.describe(settings, tmp_path / "out", all=True)
     assert found["prompt"]["broken"] == []
     assert len(found["query"]["broken"]) == 2
     assert "05.png holds class ids 9" in found["query"]["broken"][0]
@@ -56,10 +58,38 @@ def test_it_lists_what_is_broken_instead_of_stopping(folder, tmp_path, capsys):
 
 
 def test_a_sample_is_spread_over_the_data_and_all_is_all(folder, tmp_path, monkeypatch):
-    monkeypatch.setattr(inspect, "SAMPLE", 4)
+    monkeypatch.setattr(inspect_data, "SAMPLE", 4)
     settings = evaluation(folder, **{"data.folder.classes": "classes.yaml"})
-    assert inspect.describe(settings, tmp_path / "some")["query"]["read"] == 4
-    assert inspect.describe(settings, tmp_path / "all", all=True)["query"]["read"] == 9
+    assert inspect_data.describe(settings, tmp_path / "some")["query"]["read"] == 4
+    assert inspect_data.describe(settings, tmp_path / "all", all=True)["query"]["read"] == 9
+
+
+@pytest.mark.parametrize("protocol", ["paper", "open-hummingbird"])
+def test_the_augmented_prompts_are_those_that_an_evaluation_sees(folder, tmp_path, protocol):
+    settings = evaluation(folder, **{"data.folder.classes": "classes.yaml", "protocol": protocol, "seed": 3})
+    inspect_data.describe(settings, tmp_path / "out")
+    picture = np.asarray(Image.open(tmp_path / "out/augmented.png"))
+    source = build_dense_source(settings, "prompt")
+    for column in range(3):
+        seen = prepare_prompt(source, column, 0, 32, 3, True, protocol).image
+        left = column * (sheets.TILE + 2 * sheets.GAP) + sheets.GAP
+        tile = picture[sheets.GAP : sheets.GAP + sheets.TILE, left : left + sheets.TILE]
+        np.testing.assert_array_equal(tile, sheets.fit(seen))
+
+
+def test_without_augmented_passes_there_is_no_picture_of_them(folder, tmp_path):
+    classes = {"data.folder.classes": "classes.yaml"}
+    for passes in (1, 0):  # into one folder: the first one's picture would be taken for the second's
+        settings = evaluation(folder, **classes, **{"retrieval.augmentation_epochs": passes})
+        inspect_data.describe(settings, tmp_path / "out")
+        assert (tmp_path / "out/augmented.png").exists() == bool(passes)
+
+
+def test_a_folder_that_cannot_be_written_is_refused_after_what_was_found_is_told(folder, tmp_path, capsys):
+    out = write(tmp_path / "file", "")
+    with pytest.raises(UserError, match=r"--out=.*file: cannot be written \(.+\); choose another folder"):
+        inspect_data.describe(evaluation(folder, **{"data.folder.classes": "classes.yaml"}), out)
+    assert "not seen in what was read: car" in capsys.readouterr().out
 
 
 def test_it_shows_depth_in_metres(tmp_path):
@@ -67,7 +97,7 @@ def test_it_shows_depth_in_metres(tmp_path):
         write(tmp_path / f"data/images/{i}.png", encode(ramp(8, 8)))
         write(tmp_path / f"data/labels/{i}.png", encode(np.full((8, 8), 1000 * (i + 1), np.uint16)))
     halves = {"data.prompt": "[:2]", "data.query": "[2:]", "data.task": "depth"}
-    found = inspect.describe(evaluation(tmp_path / "data", **halves), tmp_path / "out")
+    found = inspect_data.describe(evaluation(tmp_path / "data", **halves), tmp_path / "out")
     assert found["query"]["depth_metres"] == pytest.approx([3, 3.5, 4])
     assert not (tmp_path / "out/augmented.png").exists()
 
@@ -77,7 +107,7 @@ def test_it_draws_the_two_views_of_pretraining_images(tmp_path):
         write(tmp_path / f"data/{'ab'[i % 2]}/{i}.jpg", encode(ramp(40, 50, i), "JPEG"))
     write(tmp_path / "data/a/9.jpg", b"broken")
     overrides = {"data.name": "images", "data.root": str(tmp_path / "data"), "input_size": 16}
-    found = inspect.describe(config.resolve("pretrain", overrides=overrides), tmp_path / "out")
+    found = inspect_data.describe(config.resolve("pretrain", overrides=overrides), tmp_path / "out")
     facts = found["pretrain"]
     assert (facts["images"], facts["labelled_share"], facts["classes_named"], len(facts["broken"])) == (4, 1.0, 2, 1)
     assert Image.open(tmp_path / "out/views.png").size == (3 * 24, 2 * 24)
@@ -88,15 +118,15 @@ def test_the_command_tells_by_its_status_whether_something_is_broken(folder, tmp
         tmp_path / "own.py", f"def get_config():\n    return {{'data': {{'name': 'folder', 'root': {str(folder)!r}}}}}"
     )
     arguments = ([("input_size", "32"), ("data.folder.classes", "classes.yaml")], str(tmp_path / "out"))
-    assert inspect.run(str(file), *arguments) == 0
+    assert inspect_data.run(str(file), *arguments) == 0
     write(folder / "images/06.jpg", b"")
-    assert inspect.run(str(file), *arguments) == 2
+    assert inspect_data.run(str(file), *arguments) == 2
     with pytest.raises(UserError, match="unknown config key"):
-        inspect.run(str(file), [("data.nme", "x")])
+        inspect_data.run(str(file), [("data.nme", "x")])
 
 
 def test_the_command_takes_configs_of_either_kind(folder, tmp_path):
     text = f"def get_config():\n    return {{'pooling': 'mean', 'data': {{'name': 'images', 'root': {str(folder)!r}}}}}"
     file = write(tmp_path / "any.py", text)
-    assert inspect.run(str(file), [("input_size", "16")], str(tmp_path / "out")) == 0
+    assert inspect_data.run(str(file), [("input_size", "16")], str(tmp_path / "out")) == 0
     assert "pretrain" in json.loads((tmp_path / "out/data.json").read_text())
