@@ -212,11 +212,25 @@ def test_unknown_kinds_and_settings_name_the_valid_ones():
         build_index(keys[:0], "exact")
 
 
-def test_an_index_is_estimated_from_what_it_keeps(clustered, monkeypatch):
+@pytest.mark.parametrize("dtype", [np.float32, ml_dtypes.bfloat16])
+@pytest.mark.parametrize("shards", [1, 3])
+def test_scann_s_memory_is_estimated_to_a_twentieth_of_what_it_loads(clustered, tmp_path, monkeypatch, shards, dtype):
     pytest.importorskip("scann", reason="ScaNN exists for Linux only")
-    # 1,000 float32 keys of 32 dimensions, 8 blocks: the keys, codes of half a byte and a number, codes while they load.
-    assert index.index_bytes("scann", 1000, 32, 4, 4) == 128_000 + 1000 * (4 + 4) + 8000
-    assert index.index_bytes("auto", 1000, 32, 4, 4) == index.index_bytes("exact", 1000, 32, 4, 4) == 0
-    assert index.index_bytes("device", 1000, 32, 4, 4) == 128_000
-    monkeypatch.setattr(scann_index, "SHARD_BYTES", 32_000)
-    assert index.index_bytes("scann", 1000, 32, 4, 4) == 1000 * (4 + 4) + 2000  # four shards, no keys
+    keys = clustered[0].astype(dtype)
+    monkeypatch.setattr(scann_index, "SHARD_BYTES", -(-4 * keys.size // shards))
+    assert len(build_index(keys, "scann", str(tmp_path), leaves=32, leaves_to_search=8).searchers) == shards
+    loaded = {path: path.stat().st_size for path in tmp_path.rglob("*.npy")}
+    codes = sum(size for path, size in loaded.items() if path.name == "hashed_dataset.npy")
+    # Codes are bytes in the file; two share a byte in memory. Those of one shard are there as read meanwhile.
+    most = sum(loaded.values()) - codes + codes / 2 + codes / shards
+    estimate = index.index_bytes("scann", *keys.shape, keys.itemsize, 4)
+    assert estimate == pytest.approx(most, rel=0.05)
+
+
+def test_memory_of_exact_indexes_is_estimated_from_what_they_keep(clustered):
+    keys = clustered[0]
+    asked = (*keys.shape, keys.itemsize, 4)
+    for kind in ("exact", "auto"):
+        assert np.shares_memory(build_index(keys, kind).keys, keys)
+        assert index.index_bytes(kind, *asked) == 0
+    assert index.index_bytes("device", *asked) == pytest.approx(build_index(keys, "device").keys.nbytes, rel=0.05)
