@@ -6,6 +6,8 @@ are L2-normalised by the caller; similarity is their inner product.
 
 from __future__ import annotations
 
+import contextlib
+import os
 from typing import Any, Protocol
 
 import numpy as np
@@ -98,7 +100,10 @@ def build_exact(keys: np.ndarray, **_: Any) -> Index:
 
 
 def build_scann(keys: np.ndarray, folder: str | None = None, progress: bool = False, **settings: Any) -> Index:
-    """ScaNN, kept in `folder` if one is given."""
+    """ScaNN, kept in `folder` if one is given; made if missing."""
+    if folder:
+        with contextlib.suppress(OSError):  # a folder that cannot be made is warned of like one that cannot be written
+            os.makedirs(folder, exist_ok=True)
     return scann_index.build_scann(keys, folder, progress, **settings)
 
 
