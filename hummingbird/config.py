@@ -175,7 +175,9 @@ EVALUATE: dict[str, Any] = {
             choices=("salient", "uniform", "all"),
         ),
         "key_dtype": Text(
-            "auto", "how keys are stored; auto: float32 up to 512 MiB", choices=("auto", "float32", "bfloat16")
+            "auto",
+            "how keys are stored; auto: float32 up to 512 MiB of all that share an encoding",
+            choices=("auto", "float32", "bfloat16"),
         ),
         "bank": Text(
             "",

@@ -2,8 +2,9 @@
 
 Patches of an image are chosen in one fixed order (Eq. 5 with its own random numbers), and a bank takes the first so
 many of each image and pass: what |M| / (|D| * epochs) leaves. So banks of other lengths, with fewer passes or of parts
-of the prompt are selections of rows of one large bank, the same that an evaluation of its own would build. Queries are
-kept in a temporary file.
+of the prompt are selections of rows of one large bank, the same that an evaluation of its own would build. Only the
+type that `retrieval.key_dtype=auto` stands for (float32 up to 512 MiB of keys) goes by the large one; name a type where
+a small bank's numbers must be those of an evaluation of its own to the last digit. Queries lie in a temporary file.
 """
 
 from __future__ import annotations
@@ -63,17 +64,15 @@ class Encoded:
         whole = dataclasses.replace(protocols[0], augmentation_epochs=passes)
         quota = dict(sorted(quota.items()))
         self.prompt_length, self.whole, self.folder = len(prompt), whole, ""
-        if folder:
-            pathlib.Path(folder).mkdir(parents=True, exist_ok=True)
-        self.queries = QueryStore(encoder, query, folder if os.access(folder, os.W_OK) else "")
-        if not folder:
-            self.everything = build_bank(encoder, prompt, whole, config, clock, quota=quota)
-            return
-        identity = bank_identity(encoder, prompt, whole, config)
-        identity |= {**dict.fromkeys(CUT), "augmentation_epochs": passes, "quota": [list(x) for x in quota.items()]}
-        self.folder = f"{folder}/{_digest(identity)}"
         build = functools.partial(build_bank, encoder, prompt, whole, config, clock, quota=quota)
-        self.everything = keep_bank(self.folder, identity, clock, lambda columns: build(columns=columns))
+        if folder:
+            identity = bank_identity(encoder, prompt, whole, config)
+            identity |= {**dict.fromkeys(CUT), "augmentation_epochs": passes, "quota": [list(x) for x in quota.items()]}
+            self.folder = f"{folder}/{_digest(identity)}"
+            self.everything = keep_bank(self.folder, identity, clock, lambda columns: build(columns=columns))
+        else:
+            self.everything = build()
+        self.queries = QueryStore(encoder, query, folder if os.access(folder, os.W_OK) else "")
 
     def bank(self, protocol: Protocol) -> MemoryBank:
         """The bank that the protocol asks for; of its seed depends only which images are in.

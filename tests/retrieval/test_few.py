@@ -72,6 +72,17 @@ def test_a_kept_bank_serves_the_whole_and_its_parts(tmp_path, index):
     assert len(list(folder.glob("*/index-*"))) == (index == "scann")
 
 
+@pytest.mark.parametrize("place", ["gs://bucket/bank", "file"])
+def test_parts_with_a_bank_that_can_be_kept_nowhere_are_refused(tmp_path, monkeypatch, place):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").touch()
+    encoder, config = MeanColour(), make_config(**{"retrieval.bank": place, "data.fractions": (0.5,)})
+    with pytest.raises(UserError, match=rf"retrieval.bank={place}"):
+        measure(encoder, config, FakeSource(4), FakeSource(2, seed=1))
+    assert not encoder.batches
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
 def test_one_bank_and_index_at_a_time_are_in_memory(monkeypatch):
     made = []
 

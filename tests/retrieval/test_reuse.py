@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from hummingbird.errors import UserError
-from hummingbird.retrieval import measure
+from hummingbird.retrieval import measure, memory
 from hummingbird.retrieval.encode import Clock
 from hummingbird.retrieval.evaluate import SECONDS
+from hummingbird.retrieval.prompt import build_bank
 from hummingbird.retrieval.protocol import build_protocol
 from hummingbird.retrieval.reuse import Encoded, QueryStore
 from tests.retrieval.fakes import FakeSource, MeanColour
@@ -41,6 +42,21 @@ def test_lengths_passes_and_parts_cut_from_one_bank_score_as_if_encoded_alone(ta
         assert set(SECONDS) <= set(shared["seconds"])
         assert shared["seconds"]["encode_prompt"] == 0.0 < alone["seconds"]["encode_prompt"]
     assert sum(encoder.batches) == 12 + 4  # six images twice, three queries in a batch of four
+
+
+@pytest.mark.parametrize("named", ["float32", "bfloat16"])
+def test_with_a_named_key_type_a_cut_bank_is_the_own_one_to_the_bit(named, monkeypatch):
+    # Here "auto" would make the large bank bfloat16 and the small one float32.
+    monkeypatch.setattr(memory, "AUTO_FLOAT32_BYTES", 300 * 4 * 7)
+    config, prompt, encoder = make_config(**SETTINGS[0], **{"retrieval.key_dtype": named}), FakeSource(4), MeanColour()
+    large = build_protocol(config, "segmentation", 8)
+    small = dataclasses.replace(large, memory_length=200)
+    encoded = Encoded(encoder, config, prompt, FakeSource(2, seed=1), [large, small], Clock())
+    for protocol in (large, small):
+        cut, own = encoded.bank(protocol), build_bank(encoder, prompt, protocol, config, Clock())
+        assert cut.keys.dtype == own.keys.dtype == named
+        for name, column in memory.bank_columns(own).items():
+            np.testing.assert_array_equal(memory.bank_columns(cut)[name], column)
 
 
 def test_the_shared_bank_is_found_again(tmp_path):
