@@ -129,14 +129,14 @@ def measure(
     check_sources(prompt, query)
     protocol = build_protocol(config, prompt.task, encoder.patch_size)
     clock, notes = Clock(), []
-    with clock("total"):
-        if config.data.fractions:
-            from hummingbird.retrieval import few
+    if config.data.fractions:
+        from hummingbird.retrieval import few  # takes a second: matplotlib
 
-            few.check_parts(len(prompt), protocol, config)
-            if encoded is None:
-                protocols, folder = [protocol, *few.drawn_parts(protocol, config)], config.retrieval.bank
-                encoded = Encoded(encoder, config, prompt, query, protocols, clock, folder)
+        few.check_parts(len(prompt), protocol, config)
+    with clock("total"):
+        if encoded is None and config.data.fractions:
+            protocols, folder = [protocol, *few.drawn_parts(protocol, config)], config.retrieval.bank
+            encoded = Encoded(encoder, config, prompt, query, protocols, clock, folder)
         if encoded is not None:
             bank, folder = encoded.bank(protocol), encoded.index_folder(protocol) if config.retrieval.bank else ""
         else:
