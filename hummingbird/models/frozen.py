@@ -30,7 +30,7 @@ class Encoder:
       params: tree of arrays.
       patch_size, dim: pixels, features.
       name: what it is, for people.
-      fingerprint: checksum of its parameters.
+      fingerprint: checksum of its parameters and of what is computed with them.
       attend: like `apply`, gives the pooling attention [B, h, w]; None where there is none.
     """
 
