@@ -1,5 +1,7 @@
 """The report: what it must say, that it stands alone, and that its pictures count right."""
 
+import errno
+import pathlib
 import re
 
 import cv2
@@ -286,3 +288,18 @@ def test_a_folder_is_called_by_its_own_name(tmp_path):
     other = {**metrics, "data": {"root": "kitti", "prompt": "2", "query": "3"}}
     runs = [{"name": "a", "metrics": m, "samples": None} for m in (metrics, other)]
     assert [group.dataset for group in group_runs(runs)] == ["camvid_mini", "kitti"]
+
+
+def test_a_report_that_cannot_be_written_leaves_the_old_one_and_no_part(tmp_path, monkeypatch):
+    write_report(tmp_path / "report.html", made_metrics())
+    before = (tmp_path / "report.html").read_text()
+
+    def full(path, text, **_):
+        path.write_bytes(text[:10].encode())
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(pathlib.Path, "write_text", full)
+    with pytest.raises(OSError, match="No space"):
+        write_report(tmp_path / "report.html", made_metrics(encoder="another"))
+    assert [p.name for p in tmp_path.iterdir()] == ["report.html"]
+    assert (tmp_path / "report.html").read_text() == before
