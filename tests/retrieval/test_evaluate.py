@@ -1,5 +1,6 @@
 import json
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -36,24 +37,32 @@ def test_colours_are_told_apart():
     assert run("depth")["metrics"]["rmse"] < 1.5
 
 
+def independent_features(image, size):
+    """Unit features of an image squashed to `size`, float64 [N, 7]."""
+    shrinks = image.shape[0] >= size and image.shape[1] >= size
+    image = cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+    f = MeanColour()(image[None])[0].reshape(-1, 7).astype(np.float64)
+    return f / np.linalg.norm(f, axis=1, keepdims=True)
+
+
+def independent_attention(scores, k, beta):
+    """The k best keys of each query and their weights, [Q, k]: Eq. 1 over scores [Q, M]."""
+    best = np.argsort(-scores, axis=1)[:, :k]
+    s = np.take_along_axis(scores, best, 1) / beta
+    weights = np.exp(s - s.max(1, keepdims=True))
+    return best, weights / weights.sum(1, keepdims=True)
+
+
 def independent_segmentation(prompt, query, size, patch, k, beta):
     """The whole evaluation again in plain NumPy float64, with PyTorch's bilinear resize; every patch is kept."""
-    encoder, keys, labels, confusion = MeanColour(), [], [], np.zeros((4, 4))
+    keys, labels, confusion = [], [], np.zeros((4, 4))
 
     def nearest(mask):
         i = torch.tensor(mask)[None, None].double()
         return torch.nn.functional.interpolate(i, (size, size), mode="nearest-exact")[0, 0].numpy().astype(int)
 
-    def features(image):
-        import cv2
-
-        shrinks = image.shape[0] >= size and image.shape[1] >= size
-        image = cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
-        f = encoder(image[None])[0].reshape(-1, 7).astype(np.float64)
-        return f / np.linalg.norm(f, axis=1, keepdims=True)
-
     for i in range(len(prompt)):
-        f, mask = features(prompt[i]["image"]), nearest(prompt[i]["label"])
+        f, mask = independent_features(prompt[i]["image"], size), nearest(prompt[i]["label"])
         for j in range(len(f)):
             r, c = divmod(j, size // patch)
             pixels = mask[r * patch : (r + 1) * patch, c * patch : (c + 1) * patch].ravel()
@@ -64,11 +73,8 @@ def independent_segmentation(prompt, query, size, patch, k, beta):
     keys, labels = np.array(keys), np.array(labels)
     for i in range(len(query)):
         item = query[i]
-        scores = features(item["image"]) @ keys.T
-        best = np.argsort(-scores, axis=1)[:, :k]
-        s = np.take_along_axis(scores, best, 1) / beta
-        weights = np.exp(s - s.max(1, keepdims=True))
-        votes = np.einsum("qk,qkc->qc", weights / weights.sum(1, keepdims=True), labels[best])
+        best, weights = independent_attention(independent_features(item["image"], size) @ keys.T, k, beta)
+        votes = np.einsum("qk,qkc->qc", weights, labels[best])
         grid = torch.tensor(votes.reshape(size // patch, size // patch, 4)).permute(2, 0, 1)[None]
         planes = torch.nn.functional.interpolate(grid, item["label"].shape, mode="bilinear")[0]
         prediction, truth = planes.argmax(0).numpy(), item["label"]
@@ -88,22 +94,14 @@ def test_segmentation_agrees_with_an_independent_evaluation():
 
 def independent_depth(prompt, query, size, patch, k, beta, low=1e-3, high=10.0):
     """The whole evaluation of depth in plain NumPy float64, with PyTorch's bilinear resize; every patch is kept."""
-    encoder, keys, depths, true, guess = MeanColour(), [], [], [], []
+    keys, depths, true, guess = [], [], [], []
 
     def resize(array, mode):
         image = torch.tensor(np.asarray(array, np.float64))[None, None]
         return torch.nn.functional.interpolate(image, (size, size), mode=mode)[0, 0].numpy()
 
-    def features(image):
-        import cv2
-
-        shrinks = image.shape[0] >= size and image.shape[1] >= size
-        image = cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
-        f = encoder(image[None])[0].reshape(-1, 7).astype(np.float64)
-        return f / np.linalg.norm(f, axis=1, keepdims=True)
-
     for i in range(len(prompt)):
-        f, depth = features(prompt[i]["image"]), resize(prompt[i]["label"], "nearest-exact")
+        f, depth = independent_features(prompt[i]["image"], size), resize(prompt[i]["label"], "nearest-exact")
         for j in range(len(f)):
             r, c = divmod(j, size // patch)
             pixels = depth[r * patch : (r + 1) * patch, c * patch : (c + 1) * patch].ravel()
@@ -114,11 +112,8 @@ def independent_depth(prompt, query, size, patch, k, beta, low=1e-3, high=10.0):
     keys, depths = np.array(keys), np.array(depths)
     for i in range(len(query)):
         item = query[i]
-        scores = features(item["image"]) @ keys.T
-        best = np.argsort(-scores, axis=1)[:, :k]
-        s = np.take_along_axis(scores, best, 1) / beta
-        weights = np.exp(s - s.max(1, keepdims=True))
-        votes = (weights / weights.sum(1, keepdims=True) * depths[best]).sum(1)
+        best, weights = independent_attention(independent_features(item["image"], size) @ keys.T, k, beta)
+        votes = (weights * depths[best]).sum(1)
         grid = torch.tensor(votes.reshape(size // patch, size // patch))[None, None]
         plane = torch.nn.functional.interpolate(grid, item["label"].shape, mode="bilinear")[0, 0].numpy()
         valid = (item["label"] >= low) & (item["label"] <= high)
@@ -241,8 +236,6 @@ def test_evaluate_writes_metrics_samples_and_report(tmp_path, task):
             assert all(e["crop"].shape == patch["crop"].shape for e in entries)
             assert entries[0]["weight"] >= entries[-1]["weight"] > 0
             # The crop of a neighbour is that patch of that prompt image.
-            import cv2
-
             image = cv2.resize(sources[0][entries[0]["image"]]["image"], (64, 64), interpolation=cv2.INTER_LINEAR)
             row, column = entries[0]["position"]
             top, left, side, _ = patch["inner"]
