@@ -8,8 +8,8 @@ and float32, ours in --dtype, and everything is counted. Each side runs in its o
     scripts/bench retrieval [--prompt=367] [--queries=233] [--size=512] [--dim=384] [--data=FOLDER]
                             [--encoder=vit_s16 --dtype=bfloat16]
 
-On two cores, everything but the encoder: 23.6 s against 160.9 s, 48 against 226 processor seconds, 1.44 against 7.87 GB,
-recall@30 0.684 against 0.672 with the 5 leaves that this recall needs (the default here). With Table 6
+On two cores, everything but the encoder: 23.6 s against 160.9 s, 48 against 226 processor seconds, 1.44 against
+7.87 GB, recall@30 0.684 against 0.672 with the 5 leaves that this recall needs (the default here). With Table 6
 (--dimensions_per_block=4 --leaves_to_search=32) 32.5 s against 147.5 s on a busier day.
 
 With --encoder=vit_s16 --dtype=bfloat16 --leaves_to_search=16: 190.9 s against 508.2 s (2.7 times as fast), 1.59 against

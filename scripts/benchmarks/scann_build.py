@@ -12,8 +12,8 @@ On two cores, 1,000,000 features of 384 dimensions:
 - of a ViT-S/16 trained for 300 steps on 125 photographs: 21.4 s against 92.5 s, 28 against 158 processor seconds. 64
   leaves and 3,000 candidates find 0.996 of the neighbours in 0.54 s, Table 6's 32 and 120 find 0.73 in 0.21 s. Training
   on the whole bank finds a little more with the same settings (0.9998 and 0.79). The encoder was made by `pretrain
-  --config=configs/pretrain/small.py:cpu` with encoder.name=vit_s16, encoder.width=384, encoder.depth=12, encoder.heads=6,
-  input_size=96, batch_size=32, total_steps=300.
+  --config=configs/pretrain/small.py:cpu` with encoder.name=vit_s16, encoder.width=384, encoder.depth=12,
+  encoder.heads=6, input_size=96, batch_size=32, total_steps=300.
 - of pixels: 19.4 s against 125.9 s, and more neighbours found with every setting (Table 6's: 0.54 against 0.49). No
   setting here reaches 0.99 of these, on either side.
 
