@@ -31,7 +31,7 @@ def start(workdir, process, port, repository, steps):
     """One process of two, with one device, of the tiny run."""
     environment = {
         **os.environ,
-        "XLA_FLAGS": "",
+        "XLA_FLAGS": "--xla_backend_optimization_level=0",  # one device
         "HUMMINGBIRD_COORDINATOR": f"127.0.0.1:{port}",
         "HUMMINGBIRD_NUM_PROCESSES": "2",
         "HUMMINGBIRD_PROCESS_ID": str(process),

@@ -38,7 +38,7 @@ def run_two(workdir, repository, changes, checkpoint="rgb:8"):
     for process in range(2):
         environment = {
             **os.environ,
-            "XLA_FLAGS": "",
+            "XLA_FLAGS": "--xla_backend_optimization_level=0",  # one device
             "HUMMINGBIRD_COORDINATOR": f"127.0.0.1:{port}",
             "HUMMINGBIRD_NUM_PROCESSES": "2",
             "HUMMINGBIRD_PROCESS_ID": str(process),
