@@ -151,7 +151,10 @@ def measure(
         scores, recall = answer(batches, query, bank, index, protocol, config, clock, collector)
         samples = collector.finish(encoder) if collector is not None else None
         if not index.exact and recall is not None and recall < LOW_RECALL:
-            notes.append(f"the index found {recall:.1%} of the true neighbours: raise retrieval.scann.leaves_to_search")
+            notes.append(
+                f"the index found {recall:.1%} of the true neighbours: raise retrieval.scann.reorder (long banks need "
+                "more candidates) or leaves_to_search"
+            )
         described = describe_encoder(encoder, bank.keys.shape[1])
         memory = describe_memory(bank, index, protocol, config) | {"recall_at_k": recall}
         del bank, index, collector
