@@ -9,7 +9,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 # Before anything imports jax. Eight devices in one process let a test ask whether a result depends on their number.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-# Tests wait for XLA's compiler, not for what it compiles: without LLVM's optimisation they take a third less time.
+# Tests wait for XLA's compiler, not for what it compiles: without LLVM's optimisation they take a fifth less time.
 for flag, value in {"xla_force_host_platform_device_count": 8, "xla_backend_optimization_level": 0}.items():
     if flag not in os.environ.get("XLA_FLAGS", ""):
         os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --{flag}={value}".strip()

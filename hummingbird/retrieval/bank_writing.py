@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import logging
 import os
 import pathlib
 import shutil
@@ -28,6 +29,8 @@ from hummingbird.retrieval.bank_files import (
 )
 from hummingbird.retrieval.memory import MemoryBank, bank_columns
 
+log = logging.getLogger(__name__)
+
 COMMIT_SECONDS = 10.0
 FULL = (errno.ENOSPC, errno.EDQUOT)
 
@@ -40,30 +43,48 @@ class FileColumns:
     Args:
       folder: the bank's folder.
       identity: what the bank is made from; a folder with another identity is refused.
+      anew: forget what is there of the same bank, unfinished.
 
     Raises:
       UserError: also if the folder cannot be written, or what is there of an unfinished bank is damaged.
     """
 
-    def __init__(self, folder: pathlib.Path, identity: dict[str, Any]):
+    def __init__(self, folder: pathlib.Path, identity: dict[str, Any], anew: bool = False):
         self.folder, self.identity = folder, identity
         self.columns: dict[str, dict[str, Any]] = {}
         self.done = self.length = 0
         self._files: dict[str, BinaryIO] = {}
         self._last = time.monotonic()
         self._lock = lock(folder)
-        check_folder(folder, identity)
-        if (folder / BUILDING).exists():
-            state = read_json(folder / BUILDING, ("identity", "columns", "done", "length"))
+        try:
+            check_folder(folder, identity)
+            if anew:
+                (folder / BUILDING).unlink(missing_ok=True)
+            self._resume()
+        except BaseException:
+            self._lock.close()
+            raise
+
+    def _resume(self) -> None:
+        """Goes on where the unfinished bank was left; an index of an older one goes."""
+        if (self.folder / BUILDING).exists():
+            state = read_json(self.folder / BUILDING, ("identity", "columns", "done", "length"))
             self.columns, self.done, self.length = state["columns"], state["done"], state["length"]
             for name, column in self.columns.items():
                 file = self._path(name)
                 if not file.is_file() or file.stat().st_size < column["bytes"]:
-                    raise UserError(f"{file}: has lost what was written before; delete {folder} and build it again")
+                    raise UserError(
+                        f"{file}: has lost what was written before; delete {self.folder} and build it again"
+                    )
                 os.truncate(file, column["bytes"])
-        else:
-            for index in folder.glob("index-*"):  # of a bank that is no more
+        elif not self.finished:
+            for index in self.folder.glob("index-*"):  # of a bank that is no more
                 shutil.rmtree(index)
+
+    @property
+    def finished(self) -> bool:
+        """Whether another command has finished this bank before this one could hold the folder."""
+        return (self.folder / MANIFEST).exists() and not (self.folder / BUILDING).exists()
 
     def __enter__(self) -> FileColumns:
         return self
@@ -141,23 +162,26 @@ def lock(folder: pathlib.Path, wait: bool = False) -> IO[str]:
             f"retrieval.bank={folder}: cannot be written ({error.strerror}); choose another folder"
         ) from error
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
+        if wait:
+            log.warning("retrieval.bank=%s: another command is writing it; waiting for that", folder)
+            fcntl.flock(file, fcntl.LOCK_EX)
+            return file
         file.close()
         raise UserError(
             f"retrieval.bank={folder}: another command is writing it; wait for that, or give another folder"
         ) from error
-    except OSError:
-        pass  # a file system without locks: nothing more can be done
+    except OSError as error:
+        log.warning("retrieval.bank=%s: no locks there (%s); let one command at a time use it", folder, error.strerror)
     return file
 
 
 def save_bank(path: str, identity: dict[str, Any], bank: MemoryBank) -> None:
     """Writes a bank that was built in memory, in place of what is left of the same one, unfinished."""
-    folder = pathlib.Path(path)
-    check_folder(folder, identity)
-    (folder / BUILDING).unlink(missing_ok=True)
-    with FileColumns(folder, identity) as columns:
+    with FileColumns(pathlib.Path(path), identity, anew=True) as columns:
+        if columns.finished:
+            return  # others may have it mapped
         for name, values in bank_columns(bank).items():
             columns.append(name, values)
         columns.finish()

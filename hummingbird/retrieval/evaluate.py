@@ -83,9 +83,9 @@ def write_results(folder: pathlib.Path, result: dict[str, Any], samples: dict[st
     # The number first: whatever becomes of pictures, it is kept.
     writers: dict[str, Callable[[pathlib.Path], None]] = {"metrics.json": lambda path: write_json(path, result)}
     if "fractions" in result:
-        from hummingbird.retrieval import few
+        from hummingbird.retrieval.report import parts
 
-        writers |= {name: functools.partial(write, result) for name, write in few.FILES.items()}
+        writers |= {name: functools.partial(write, result) for name, write in parts.FILES.items()}
     if samples is not None:
         from hummingbird.retrieval import report
 

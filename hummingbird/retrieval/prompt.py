@@ -92,7 +92,7 @@ def keep_bank(
             return together(lambda: bank_files.load_bank(path, identity))
     if jax.process_count() == 1:
         with FileColumns(pathlib.Path(path), identity) as columns:
-            return build(columns)
+            return build(columns) if not columns.finished else bank_files.load_bank(path, identity)
     # Before all encode: a folder that only the first one can see must not hold another bank.
     together(lambda: bank_files.check_folder(pathlib.Path(path), identity) if first() else None)
     bank = build(None)
@@ -239,9 +239,9 @@ def make_index(
 
     with clock("build_index"), warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        if folder and jax.process_count() > 1:
-            together(lambda: build() if first() else None)  # written by one, then read by all
-        index = together(build)
+        # One process writes the index of a kept bank, then the others read it.
+        built = together(lambda: build() if first() or not folder else None)
+        index = together(lambda: build() if built is None else built)
     for warning in caught:
         notes.append(str(warning.message))
         warnings.warn(str(warning.message), stacklevel=2)

@@ -154,12 +154,16 @@ def build_scann(
         why = "scann is not installed" if scann is None else few
         warnings.warn(f"index: {why}, searching exactly instead", stacklevel=2)
         return ExactIndex(keys)
-    if folder and not os.access(folder, os.W_OK):
+    digest = hashlib.sha256(json.dumps(chosen, sort_keys=True).encode()).hexdigest()[:12]
+    path = pathlib.Path(folder) / f"index-scann-{digest}" if folder else None
+    if path and (path / MANIFEST).is_file():
+        return load_index(verified(path), keys)
+    if path and not os.access(path.parent, os.W_OK):
         warnings.warn(f"index: {folder} cannot be written, the index is not kept", stacklevel=2)
-        folder = None
+        path = None
     try:
-        if folder:
-            return load_index(keep_index(pathlib.Path(folder), keys, chosen, progress), keys)
+        if path:
+            return load_index(keep_index(path, keys, chosen, progress), keys)
         with tempfile.TemporaryDirectory(prefix="hummingbird-index-") as scratch:
             write_index(pathlib.Path(scratch), keys, chosen, progress)
             return load_index(pathlib.Path(scratch), keys)
@@ -167,27 +171,30 @@ def build_scann(
         if error.errno not in FULL:
             raise
         place = f"{tempfile.gettempdir()} is full; make room, or set TMPDIR to a folder with room for the keys"
-        place = f"the disk of retrieval.bank={folder} is full; make room and run the same command" if folder else place
+        place = f"the disk of retrieval.bank={folder} is full; make room and run the same command" if path else place
         raise UserError(f"index: {place}") from error
 
 
-def keep_index(folder: pathlib.Path, keys: np.ndarray, chosen: dict[str, Any], progress: bool) -> pathlib.Path:
-    """The folder of the index inside a bank's: built by the first who asks, while others wait; else verified."""
-    digest = hashlib.sha256(json.dumps(chosen, sort_keys=True).encode()).hexdigest()[:12]
-    path = folder / f"index-scann-{digest}"
-    with lock(folder, wait=True):
-        if not (path / MANIFEST).is_file():
-            part = path.with_name(path.name + ".part")
-            for old in (part, path):  # of an interrupted building, or damaged
-                shutil.rmtree(old, ignore_errors=True)
-            part.mkdir()
-            try:
-                write_index(part, keys, chosen, progress, checksums=True)
-            except OSError:
-                shutil.rmtree(part, ignore_errors=True)  # a full disk needs the room
-                raise
-            os.replace(part, path)  # either whole or not there
-            return path
+def keep_index(path: pathlib.Path, keys: np.ndarray, chosen: dict[str, Any], progress: bool) -> pathlib.Path:
+    """Builds the index `path` inside a bank's folder; who asks for it meanwhile waits and finds it there."""
+    with lock(path.parent, wait=True):
+        if (path / MANIFEST).is_file():
+            return verified(path)
+        part = path.with_name(path.name + ".part")
+        for old in (part, path):  # of an interrupted building, or damaged
+            shutil.rmtree(old, ignore_errors=True)
+        part.mkdir()
+        try:
+            write_index(part, keys, chosen, progress, checksums=True)
+        except OSError:
+            shutil.rmtree(part, ignore_errors=True)  # a full disk needs the room
+            raise
+        os.replace(part, path)  # either whole or not there
+    return path
+
+
+def verified(path: pathlib.Path) -> pathlib.Path:
+    """The folder of a kept index; UserError if one of its files is damaged."""
     for name, expected in read_manifest(path)["files"].items():
         if not (path / name).is_file() or checksum(path / name) != expected:
             raise UserError(f"{path / name}: is missing or does not match its checksum; delete {path}")

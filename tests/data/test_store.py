@@ -129,12 +129,18 @@ def test_a_bucket_without_its_client_is_refused_in_one_line(monkeypatch):
         raise ImportError("Please install gcsfs to access Google Storage")
 
     monkeypatch.setattr(backend.fsspec_backend, "_get_filesystem", absent)
-    refused("data.root: gs://none needs .* install gcsfs", "prompt", "folder", "gs://none")
-    refused("is no path; buckets are gs://", "prompt", "folder", "ftp://none")
-    refused("copy nyu_depth_v2_labeled.mat to a local disk", "prompt", "nyuv2", "gs://none")
+    line = refused("data.root: gs://none needs ", "prompt", "folder", "gs://none")
+    assert "Please install gcsfs" in line  # what the library says helps
+    line = refused("is no path", "prompt", "folder", "ftp://none")
+    assert "buckets are gs://" in line
+    line = refused("gs://none", "prompt", "nyuv2", "gs://none")
+    assert "copy nyu_depth_v2_labeled.mat to a local disk" in line
 
 
 def test_archives_that_cannot_be_read_are_refused(tmp_path):
-    refused("is compressed", "prompt", "folder", tmp_path / "x.tar.gz")
-    refused("no readable tar", "prompt", "folder", write(tmp_path / "x.tar", "this is no archive"))
-    refused("neither a folder nor", "prompt", "folder", write(tmp_path / "x.txt", "text"))
+    write(tmp_path / "x.tar", "this is no archive")
+    write(tmp_path / "x.txt", "text")
+    said = {"x.tar.gz": "is compressed", "x.tar": "no readable tar", "x.txt": "neither a folder nor"}
+    for name, message in said.items():
+        line = refused(message, "prompt", "folder", tmp_path / name)
+        assert str(tmp_path / name) in line

@@ -7,8 +7,9 @@ import resource
 import pytest
 
 from hummingbird.errors import UserError
-from hummingbird.retrieval import few, measure
+from hummingbird.retrieval import measure
 from hummingbird.retrieval.evaluate import FILES, write_results
+from hummingbird.retrieval.report import parts
 from tests.retrieval.fakes import FakeSource, MeanColour
 from tests.retrieval.test_evaluate import make_config
 
@@ -54,7 +55,7 @@ def test_a_number_that_cannot_be_written_is_told(written):
 def test_a_picture_that_fails_does_not_lose_the_number(written, monkeypatch):
     folder, result, samples = written
     (folder / "metrics.json").unlink()
-    monkeypatch.setitem(few.FILES, "fractions.png", lambda *_: 1 / 0)
+    monkeypatch.setitem(parts.FILES, "fractions.png", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         write_results(folder, result, samples)
     assert json.loads((folder / "metrics.json").read_text())["metrics"] == result["metrics"]

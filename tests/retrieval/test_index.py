@@ -34,7 +34,9 @@ def check_exact(keys, queries, k, ids, similarity):
 @pytest.mark.parametrize("chunk", [257, 5000, 65_536])
 def test_exact_index_finds_the_true_neighbours_whatever_the_chunk(clustered, chunk):
     keys, queries = clustered
-    check_exact(keys, queries, 30, *ExactIndex(keys, chunk=chunk).search(queries, 30))
+    ids, similarity = ExactIndex(keys, chunk=chunk).search(queries, 30)
+    assert ids.shape == similarity.shape == (len(queries), 30)
+    check_exact(keys, queries, 30, ids, similarity)
 
 
 class CountedKeys:

@@ -1,14 +1,17 @@
 """ScaNN indexes kept in a bank's folder: whole or not there, of this bank or refused."""
 
+import concurrent.futures
 import errno
+import hashlib
 import json
 import os
+import time
 
 import numpy as np
 import pytest
 
 from hummingbird.errors import UserError
-from hummingbird.retrieval import scann_index
+from hummingbird.retrieval import bank_writing, scann_index
 from hummingbird.retrieval.memory import normalise
 
 pytestmark = pytest.mark.skipif(scann_index.import_scann() is None, reason="scann is not installed")
@@ -67,6 +70,30 @@ def test_a_bank_that_cannot_be_written_is_searched_all_the_same(keys, tmp_path, 
         index = build(keys, tmp_path)
     assert index.search(keys[:1], 1)[0][0, 0] == 0
     assert not list(tmp_path.glob("index-*"))
+
+
+def test_a_kept_index_serves_where_nothing_can_be_written(keys, tmp_path, monkeypatch):
+    build(keys, tmp_path)
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    monkeypatch.setattr(scann_index, "write_index", lambda *_, **__: pytest.fail("built again"))
+    monkeypatch.setattr(scann_index, "lock", lambda *_, **__: pytest.fail("written to"))
+    assert build(keys, tmp_path).search(keys[:1], 1)[0][0, 0] == 0
+
+
+def test_who_asks_for_an_index_under_construction_waits_says_so_and_finds_it(keys, tmp_path, monkeypatch, caplog):
+    held, real = bank_writing.lock(tmp_path), scann_index.write_index
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(build, keys, tmp_path)
+        while "waiting for that" not in caplog.text:
+            assert not waiting.done()
+            time.sleep(0.01)
+        settings = {**scann_index.DEFAULTS, **SMALL}
+        digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:12]
+        (tmp_path / f"index-scann-{digest}").mkdir()
+        real(tmp_path / f"index-scann-{digest}", keys, settings, checksums=True)
+        monkeypatch.setattr(scann_index, "write_index", lambda *_, **__: pytest.fail("built again"))
+        held.close()
+        assert waiting.result().search(keys[:1], 1)[0][0, 0] == 0
 
 
 def test_the_description_says_what_the_index_is_of(keys, tmp_path):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from hummingbird.errors import UserError
-from hummingbird.retrieval import bank_writing, evaluate, measure, room, store
+from hummingbird.retrieval import bank_files, bank_writing, evaluate, measure, room, store
 from tests.retrieval.fakes import FakeSource, MeanColour
 from tests.retrieval.test_evaluate import make_config
 
@@ -155,6 +155,27 @@ def test_two_commands_never_build_one_bank(tmp_path):
     ):
         run(tmp_path / "bank")
     assert run(tmp_path / "bank")["memory"]["length"] > 0  # the lock ends with its owner
+
+
+def test_a_refused_folder_is_free_again_at_once(tmp_path):
+    run(tmp_path)
+    with pytest.raises(UserError, match=r"built with classes") as kept:  # as a notebook keeps the last error
+        bank_writing.FileColumns(tmp_path, {"classes": 99, "versions": {}})
+    bank_writing.lock(tmp_path).close()
+    assert kept.value.args
+
+
+def test_a_bank_that_another_command_has_just_finished_is_loaded_not_written_again(tmp_path, monkeypatch):
+    first = run(tmp_path)
+    before = {file.name: file.stat().st_mtime_ns for file in tmp_path.glob("*.bin")}
+    (tmp_path / "index-scann-0").mkdir()
+    # Both looked for it before it was there.
+    monkeypatch.setattr(bank_files, "is_bank", lambda path: False)
+    assert run(tmp_path)["metrics"] == first["metrics"]
+    identity = bank_files.read_manifest(tmp_path)["identity"]
+    bank_writing.save_bank(str(tmp_path), identity, bank_files.load_bank(str(tmp_path)))
+    assert {file.name: file.stat().st_mtime_ns for file in tmp_path.glob("*.bin")} == before
+    assert (tmp_path / "index-scann-0").exists()
 
 
 def test_a_new_bank_never_uses_the_index_of_an_old_one(tmp_path):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from hummingbird import config, encoder
+from hummingbird.data.sources import build_dense_source
 from hummingbird.retrieval.evaluate import measure
 from hummingbird.sweep import Sweep, grid
 from hummingbird.sweep.shared import run_shared
@@ -39,58 +40,50 @@ class Counting:
         return np.concatenate([colours, np.ones_like(colours[..., :1])], axis=-1).astype(np.float32)
 
 
-def test_settings_of_the_search_cost_one_encoding_and_change_no_number(tmp_path, monkeypatch):
-    axes = {"retrieval.neighbours": [1, 3], "retrieval.memory_length": [96, 40]}
-    pairs = [(key, str(value).lower()) for key, value in SMALL.items()]
-    plan = build_plan(Sweep("evaluate", grid(axes)), "configs/evaluate/scenes.py", pairs, "rgb:8", str(tmp_path))
-    workdir = Workdir(tmp_path)
-    counting = Counting()
+def run_sweep(folder, monkeypatch, axes, changes=()):
+    """The sweep's workdir and tasks once they have run, and the encoder that all shared."""
+    pairs = [(key, str(value).lower()) for key, value in {**SMALL, **dict(changes)}.items()]
+    plan = build_plan(Sweep("evaluate", grid(axes)), "configs/evaluate/scenes.py", pairs, "rgb:8", str(folder))
+    workdir, counting = Workdir(folder), Counting()
     monkeypatch.setattr(encoder, "build_encoder", lambda *_: counting)
     run_shared(workdir, list(plan.tasks.values()))
-    assert counting.images == 8 + 4  # batches of 4, the last one padded: 6 prompt and 3 query images
+    return workdir, plan.tasks, counting
 
-    from hummingbird.data.sources import build_dense_source
 
-    for id, task in plan.tasks.items():
+def alone_and_shared(workdir, tasks):
+    """Of every task the result of an evaluation of its own, and that of the sweep."""
+    for id, task in tasks.items():
         assert workdir.state(id)["state"] == "done"
         resolved = config.resolve("evaluate", task.config, task.overrides)
         sources = [build_dense_source(resolved, split) for split in ("prompt", "query")]
-        alone = measure(Counting(), resolved, *sources)[0]["metrics"]
-        shared = json.loads((workdir.folder(id) / "metrics.json").read_text())["metrics"]
-        assert shared["miou"] == pytest.approx(alone["miou"], abs=1e-9)
+        shared = json.loads((workdir.folder(id) / "metrics.json").read_text())
+        yield measure(Counting(), resolved, *sources)[0], shared
+
+
+def test_settings_of_the_search_cost_one_encoding_and_change_no_number(tmp_path, monkeypatch):
+    axes = {"retrieval.neighbours": [1, 3], "retrieval.memory_length": [96, 40]}
+    workdir, tasks, counting = run_sweep(tmp_path, monkeypatch, axes)
+    assert counting.images == 8 + 4  # batches of 4, the last one padded: 6 prompt and 3 query images
+
+    for alone, shared in alone_and_shared(workdir, tasks):
+        assert shared["metrics"]["miou"] == pytest.approx(alone["metrics"]["miou"], abs=1e-9)
 
 
 def test_parts_of_the_prompt_are_scored_in_a_sweep_as_they_are_alone(tmp_path, monkeypatch):
     # 24 entries of six images: a third of them keeps 12 patches of each, the whole prompt only 4.
     axes = {"retrieval.memory_length": [24, 18]}
-    small = {**SMALL, "data.fractions": "0.34,0.5", "data.subsets": 2, "retrieval.neighbours": 3}
-    pairs = [(key, str(value).lower()) for key, value in small.items()]
-    plan = build_plan(Sweep("evaluate", grid(axes)), "configs/evaluate/scenes.py", pairs, "rgb:8", str(tmp_path))
-    workdir = Workdir(tmp_path)
-    counting = Counting()
-    monkeypatch.setattr(encoder, "build_encoder", lambda *_: counting)
-    run_shared(workdir, list(plan.tasks.values()))
+    more = {"data.fractions": "0.34,0.5", "data.subsets": 2, "retrieval.neighbours": 3}
+    workdir, tasks, counting = run_sweep(tmp_path, monkeypatch, axes, more)
     assert counting.images == 8 + 4
 
-    from hummingbird.data.sources import build_dense_source
-
-    for id, task in plan.tasks.items():
-        assert workdir.state(id)["state"] == "done"
-        resolved = config.resolve("evaluate", task.config, task.overrides)
-        sources = [build_dense_source(resolved, split) for split in ("prompt", "query")]
-        alone = measure(Counting(), resolved, *sources)[0]
-        shared = json.loads((workdir.folder(id) / "metrics.json").read_text())
+    for alone, shared in alone_and_shared(workdir, tasks):
         assert shared["fractions"] == alone["fractions"]
 
 
 def test_a_setting_that_fails_stops_no_other(tmp_path, monkeypatch):
     axes = {"retrieval.neighbours": [9999, 3]}
-    pairs = [(key, str(value).lower()) for key, value in SMALL.items()]
-    plan = build_plan(Sweep("evaluate", grid(axes)), "configs/evaluate/scenes.py", pairs, "rgb:8", str(tmp_path))
-    workdir = Workdir(tmp_path)
-    monkeypatch.setattr(encoder, "build_encoder", lambda *_: Counting())
-    run_shared(workdir, list(plan.tasks.values()))
-    failed, done = (workdir.state(id) for id in plan.tasks)
+    workdir, tasks, _ = run_sweep(tmp_path, monkeypatch, axes)
+    failed, done = (workdir.state(id) for id in tasks)
     assert failed["state"] == "failed"
     assert "retrieval.neighbours: 9999" in failed["tail"]
     assert done["state"] == "done"

@@ -1,12 +1,19 @@
-"""The section on few annotated images: scores over the part of the prompt that is used (Sec. 4.2, Figure 3)."""
+"""Scores over the part of the prompt that is used (Sec. 4.2, Figure 3): a section and files of their own."""
 
 import base64
 import io
+import pathlib
 from collections.abc import Iterator
 from typing import Any
 
-from hummingbird.retrieval import few
-from hummingbird.retrieval.report.runs import Group
+import matplotlib.figure
+import matplotlib.ticker
+
+from hummingbird.retrieval.bank_files import write_json
+from hummingbird.retrieval.report.charts import SERIES
+from hummingbird.retrieval.report.runs import Group, data_name
+
+UNITS = {"segmentation": "mIoU", "depth": "RMSE (m)"}
 
 
 def parts(group: Group) -> Iterator[dict[str, Any]]:
@@ -15,15 +22,79 @@ def parts(group: Group) -> Iterator[dict[str, Any]]:
     if not series:
         return
     file = io.BytesIO()
-    few.curve(series, group.task).savefig(file, format="svg", metadata={"Date": None})
+    curve(series, group.task).savefig(file, format="svg", metadata={"Date": None})
     several = len(series) > 1
     yield {
         "kind": "parts",
         "title": "Few annotated images",
         "picture": "data:image/svg+xml;base64," + base64.b64encode(file.getvalue()).decode(),
-        "heads": ["part of the prompt", "images", few.UNITS[group.task], "deviation", "parts"],
-        "blocks": [
-            {"name": name if several else "", "rows": few.table(rows, group.task)} for name, rows in series.items()
-        ],
+        "heads": ["part of the prompt", "images", UNITS[group.task], "deviation", "parts"],
+        "blocks": [{"name": name if several else "", "rows": table(rows, group.task)} for name, rows in series.items()],
         "caption": "Mean and standard deviation over random parts of the prompt; grey dots are single parts.",
     }
+
+
+def write_markdown(result: dict[str, Any], path: pathlib.Path) -> None:
+    """The table of `few.measure_fractions`."""
+    task = result["task"]
+    lines = [f"| part of the prompt | images | {UNITS[task]} | deviation | parts |", "|---|---|---|---|---|"]
+    lines += [f"| {' | '.join(cells)} |" for cells in table(result["fractions"], task)]
+    path.write_text("\n".join(lines) + "\n")
+
+
+def write_rows(result: dict[str, Any], path: pathlib.Path) -> None:
+    """What `few.measure_fractions` gives."""
+    write_json(path, result["fractions"])
+
+
+def write_curve(result: dict[str, Any], path: pathlib.Path) -> None:
+    """The curve of `few.measure_fractions`, as Figure 3 has it."""
+    figure = curve({"": result["fractions"]}, result["task"])
+    figure.axes[0].set_title(f"{data_name(result)}, {result['encoder']['name']}", fontsize=10)
+    figure.savefig(path, dpi=150)
+
+
+FILES = {"fractions.md": write_markdown, "fractions.json": write_rows, "fractions.png": write_curve}
+
+
+def table(rows: list[dict[str, Any]], task: str) -> list[list[str]]:
+    """Part, images, mean, deviation and number of parts of each row of `few.measure_fractions`, as text."""
+    number = lambda value: f"{value:.{1 if task == 'segmentation' else 3}f}"
+    return [
+        [
+            part_name(row["fraction"]),
+            str(row["images"]),
+            number(row["mean"]),
+            number(row["std"]),
+            str(len(row["values"])),
+        ]
+        for row in rows
+    ]
+
+
+def curve(series: dict[str, list[dict[str, Any]]], task: str) -> matplotlib.figure.Figure:
+    """Score over the number of prompt images: mean, deviation and single parts of each encoder's rows (Figure 3)."""
+    figure = matplotlib.figure.Figure((5.4, 3.6), layout="constrained")
+    axes = figure.subplots()
+    for number, (name, rows) in enumerate(series.items()):
+        colour, images = SERIES[number % len(SERIES)], [row["images"] for row in rows]
+        means, deviations = ([row[key] for row in rows] for key in ("mean", "std"))
+        axes.errorbar(images, means, deviations, color=colour, marker="o", markersize=4, capsize=3, label=name or None)
+        for row in rows:
+            axes.plot([row["images"]] * len(row["values"]), row["values"], ".", color="0.6", markersize=3, zorder=0)
+    rows = max(series.values(), key=len)
+    axes.set_xscale("log", base=2)
+    axes.set_xticks([row["images"] for row in rows], [f"{r['images']:,}\n{part_name(r['fraction'])}" for r in rows])
+    axes.xaxis.set_minor_locator(matplotlib.ticker.NullLocator())
+    axes.tick_params(axis="x", labelsize=8)
+    axes.set(xlabel="prompt images and their part of all", ylabel=UNITS[task])
+    if len(series) > 1:
+        axes.legend(frameon=False, fontsize=8)
+    axes.grid(alpha=0.3)
+    return figure
+
+
+def part_name(fraction: float) -> str:
+    """0.25 -> "1/4", 0.3 -> "0.3", 1.0 -> "1"."""
+    whole = round(1 / fraction)
+    return "1" if fraction == 1 else f"1/{whole}" if abs(whole * fraction - 1) < 1e-6 else f"{fraction:g}"
