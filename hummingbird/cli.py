@@ -170,7 +170,8 @@ def _overrides(parser: argparse.ArgumentParser, rest: list[str]) -> list[tuple[s
 
 
 def _pretrain(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> None:
-    from hummingbird import config, distributed, hooks, train
+    from hummingbird import config, hooks, train
+    from hummingbird.devices import distributed
 
     if arguments.init_from is not None:
         overrides = [*overrides, ("init_from", arguments.init_from)]
@@ -180,7 +181,8 @@ def _pretrain(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -
 
 
 def _evaluate(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> None:
-    from hummingbird import config, distributed, encoder, retrieval
+    from hummingbird import config, encoder, retrieval
+    from hummingbird.devices import distributed
 
     resolved = config.resolve("evaluate", arguments.config, overrides)
     distributed.initialize()

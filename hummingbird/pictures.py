@@ -15,8 +15,8 @@ import numpy as np
 from jax import Array
 from jax.experimental import multihost_utils
 
-from hummingbird import mesh as meshes
 from hummingbird.data.augment import Photometric, build_photometric, photometric
+from hummingbird.devices import mesh as meshes
 from hummingbird.drawing import Row, draw
 from hummingbird.models.context import l2_normalize
 from hummingbird.models.pretrainer import Pretrainer, build_pretrainer

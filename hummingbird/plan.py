@@ -12,8 +12,9 @@ from typing import Any
 
 import jax
 
-from hummingbird import chips, flops, hlo, train
-from hummingbird.chips import GIB
+from hummingbird import train
+from hummingbird.devices import chips, flops, hlo
+from hummingbird.devices.chips import GIB
 from hummingbird.errors import UserError
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from jax.sharding import PartitionSpec
 
-from hummingbird import mesh
+from hummingbird.devices import mesh
 from hummingbird.train_step import build_optimizer
 from tests import tiny
 

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.sharding import Mesh, PartitionSpec
 
-from hummingbird.mesh import BATCH
+from hummingbird.devices.mesh import BATCH
 from hummingbird.models.context import Attended, BankAttention, attend, grouped
 
 TOKENS_AT_A_TIME = 1024  # whose nearest keys and values are gathered together

@@ -19,7 +19,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from hummingbird import chips
+from hummingbird.devices import chips
 from hummingbird.retrieval.device_index import AXIS, CHUNK, DeviceIndex, search_sharded
 from hummingbird.retrieval.exact_index import ExactIndex
 from hummingbird.retrieval.memory import normalise

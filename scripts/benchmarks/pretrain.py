@@ -61,9 +61,10 @@ import numpy as np
 from sides.nearest import measure_neighbours
 from sides.timing import interleaved
 
-from hummingbird import chips, flops, train, train_step
 from hummingbird import config as settings
+from hummingbird import train, train_step
 from hummingbird.data import augment
+from hummingbird.devices import chips, flops
 from hummingbird.models.bank_attention import build_bank_attention
 from hummingbird.models.context import contextualize
 from hummingbird.models.pretrainer import build_pretrainer

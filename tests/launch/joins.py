@@ -4,7 +4,7 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from hummingbird import distributed
+from hummingbird.devices import distributed
 
 distributed.initialize()
 numbers = multihost_utils.process_allgather(np.array([10.0 ** jax.process_index()]))

@@ -76,7 +76,7 @@ def test_attention_on_a_mesh_equals_that_on_one_device(attention, shape):
 
 
 def test_bank_crosses_devices_once_and_not_once_a_chunk():
-    from hummingbird import hlo
+    from hummingbird.devices import hlo
 
     mesh = Mesh(np.asarray(jax.devices()[:4]).reshape(4, 1), ("data", "fsdp"), axis_types=(AxisType.Auto,) * 2)
     rows = NamedSharding(mesh, PartitionSpec(None, ("data", "fsdp")))

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from hummingbird import hlo
+from hummingbird.devices import hlo
 
 
 def compiled_text(function, *shapes_and_specs):

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, PartitionSpec
 
-from hummingbird import flops
+from hummingbird.devices import flops
 
 
 def shape(*sizes):

@@ -12,8 +12,9 @@ import time
 import numpy as np
 import pytest
 
-from hummingbird import checkpoint, cli, distributed, fingerprint, train
+from hummingbird import checkpoint, cli, fingerprint, train
 from hummingbird.cli import PREEMPTED_STATUS
+from hummingbird.devices import distributed
 from hummingbird.errors import UserError
 from tests import tiny
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from hummingbird import chips
+from hummingbird.devices import chips
 
 
 @pytest.mark.parametrize(
