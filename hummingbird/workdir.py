@@ -9,7 +9,7 @@ from typing import Any
 from etils import epath
 
 from hummingbird import checkpoint
-from hummingbird.config import settings
+from hummingbird.config import declared
 from hummingbird.errors import UserError
 
 
@@ -29,7 +29,7 @@ def check(folder: epath.Path, flat: Mapping[str, Any]) -> None:
     try:
         if path.exists():
             there = _read(path)
-            keys = [k for k, setting in settings("pretrain").items() if not setting.resumable]
+            keys = [k for k, setting in declared("pretrain").items() if not setting.resumable]
             changed = [k for k in keys if k in there and not k.startswith("data.") and _tuple(there[k]) != flat[k]]
             if changed:
                 shown = "; ".join(f"{k}: {there[k]!r} there, {flat[k]!r} here" for k in changed)

@@ -14,8 +14,6 @@ LONGEST = 350
 # A module imports only from its own line and the lines above it. A new module is given its place here.
 LAYERS = (
     ("errors",),
-    ("schema",),
-    ("config_data",),
     ("config",),
     ("devices",),
     ("curves", "fingerprint", "goodput", "journal"),

@@ -138,7 +138,7 @@ def _digest(*content: Any) -> str:
 
 def split_pairs(pairs: Pairs, evaluations: Sequence[str]) -> tuple[Pairs, dict[str, Pairs]]:
     """Settings of the pretraining, and of each evaluation: "evaluate.KEY" for all, "evaluate.NAME.KEY" for one."""
-    groups = {key.partition(".")[0] for key in config.settings("evaluate")} | {"pretrain"}
+    groups = {key.partition(".")[0] for key in config.declared("evaluate")} | {"pretrain"}
     for name in evaluations:
         if name in groups or not re.fullmatch(r"[\w-]+", name):
             raise UserError(f"sweep: an evaluation cannot be called {name!r}; choose a short word that is no setting")

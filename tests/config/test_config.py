@@ -3,8 +3,8 @@
 import pytest
 
 from hummingbird import config
+from hummingbird.config.schema import Setting
 from hummingbird.errors import UserError
-from hummingbird.schema import Setting
 
 
 def refusal(*overrides, kind="pretrain", path=None):
@@ -16,7 +16,7 @@ def refusal(*overrides, kind="pretrain", path=None):
 
 @pytest.mark.parametrize("kind", ["pretrain", "evaluate"])
 def test_every_default_passes_its_own_check_and_every_setting_says_what_it_means(kind):
-    for key, setting in config.settings(kind).items():
+    for key, setting in config.declared(kind).items():
         assert isinstance(setting, Setting), key
         assert setting.check(key, setting.default) == setting.default
         assert len(setting.help) > 4, key

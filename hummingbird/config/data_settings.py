@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 
-from hummingbird.schema import Bool, Float, Int, Setting, Text
+from hummingbird.config.schema import Bool, Float, Int, Setting, Text
 
 # ---------------------------------------------------------------- settings of every job
 DATA = {

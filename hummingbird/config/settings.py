@@ -12,10 +12,10 @@ from typing import Any
 
 import ml_collections
 
-from hummingbird import schema
-from hummingbird.config_data import AUGMENT, DATA, PIPELINE
+from hummingbird.config import schema
+from hummingbird.config.data_settings import AUGMENT, DATA, PIPELINE
+from hummingbird.config.schema import Bool, Float, Int, Setting, Text, load_file
 from hummingbird.errors import UserError
-from hummingbird.schema import Bool, Float, Int, Setting, Text, load_file
 
 # ---------------------------------------------------------------- hummingbird pretrain
 PRETRAIN: dict[str, Any] = {
@@ -249,7 +249,7 @@ def freeze(flat: Mapping[str, Any]) -> Any:
 
 def of_run(flat: Mapping[str, Any], **changes: Any) -> Any:
     """The config of a finished run, from the flat one that it saved; settings that came later have their defaults."""
-    defaults = {name: setting.default for name, setting in settings("pretrain").items()}
+    defaults = {name: setting.default for name, setting in declared("pretrain").items()}
     return freeze({**defaults, **flat, **changes})
 
 
@@ -258,7 +258,7 @@ def to_flat(config: Any) -> dict[str, Any]:
     return schema.flatten(config.to_dict())
 
 
-def settings(kind: str) -> dict[str, Setting]:
+def declared(kind: str) -> dict[str, Setting]:
     """{"a.b": Setting} of every setting of a job."""
     return schema.flatten(KINDS[kind])
 
