@@ -25,13 +25,13 @@ import jax.numpy as jnp
 import numpy as np
 from etils import epath
 
-from hummingbird import checkpoint, fingerprint
 from hummingbird import config as configs
 from hummingbird.config.schema import unflatten
 from hummingbird.errors import UserError
 from hummingbird.models.frozen import Encoder
 from hummingbird.models.pretrainer import DTYPES, build_pretrainer, patch_features
 from hummingbird.models.vit import ViT, build_vit, normalize, patchify, to_grid
+from hummingbird.run import checkpoint, fingerprint
 
 RANDOM_INPUT = 224  # input size that the positions of `random:NAME` are stored for
 

@@ -6,8 +6,8 @@ from typing import Any
 
 from etils import epath
 
-from hummingbird import checkpoint
 from hummingbird.errors import UserError
+from hummingbird.run import checkpoint
 
 
 def describe(path: str, family: str | None = None) -> dict[str, Any]:

@@ -19,17 +19,18 @@ from clu.parameter_overview import count_parameters
 from etils import epath
 from jax.experimental import multihost_utils
 
-from hummingbird import checkpoint, train_step, warm_start
-from hummingbird import workdir as workdirs
+from hummingbird import train_step, warm_start
 from hummingbird.config import freeze, to_flat
 from hummingbird.data.augment import build_photometric
 from hummingbird.data.pipeline import build_batches
 from hummingbird.devices import chips, flops
 from hummingbird.devices import mesh as meshes
 from hummingbird.errors import Preempted, UserError
-from hummingbird.logs import Measured, TrainingLog
 from hummingbird.models.context import init_bank
 from hummingbird.models.pretrainer import Pretrainer, build_pretrainer
+from hummingbird.run import checkpoint
+from hummingbird.run import workdir as workdirs
+from hummingbird.run.training_log import Measured, TrainingLog
 from hummingbird.train_step import TrainState
 
 log = logging.getLogger(__name__)

@@ -17,9 +17,9 @@ import jax
 import numpy as np
 from etils import epath
 
-from hummingbird import checkpoint, fingerprint
 from hummingbird.errors import UserError
 from hummingbird.models.vit import MEAN, STD, ViT
+from hummingbird.run import checkpoint, fingerprint
 
 log = logging.getLogger(__name__)
 NETWORKS = ("online", "target")

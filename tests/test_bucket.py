@@ -10,9 +10,10 @@ import sys
 import numpy as np
 import pytest
 
-from hummingbird import checkpoint, cli, info, train
+from hummingbird import cli, info, train
 from hummingbird.encoder import load_encoder
 from hummingbird.errors import UserError
+from hummingbird.run import checkpoint
 from tests import gcs, tiny
 
 RUN = "gs://tests/runs/one"

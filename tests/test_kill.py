@@ -10,7 +10,8 @@ import time
 
 import pytest
 
-from hummingbird import checkpoint, info, train
+from hummingbird import info, train
+from hummingbird.run import checkpoint
 from tests import tiny
 
 STEPS, EVERY = 12, 3

@@ -16,11 +16,11 @@ import jinja2
 import numpy as np
 import safetensors.numpy
 
-from hummingbird import checkpoint, fingerprint
 from hummingbird import config as configs
 from hummingbird.errors import UserError
 from hummingbird.models.pretrainer import build_pretrainer
 from hummingbird.models.vit import ViT, sincos2d
+from hummingbird.run import checkpoint, fingerprint
 from hummingbird.weights import foreign
 from hummingbird.weights.foreign import Weights
 from hummingbird.weights.layouts import LAYOUTS

@@ -23,11 +23,11 @@ import jax.numpy as jnp
 import numpy as np
 import safetensors.numpy
 
-from hummingbird import fingerprint
-from hummingbird.checkpoint import versions
 from hummingbird.errors import UserError
 from hummingbird.models.frozen import Encoder
 from hummingbird.models.pretrainer import DTYPES
+from hummingbird.run import fingerprint
+from hummingbird.run.checkpoint import versions
 from hummingbird.weights import files
 from hummingbird.weights.convnext import ConvNeXtArchitecture
 from hummingbird.weights.families import FAMILIES

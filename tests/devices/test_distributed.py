@@ -12,10 +12,11 @@ import time
 import numpy as np
 import pytest
 
-from hummingbird import checkpoint, cli, fingerprint, train
+from hummingbird import cli, train
 from hummingbird.cli import PREEMPTED_STATUS
 from hummingbird.devices import distributed
 from hummingbird.errors import UserError
+from hummingbird.run import checkpoint, fingerprint
 from tests import tiny
 
 OVERRIDES = [f"--config.{key}={value}" for key, value in tiny.DATA.items()]

@@ -13,11 +13,12 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from hummingbird import checkpoint, config, weights
+from hummingbird import config, weights
 from hummingbird.encoder import load_encoder
 from hummingbird.errors import UserError
 from hummingbird.models.pretrainer import build_pretrainer
 from hummingbird.models.vit import normalize
+from hummingbird.run import checkpoint
 from tests.weights.hf_zoo import HF_ZOO
 from tests.weights.small import timm_arrays
 from tests.weights.upstream import relative_error, upstream

@@ -12,13 +12,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from hummingbird import checkpoint
 from hummingbird import config as settings
 from hummingbird.config.schema import unflatten
 from hummingbird.data import augment, crops
 from hummingbird.models.bank_attention import build_bank_attention
 from hummingbird.models.context import l2_normalize
 from hummingbird.models.pretrainer import Pretrainer, build_pretrainer, patch_features
+from hummingbird.run import checkpoint
 
 NEAREST = (1, 8, 30, 128)
 CROPS_AT_A_TIME = 128

@@ -5,7 +5,7 @@ import json
 import pytest
 from etils import epath
 
-from hummingbird.goodput import Goodput
+from hummingbird.run.goodput import Goodput
 
 
 @pytest.fixture

@@ -8,9 +8,9 @@ from typing import Any
 
 from etils import epath
 
-from hummingbird import checkpoint
 from hummingbird.config import declared
 from hummingbird.errors import UserError
+from hummingbird.run import checkpoint
 
 
 def check(folder: epath.Path, flat: Mapping[str, Any]) -> None:

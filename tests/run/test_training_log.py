@@ -8,8 +8,8 @@ import pytest
 from etils import epath
 from PIL import Image
 
-from hummingbird import logs
-from hummingbird.logs import TrainingLog, clock_text
+from hummingbird.run import training_log
+from hummingbird.run.training_log import TrainingLog, clock_text
 
 METRICS = {"loss": np.float32(2.0), "top1": np.float32(0.5), "finite": np.bool_(True)}
 
@@ -30,7 +30,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch):
     clock = Clock()
-    monkeypatch.setattr(logs, "time", types.SimpleNamespace(perf_counter=clock, time=clock))
+    monkeypatch.setattr(training_log, "time", types.SimpleNamespace(perf_counter=clock, time=clock))
     return clock
 
 

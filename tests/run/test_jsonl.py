@@ -5,8 +5,8 @@ import json
 import pytest
 from etils import epath
 
-from hummingbird import journal
-from hummingbird.journal import Journal
+from hummingbird.run import jsonl
+from hummingbird.run.jsonl import Journal
 
 
 def steps(path):
@@ -63,6 +63,6 @@ def test_a_bucket_gets_lines_now_and_then_and_all_of_them_on_flush(monkeypatch):
     lines.flush()
     assert bucket.uploads == 1
     assert steps(bucket) == list(range(1, 100))
-    monkeypatch.setattr(journal, "EVERY", -1.0)
+    monkeypatch.setattr(jsonl, "EVERY", -1.0)
     lines.write({"step": 100})
     assert steps(bucket)[-1] == 100

@@ -28,8 +28,8 @@ import numpy as np
 import orbax.checkpoint as ocp
 from etils import epath
 
-from hummingbird import fingerprint
 from hummingbird.errors import UserError
+from hummingbird.run import fingerprint
 
 log = logging.getLogger(__name__)
 PACKAGES = ("hummingbird-incontext", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy", "scann")

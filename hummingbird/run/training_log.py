@@ -19,8 +19,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Column
 from tensorboardX import SummaryWriter
 
-from hummingbird.goodput import Goodput
-from hummingbird.journal import Journal
+from hummingbird.run.goodput import Goodput
+from hummingbird.run.jsonl import Journal
 
 log = logging.getLogger(__name__)
 
@@ -131,7 +131,7 @@ class TrainingLog:
 
     def _draw_curves(self) -> None:
         """curves.png; at checkpoints only as often as it takes less than a hundredth of the time."""
-        from hummingbird import curves  # here, because matplotlib takes a second to import
+        from hummingbird.run import curves  # here, because matplotlib takes a second to import
 
         before = time.perf_counter()
         try:

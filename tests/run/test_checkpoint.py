@@ -14,10 +14,11 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
-from hummingbird import checkpoint, fingerprint, hooks, train
+from hummingbird import hooks, train
 from hummingbird.data.pipeline import build_batches
 from hummingbird.encoder import load_encoder
 from hummingbird.errors import Preempted, UserError
+from hummingbird.run import checkpoint, fingerprint
 from tests import tiny
 
 

@@ -6,7 +6,7 @@ import numpy as np
 from etils import epath
 from PIL import Image
 
-from hummingbird import curves
+from hummingbird.run import curves
 
 
 def write(folder, lines):

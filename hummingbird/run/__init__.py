@@ -1,0 +1,1 @@
+"""What a pretraining run leaves on disk: checkpoints, logs, curves, and who owns the folder."""
