@@ -5,7 +5,7 @@ import types
 import jax
 import jax.numpy as jnp
 
-from hummingbird.hooks import build_online_eval
+from hummingbird.hooks.online_eval import build_online_eval
 from hummingbird.models.pretrainer import build_pretrainer
 from tests import tiny
 

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hummingbird import hooks, pictures, train
+from hummingbird import hooks, train
 from hummingbird.data.augment import build_photometric, photometric
-from hummingbird.drawing import BLANK, GAP, MARGIN, TEXT, TILE, Row, draw
+from hummingbird.hooks import pictures
+from hummingbird.hooks.picture_sheet import BLANK, GAP, MARGIN, TEXT, TILE, Row, draw
 from hummingbird.models import context
 from hummingbird.models.pretrainer import patch_features
 from tests import tiny

@@ -1,4 +1,4 @@
-"""What a pretraining run does beside training: retrieval evaluation and pictures every n steps, a profiler trace."""
+"""Scores the online encoder by retrieval every n steps of a pretraining run."""
 
 from __future__ import annotations
 
@@ -9,30 +9,14 @@ from typing import Any
 
 import jax
 import numpy as np
-from etils import epath
 from jax.experimental import multihost_utils
 
 from hummingbird import config as configs
 from hummingbird.data.sources import build_dense_source
 from hummingbird.encoder import Encoder
 from hummingbird.models.pretrainer import Pretrainer, patch_features
-from hummingbird.pictures import build_pictures
 from hummingbird.retrieval.evaluate import measure
-from hummingbird.tracing import Trace
-from hummingbird.train import Hook
 from hummingbird.train_step import TrainState
-
-
-def build_hooks(config: Any, workdir: str) -> tuple[Hook, ...]:
-    """The hooks that a pretraining config asks for; bad settings are refused here, before anything is trained."""
-    hooks: list[Hook] = []
-    if config.online_eval.every:
-        hooks.append(build_online_eval(config))
-    if config.pictures.every:
-        hooks.append(build_pictures(config))
-    if config.profile.start:
-        hooks.append(Trace(epath.Path(workdir) / "profile", config.profile.start, config.profile.steps))
-    return tuple(hooks)
 
 
 @dataclasses.dataclass

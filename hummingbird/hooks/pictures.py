@@ -17,7 +17,7 @@ from jax.experimental import multihost_utils
 
 from hummingbird.data.augment import Photometric, build_photometric, photometric
 from hummingbird.devices import mesh as meshes
-from hummingbird.drawing import Row, draw
+from hummingbird.hooks.picture_sheet import Row, draw
 from hummingbird.models.context import l2_normalize
 from hummingbird.models.pretrainer import Pretrainer, build_pretrainer
 from hummingbird.train_step import TrainState

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import pytest
 from etils import epath
 
-from hummingbird.tracing import Trace
+from hummingbird.hooks.profiler import Trace
 from hummingbird.train_step import TrainState
 
 
