@@ -214,14 +214,15 @@ def _sweep(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> i
 
 
 def _plan(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> None:
-    from hummingbird import config, plan
+    from hummingbird import config
+    from hummingbird.commands import plan
 
     result = plan.plan(config.resolve("pretrain", arguments.config, overrides), arguments.topology)
     print(plan.table(result) if arguments.table else json.dumps(result))
 
 
 def _info(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> None:
-    from hummingbird import info
+    from hummingbird.commands import info
 
     show(info.describe(arguments.path, arguments.family), arguments.json)
 
@@ -240,7 +241,7 @@ def _export(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> 
 
 
 def _data(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> int:
-    from hummingbird import inspect_data
+    from hummingbird.commands import inspect_data
 
     return inspect_data.run(arguments.config, overrides, out=arguments.out, check_all=arguments.all)
 

@@ -10,7 +10,8 @@ import sys
 import numpy as np
 import pytest
 
-from hummingbird import cli, info, train
+from hummingbird import cli, train
+from hummingbird.commands import info
 from hummingbird.encoder import load_encoder
 from hummingbird.errors import UserError
 from hummingbird.run import checkpoint

@@ -26,7 +26,7 @@ LAYERS = (
     ("retrieval",),
     ("train",),
     ("hooks",),
-    ("plan", "info", "inspect_data", "sweep"),
+    ("commands", "sweep"),
     ("cli",),
     ("demo",),
 )

@@ -10,7 +10,8 @@ import time
 
 import pytest
 
-from hummingbird import info, train
+from hummingbird import train
+from hummingbird.commands import info
 from hummingbird.run import checkpoint
 from tests import tiny
 

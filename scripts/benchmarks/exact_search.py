@@ -44,7 +44,7 @@ def compile_for(topology: str, keys: int, dim: int, queries: int) -> dict[str, A
     import jax.numpy as jnp
     from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-    from hummingbird.plan import analyse, topology_devices
+    from hummingbird.commands.plan import analyse, topology_devices
 
     devices = topology_devices(topology)
     mesh = Mesh(np.array(devices), (AXIS,))

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hummingbird import config, inspect_data
-from hummingbird.data import sheets
+from hummingbird import config
+from hummingbird.commands import inspect_data, sheets
 from hummingbird.data.sources import build_dense_source
 from hummingbird.errors import UserError
 from hummingbird.retrieval.encode import prepare_prompt

@@ -17,7 +17,8 @@ import rich.table
 from PIL import Image
 
 from hummingbird import config as settings
-from hummingbird.data import augment, crops, sheets
+from hummingbird.commands import sheets
+from hummingbird.data import augment, crops
 from hummingbird.data.decode import Unreadable, decode_image
 from hummingbird.data.sources import build_dense_source, build_image_source, image_name
 from hummingbird.errors import UserError

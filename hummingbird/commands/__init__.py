@@ -1,0 +1,1 @@
+"""Sub-commands without a home elsewhere: plan, info, data."""
