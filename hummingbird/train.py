@@ -19,7 +19,7 @@ from clu.parameter_overview import count_parameters
 from etils import epath
 from jax.experimental import multihost_utils
 
-from hummingbird import train_step, warm_start
+from hummingbird import train_step
 from hummingbird.config import freeze, to_flat
 from hummingbird.data.augment import build_photometric
 from hummingbird.data.pipeline import build_batches
@@ -32,6 +32,7 @@ from hummingbird.run import checkpoint
 from hummingbird.run import workdir as workdirs
 from hummingbird.run.training_log import Measured, TrainingLog
 from hummingbird.train_step import TrainState
+from hummingbird.weights import warm_start
 
 log = logging.getLogger(__name__)
 

@@ -22,7 +22,6 @@ LAYERS = (
     ("train_step",),
     ("run",),
     ("encoder", "weights"),
-    ("warm_start",),
     ("retrieval",),
     ("train",),
     ("hooks",),

@@ -7,10 +7,11 @@ import jax
 import numpy as np
 import pytest
 
-from hummingbird import train, warm_start
+from hummingbird import train
 from hummingbird.errors import UserError
 from hummingbird.models.vit import ViT
 from hummingbird.run import checkpoint
+from hummingbird.weights import warm_start
 from hummingbird.weights.foreign import Weights, fresh_folder, write_own
 from hummingbird.weights.vision import Architecture, Features
 from tests import tiny
