@@ -27,7 +27,6 @@ LAYERS = (
     ("hooks",),
     ("commands", "sweep"),
     ("cli",),
-    ("demo",),
 )
 PLACE = {name: place for place, layer in enumerate(LAYERS) for name in layer}
 
