@@ -19,7 +19,7 @@ import rich.progress
 from hummingbird.data.prompt_augment import augment_prompt
 from hummingbird.errors import UserError
 from hummingbird.retrieval import open_hummingbird
-from hummingbird.retrieval.memory import normalise
+from hummingbird.retrieval.bank.memory import normalise
 from hummingbird.retrieval.processes import first
 
 T = TypeVar("T")

@@ -14,8 +14,8 @@ import numpy as np
 
 from hummingbird.errors import UserError
 from hummingbird.retrieval import scann_index
+from hummingbird.retrieval.bank.memory import KEY_DTYPES
 from hummingbird.retrieval.exact_index import ExactIndex
-from hummingbird.retrieval.memory import KEY_DTYPES
 
 # Below this many keys an exact search is as fast as building and searching a tree.
 AUTO_SCANN_LENGTH = 50_000

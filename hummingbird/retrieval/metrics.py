@@ -8,7 +8,7 @@ import numpy as np
 import scipy.optimize
 
 from hummingbird.errors import UserError
-from hummingbird.retrieval.labels import check_classes, valid_depth
+from hummingbird.retrieval.bank.labels import check_classes, valid_depth
 from hummingbird.retrieval.processes import gather, merge
 
 

@@ -13,8 +13,17 @@ import jax
 import numpy as np
 
 from hummingbird.errors import UserError
-from hummingbird.retrieval import bank_files
-from hummingbird.retrieval.bank_writing import FileColumns, save_bank
+from hummingbird.retrieval.bank import files as bank_files
+from hummingbird.retrieval.bank.labels import patch_counts, patch_depth
+from hummingbird.retrieval.bank.memory import (
+    SAMPLING,
+    BankBuilder,
+    MemoryBank,
+    bank_from_columns,
+    features_per_image,
+    has_label,
+)
+from hummingbird.retrieval.bank.writing import FileColumns, save_bank
 from hummingbird.retrieval.encode import (
     Clock,
     Encoder,
@@ -28,15 +37,6 @@ from hummingbird.retrieval.encode import (
     track,
 )
 from hummingbird.retrieval.index import Index, build_index
-from hummingbird.retrieval.labels import patch_counts, patch_depth
-from hummingbird.retrieval.memory import (
-    SAMPLING,
-    BankBuilder,
-    MemoryBank,
-    bank_from_columns,
-    features_per_image,
-    has_label,
-)
 from hummingbird.retrieval.processes import first, gather, gather_columns, own_part, together
 from hummingbird.retrieval.protocol import Protocol
 from hummingbird.retrieval.room import check_room

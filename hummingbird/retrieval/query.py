@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from hummingbird.retrieval.bank.memory import MemoryBank
 from hummingbird.retrieval.decode import attention_weights, upsample, upsampled_argmax
 from hummingbird.retrieval.encode import (
     Clock,
@@ -22,7 +23,6 @@ from hummingbird.retrieval.encode import (
     track,
 )
 from hummingbird.retrieval.index import Index, build_index
-from hummingbird.retrieval.memory import MemoryBank
 from hummingbird.retrieval.metrics import DepthMetrics, SegmentationMetrics
 from hummingbird.retrieval.processes import merge, together
 from hummingbird.retrieval.protocol import Protocol

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from hummingbird.errors import UserError
+from hummingbird.retrieval.bank.labels import ClassLabels, patch_counts, patch_depth, valid_depth
+from hummingbird.retrieval.bank.memory import MemoryBank, has_label, sample_patches, sample_uniform
 from hummingbird.retrieval.encode import Example, prepare_prompt, resize_label, stream, subset
-from hummingbird.retrieval.labels import ClassLabels, patch_counts, patch_depth, valid_depth
-from hummingbird.retrieval.memory import MemoryBank, has_label, sample_patches, sample_uniform
 from hummingbird.retrieval.metrics import class_iou
 from hummingbird.retrieval.processes import merge
 from hummingbird.retrieval.protocol import Protocol

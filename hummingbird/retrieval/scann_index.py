@@ -25,8 +25,8 @@ import numpy as np
 
 from hummingbird.config import EVALUATE
 from hummingbird.errors import UserError
-from hummingbird.retrieval.bank_files import checksum, write_json
-from hummingbird.retrieval.bank_writing import FULL, lock
+from hummingbird.retrieval.bank.files import checksum, write_json
+from hummingbird.retrieval.bank.writing import FULL, lock
 from hummingbird.retrieval.exact_index import ExactIndex, top_k
 
 DEFAULTS = {name: setting.default for name, setting in EVALUATE["retrieval"]["scann"].items()}

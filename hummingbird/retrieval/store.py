@@ -1,11 +1,11 @@
-"""Banks on disk, for `hummingbird bank`: build, inspect, verify. The files: `hummingbird.retrieval.bank_files`."""
+"""Banks on disk, for `hummingbird bank`: build, inspect, verify. The files: `hummingbird.retrieval.bank.files`."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from hummingbird.data.sources import build_dense_source
-from hummingbird.retrieval.bank_files import bank_info, is_bank, load_bank, verify_bank
+from hummingbird.retrieval.bank.files import bank_info, is_bank, load_bank, verify_bank
 from hummingbird.retrieval.encode import Clock
 from hummingbird.retrieval.prompt import make_bank
 from hummingbird.retrieval.protocol import build_protocol

@@ -20,9 +20,9 @@ import ml_dtypes
 import numpy as np
 
 from hummingbird.devices import chips
+from hummingbird.retrieval.bank.memory import normalise
 from hummingbird.retrieval.device_index import AXIS, CHUNK, DeviceIndex, search_sharded
 from hummingbird.retrieval.exact_index import ExactIndex
-from hummingbird.retrieval.memory import normalise
 
 K = 30
 

@@ -44,7 +44,7 @@ from hummingbird.data.decode import decode_ids, decode_image
 from hummingbird.data.images import SUFFIXES
 from hummingbird.data.prompt_augment import augment_prompt
 from hummingbird.data.scenes import render
-from hummingbird.retrieval.labels import patch_labels
+from hummingbird.retrieval.bank.labels import patch_labels
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BATCH = 32

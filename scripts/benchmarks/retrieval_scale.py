@@ -45,10 +45,10 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
+from hummingbird.retrieval.bank.memory import normalise
 from hummingbird.retrieval.encode import track
 from hummingbird.retrieval.exact_index import ExactIndex
 from hummingbird.retrieval.index import build_index
-from hummingbird.retrieval.memory import normalise
 
 CHUNK, QUERIES, K = 65_536, 1024, 30
 

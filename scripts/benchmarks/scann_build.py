@@ -54,7 +54,7 @@ def extract(options: argparse.Namespace, folder: pathlib.Path) -> str:
     """Writes keys.npy and queries.npy, L2-normalised; what they are features of."""
     from hummingbird.data.augment import random_resized_crop
     from hummingbird.data.decode import decode_image
-    from hummingbird.retrieval.memory import normalise
+    from hummingbird.retrieval.bank.memory import normalise
 
     if options.encoder:
         from hummingbird.encoder import load_encoder

@@ -7,7 +7,7 @@ import pytest
 
 from hummingbird.errors import UserError
 from hummingbird.retrieval import evaluate, few, measure, prompt, query
-from hummingbird.retrieval.bank_files import bank_info
+from hummingbird.retrieval.bank.files import bank_info
 from hummingbird.retrieval.encode import subset
 from tests.retrieval.fakes import FakeSource, MeanColour
 from tests.retrieval.test_evaluate import make_config

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from hummingbird.errors import UserError
-from hummingbird.retrieval import measure, memory
+from hummingbird.retrieval import measure
+from hummingbird.retrieval.bank import memory
 from hummingbird.retrieval.encode import Clock
 from hummingbird.retrieval.evaluate import SECONDS
 from hummingbird.retrieval.prompt import build_bank

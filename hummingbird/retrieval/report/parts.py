@@ -9,7 +9,7 @@ from typing import Any
 import matplotlib.figure
 import matplotlib.ticker
 
-from hummingbird.retrieval.bank_files import write_json
+from hummingbird.retrieval.bank.files import write_json
 from hummingbird.retrieval.report.charts import SERIES
 from hummingbird.retrieval.report.runs import Group, data_name
 

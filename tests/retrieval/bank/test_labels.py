@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from hummingbird.errors import UserError
-from hummingbird.retrieval.labels import ClassLabels, DepthLabels, patch_counts, patch_depth, patch_labels
+from hummingbird.retrieval.bank.labels import ClassLabels, DepthLabels, patch_counts, patch_depth, patch_labels
 
 
 def test_patch_labels_are_the_mean_of_one_hot_pixels():

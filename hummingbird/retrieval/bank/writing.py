@@ -17,7 +17,7 @@ from typing import IO, Any, BinaryIO
 import numpy as np
 
 from hummingbird.errors import UserError
-from hummingbird.retrieval.bank_files import (
+from hummingbird.retrieval.bank.files import (
     BUILDING,
     DTYPES,
     MANIFEST,
@@ -27,7 +27,7 @@ from hummingbird.retrieval.bank_files import (
     read_json,
     write_json,
 )
-from hummingbird.retrieval.memory import MemoryBank, bank_columns
+from hummingbird.retrieval.bank.memory import MemoryBank, bank_columns
 
 log = logging.getLogger(__name__)
 

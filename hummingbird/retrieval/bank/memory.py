@@ -1,6 +1,6 @@
 """The memory bank of dense retrieval: which patches are kept (App. A.1, Eq. 5) and how they are held.
 
-Keys are L2-normalised patch features; labels are local labels (`hummingbird.retrieval.labels`); each entry knows the
+Keys are L2-normalised patch features; labels are local labels (`hummingbird.retrieval.bank.labels`); each entry knows the
 image, the augmentation pass and the patch that it comes from.
 """
 
@@ -13,7 +13,7 @@ import ml_dtypes
 import numpy as np
 
 from hummingbird.errors import UserError
-from hummingbird.retrieval.labels import ClassLabels, DepthLabels, sparse_counts
+from hummingbird.retrieval.bank.labels import ClassLabels, DepthLabels, sparse_counts
 
 Labels = ClassLabels | DepthLabels
 

@@ -3,7 +3,13 @@ import numpy as np
 import pytest
 
 from hummingbird.errors import UserError
-from hummingbird.retrieval.memory import BankBuilder, features_per_image, normalise, sample_patches, sample_uniform
+from hummingbird.retrieval.bank.memory import (
+    BankBuilder,
+    features_per_image,
+    normalise,
+    sample_patches,
+    sample_uniform,
+)
 
 
 class FixedRandom:

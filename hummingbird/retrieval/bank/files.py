@@ -7,7 +7,7 @@
     .lock           held by the command that writes
 
 The identity holds all that the content depends on. A bank is used for that identity or not at all. Here they are read
-and checked; `hummingbird.retrieval.bank_writing` makes them.
+and checked; `hummingbird.retrieval.bank.writing` makes them.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import ml_dtypes
 import numpy as np
 
 from hummingbird.errors import UserError
-from hummingbird.retrieval.memory import CLASS_COLUMNS, MemoryBank, bank_from_columns
+from hummingbird.retrieval.bank.memory import CLASS_COLUMNS, MemoryBank, bank_from_columns
 
 MANIFEST, BUILDING = "bank.json", "building.json"
 DTYPES = {name: np.dtype(name).newbyteorder("<") for name in ("float32", "int32", "uint8", "uint16", "uint32")} | {

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from hummingbird.errors import UserError
-from hummingbird.retrieval import bank_files, bank_writing, evaluate, measure, room, store
+from hummingbird.retrieval import evaluate, measure, room, store
+from hummingbird.retrieval.bank import files as bank_files
+from hummingbird.retrieval.bank import writing as bank_writing
 from tests.retrieval.fakes import FakeSource, MeanColour
 from tests.retrieval.test_evaluate import make_config
 
