@@ -24,7 +24,7 @@ from hummingbird.errors import UserError
 from hummingbird.retrieval.bank.files import write_json
 from hummingbird.retrieval.bank.memory import MemoryBank
 from hummingbird.retrieval.encode import Clock, Encoder
-from hummingbird.retrieval.index import Index
+from hummingbird.retrieval.index.build import Index
 from hummingbird.retrieval.processes import first, own_part, together
 from hummingbird.retrieval.prompt import make_bank, make_index
 from hummingbird.retrieval.protocol import Protocol, build_protocol

@@ -36,7 +36,7 @@ from hummingbird.retrieval.encode import (
     subset,
     track,
 )
-from hummingbird.retrieval.index import Index, build_index
+from hummingbird.retrieval.index.build import Index, build_index
 from hummingbird.retrieval.processes import first, gather, gather_columns, own_part, together
 from hummingbird.retrieval.protocol import Protocol
 from hummingbird.retrieval.room import check_room

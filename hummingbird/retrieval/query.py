@@ -22,7 +22,7 @@ from hummingbird.retrieval.encode import (
     subset,
     track,
 )
-from hummingbird.retrieval.index import Index, build_index
+from hummingbird.retrieval.index.build import Index, build_index
 from hummingbird.retrieval.metrics import DepthMetrics, SegmentationMetrics
 from hummingbird.retrieval.processes import merge, together
 from hummingbird.retrieval.protocol import Protocol

@@ -8,7 +8,7 @@ from typing import Any
 
 from hummingbird.errors import UserError
 from hummingbird.retrieval.bank.memory import key_dtype
-from hummingbird.retrieval.index import index_bytes
+from hummingbird.retrieval.index.build import index_bytes
 
 # Bytes of label and origin that an entry takes beside its key, roughly.
 ENTRY_BYTES = 32

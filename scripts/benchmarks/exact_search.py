@@ -21,8 +21,8 @@ import numpy as np
 
 from hummingbird.devices import chips
 from hummingbird.retrieval.bank.memory import normalise
-from hummingbird.retrieval.device_index import AXIS, CHUNK, DeviceIndex, search_sharded
-from hummingbird.retrieval.exact_index import ExactIndex
+from hummingbird.retrieval.index.device import AXIS, CHUNK, DeviceIndex, search_sharded
+from hummingbird.retrieval.index.exact import ExactIndex
 
 K = 30
 

@@ -214,7 +214,7 @@ def reference(options: argparse.Namespace, prompt: Pairs, query: Pairs) -> dict:
     wall, cpu = time.perf_counter() - begin, time.process_time() - cpu
     peak, recall = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, None
     if sampled:
-        from hummingbird.retrieval.exact_index import ExactIndex
+        from hummingbird.retrieval.index.exact import ExactIndex
 
         asked, ids = (np.concatenate(x) for x in zip(*sampled, strict=True))
         truth, _ = ExactIndex(bank.numpy()).search(asked, k)

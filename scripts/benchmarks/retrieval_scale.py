@@ -47,8 +47,8 @@ import numpy as np
 
 from hummingbird.retrieval.bank.memory import normalise
 from hummingbird.retrieval.encode import track
-from hummingbird.retrieval.exact_index import ExactIndex
-from hummingbird.retrieval.index import build_index
+from hummingbird.retrieval.index.build import build_index
+from hummingbird.retrieval.index.exact import ExactIndex
 
 CHUNK, QUERIES, K = 65_536, 1024, 30
 

@@ -93,7 +93,7 @@ def extract(options: argparse.Namespace, folder: pathlib.Path) -> str:
 
 def refuse_shards(keys: int, dim: int) -> None:
     """Ends the program where an index has several searchers: they are compared here one to one."""
-    from hummingbird.retrieval.scann_index import SHARD_BYTES, count_shards
+    from hummingbird.retrieval.index.scann import SHARD_BYTES, count_shards
 
     if count_shards(keys, dim) > 1:
         most = SHARD_BYTES // (4 * dim)
@@ -101,7 +101,7 @@ def refuse_shards(keys: int, dim: int) -> None:
 
 
 def ours(keys: np.ndarray, options: argparse.Namespace) -> Any:
-    from hummingbird.retrieval.index import build_index
+    from hummingbird.retrieval.index.build import build_index
 
     return build_index(keys, "scann", leaves=options.leaves).searchers[0]  # type: ignore[attr-defined]
 
@@ -162,7 +162,7 @@ def main() -> None:
         folder = pathlib.Path(options.folder or scratch)
         folder.mkdir(parents=True, exist_ok=True)
         if not (folder / "truth.npy").exists():
-            from hummingbird.retrieval.exact_index import ExactIndex
+            from hummingbird.retrieval.index.exact import ExactIndex
 
             (folder / "features.txt").write_text(extract(options, folder))
             keys, queries = np.load(folder / "keys.npy", mmap_mode="r"), np.load(folder / "queries.npy")

@@ -1,7 +1,7 @@
 """The memory bank of dense retrieval: which patches are kept (App. A.1, Eq. 5) and how they are held.
 
-Keys are L2-normalised patch features; labels are local labels (`hummingbird.retrieval.bank.labels`); each entry knows the
-image, the augmentation pass and the patch that it comes from.
+Keys are L2-normalised patch features; labels are local labels (`hummingbird.retrieval.bank.labels`); each entry knows
+the image, the augmentation pass and the patch that it comes from.
 """
 
 from __future__ import annotations

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from hummingbird.errors import UserError
-from hummingbird.retrieval import device_index
-from hummingbird.retrieval.device_index import DeviceIndex
-from hummingbird.retrieval.index import build_index
+from hummingbird.retrieval.index import device as device_index
+from hummingbird.retrieval.index.build import build_index
+from hummingbird.retrieval.index.device import DeviceIndex
 
 
 @pytest.fixture(scope="module")

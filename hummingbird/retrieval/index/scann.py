@@ -1,6 +1,6 @@
 """ScaNN: tree, asymmetric hashing and exact re-scoring (App. A.2, Table 6). The only place that imports it.
 
-The searcher is ScaNN's; tree and codes come from `hummingbird.retrieval.quantise` and reach it as the files that it
+The searcher is ScaNN's; tree and codes come from `hummingbird.retrieval.index.quantise` and reach it as the files that it
 would write itself. Traps, all met: a NaN key ends the process while ScaNN builds a tree; fewer keys than leaves raises;
 what it does not find it pads with id 0 and NaN; serialised searchers hold absolute paths unless told otherwise. Keys
 beyond two GiB are indexed in shards without ScaNN's own copy of them, and the best candidates of all shards are
@@ -27,7 +27,7 @@ from hummingbird.config import EVALUATE
 from hummingbird.errors import UserError
 from hummingbird.retrieval.bank.files import checksum, write_json
 from hummingbird.retrieval.bank.writing import FULL, lock
-from hummingbird.retrieval.exact_index import ExactIndex, top_k
+from hummingbird.retrieval.index.exact import ExactIndex, top_k
 
 DEFAULTS = {name: setting.default for name, setting in EVALUATE["retrieval"]["scann"].items()}
 SHARD_BYTES = 2 * 2**30  # of float32 keys in one searcher
@@ -255,7 +255,7 @@ def reserve(path: pathlib.Path, shape: tuple[int, ...]) -> np.memmap:
 
 
 def _train(keys: np.ndarray, chosen: dict[str, Any]) -> Any:
-    from hummingbird.retrieval import quantise
+    from hummingbird.retrieval.index import quantise
 
     rng = np.random.default_rng(0)
     size = min(len(keys), max(chosen["training_sample"], chosen["leaves"]))
@@ -276,7 +276,7 @@ def _write_shard(
         for name in ("partitioning.partitioner", "proto.centers", "proto.scann", "scann_ops.scann_assets")
     )
 
-    from hummingbird.retrieval import quantise
+    from hummingbird.retrieval.index import quantise
 
     half = keys.dtype != np.float32
     builder = import_scann().builder(keys, 10, "dot_product")

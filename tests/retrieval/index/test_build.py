@@ -3,9 +3,10 @@ import numpy as np
 import pytest
 
 from hummingbird.errors import UserError
-from hummingbird.retrieval import index, scann_index
-from hummingbird.retrieval.exact_index import ExactIndex, merge_top_k, top_k
-from hummingbird.retrieval.index import build_index
+from hummingbird.retrieval.index import build as index
+from hummingbird.retrieval.index import scann as scann_index
+from hummingbird.retrieval.index.build import build_index
+from hummingbird.retrieval.index.exact import ExactIndex, merge_top_k, top_k
 
 
 def unit(rng, n, d):

@@ -13,9 +13,9 @@ from typing import Any, Protocol
 import numpy as np
 
 from hummingbird.errors import UserError
-from hummingbird.retrieval import scann_index
 from hummingbird.retrieval.bank.memory import KEY_DTYPES
-from hummingbird.retrieval.exact_index import ExactIndex
+from hummingbird.retrieval.index import scann as scann_index
+from hummingbird.retrieval.index.exact import ExactIndex
 
 # Below this many keys an exact search is as fast as building and searching a tree.
 AUTO_SCANN_LENGTH = 50_000
@@ -109,7 +109,7 @@ def build_scann(keys: np.ndarray, folder: str | None = None, progress: bool = Fa
 
 def build_device(keys: np.ndarray, **_: Any) -> Index:
     """Exact search on all local JAX devices, in the type of the keys."""
-    from hummingbird.retrieval.device_index import DeviceIndex
+    from hummingbird.retrieval.index.device import DeviceIndex
 
     return DeviceIndex(keys)
 

@@ -2,7 +2,7 @@
 
 ScaNN's own training draws anew each time unless it runs on one thread, wants a float32 copy of every key, and ends the
 process when a key is NaN. Here the same quantities are computed by matrix products: the same index every time, in
-chunks, from keys of any type. The searcher that reads them is ScaNN's (`hummingbird.retrieval.scann_index`).
+chunks, from keys of any type. The searcher that reads them is ScaNN's (`hummingbird.retrieval.index.scann`).
 """
 
 from __future__ import annotations

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from hummingbird.errors import UserError
-from hummingbird.retrieval import scann_index
 from hummingbird.retrieval.bank import writing as bank_writing
 from hummingbird.retrieval.bank.memory import normalise
+from hummingbird.retrieval.index import scann as scann_index
 
 pytestmark = pytest.mark.skipif(scann_index.import_scann() is None, reason="scann is not installed")
 SMALL = {"leaves": 4, "leaves_to_search": 4, "reorder": 60}

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from hummingbird.retrieval import quantise
+from hummingbird.retrieval.index import quantise
 
 
 @pytest.fixture(scope="module")
