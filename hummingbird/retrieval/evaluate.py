@@ -29,8 +29,8 @@ from hummingbird.retrieval.processes import first, own_part, together
 from hummingbird.retrieval.prompt import make_bank, make_index
 from hummingbird.retrieval.protocol import Protocol, build_protocol
 from hummingbird.retrieval.query import answer, query_batches, query_images
-from hummingbird.retrieval.reuse import Encoded
 from hummingbird.retrieval.samples import SampleCollector, save_samples
+from hummingbird.retrieval.shared_encoding import Encoded
 
 # All that an evaluation may leave in its workdir.
 FILES = ("metrics.json", "fractions.md", "fractions.json", "fractions.png", "samples.npz", "report.html")
@@ -130,12 +130,12 @@ def measure(
     protocol = build_protocol(config, prompt.task, encoder.patch_size)
     clock, notes = Clock(), []
     if config.data.fractions:
-        from hummingbird.retrieval import few  # takes a second: matplotlib
+        from hummingbird.retrieval import fractions  # imports matplotlib, which takes a second
 
-        few.check_parts(len(prompt), protocol, config)
+        fractions.check_parts(len(prompt), protocol, config)
     with clock("total"):
         if encoded is None and config.data.fractions:
-            protocols, folder = [protocol, *few.drawn_parts(protocol, config)], config.retrieval.bank
+            protocols, folder = [protocol, *fractions.drawn_parts(protocol, config)], config.retrieval.bank
             encoded = Encoded(encoder, config, prompt, query, protocols, clock, folder)
         if encoded is not None:
             bank, folder = encoded.bank(protocol), encoded.index_folder(protocol) if config.retrieval.bank else ""
@@ -158,11 +158,11 @@ def measure(
         described = describe_encoder(encoder, bank.keys.shape[1])
         memory = describe_memory(bank, index, protocol, config) | {"recall_at_k": recall}
         del bank, index, collector
-        fractions = {}
+        parts_scored = {}
         if encoded is not None and config.data.fractions:
             gc.collect()  # parts of the prompt have their own bank and index; the collector is a cycle that holds these
             with clock("fractions"):
-                fractions["fractions"] = few.measure_fractions(encoded, config, protocol, query, scores, notes)
+                parts_scored["fractions"] = fractions.measure_fractions(encoded, config, protocol, query, scores, notes)
     queries = len(query_images(len(query), protocol))
     result = {
         "task": protocol.task,
@@ -181,7 +181,7 @@ def measure(
         "peak_memory_bytes": peak_memory(),
         "warnings": notes,
         "versions": versions(),
-        **fractions,
+        **parts_scored,
     }
     return result, samples
 

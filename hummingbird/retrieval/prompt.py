@@ -24,6 +24,7 @@ from hummingbird.retrieval.bank.memory import (
     has_label,
 )
 from hummingbird.retrieval.bank.writing import FileColumns, save_bank
+from hummingbird.retrieval.capacity import check_room
 from hummingbird.retrieval.encode import (
     Clock,
     Encoder,
@@ -39,7 +40,6 @@ from hummingbird.retrieval.encode import (
 from hummingbird.retrieval.index.build import Index, build_index
 from hummingbird.retrieval.processes import first, gather, gather_columns, own_part, together
 from hummingbird.retrieval.protocol import Protocol
-from hummingbird.retrieval.room import check_room
 
 # The parts of a protocol that the content of a bank depends on.
 BANK_CHOICES = {

@@ -51,10 +51,10 @@ def _encode(tasks: tuple[Task, ...]) -> tuple[Any, tuple[Any, Any], Any]:
     from hummingbird.data.sources import build_dense_source
     from hummingbird.encoder import build_encoder
     from hummingbird.retrieval.encode import Clock
-    from hummingbird.retrieval.few import check_parts, drawn_parts
+    from hummingbird.retrieval.fractions import check_parts, drawn_parts
     from hummingbird.retrieval.prompt import plan
     from hummingbird.retrieval.protocol import build_protocol
-    from hummingbird.retrieval.reuse import Encoded
+    from hummingbird.retrieval.shared_encoding import Encoded
 
     resolved = config.resolve("evaluate", tasks[0].config, tasks[0].overrides)
     encoder = build_encoder(tasks[0].checkpoint, resolved.encoder)

@@ -1,10 +1,15 @@
-"""ScaNN: tree, asymmetric hashing and exact re-scoring (App. A.2, Table 6). The only place that imports it.
+"""ScaNN: tree, asymmetric hashing and exact re-scoring (App. A.2, Table 6). The only module that imports it.
 
-The searcher is ScaNN's; tree and codes come from `hummingbird.retrieval.index.quantise` and reach it as the files that it
-would write itself. Traps, all met: a NaN key ends the process while ScaNN builds a tree; fewer keys than leaves raises;
-what it does not find it pads with id 0 and NaN; serialised searchers hold absolute paths unless told otherwise. Keys
-beyond two GiB are indexed in shards without ScaNN's own copy of them, and the best candidates of all shards are
-re-scored from the bank's keys, so that memory stays near the size of the bank.
+ScaNN searches; the tree and the codes are trained by `index.quantise` and handed over as the files that ScaNN itself
+would write. Keys beyond 2 GiB are indexed in shards without ScaNN's own copy of them, and the best candidates of all
+shards are re-scored from the bank's keys, so that memory stays near the size of the bank.
+
+Pitfalls:
+
+1. A NaN key crashes the process while ScaNN builds a tree.
+2. Fewer keys than leaves raises.
+3. Missing neighbours are padded with id 0 and similarity NaN.
+4. Serialised searchers hold absolute paths unless told otherwise.
 """
 
 from __future__ import annotations

@@ -35,7 +35,7 @@ def parts(group: Group) -> Iterator[dict[str, Any]]:
 
 
 def write_markdown(result: dict[str, Any], path: pathlib.Path) -> None:
-    """The table of `few.measure_fractions`."""
+    """The table of `fractions.measure_fractions`."""
     task = result["task"]
     lines = [f"| part of the prompt | images | {UNITS[task]} | deviation | parts |", "|---|---|---|---|---|"]
     lines += [f"| {' | '.join(cells)} |" for cells in table(result["fractions"], task)]
@@ -43,12 +43,12 @@ def write_markdown(result: dict[str, Any], path: pathlib.Path) -> None:
 
 
 def write_rows(result: dict[str, Any], path: pathlib.Path) -> None:
-    """What `few.measure_fractions` gives."""
+    """What `fractions.measure_fractions` gives."""
     write_json(path, result["fractions"])
 
 
 def write_curve(result: dict[str, Any], path: pathlib.Path) -> None:
-    """The curve of `few.measure_fractions`, as Figure 3 has it."""
+    """The curve of `fractions.measure_fractions`, as Figure 3 has it."""
     figure = curve({"": result["fractions"]}, result["task"])
     figure.axes[0].set_title(f"{data_name(result)}, {result['encoder']['name']}", fontsize=10)
     figure.savefig(path, dpi=150)
@@ -58,7 +58,7 @@ FILES = {"fractions.md": write_markdown, "fractions.json": write_rows, "fraction
 
 
 def table(rows: list[dict[str, Any]], task: str) -> list[list[str]]:
-    """Part, images, mean, deviation and number of parts of each row of `few.measure_fractions`, as text."""
+    """Part, images, mean, deviation and number of parts of each row of `fractions.measure_fractions`, as text."""
     number = lambda value: f"{value:.{1 if task == 'segmentation' else 3}f}"
     return [
         [

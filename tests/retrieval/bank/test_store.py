@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from hummingbird.errors import UserError
-from hummingbird.retrieval import evaluate, measure, room, store
+from hummingbird.retrieval import capacity, evaluate, measure, store
 from hummingbird.retrieval.bank import files as bank_files
 from hummingbird.retrieval.bank import writing as bank_writing
 from tests.retrieval.fakes import FakeSource, MeanColour
@@ -209,11 +209,11 @@ def test_full_disk_is_one_clear_line_and_leaves_no_bank(tmp_path, column):
 
 
 def test_too_little_disk_or_memory_is_said_before_anything_is_stored(tmp_path, monkeypatch):
-    monkeypatch.setattr(room.shutil, "disk_usage", lambda path: type("Usage", (), {"free": 10}))
+    monkeypatch.setattr(capacity.shutil, "disk_usage", lambda path: type("Usage", (), {"free": 10}))
     with pytest.raises(UserError, match=r"the bank needs .* the disk has"):
         run(tmp_path / "bank")
     assert not list((tmp_path / "bank").glob("*.bin"))
-    monkeypatch.setattr(room, "available_memory", lambda: 10)
+    monkeypatch.setattr(capacity, "available_memory", lambda: 10)
     with pytest.raises(UserError, match=r"retrieval.memory_length.*retrieval.bank=FOLDER"):
         run("")
 

@@ -1,6 +1,6 @@
 """What is left of memory is what the machine and every control group around this process leave."""
 
-from hummingbird.retrieval.room import available_memory, group_memory
+from hummingbird.retrieval.capacity import available_memory, group_memory
 
 
 def make_group(folder, limit, used, inactive):

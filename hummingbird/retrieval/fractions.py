@@ -1,6 +1,6 @@
 """Scores with small parts of the prompt: Sec. 4.2, Tables 2, 9 and 10, the retrieval curves of Figure 3.
 
-Every image is encoded once, for all parts and the evaluation that they belong to: `hummingbird.retrieval.reuse`.
+Every image is encoded once for all parts and the evaluation that they belong to (`retrieval.shared_encoding`).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from hummingbird.retrieval.prompt import make_index, plan
 from hummingbird.retrieval.protocol import Protocol
 from hummingbird.retrieval.query import answer
 from hummingbird.retrieval.report.parts import part_name
-from hummingbird.retrieval.reuse import Encoded
+from hummingbird.retrieval.shared_encoding import Encoded
 
 HEADLINE = {"segmentation": "miou", "depth": "rmse"}
 

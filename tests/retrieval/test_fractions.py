@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from hummingbird.errors import UserError
-from hummingbird.retrieval import evaluate, few, measure, prompt, query
+from hummingbird.retrieval import evaluate, measure, prompt, query
 from hummingbird.retrieval.bank.files import bank_info
 from hummingbird.retrieval.encode import subset
 from tests.retrieval.fakes import FakeSource, MeanColour
@@ -92,7 +92,7 @@ def test_one_bank_and_index_at_a_time_are_in_memory(monkeypatch):
         made.extend([weakref.ref(bank), weakref.ref(index)])
         return index
 
-    for module in (few, importlib.import_module("hummingbird.retrieval.evaluate")):
+    for module in (fractions, importlib.import_module("hummingbird.retrieval.evaluate")):
         monkeypatch.setattr(module, "make_index", make_index)
     changes = {"retrieval.memory_length": 300, "data.fractions": (0.25, 0.5), "data.subsets": 2}
     measure(MeanColour(), make_config(**changes), FakeSource(8), FakeSource(3, seed=1), collect=True)
@@ -141,7 +141,7 @@ def test_parts_repeat_nothing_and_their_warnings_are_told(monkeypatch):
         notes.append("rough")
         return prompt.make_index(bank, part, config, clock, notes)
 
-    monkeypatch.setattr(few, "make_index", make_index)
+    monkeypatch.setattr(fractions, "make_index", make_index)
     monkeypatch.setattr(query, "measure_recall", lambda *given: recalls.append(1) or recall(*given))
     changes = {"retrieval.index": "scann", "retrieval.scann.leaves": 4, "retrieval.scann.leaves_to_search": 4}
     config = make_config(**changes, **{"data.fractions": (0.5, 1.0), "data.subsets": 2})

@@ -13,7 +13,7 @@ from hummingbird.retrieval.encode import Clock
 from hummingbird.retrieval.evaluate import SECONDS
 from hummingbird.retrieval.prompt import build_bank
 from hummingbird.retrieval.protocol import build_protocol
-from hummingbird.retrieval.reuse import Encoded, QueryStore
+from hummingbird.retrieval.shared_encoding import Encoded, QueryStore
 from tests.retrieval.fakes import FakeSource, MeanColour
 from tests.retrieval.test_evaluate import make_config
 from tests.retrieval.test_evaluate_files import largest_file
