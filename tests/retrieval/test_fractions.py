@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from hummingbird.errors import UserError
-from hummingbird.retrieval import evaluate, measure, prompt, query
+from hummingbird.retrieval import evaluate, fractions, measure, prompt, query
 from hummingbird.retrieval.bank.files import bank_info
 from hummingbird.retrieval.encode import subset
 from tests.retrieval.fakes import FakeSource, MeanColour
