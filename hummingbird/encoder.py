@@ -26,6 +26,7 @@ import numpy as np
 from etils import epath
 
 from hummingbird import config as configs
+from hummingbird.config.evaluate import FrozenEncoder
 from hummingbird.config.schema import unflatten
 from hummingbird.errors import UserError
 from hummingbird.models.frozen import Encoder
@@ -36,9 +37,9 @@ from hummingbird.run import checkpoint, fingerprint
 RANDOM_INPUT = 224  # input size that the positions of `random:NAME` are stored for
 
 
-def build_encoder(path: str, settings: Any) -> Encoder:
+def build_encoder(path: str, settings: FrozenEncoder) -> Encoder:
     """The encoder at `path` as an evaluation config's `encoder` group asks for it."""
-    foreign = {name: settings[name] for name in ("family", "features", "layers", "norm", "heads")}
+    foreign = {name: getattr(settings, name) for name in ("family", "features", "layers", "norm", "heads")}
     asked = {name: value for name, value in foreign.items() if value not in (None, ())}
     return load_encoder(path, settings.network, settings.dtype, **asked)
 

@@ -20,7 +20,7 @@ from etils import epath
 from jax.experimental import multihost_utils
 
 from hummingbird import train_step
-from hummingbird.config import freeze, to_flat
+from hummingbird.config import PretrainConfig, replace, to_flat
 from hummingbird.data.augment import build_photometric
 from hummingbird.data.pipeline import build_batches
 from hummingbird.devices import chips, flops
@@ -56,7 +56,7 @@ class Program:
     shardings: TrainState
 
 
-def build_program(config: Any, examples: int, devices: list[Any] | None = None) -> Program:
+def build_program(config: PretrainConfig, examples: int, devices: list[Any] | None = None) -> Program:
     """Everything that a run compiles, from a config and the number of training images."""
     mesh = meshes.build_mesh(config, devices)
     model = build_pretrainer(config, mesh)
@@ -100,7 +100,7 @@ def build_program(config: Any, examples: int, devices: list[Any] | None = None) 
     )
 
 
-def pretrain(config: Any, workdir: str, hooks: tuple[Hook, ...] = ()) -> TrainState:
+def pretrain(config: PretrainConfig, workdir: str, hooks: tuple[Hook, ...] = ()) -> TrainState:
     """Runs a pretraining config to its last step, going on from the newest sound checkpoint in `workdir`.
 
     Args:
@@ -183,7 +183,7 @@ def pretrain(config: Any, workdir: str, hooks: tuple[Hook, ...] = ()) -> TrainSt
     return state
 
 
-def seconds_at_peak(config: Any, program: Program) -> float | None:
+def seconds_at_peak(config: PretrainConfig, program: Program) -> float | None:
     """Seconds of a step if all devices did its matrix products at their published bf16 peak; None if that is not known.
 
     What this is of the measured time is the model flops utilisation. Layers that `encoder.remat` computes again are
@@ -193,12 +193,12 @@ def seconds_at_peak(config: Any, program: Program) -> float | None:
     if chip is None:
         return None
     if config.encoder.remat:
-        once = freeze({**to_flat(config), "encoder.remat": False})
+        once = replace(config, {"encoder.remat": False})
         program = build_program(once, examples=1000 * config.batch_size, devices=list(program.mesh.devices.flat))
     return flops.count(program.step, program.state, *batch_shapes(config)) / (chip.flops * program.mesh.size)
 
 
-def batch_shapes(config: Any) -> tuple[jax.ShapeDtypeStruct, jax.ShapeDtypeStruct]:
+def batch_shapes(config: PretrainConfig) -> tuple[jax.ShapeDtypeStruct, jax.ShapeDtypeStruct]:
     """The views and labels of a global batch."""
     size, batch = config.input_size, config.batch_size
     return jax.ShapeDtypeStruct((batch, 2, size, size, 3), jnp.uint8), jax.ShapeDtypeStruct((batch,), jnp.int32)
@@ -222,7 +222,7 @@ def restore(folder: epath.Path, program: Program, batches: Any) -> tuple[TrainSt
     return checkpoint.from_arrays(program.state, {**arrays, **empty}), manifest.get("init_from")
 
 
-def fill_bank(program: Program, config: Any, state: TrainState, host: int, hosts: int) -> TrainState:
+def fill_bank(program: Program, config: PretrainConfig, state: TrainState, host: int, hosts: int) -> TrainState:
     """Fills the bank with target features of batches of their own, so that no step attends to an empty entry."""
     rounds = -(-config.context.bank_length // config.batch_size)
     if rounds:
@@ -236,7 +236,7 @@ def fill_bank(program: Program, config: Any, state: TrainState, host: int, hosts
     return state
 
 
-def _check_labels(config: Any, labels: np.ndarray) -> None:
+def _check_labels(config: PretrainConfig, labels: np.ndarray) -> None:
     """Raises UserError for labels [b] that the supervised objective could only misread."""
     if config.supervised.weight and (labels < 0).all():
         raise UserError(f"config key supervised.weight: the images of data.name={config.data.name} have no labels")

@@ -13,6 +13,7 @@ import optax
 from jax import Array
 
 from hummingbird import objectives
+from hummingbird.config import PretrainConfig
 from hummingbird.data.augment import photometric
 from hummingbird.models import context
 from hummingbird.models.context import MemoryBank
@@ -198,7 +199,7 @@ def make_fill_step(
     return fill
 
 
-def build_optimizer(config: Any, total_steps: int, steps_per_epoch: float) -> tuple[Any, optax.Schedule]:
+def build_optimizer(config: PretrainConfig, total_steps: int, steps_per_epoch: float) -> tuple[Any, optax.Schedule]:
     """AdamW with clipping, linear warm-up and cosine decay to 0 (App. C.2), and its schedule.
 
     Weight decay is applied to kernels only: not to biases, norms, position embeddings or [CLS].

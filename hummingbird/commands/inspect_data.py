@@ -18,9 +18,10 @@ from PIL import Image
 
 from hummingbird import config as settings
 from hummingbird.commands import sheets
+from hummingbird.config import EvaluateConfig, PretrainConfig
 from hummingbird.data import augment, crops
 from hummingbird.data.decode import Unreadable, decode_image
-from hummingbird.data.sources import build_dense_source, build_image_source, image_name
+from hummingbird.data.sources import ImageSource, build_dense_source, build_image_source, image_name
 from hummingbird.errors import UserError
 from hummingbird.retrieval.encode import prepare_prompt
 from hummingbird.retrieval.protocol import Protocol, build_protocol
@@ -41,7 +42,7 @@ def run(path: str, overrides: Sequence[tuple[str, str]] = (), out: str = "", che
     return 2 if any(facts["broken"] for facts in found.values()) else 0
 
 
-def _resolve(path: str, overrides: Sequence[tuple[str, str]]) -> Any:
+def _resolve(path: str, overrides: Sequence[tuple[str, str]]) -> PretrainConfig | EvaluateConfig:
     """The file as the kind of config whose keys it has; where it could be either, as its folder is called."""
     kinds = ("pretrain", "evaluate") if "pretrain" in Path(path).parts else ("evaluate", "pretrain")
     try:
@@ -53,7 +54,7 @@ def _resolve(path: str, overrides: Sequence[tuple[str, str]]) -> Any:
             raise error from None
 
 
-def describe(config: Any, out: str | os.PathLike[str], all: bool = False) -> dict[str, Any]:
+def describe(config: PretrainConfig | EvaluateConfig, out: str | os.PathLike[str], all: bool = False) -> dict[str, Any]:
     """Reads a sample (or all) of what a config names, prints what it found, and writes data.json and pictures.
 
     Args:
@@ -69,7 +70,7 @@ def describe(config: Any, out: str | os.PathLike[str], all: bool = False) -> dic
     Raises:
       UserError: the data set is not there, or not laid out as expected; `out` cannot be written.
     """
-    if "augment" in config:
+    if isinstance(config, PretrainConfig):
         source = build_image_source(config)
         found = {"pretrain": _check_images(source, config.data.lenient, all)}
         pictures = {"contact.png": sheets.contact(found["pretrain"].pop("shown"))}
@@ -217,7 +218,7 @@ def _check_images(source: Any, lenient: bool, all: bool) -> dict[str, Any]:
 
 
 # ---------------------------------------------------------------- pictures
-def _views(source: Any, config: Any) -> np.ndarray:
+def _views(source: ImageSource, config: PretrainConfig) -> np.ndarray:
     """Eight images' two views as the network sees them."""
     views: list[np.ndarray] = []
     for number in range(len(source)):

@@ -13,12 +13,13 @@ from typing import Any
 import jax
 
 from hummingbird import train
+from hummingbird.config import PretrainConfig
 from hummingbird.devices import chips, flops, hlo
 from hummingbird.devices.chips import GIB
 from hummingbird.errors import UserError
 
 
-def plan(config: Any, topology: str | None) -> dict[str, Any]:
+def plan(config: PretrainConfig, topology: str | None) -> dict[str, Any]:
     """Compiles the train step of a pretraining config.
 
     Args:

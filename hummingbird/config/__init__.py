@@ -1,6 +1,81 @@
-"""Every setting, declared once with its default, meaning and range; and how a config file becomes a config."""
+"""Every setting, declared once with its default, meaning and range; and how a config file becomes a config.
 
-from hummingbird.config.schema import Setting, load_file
-from hummingbird.config.settings import EVALUATE, PRETRAIN, declared, freeze, of_run, resolve, to_flat
+Files under `configs/` hold only what differs from the defaults: `get_config(variant="")` returns a nested dict. On the
+command line `--config=FILE[:variant]` names one and `--config.a.b=value` overrides it. `resolve` refuses unknown keys,
+wrong types and values out of range before anything is built.
 
-__all__ = ["EVALUATE", "PRETRAIN", "Setting", "declared", "freeze", "load_file", "of_run", "resolve", "to_flat"]
+Example:
+  >>> from hummingbird import config
+  >>> small = config.resolve("pretrain", overrides={"batch_size": 64, "context.bank_length": 128})
+  >>> small.context.bank_length, small.ema_decay
+  (128, 0.99)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, TypeVar, overload
+
+from hummingbird.config import schema
+from hummingbird.config.evaluate import EvaluateConfig
+from hummingbird.config.files import as_dict, load_file
+from hummingbird.config.pretrain import PretrainConfig
+from hummingbird.config.schema import Setting, to_flat
+
+Kind = Literal["pretrain", "evaluate"]
+Config = TypeVar("Config", PretrainConfig, EvaluateConfig)
+Overrides = Sequence[tuple[str, str]] | Mapping[str, Any]
+
+KINDS: dict[str, type[PretrainConfig] | type[EvaluateConfig]] = {"pretrain": PretrainConfig, "evaluate": EvaluateConfig}
+
+__all__ = [
+    "EvaluateConfig",
+    "PretrainConfig",
+    "Setting",
+    "as_dict",
+    "declared",
+    "load_file",
+    "of_run",
+    "replace",
+    "resolve",
+    "to_flat",
+]
+
+
+@overload
+def resolve(kind: Literal["pretrain"], path: str | None = None, overrides: Overrides = ()) -> PretrainConfig: ...
+@overload
+def resolve(kind: Literal["evaluate"], path: str | None = None, overrides: Overrides = ()) -> EvaluateConfig: ...
+@overload
+def resolve(kind: str, path: str | None = None, overrides: Overrides = ()) -> PretrainConfig | EvaluateConfig: ...
+def resolve(kind: str, path: str | None = None, overrides: Overrides = ()) -> PretrainConfig | EvaluateConfig:
+    """Makes the complete, checked config of a job.
+
+    Args:
+      kind: "pretrain" or "evaluate".
+      path: config file, with ":variant" if it takes one; None: defaults alone.
+      overrides: pairs of key and text as typed on the command line, or a (nested or dotted) dict of typed values.
+
+    Raises:
+      UserError: missing or broken file, unknown key (the nearest valid ones are named), wrong type or range.
+    """
+    differences = load_file(path) if path else {}
+    if isinstance(overrides, Mapping):
+        differences = {**schema.flatten(differences), **schema.flatten(overrides)}
+        return schema.resolve(KINDS[kind], differences)
+    return schema.resolve(KINDS[kind], differences, overrides)
+
+
+def replace(config: Config, changes: Mapping[str, Any]) -> Config:
+    """Returns a copy of `config` with other values: {"a.b": value}; checked like `resolve`."""
+    return schema.resolve(type(config), {**to_flat(config), **schema.flatten(changes)})
+
+
+def of_run(flat: Mapping[str, Any], **changes: Any) -> PretrainConfig:
+    """Restores the config of a run from its config.json; settings that were added since take their defaults."""
+    return schema.resolve(PretrainConfig, {**flat, **changes})
+
+
+def declared(kind: str) -> Mapping[str, Setting]:
+    """Lists every setting of a job: {"a.b": Setting}."""
+    return schema.declared(KINDS[kind])

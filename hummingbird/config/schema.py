@@ -1,7 +1,14 @@
-"""How settings are declared, parsed and checked. The settings themselves are in `hummingbird.config`.
+"""How settings are declared, parsed and checked. The settings themselves are in `pretrain`, `evaluate` and `data`.
 
-A schema is a nested dict whose leaves are `Setting`s. `resolve` turns a schema, a dict of differences and a list of
-`key=value` overrides into one flat, fully checked mapping; every refusal names the key and what would be accepted.
+A job's settings are frozen dataclasses: the annotation of a field gives its type (`int`, `int | None`,
+`tuple[float, ...]`, `Literal["a", "b"]`), and `setting(...)` its default, meaning and range:
+
+    @dataclasses.dataclass(frozen=True)
+    class Context:
+        bank_length: int = setting(153_600, "|Mp|, entries of the memory bank (App. B)", low=0)
+
+`resolve` combines defaults, a dict of differences and a list of `key=value` overrides into one checked instance. Every
+error names the key and what would be accepted.
 """
 
 from __future__ import annotations
@@ -9,36 +16,37 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import functools
-import importlib.util
-import inspect
 import math
-import pathlib
+import types
+import typing
 from collections.abc import Mapping, Sequence
-from typing import Any
-
-import ml_collections
+from typing import Any, Literal, TypeVar
 
 from hummingbird.errors import UserError
+
+Value = bool | int | float | str | None | tuple[bool | int | float | str, ...]
+Job = TypeVar("Job")
 
 
 @dataclasses.dataclass(frozen=True)
 class Setting:
-    """One setting: its type, its only default, its meaning and its range.
+    """One setting, as declared by a dataclass field.
 
     Attributes:
-      kind: int, float, bool or str; with `many` a tuple of them.
-      default: the default. None is allowed only if `optional`.
+      kind: int, float, bool or str; the type of each element if `many`.
+      default: the default value.
       help: what it means, with its unit.
-      low, high: inclusive bounds of numbers (of each element with `many`).
+      low, high: inclusive bounds of numbers (of each element if `many`).
       above: exclusive lower bound.
       choices: the accepted values of a str.
       optional: None ("none" on the command line) is accepted.
       many: a tuple of values ("1,2,3" on the command line).
+      count: number of values in the tuple; None: any.
       resumable: may differ when a run is resumed.
     """
 
     kind: type
-    default: Any
+    default: Value
     help: str
     low: float | None = None
     high: float | None = None
@@ -46,17 +54,18 @@ class Setting:
     choices: tuple[str, ...] | None = None
     optional: bool = False
     many: bool = False
+    count: int | None = None
     resumable: bool = False
 
-    def parse(self, key: str, text: str) -> Any:
-        """The value that `--config.key=text` means; UserError if the text is not of this type."""
+    def parse(self, key: str, text: str) -> Value:
+        """Converts the text of `--config.key=text` to the setting's type; UserError if it does not fit."""
         if self.optional and text.lower() in ("none", "null", ""):
             return None
         if self.many:
             return tuple(self._parse_one(key, part.strip()) for part in text.strip("()[]").split(",") if part.strip())
         return self._parse_one(key, text)
 
-    def _parse_one(self, key: str, text: str) -> Any:
+    def _parse_one(self, key: str, text: str) -> bool | int | float | str:
         if self.kind is bool:
             if text.lower() in ("true", "1", "yes"):
                 return True
@@ -70,8 +79,8 @@ class Setting:
         except ValueError:
             raise UserError(f"--config.{key}={text}: expected {self.describe()}") from None
 
-    def check(self, key: str, value: Any) -> Any:
-        """`value` as the setting's own type; UserError if its type or range is wrong."""
+    def check(self, key: str, value: object) -> Value:
+        """Returns `value` in the setting's own type; UserError if its type or range is wrong."""
         if value is None:
             if self.optional:
                 return None
@@ -79,26 +88,28 @@ class Setting:
         if self.many:
             if isinstance(value, str) or not isinstance(value, Sequence):
                 raise UserError(f"config key {key}: {value!r} is not a list, expected {self.describe()}")
+            if self.count not in (None, len(value)):
+                raise UserError(f"config key {key}: {value!r} is not accepted, expected {self.describe()}")
             return tuple(self._check_one(key, item) for item in value)
         return self._check_one(key, value)
 
-    def _check_one(self, key: str, value: Any) -> Any:
+    def _check_one(self, key: str, value: object) -> bool | int | float | str:
         if self.kind is float and type(value) is int:
             value = float(value)
         accepted = type(value) is self.kind and (self.choices is None or value in self.choices)
-        if accepted and self.kind in (int, float):
+        if accepted and isinstance(value, int | float):
             accepted = (
                 math.isfinite(value)
                 and (self.low is None or value >= self.low)
                 and (self.high is None or value <= self.high)
                 and (self.above is None or value > self.above)
             )
-        if not accepted:
+        if not accepted or not isinstance(value, bool | int | float | str):
             raise UserError(f"config key {key}: {value!r} is not accepted, expected {self.describe()}")
         return value
 
     def describe(self) -> str:
-        """What is accepted, in words."""
+        """Says in words which values are accepted."""
         if self.choices is not None:
             text = "one of " + ", ".join(self.choices)
         else:
@@ -107,12 +118,12 @@ class Setting:
             bounds = [f"{sign} {limit:g}" for sign, limit in limits if limit is not None]
             text += (" " + " and ".join(bounds)) if bounds else ""
         if self.many:
-            text = f"a list, each {text}"
+            text = f"{self.count or 'a list of'} values, each {text}"
         return text + (" or none" if self.optional else "")
 
 
 def _integer(text: str) -> int:
-    """'1000', '153_600' and '1e4' are integers; '1.5' and 'nan' are not."""
+    """Accepts '1000', '153_600' and '1e4'; rejects '1.5' and 'nan'."""
     try:
         return int(text)
     except ValueError:
@@ -122,10 +133,76 @@ def _integer(text: str) -> int:
         return int(number)
 
 
-Int = functools.partial(Setting, int)
-Float = functools.partial(Setting, float)
-Bool = functools.partial(Setting, bool)
-Text = functools.partial(Setting, str)
+# ---------------------------------------------------------------- declaring
+def setting(
+    default: Value,
+    help: str,
+    *,
+    low: float | None = None,
+    high: float | None = None,
+    above: float | None = None,
+    resumable: bool = False,
+) -> Any:
+    """Declares a field of a settings dataclass; see `Setting` for the arguments."""
+    limits = {"low": low, "high": high, "above": above}
+    return dataclasses.field(default=default, metadata={"help": help, "resumable": resumable, **limits})
+
+
+@functools.cache
+def declared(job: type) -> Mapping[str, Setting]:
+    """Lists every setting of a settings dataclass: {"a.b": Setting}, in the order of declaration."""
+    hints, found = typing.get_type_hints(job), {}
+    for field in dataclasses.fields(job):
+        hint = hints[field.name]
+        if dataclasses.is_dataclass(hint):
+            found |= {f"{field.name}.{key}": value for key, value in declared(hint).items()}
+        else:
+            default: Any = field.default
+            found[field.name] = Setting(default=default, **_kind_of(hint), **field.metadata)
+    return types.MappingProxyType(found)
+
+
+def _kind_of(hint: Any) -> dict[str, Any]:
+    """`kind`, `choices`, `optional`, `many` and `count` of a `Setting`, from a type annotation."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (types.UnionType, typing.Union):
+        (inner,) = (argument for argument in arguments if argument is not type(None))
+        return {**_kind_of(inner), "optional": True}
+    if origin is tuple:
+        return {**_kind_of(arguments[0]), "many": True, "count": None if arguments[-1] is ... else len(arguments)}
+    if origin is Literal:
+        return {"kind": str, "choices": arguments}
+    return {"kind": hint}
+
+
+# ---------------------------------------------------------------- resolving
+def resolve(job: type[Job], differences: Mapping[str, Any], overrides: Sequence[tuple[str, str]] = ()) -> Job:
+    """Applies `differences` (typed values, nested or dotted), then `overrides` (text), to the defaults of `job`.
+
+    Raises:
+      UserError: unknown key (the nearest valid ones are named), wrong type or range.
+    """
+    settings = declared(job)
+    values: dict[str, Any] = {key: setting.default for key, setting in settings.items()}
+    for key, value in flatten(differences).items():
+        if key not in settings:
+            raise unknown_key(key, list(settings))
+        values[key] = value
+    for key, text in overrides:
+        if key not in settings:
+            raise unknown_key(key, list(settings))
+        values[key] = settings[key].parse(key, text)
+    return _build(job, unflatten({key: settings[key].check(key, value) for key, value in values.items()}))
+
+
+def _build(job: type[Job], tree: Mapping[str, Any]) -> Job:
+    hints = typing.get_type_hints(job)
+    return job(**{k: _build(hints[k], v) if dataclasses.is_dataclass(hints[k]) else v for k, v in tree.items()})
+
+
+def to_flat(config: object) -> dict[str, Value]:
+    """Lists a config's values as {"a.b": value}, for comparison and for JSON."""
+    return {key: functools.reduce(getattr, key.split("."), config) for key in declared(type(config))}  # pyright: ignore
 
 
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -153,67 +230,13 @@ def unflatten(flat: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def unknown_key(key: str, valid: Sequence[str]) -> UserError:
-    """The error for a key that is not in the schema, naming the nearest that are."""
+    """Makes the error for a key that does not exist; it names the nearest keys that do."""
     leaf = key.rsplit(".", 1)[-1]
     near = difflib.get_close_matches(key, valid, n=3, cutoff=0.6)
     near += [v for v in valid if v.rsplit(".", 1)[-1] == leaf and v not in near][:3]
     inside = [v for v in valid if v.startswith(key + ".")]
     if inside:
         return UserError(f"config key {key} is a group, not a setting; its settings: {', '.join(inside)}")
-    hint = f"did you mean {' or '.join(near)}?" if near else f"the groups are {', '.join(_groups(valid))}"
+    groups = sorted({key.split(".")[0] for key in valid})
+    hint = f"did you mean {' or '.join(near)}?" if near else f"the groups are {', '.join(groups)}"
     return UserError(f"unknown config key {key}; {hint}")
-
-
-def _groups(valid: Sequence[str]) -> list[str]:
-    return sorted({key.split(".")[0] for key in valid})
-
-
-def resolve(
-    schema: Mapping[str, Any], differences: Mapping[str, Any], overrides: Sequence[tuple[str, str]] = ()
-) -> dict[str, Any]:
-    """Defaults, then `differences` (typed values), then `overrides` (text): a flat dict, every value checked."""
-    settings: dict[str, Setting] = flatten(schema)
-    values = {key: setting.default for key, setting in settings.items()}
-    for key, value in flatten(differences).items():
-        if key not in settings:
-            raise unknown_key(key, list(settings))
-        values[key] = value
-    for key, text in overrides:
-        if key not in settings:
-            raise unknown_key(key, list(settings))
-        values[key] = settings[key].parse(key, text)
-    return {key: settings[key].check(key, value) for key, value in values.items()}
-
-
-def load_file(path: str) -> dict[str, Any]:
-    """The differences that a config file (`FILE` or `FILE:variant`) declares, as a nested dict."""
-    name, _, variant = path.partition(".py:")
-    file = pathlib.Path(name + ".py" if variant else path)
-    if not file.is_file():
-        raise UserError(f"config file {file} does not exist; see configs/ for those that do")
-    spec = importlib.util.spec_from_file_location(f"hummingbird_config_{file.stem}", file)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    try:
-        spec.loader.exec_module(module)
-    except UserError:
-        raise
-    except Exception as error:  # a config is the user's code: whatever it raises is theirs to mend
-        raise UserError(f"config file {file} cannot be read: {type(error).__name__}: {error}") from error
-    get_config = getattr(module, "get_config", None)
-    if get_config is None:
-        raise UserError(f"config file {file} has no function get_config(variant='')")
-    if variant and not inspect.signature(get_config).parameters:
-        raise UserError(f"config file {file} takes no variant, remove ':{variant}'")
-    try:
-        differences = get_config(variant) if variant else get_config()
-    except KeyError as error:
-        raise UserError(f"config file {file} has no variant {error}; its docstring lists them") from error
-    except UserError:
-        raise
-    except Exception as error:
-        raise UserError(f"config file {file}: get_config failed: {type(error).__name__}: {error}") from error
-    if not isinstance(differences, Mapping | ml_collections.ConfigDict):
-        raise UserError(f"config file {file}: get_config returned {type(differences).__name__}, not a dict")
-    return differences.to_dict() if isinstance(differences, ml_collections.ConfigDict) else dict(differences)

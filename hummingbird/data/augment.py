@@ -11,11 +11,11 @@ of each channel, saturation and hue in HSV, in a random order for each view, cli
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from hummingbird.config import PretrainConfig
 from hummingbird.data.crops import random_resized_crop
 from hummingbird.data.prompt_augment import augment_prompt
 
@@ -61,7 +61,7 @@ class Photometric:
     solarise_threshold: float
 
 
-def build_photometric(config: Any) -> Photometric:
+def build_photometric(config: PretrainConfig) -> Photometric:
     """The settings `augment.*` of a pretraining config; the blur is scaled from 224 pixels to `input_size`."""
     augment = config.augment
     scale = config.input_size / 224 if augment.blur_relative else 1.0
@@ -73,11 +73,11 @@ def build_photometric(config: Any) -> Photometric:
         saturation=augment.saturation,
         hue=augment.hue,
         grey_probability=augment.grey_probability,
-        blur_probability=tuple(augment.blur_probability),
+        blur_probability=augment.blur_probability,
         blur_kernel=2 * max(1, round((augment.blur_kernel * scale - 1) / 2)) + 1,
-        blur_sigma=tuple(scale * sigma for sigma in augment.blur_sigma),
+        blur_sigma=(scale * augment.blur_sigma[0], scale * augment.blur_sigma[1]),
         blur_edges=augment.blur_edges,
-        solarise_probability=tuple(augment.solarise_probability),
+        solarise_probability=augment.solarise_probability,
         solarise_threshold=augment.solarise_threshold,
     )
 

@@ -10,12 +10,12 @@ import logging
 import os
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import yaml
 from etils import epath
 
+from hummingbird.config.data import EvaluationData
 from hummingbird.data.decode import decode_depth, decode_ids
 from hummingbird.data.pairs import Pair, Pairs, choose, id_table, listed, look_up_ids, pair_up, split_parts, take
 from hummingbird.data.store import Store, enter, names_fingerprint, open_store
@@ -27,24 +27,24 @@ TREE = "images/*.jpg (or .png ...), labels/*.png of the same names, train.txt an
 LISTS = {"prompt": ("train.txt", "prompt.txt"), "query": ("val.txt", "query.txt")}
 
 
-def build(config: Any, split: str) -> Pairs:
+def build(data: EvaluationData, split: str) -> Pairs:
     """The prompt or query images of a folder; reads `data.folder.*` and `data.{prompt,query,names,task}`."""
-    settings, task = config.data.folder, config.data.task or "segmentation"
-    store = open_store(config.data.root)
+    settings, task = data.folder, data.task or "segmentation"
+    store = open_store(data.root)
     inner = enter(store)
     if inner is not store and not settings.images.startswith(store.children()[0]):
         store = inner
-    split_text = config.data[split]
+    split_text = data.split_text(split)
     pairs = find_pairs(store, split, split_text, settings.images, settings.labels)
-    chosen = choose(pairs, config.data.names) if split == "prompt" and config.data.names else pairs
+    chosen = choose(pairs, data.names) if split == "prompt" and data.names else pairs
     if task == "depth":
         decode = functools.partial(decode_depth, scale=settings.depth_scale)
-        return Pairs(store, chosen, task, (), decode, f"folder depth scale={settings.depth_scale}", config.data.lenient)
+        return Pairs(store, chosen, task, (), decode, f"folder depth scale={settings.depth_scale}", data.lenient)
     if settings.classes:
         names, void = read_classes(store, settings.classes, settings.ignore)
     else:
         other = "query" if split == "prompt" else "prompt"
-        others = find_pairs(store, other, config.data[other], settings.images, settings.labels)
+        others = find_pairs(store, other, data.split_text(other), settings.images, settings.labels)
         names = infer_classes(store, [*pairs, *others], settings.ignore, tell=split == "prompt")
         void = (settings.ignore,)
     if len(names) > 255:
@@ -52,7 +52,7 @@ def build(config: Any, split: str) -> Pairs:
     table = id_table({stored: class_id for class_id, stored in enumerate(names)}, void=void)
     described = names_fingerprint([*(f"{stored} {name}" for stored, name in names.items()), *map(str, void)])
     decode = functools.partial(_decode, table=table)
-    return Pairs(store, chosen, task, list(names.values()), decode, f"folder classes={described}", config.data.lenient)
+    return Pairs(store, chosen, task, list(names.values()), decode, f"folder classes={described}", data.lenient)
 
 
 def _decode(data: bytes, name: str, table: np.ndarray) -> np.ndarray:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from hummingbird.config.data import EvaluationData, TrainingData
 from hummingbird.data.decode import Unreadable, decode_ids, decode_image, metric_depth
 from hummingbird.data.pairs import IGNORE, id_table, look_up_ids
 from hummingbird.data.store import open_path
@@ -79,9 +80,8 @@ class TFDSDense:
 
     ignore = IGNORE
 
-    def __init__(self, config: Any, split: str):
-        data = config.data
-        text = data[split] or USUAL[split]
+    def __init__(self, data: EvaluationData, split: str):
+        text = data.split_text(split) or USUAL[split]
         self.task = data.task or ("depth" if "nyu" in data.name else "segmentation")
         _, info = open_tfds(data.name, data.root, text, ())
         self._image = _feature(info, data.tfds.image, IMAGE_KEYS, "image")
@@ -142,8 +142,7 @@ def _class_names(feature: Any, count: int) -> list[str]:
 class TFDSImages:
     """An image source over a TFDS data set: encoded bytes, and the integer label if it has one."""
 
-    def __init__(self, config: Any):
-        data = config.data
+    def __init__(self, data: TrainingData):
         text = data.split or USUAL["pretrain"]
         _, info = open_tfds(data.name, data.root, text, ())
         self._image = _feature(info, data.tfds.image, IMAGE_KEYS, "image")

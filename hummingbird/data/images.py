@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from hummingbird.config.data import TrainingData
 from hummingbird.data.decode import Unreadable
 from hummingbird.data.pairs import split_parts, take
 from hummingbird.data.store import Shards, Store, enter, names_fingerprint, open_path, open_store
@@ -53,13 +54,13 @@ class Images:
 BESIDE = -2  # the label is in a .cls file beside the image, as in WebDataset shards; read when wanted
 
 
-def build(config: Any) -> Images:
+def build(data: TrainingData) -> Images:
     """All images below `data.root` in sorted order, or below its folder `data.split` (`train` for `imagenet`).
 
     In a folder of .tar archives the split is how their names begin; by default those with "train" in them, or all.
     """
-    name, root = config.data.name, config.data.root
-    split, part = split_parts(config.data.split)
+    name, root = data.name, data.root
+    split, part = split_parts(data.split)
     shards = _shards(root, split)
     if shards is not None:
         store, split = shards, ""
@@ -89,7 +90,7 @@ def build(config: Any) -> Images:
         labels, classes = label_by_folder(relative)
     if name == "imagenet" and not classes and not beside:
         raise UserError(f"config key data.root: {store.where} is not laid out as imagenet. Expected: {TREE}")
-    chosen = take(range(len(paths)), part, config.data.split)
+    chosen = take(range(len(paths)), part, data.split)
     kind = "shards" if shards is not None else ""
     return Images(store, [paths[i] for i in chosen], labels[np.asarray(chosen)], classes, f"{name} {kind}".strip())
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 
+from hummingbird.config.data import EvaluationData
 from hummingbird.data import class_names
 from hummingbird.data.decode import decode_ids
 from hummingbird.data.pairs import (
@@ -48,20 +48,20 @@ class Layout:
     table: Callable[[int], np.ndarray]
 
 
-def build(name: str, config: Any, split: str) -> Pairs:
+def build(name: str, data: EvaluationData, split: str) -> Pairs:
     """The prompt or query images of data set `name` (a key of `LAYOUTS`)."""
     layout = LAYOUTS[name]
-    if config.data.task == "depth":
+    if data.task == "depth":
         raise UserError(f"config key data.task: {name} has no depth, only segmentation")
-    store = locate(config.data.root, name, layout.marks, layout.nested, layout.tree)
-    text = config.data[split] or getattr(layout, split)
+    store = locate(data.root, name, layout.marks, layout.nested, layout.tree)
+    text = data.split_text(split) or getattr(layout, split)
     chosen, part = split_parts(text)
     pairs = take(layout.pairs(store, chosen or getattr(layout, split)), part, text)
-    if split == "prompt" and config.data.names:
-        pairs = choose(pairs, config.data.names)
+    if split == "prompt" and data.names:
+        pairs = choose(pairs, data.names)
     classes = layout.classes(store)
     decode = functools.partial(_decode, table=layout.table(len(classes)))
-    return Pairs(store, pairs, "segmentation", classes, decode, f"{name} {text}", config.data.lenient)
+    return Pairs(store, pairs, "segmentation", classes, decode, f"{name} {text}", data.lenient)
 
 
 def _decode(data: bytes, name: str, table: np.ndarray) -> np.ndarray:

@@ -10,6 +10,7 @@ import h5py
 import numpy as np
 import scipy.io
 
+from hummingbird.config.data import EvaluationData
 from hummingbird.data.decode import Unreadable, metric_depth
 from hummingbird.data.pairs import IGNORE, split_parts, take
 from hummingbird.data.store import names_fingerprint, open_path
@@ -62,23 +63,23 @@ class NYU:
         }
 
 
-def build(config: Any, split: str) -> NYU:
+def build(data: EvaluationData, split: str) -> NYU:
     """The prompt (795) or query (654) frames of NYUv2."""
-    if config.data.task == "segmentation":
+    if data.task == "segmentation":
         raise UserError("config key data.task: nyuv2 has depth only, set data.task=depth")
-    if "://" in config.data.root:
-        raise UserError(f"config key data.root: {config.data.root} is a bucket; copy {LABELED} to a local disk first")
-    root = open_path(config.data.root)
+    if "://" in data.root:
+        raise UserError(f"config key data.root: {data.root} is a bucket; copy {LABELED} to a local disk first")
+    root = open_path(data.root)
     if root.suffix == ".mat":
         root = root.parent
     missing = [name for name in (LABELED, SPLITS) if not (root / name).is_file()]
-    if missing or not config.data.root:
-        found = sorted(child.name for child in root.iterdir())[:12] if config.data.root and root.is_dir() else []
+    if missing or not data.root:
+        found = sorted(child.name for child in root.iterdir())[:12] if data.root and root.is_dir() else []
         raise UserError(
-            f"config key data.root: {config.data.root!r} lacks {' and '.join(missing)}. Expected: {LABELED}, {SPLITS}."
+            f"config key data.root: {data.root!r} lacks {' and '.join(missing)}. Expected: {LABELED}, {SPLITS}."
             f" Found: {', '.join(found) or 'nothing'}"
         )
-    text = config.data[split] or USUAL[split]
+    text = data.split_text(split) or USUAL[split]
     chosen, part = split_parts(text)
     chosen = chosen or USUAL[split]
     if chosen not in OFFICIAL:
@@ -97,7 +98,7 @@ def build(config: Any, split: str) -> NYU:
     if numbers.min() < 1 or numbers.max() > shapes[0][0]:
         raise UserError(f"{root / SPLITS} names frame {numbers.max()}, but {LABELED} has {shapes[0][0]}")
     numbers = np.asarray(take(numbers.astype(int).tolist(), part, text))
-    if split == "prompt" and config.data.names:
+    if split == "prompt" and data.names:
         raise UserError("config key data.names: nyuv2 has no names; use a slice such as data.prompt=train[:100]")
     files = names_fingerprint(map(str, numbers))
     return NYU(os.fspath(root / LABELED), numbers, f"nyuv2 {text} images={len(numbers)} frames={files}")

@@ -17,6 +17,7 @@ import grain
 import numpy as np
 from absl import flags
 
+from hummingbird.config import PretrainConfig
 from hummingbird.data import crops
 from hummingbird.data.decode import Unreadable
 from hummingbird.data.sources import Cached, ImageSource, build_image_source, image_name
@@ -191,7 +192,7 @@ def make_dataset(
     return dataset.batch(batch_size // hosts, drop_remainder=True, batch_fn=collate)[host::hosts]
 
 
-def build_batches(config: Any, seed: int, host: int = 0, hosts: int = 1) -> Batches:
+def build_batches(config: PretrainConfig, seed: int, host: int = 0, hosts: int = 1) -> Batches:
     """Batches of two views, for one of `hosts` processes.
 
     Args:

@@ -12,6 +12,9 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
+from hummingbird.config import EvaluateConfig, PretrainConfig
+from hummingbird.config.data import EvaluationData, TrainingData
+from hummingbird.config.data import Scenes as SceneSettings
 from hummingbird.data import folder, images, layouts, nyu
 from hummingbird.data.from_tfds import TFDSDense, TFDSImages
 from hummingbird.data.scenes import Scenes
@@ -64,18 +67,17 @@ class SceneImages:
         return {"image": self._scenes[index]["image"], "label": -1}
 
 
-def _scenes(config: Any, split: str, length: int, task: str) -> Scenes:
-    scenes = config.data.scenes
+def _scenes(scenes: SceneSettings, split: str, length: int, task: str) -> Scenes:
     return Scenes(scenes.seed, length, scenes.size, task, first=SCENES_FIRST[split])
 
 
-def dense_scenes(config: Any, split: str) -> DenseSource:
-    length = {"prompt": config.data.scenes.prompt_images, "query": config.data.scenes.query_images}[split]
-    return _scenes(config, split, length, config.data.task or "segmentation")
+def dense_scenes(data: EvaluationData, split: str) -> DenseSource:
+    length = {"prompt": data.scenes.prompt_images, "query": data.scenes.query_images}[split]
+    return _scenes(data.scenes, split, length, data.task or "segmentation")
 
 
-def image_scenes(config: Any) -> ImageSource:
-    return SceneImages(_scenes(config, "pretrain", config.data.scenes.pretrain_images, "segmentation"))
+def image_scenes(data: TrainingData) -> ImageSource:
+    return SceneImages(_scenes(data.scenes, "pretrain", data.scenes.pretrain_images, "segmentation"))
 
 
 DENSE: dict[str, Callable[[Any, str], DenseSource]] = {
@@ -93,7 +95,7 @@ IMAGES: dict[str, Callable[[Any], ImageSource]] = {
 }
 
 
-def build_dense_source(config: Any, split: str) -> DenseSource:
+def build_dense_source(config: EvaluateConfig, split: str) -> DenseSource:
     """The prompt or query images of an evaluation config.
 
     Args:
@@ -105,12 +107,12 @@ def build_dense_source(config: Any, split: str) -> DenseSource:
     """
     if split not in ("prompt", "query"):
         raise ValueError(f"split={split!r}: prompt or query")
-    return _look_up(DENSE, config.data.name, "evaluate")(config, split)
+    return _look_up(DENSE, config.data.name, "evaluate")(config.data, split)
 
 
-def build_image_source(config: Any) -> ImageSource:
+def build_image_source(config: PretrainConfig) -> ImageSource:
     """The images of a pretraining config; reads `data.*`. Raises UserError as `build_dense_source` does."""
-    return _look_up(IMAGES, config.data.name, "pretrain")(config)
+    return _look_up(IMAGES, config.data.name, "pretrain")(config.data)
 
 
 def _look_up(table: dict[str, Any], name: str, job: str) -> Any:

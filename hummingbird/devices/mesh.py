@@ -13,13 +13,14 @@ import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+from hummingbird.config import PretrainConfig
 from hummingbird.errors import UserError
 
 BATCH = ("data", "fsdp")  # the axes that images and bank rows are split over
 MIN_SHARDED = 2**14  # smaller arrays are cheaper to keep whole than to gather
 
 
-def build_mesh(config: Any, devices: list[Any] | None = None) -> Mesh:
+def build_mesh(config: PretrainConfig, devices: list[Any] | None = None) -> Mesh:
     """The mesh of a pretraining config over `devices` (default: all).
 
     Raises:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from etils import epath
 
+from hummingbird.config import PretrainConfig
 from hummingbird.hooks.online_eval import build_online_eval
 from hummingbird.hooks.pictures import build_pictures
 from hummingbird.hooks.profiler import Trace
 from hummingbird.train import Hook
 
 
-def build_hooks(config: Any, workdir: str) -> tuple[Hook, ...]:
+def build_hooks(config: PretrainConfig, workdir: str) -> tuple[Hook, ...]:
     """The hooks that a pretraining config asks for; bad settings are refused here, before anything is trained."""
     hooks: list[Hook] = []
     if config.online_eval.every:

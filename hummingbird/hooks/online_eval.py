@@ -12,6 +12,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from hummingbird import config as configs
+from hummingbird.config import PretrainConfig
 from hummingbird.data.sources import build_dense_source
 from hummingbird.encoder import Encoder
 from hummingbird.models.pretrainer import Pretrainer, patch_features
@@ -51,7 +52,7 @@ def _whole(x: jax.Array) -> np.ndarray:
     return np.asarray(x)
 
 
-def build_online_eval(config: Any) -> OnlineEval:
+def build_online_eval(config: PretrainConfig) -> OnlineEval:
     """From the settings `online_eval.*`; without a config file, `scenes` at the size of the training views."""
     online = config.online_eval
     settings: dict[str, Any] = {"data.max_images": online.max_images, "report.enabled": False}

@@ -15,6 +15,7 @@ import numpy as np
 from jax import Array
 from jax.experimental import multihost_utils
 
+from hummingbird.config import PretrainConfig
 from hummingbird.data.augment import Photometric, build_photometric, photometric
 from hummingbird.devices import mesh as meshes
 from hummingbird.hooks.picture_sheet import Row, draw
@@ -182,7 +183,7 @@ def shrink(views: np.ndarray, side: int) -> np.ndarray:
     return np.stack([cv2.resize(view, (side, side), interpolation=cv2.INTER_AREA) for view in views])
 
 
-def build_pictures(config: Any) -> Pictures:
+def build_pictures(config: PretrainConfig) -> Pictures:
     """From the settings `pictures.*` of a pretraining config."""
     bank, batch, hosts = config.context.bank_length, config.batch_size, jax.process_count()
     rows = math.gcd(bank, batch)

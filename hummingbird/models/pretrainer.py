@@ -10,6 +10,7 @@ in three parts, so that a batch larger than memory can pass the second one piece
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -18,6 +19,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.sharding import Mesh
 
+from hummingbird.config import PretrainConfig
 from hummingbird.models.bank_attention import build_bank_attention
 from hummingbird.models.context import BankAttention, contextualize
 from hummingbird.models.heads import MlpHead
@@ -134,11 +136,11 @@ def patch_features(model: Pretrainer, variables: Any, images: Array) -> Array:
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
 
-def build_pretrainer(config: Any, mesh: Mesh | None = None) -> Pretrainer:
+def build_pretrainer(config: PretrainConfig, mesh: Mesh | None = None) -> Pretrainer:
     """The network of a pretraining config; `mesh`: of a run on several devices."""
     dtype = DTYPES[config.dtype]
-    encoder = config.encoder.to_dict()
-    encoder["cls_token"] = encoder["cls_token"] or config.pooling == "cls"
+    encoder = dataclasses.asdict(config.encoder)
+    encoder["cls_token"] = config.encoder.cls_token or config.pooling == "cls"
     classifies = config.supervised.weight and config.supervised.objective == "classifier"
     return Pretrainer(
         encoder=build_vit(encoder, config.input_size, dtype),

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pathlib
 import shutil
-from typing import Any
 
+from hummingbird.config.evaluate import Retrieval
 from hummingbird.errors import UserError
 from hummingbird.retrieval.bank.memory import key_dtype
 from hummingbird.retrieval.index.build import index_bytes
@@ -16,7 +16,7 @@ ENTRY_BYTES = 32
 WORKING_BYTES = 2**29
 
 
-def check_room(entries: int, dim: int, retrieval: Any, folder: pathlib.Path | None, stored: bool = False) -> None:
+def check_room(entries: int, dim: int, retrieval: Retrieval, folder: pathlib.Path | None, stored: bool = False) -> None:
     """UserError if a bank of `entries` x `dim` and its index do not fit.
 
     Args:

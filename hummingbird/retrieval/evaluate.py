@@ -20,6 +20,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from hummingbird.config import EvaluateConfig
 from hummingbird.errors import UserError
 from hummingbird.retrieval.bank.files import write_json
 from hummingbird.retrieval.bank.memory import MemoryBank
@@ -42,7 +43,7 @@ SECONDS = ("encode_prompt", "build_index", "encode_query", "search", "decode", "
 
 def evaluate(
     encoder: Encoder,
-    config: Any,
+    config: EvaluateConfig,
     workdir: str,
     sources: tuple[Any, Any] | None = None,
     encoded: Encoded | None = None,
@@ -109,7 +110,7 @@ def write_results(folder: pathlib.Path, result: dict[str, Any], samples: dict[st
 
 def measure(
     encoder: Encoder,
-    config: Any,
+    config: EvaluateConfig,
     prompt: Any,
     query: Any,
     collect: bool = False,
@@ -220,7 +221,7 @@ def describe_encoder(encoder: Any, dim: int) -> dict[str, Any]:
     return {"name": name, "fingerprint": fingerprint, "patch_size": encoder.patch_size, "dim": dim}
 
 
-def describe_memory(bank: MemoryBank, index: Index, protocol: Protocol, config: Any) -> dict[str, Any]:
+def describe_memory(bank: MemoryBank, index: Index, protocol: Protocol, config: EvaluateConfig) -> dict[str, Any]:
     """What is said of a bank and its index in the result."""
     return {
         "length": len(bank),

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from hummingbird.config import EvaluateConfig
 from hummingbird.errors import UserError
 from hummingbird.retrieval.encode import Clock
 from hummingbird.retrieval.prompt import make_index, plan
@@ -21,7 +22,7 @@ from hummingbird.retrieval.shared_encoding import Encoded
 HEADLINE = {"segmentation": "miou", "depth": "rmse"}
 
 
-def drawn_parts(protocol: Protocol, config: Any) -> list[Protocol]:
+def drawn_parts(protocol: Protocol, config: EvaluateConfig) -> list[Protocol]:
     """The protocol of every part; its seed draws the images. The whole prompt has only one part.
 
     Part number i of a fraction is drawn with seed + i, so number 0 is what `data.fraction` alone would use.
@@ -33,7 +34,7 @@ def drawn_parts(protocol: Protocol, config: Any) -> list[Protocol]:
     ]
 
 
-def check_parts(length: int, protocol: Protocol, config: Any) -> None:
+def check_parts(length: int, protocol: Protocol, config: EvaluateConfig) -> None:
     """UserError if a part of a prompt of `length` images cannot hold as many entries as its search needs."""
     needed = {"retrieval.neighbours": protocol.neighbours}
     if config.retrieval.index == "scann":
@@ -50,7 +51,7 @@ def check_parts(length: int, protocol: Protocol, config: Any) -> None:
 
 
 def measure_fractions(
-    encoded: Encoded, config: Any, protocol: Protocol, query: Any, scores: dict[str, Any], notes: list[str]
+    encoded: Encoded, config: EvaluateConfig, protocol: Protocol, query: Any, scores: dict[str, Any], notes: list[str]
 ) -> list[dict[str, Any]]:
     """Scores `data.subsets` random parts of the prompt for each of `data.fractions`.
 

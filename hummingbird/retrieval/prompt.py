@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import pathlib
 import sys
@@ -12,6 +13,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from hummingbird.config import EvaluateConfig
 from hummingbird.errors import UserError
 from hummingbird.retrieval.bank import files as bank_files
 from hummingbird.retrieval.bank.labels import patch_counts, patch_depth
@@ -59,7 +61,7 @@ BANK_CHOICES = {
 }
 
 
-def make_bank(encoder: Encoder, source: Any, protocol: Protocol, config: Any, clock: Clock) -> MemoryBank:
+def make_bank(encoder: Encoder, source: Any, protocol: Protocol, config: EvaluateConfig, clock: Clock) -> MemoryBank:
     """The memory bank of an evaluation: built in memory, or kept in the folder `retrieval.bank`.
 
     A folder that holds the same bank is used as it is; an unfinished one is finished.
@@ -104,7 +106,7 @@ def build_bank(
     encoder: Encoder,
     source: Any,
     protocol: Protocol,
-    config: Any,
+    config: EvaluateConfig,
     clock: Clock,
     columns: FileColumns | None = None,
     quota: dict[int, int] | None = None,
@@ -196,7 +198,7 @@ def local_labels(label: np.ndarray, protocol: Protocol, source: Any) -> np.ndarr
     return patch_counts(label, protocol.patch_size, len(source.classes), source.ignore)
 
 
-def bank_identity(encoder: Any, source: Any, protocol: Protocol, config: Any) -> dict[str, Any]:
+def bank_identity(encoder: Any, source: Any, protocol: Protocol, config: EvaluateConfig) -> dict[str, Any]:
     """All that the content of a bank depends on, as plain JSON."""
     fingerprint = getattr(encoder, "fingerprint", None)
     if not fingerprint:
@@ -213,7 +215,7 @@ def bank_identity(encoder: Any, source: Any, protocol: Protocol, config: Any) ->
 
 
 def make_index(
-    bank: MemoryBank, protocol: Protocol, config: Any, clock: Clock, notes: list[str], folder: str = ""
+    bank: MemoryBank, protocol: Protocol, config: EvaluateConfig, clock: Clock, notes: list[str], folder: str = ""
 ) -> Index:
     """The index that the config asks for, over the bank's keys.
 
@@ -235,7 +237,9 @@ def make_index(
         check_room(len(bank), bank.keys.shape[1], config.retrieval, pathlib.Path(folder), stored=True)
 
     def build() -> Index:
-        return build_index(bank.keys, config.retrieval.index, folder or None, config.progress, **scann.to_dict())
+        return build_index(
+            bank.keys, config.retrieval.index, folder or None, config.progress, **dataclasses.asdict(scann)
+        )
 
     with clock("build_index"), warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+from hummingbird.config import EvaluateConfig
 from hummingbird.errors import UserError
 
 # Table 6, column "Section 4.2": settings for small parts of the prompt. The other column is the default of the config.
@@ -86,7 +87,7 @@ PROTOCOLS = {
 DEFAULT_EPOCHS = {"paper": {"segmentation": 2, "depth": 0}, "open-hummingbird": {"segmentation": 1}}
 
 
-def build_protocol(config: Any, task: str, patch_size: int) -> Protocol:
+def build_protocol(config: EvaluateConfig, task: str, patch_size: int) -> Protocol:
     """The protocol that an evaluation config asks for, for a task and an encoder's patch size."""
     if task not in ("segmentation", "depth"):
         raise UserError(f"data.name={config.data.name}: task {task!r} is neither segmentation nor depth")

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from hummingbird.config import EvaluateConfig
 from hummingbird.retrieval.bank.memory import MemoryBank
 from hummingbird.retrieval.decode import attention_weights, upsample, upsampled_argmax
 from hummingbird.retrieval.encode import (
@@ -38,7 +39,7 @@ def query_images(length: int, protocol: Protocol) -> Sequence[int]:
 
 
 def query_batches(
-    encoder: Encoder, source: Any, protocol: Protocol, config: Any, clock: Clock, images: Sequence[int]
+    encoder: Encoder, source: Any, protocol: Protocol, config: EvaluateConfig, clock: Clock, images: Sequence[int]
 ) -> Iterator[QueryBatch]:
     """The query `images` with their features float32 [n, h*w, D], L2-normalised, in batches."""
 
@@ -57,7 +58,7 @@ def answer(
     bank: MemoryBank,
     index: Index,
     protocol: Protocol,
-    config: Any,
+    config: EvaluateConfig,
     clock: Clock,
     collector: SampleCollector | None = None,
     recall: bool = True,

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from hummingbird.config import EvaluateConfig
 from hummingbird.errors import UserError
 from hummingbird.retrieval.bank.labels import ClassLabels, patch_counts, patch_depth, valid_depth
 from hummingbird.retrieval.bank.memory import MemoryBank, has_label, sample_patches, sample_uniform
@@ -26,7 +27,7 @@ class SampleCollector:
     Images and patches are drawn from seed and truth alone, so that reports of several encoders show the same ones.
     """
 
-    def __init__(self, config: Any, protocol: Protocol, prompt: Any, query: Any, bank: MemoryBank):
+    def __init__(self, config: EvaluateConfig, protocol: Protocol, prompt: Any, query: Any, bank: MemoryBank):
         self.protocol, self.prompt, self.query, self.bank = protocol, prompt, query, bank
         self.patches, self.neighbours = config.report.patches, config.report.neighbours
         images = subset(len(query), 1.0, protocol.max_queries, protocol.seed)

@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+from hummingbird.config import EvaluateConfig
 from hummingbird.errors import UserError
 from hummingbird.retrieval.bank.memory import MemoryBank
 from hummingbird.retrieval.encode import Clock, Encoder, Example, in_order, prepare_query
@@ -47,7 +48,7 @@ class Encoded:
     def __init__(
         self,
         encoder: Encoder,
-        config: Any,
+        config: EvaluateConfig,
         prompt: Any,
         query: Any,
         protocols: Sequence[Protocol],
@@ -143,7 +144,7 @@ class QueryStore:
         self._truths: dict[tuple[int, str], tuple[str, tuple[int, tuple[int, ...], np.dtype]]] = {}
 
     def batches(
-        self, protocol: Protocol, config: Any, clock: Clock, shown: Collection[int] = ()
+        self, protocol: Protocol, config: EvaluateConfig, clock: Clock, shown: Collection[int] = ()
     ) -> Iterator[QueryBatch]:
         """What `query_batches` gives; only the examples `shown` have pictures."""
         resolution = protocol.metric_resolution

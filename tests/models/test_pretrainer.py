@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from hummingbird import config
+from hummingbird.config.schema import flatten
 from hummingbird.models.pretrainer import build_pretrainer
 from tests import reference
 
@@ -21,7 +22,7 @@ KEYS = np.random.default_rng(1).normal(size=(2, 6, 16)).astype(np.float32)
 
 
 def build(**changes):
-    model = build_pretrainer(config.resolve("pretrain", None, {**config.schema.flatten(SMALL), **changes}))
+    model = build_pretrainer(config.resolve("pretrain", None, {**flatten(SMALL), **changes}))
     keys = KEYS[:0] if changes.get("context.bank_length") == 0 else KEYS
     variables = jax.jit(model.init)(jax.random.key(0), VIEWS, keys)
     # Drawn anew: the zeros and ones that biases and scales start from would hide their being forgotten.

@@ -15,6 +15,7 @@ Pitfalls:
 from __future__ import annotations
 
 import concurrent.futures
+import dataclasses
 import hashlib
 import importlib
 import itertools
@@ -28,13 +29,13 @@ from typing import Any, cast
 
 import numpy as np
 
-from hummingbird.config import EVALUATE
+from hummingbird.config.evaluate import Scann
 from hummingbird.errors import UserError
 from hummingbird.retrieval.bank.files import checksum, write_json
 from hummingbird.retrieval.bank.writing import FULL, lock
 from hummingbird.retrieval.index.exact import ExactIndex, top_k
 
-DEFAULTS = {name: setting.default for name, setting in EVALUATE["retrieval"]["scann"].items()}
+DEFAULTS = dataclasses.asdict(Scann())
 SHARD_BYTES = 2 * 2**30  # of float32 keys in one searcher
 BATCH = 1024  # queries that ScaNN answers at a time on each thread
 MANIFEST = "index.json"

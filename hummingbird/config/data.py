@@ -1,0 +1,131 @@
+"""Settings of data sets, the input pipeline and augmentation."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Literal
+
+from hummingbird.config.schema import setting
+
+
+@dataclasses.dataclass(frozen=True)
+class Tfds:
+    """How the features of a TFDS data set are named."""
+
+    image: str = setting("", "feature that holds the image; empty: image")
+    label: str = setting("", "feature that holds the label, mask or depth; empty: the first with a usual name")
+    classes: int = setting(0, "number of mask classes, for data sets that do not name them", low=0, high=255)
+    first_id: int = setting(0, "stored id of the first class; smaller ids are void", low=0, high=255)
+    depth_scale: float = setting(1.0, "metres per stored unit", above=0)
+
+
+@dataclasses.dataclass(frozen=True)
+class Scenes:
+    """The embedded data set of rendered scenes."""
+
+    size: int = setting(96, "side of a rendered image, pixels", low=16, high=1024)
+    seed: int = setting(
+        0, "seed of the rendered world; splits never share an image, whatever the seed", low=0, high=2**31 - 1
+    )
+    pretrain_images: int = setting(4096, "images to pretrain on", low=1, high=10**8)
+    prompt_images: int = setting(256, "annotated images to retrieve from", low=1, high=10**8)
+    query_images: int = setting(128, "images to predict", low=1, high=10**8)
+
+
+@dataclasses.dataclass(frozen=True)
+class Data:
+    """What every job needs to find a data set."""
+
+    name: str = setting("scenes", "data set; `hummingbird.data.sources` lists the names")
+    root: str = setting("", "folder, .tar file or bucket that holds the data set; unused by `scenes`")
+    lenient: bool = setting(False, "accept JPEGs with damage in the middle, as far as they decode")
+    tfds: Tfds = Tfds()
+    scenes: Scenes = Scenes()
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingData(Data):
+    """What pretraining reads, and how fast."""
+
+    split: str = setting("", "folder or TFDS split, with an optional slice: train[:10%]; empty: the usual one")
+    max_broken: int = setting(10, "unreadable images, each replaced by the next one, before the run stops", low=0)
+    workers: int = setting(
+        0, "processes that read and crop; 0: threads of this process", low=0, high=256, resumable=True
+    )
+    threads: int = setting(4, "threads that read and crop, per process", low=0, high=256, resumable=True)
+    read_ahead: int = setting(4, "batches prepared in advance, per process; bounds memory", low=0, resumable=True)
+    start_over: bool = setting(
+        False, "when resuming on different data: start from its beginning instead of refusing", resumable=True
+    )
+    cache: int = setting(1024, "MiB of encoded images kept in memory, per process; 0: none", low=0, resumable=True)
+
+
+@dataclasses.dataclass(frozen=True)
+class Folder:
+    """Layout of the data set `folder`: any images with their masks or depth maps."""
+
+    images: str = setting("images", "a folder, or a pattern with {name}, {split}, *: rgb/{name}_rgb.png")
+    labels: str = setting("labels", "the same for masks or depth maps")
+    classes: str = setting("", "YAML or JSON file: a list of names, or names by id; empty: counted from the masks")
+    ignore: int = setting(255, "stored id of void pixels", low=0, high=65535)
+    depth_scale: float = setting(0.001, "metres per stored unit", above=0)
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluationData(Data):
+    """Which images are annotated (the prompt) and which are predicted (the queries)."""
+
+    task: Literal["segmentation", "depth"] | None = setting(
+        None, "kind of label; none: the data set's own, segmentation if it has both"
+    )
+    prompt: str = setting(
+        "", "split (for `folder`: or list file), with an optional slice: train[:100], [:80%]; empty: the usual one"
+    )
+    query: str = setting("", "as data.prompt, for the images to predict")
+    names: str = setting("", "file that lists the prompt images to use, one per line; empty: all")
+    folder: Folder = Folder()
+    fraction: float = setting(1.0, "share of the prompt images to use (Sec. 4.2)", above=0, high=1)
+    fractions: tuple[float, ...] = setting(
+        (), "shares of the prompt to score one after another (Tables 2, 9); empty: none", above=0, high=1
+    )
+    subsets: int = setting(5, "random subsets of the prompt per entry of `fractions` (Sec. 4.2)", low=1, high=100)
+    max_images: int | None = setting(None, "most prompt and query images; none: all", low=1)
+    max_queries: int | None = setting(None, "most query images; none: as max_images", low=1)
+
+    def split_text(self, name: str) -> str:
+        """The setting `prompt` or `query`."""
+        return {"prompt": self.prompt, "query": self.query}[name]
+
+
+@dataclasses.dataclass(frozen=True)
+class Augment:
+    """Table 8. Pairs are (T1, T2) for probabilities and (low, high) for ranges."""
+
+    crop_area: tuple[float, float] = setting(
+        (0.08, 1.0), "range of the crop's area, as a fraction of the image (App. C.1)", above=0, high=1
+    )
+    crop_aspect: tuple[float, float] = setting(
+        (3 / 4, 4 / 3), "range of width / height, sampled log-uniformly (App. C.1)", above=0
+    )
+    flip_probability: float = setting(0.5, "probability of a left-right flip", low=0, high=1)
+    jitter_probability: float = setting(0.8, "probability of the four colour operations together", low=0, high=1)
+    brightness: float = setting(0.4, "largest brightness shift, added to values in [0, 1]", low=0, high=1)
+    contrast: float = setting(0.4, "x: the contrast factor is 1 + U[-x, x]", low=0, high=1)
+    saturation: float = setting(0.2, "x: the saturation factor is 1 + U[-x, x]", low=0, high=1)
+    hue: float = setting(0.1, "largest hue shift, in turns of the colour circle", low=0, high=0.5)
+    grey_probability: float = setting(0.2, "probability of conversion to grey", low=0, high=1)
+    blur_probability: tuple[float, float] = setting(
+        (1.0, 0.1), "probability of Gaussian blur in T1 and T2", low=0, high=1
+    )
+    blur_kernel: int = setting(23, "side of the blur window, pixels (App. C.1)", low=1)
+    blur_sigma: tuple[float, float] = setting(
+        (0.1, 2.0), "range of the blur's standard deviation, pixels (App. C.1)", above=0
+    )
+    blur_relative: bool = setting(
+        True, "blur_kernel and blur_sigma are meant for 224 pixels and scale with input_size; our choice"
+    )
+    blur_edges: Literal["zero", "reflect"] = setting("zero", "padding of the blur; zero as in BYOL")
+    solarise_probability: tuple[float, float] = setting(
+        (0.0, 0.2), "probability of solarisation in T1 and T2", low=0, high=1
+    )
+    solarise_threshold: float = setting(0.5, "values at or above are inverted (App. C.1)", low=0, high=1)

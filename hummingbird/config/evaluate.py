@@ -1,0 +1,120 @@
+"""Settings of `hummingbird evaluate`."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Literal
+
+from hummingbird.config.data import EvaluationData
+from hummingbird.config.schema import setting
+from hummingbird.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class FrozenEncoder:
+    """How the checkpoint is loaded."""
+
+    network: Literal["online", "target"] = setting("online", "which network of a training checkpoint")
+    dtype: Literal["float32", "bfloat16"] = setting("float32", "compute type of the encoder")
+    family: str | None = setting(
+        None, "project the weights come from (`hummingbird.weights.families` lists them); none: detected"
+    )
+    features: Literal["tokens", "query", "key", "value"] | None = setting(
+        None, "imported encoder: output tokens of a layer, or a part of its attention; none: tokens"
+    )
+    layers: tuple[int, ...] = setting(
+        (), "imported encoder: layers whose features are concatenated, -1 is the last; empty: the last", low=-1000
+    )
+    norm: bool | None = setting(None, "imported encoder: apply the final layer norm to tokens; none: yes")
+    heads: int | None = setting(None, "imported encoder: attention heads; none: inferred", low=1)
+
+
+@dataclasses.dataclass(frozen=True)
+class Scann:
+    """Settings of the ScaNN index (Table 6)."""
+
+    dimensions_per_block: int = setting(4, "dimensions per hashed block (Table 6)", low=1)
+    leaves: int = setting(512, "partitions of the tree (Table 6)", low=1)
+    leaves_to_search: int = setting(32, "partitions to search (Table 6)", low=1)
+    reorder: int = setting(120, "candidates to re-score exactly (Table 6)", low=1)
+    anisotropic_threshold: float = setting(
+        0.2, "threshold of anisotropic quantisation; our choice, not in the paper", low=0, high=1
+    )
+    training_sample: int = setting(25_000, "keys that tree and codes are trained on; our choice", low=1)
+    autopilot: bool = setting(False, "let ScaNN choose tree and codes from the bank's size")
+
+
+@dataclasses.dataclass(frozen=True)
+class Retrieval:
+    """The memory bank and the search in it."""
+
+    memory_length: int = setting(10_240_000, "|M|, most entries in the bank (Table 6)", low=1)
+    neighbours: int = setting(30, "k, nearest bank entries that vote (Table 6)", low=1, high=10_000)
+    temperature: float = setting(0.02, "beta of Eq. 1 (Table 6)", above=0)
+    augmentation_epochs: int | None = setting(
+        None,
+        "augmented passes over the prompt (Tables 6, 7); 0: one pass without augmentation; none: 2, or 0 for depth "
+        "(App. A.1)",
+        low=0,
+        high=255,
+    )
+    sampling: Literal["salient", "uniform", "all"] = setting(
+        "salient", "which patches of an image to keep: by Eq. 5, at random, or all until the bank is full (Fig. 6)"
+    )
+    key_dtype: Literal["auto", "float32", "bfloat16"] = setting(
+        "auto", "type of stored keys; auto: float32 up to 512 MiB, summed over runs that share an encoding"
+    )
+    bank: str = setting(
+        "",
+        "folder that keeps the bank: reused if present, else built; with data.fractions, one bank for all subsets in a "
+        "subfolder; empty: in memory",
+    )
+    index: Literal["auto", "exact", "scann", "device"] = setting("auto", "nearest-neighbour search")
+    metric_resolution: Literal["original", "input"] = setting(
+        "original", "size at which prediction and ground truth are compared"
+    )
+    recall_queries: int = setting(1024, "queries on which an approximate index is compared with the exact one", low=0)
+    scann: Scann = Scann()
+
+
+@dataclasses.dataclass(frozen=True)
+class Depth:
+    """Which depths count."""
+
+    low: float = setting(1e-3, "smallest valid depth, metres; 0 is invalid", above=0)
+    high: float = setting(10.0, "largest valid depth, metres", above=0)
+    eigen_crop: bool = setting(False, "score only Eigen's crop of NYUv2")
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """The HTML report."""
+
+    enabled: bool = setting(True, "write report.html and samples.npz beside metrics.json")
+    queries: int = setting(8, "query images shown", low=1, high=64)
+    patches: int = setting(3, "query patches per image whose neighbours are shown", low=0, high=16)
+    neighbours: int = setting(8, "neighbours shown per patch", low=1, high=64)
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluateConfig:
+    """All settings of an evaluation."""
+
+    seed: int = setting(0, "seed of augmentation and sampling", low=0, high=2**31 - 1)
+    input_size: int = setting(512, "side that images are resized to, pixels; rounded to the patch size", low=8)
+    batch_size: int = setting(16, "images encoded at a time; does not affect the result", low=1)
+    protocol: Literal["paper", "open-hummingbird"] = setting("paper", "named set of choices that affect the score")
+    data: EvaluationData = EvaluationData()
+    encoder: FrozenEncoder = FrozenEncoder()
+    retrieval: Retrieval = Retrieval()
+    depth: Depth = Depth()
+    report: Report = Report()
+    progress: bool = setting(True, "show progress bars with the time left")
+
+    def __post_init__(self) -> None:
+        """Refuses combinations that no evaluation could use."""
+        if self.depth.low >= self.depth.high:
+            raise UserError(f"config key depth.low: {self.depth.low} is not below depth.high {self.depth.high}")
+        searched, leaves = self.retrieval.scann.leaves_to_search, self.retrieval.scann.leaves
+        if searched > leaves:
+            raise UserError(f"config key retrieval.scann.leaves_to_search: {searched} is more than the {leaves} leaves")
