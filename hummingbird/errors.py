@@ -1,4 +1,4 @@
-"""Errors that are the user's to mend."""
+"""User errors: reported in one line, without a traceback."""
 
 
 class UserError(Exception):
@@ -10,3 +10,8 @@ class UserError(Exception):
 
 class Preempted(Exception):
     """The run was asked to stop (SIGTERM) and has saved its state. The command line exits with status 42."""
+
+
+def first_line(error: BaseException, limit: int = 200) -> str:
+    """Shortens an exception's message to its first line, at most `limit` characters; its type's name if empty."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:limit]

@@ -30,6 +30,7 @@ from hummingbird.models.context import init_bank
 from hummingbird.models.pretrainer import Pretrainer, build_pretrainer
 from hummingbird.run import checkpoint
 from hummingbird.run import workdir as workdirs
+from hummingbird.run.files import write_json
 from hummingbird.run.training_log import Measured, TrainingLog
 from hummingbird.train_step import TrainState
 from hummingbird.weights import warm_start
@@ -269,7 +270,7 @@ def _check_finite(folder: epath.Path, step: int, index: np.ndarray, metrics: dic
     if jax.process_index() == 0:
         shown = {name: value if math.isfinite(value) else str(value) for name, value in values.items()}
         try:
-            checkpoint.write_json(folder / "failure.json", {"step": step, "metrics": shown, "images": images})
+            write_json(folder / "failure.json", {"step": step, "metrics": shown, "images": images})
         except OSError as error:
             log.warning("%s cannot be written: %s", folder / "failure.json", error)
     raise UserError(

@@ -15,12 +15,12 @@ LONGEST = 350
 LAYERS = (
     ("errors",),
     ("config",),
+    ("run",),
     ("devices",),
     ("data",),
     ("models",),
     ("objectives",),
     ("train_step",),
-    ("run",),
     ("encoder", "weights"),
     ("retrieval",),
     ("train",),

@@ -13,7 +13,7 @@ import numpy as np
 import simplejpeg
 from PIL import Image, ImageOps
 
-from hummingbird.errors import UserError
+from hummingbird.errors import UserError, first_line
 
 ORIENTATION = 0x0112  # EXIF tag
 JPEG_START = b"\xff\xd8\xff"
@@ -72,7 +72,7 @@ def open_image(data: bytes, name: str, reduce: float = 1.0, lenient: bool = Fals
         )
     except ValueError as error:
         hint = "" if lenient else "; data.lenient=true takes such images as they decode"
-        raise Unreadable(f"{name} is a damaged JPEG: {_first_line(error)}{hint}") from error
+        raise Unreadable(f"{name} is a damaged JPEG: {first_line(error)}{hint}") from error
     if lenient and b"\xff\xd9" not in data[-4096:]:
         raise Unreadable(f"{name} is a truncated JPEG")
     # frombuffer makes no copy of four bytes a pixel, the layout in which Pillow works
@@ -162,7 +162,7 @@ def _load(picture: Image.Image, name: str) -> np.ndarray:
     try:
         return np.asarray(picture)
     except Exception as error:
-        raise Unreadable(f"{name} is a broken {picture.format}: {_first_line(error)}") from error
+        raise Unreadable(f"{name} is a broken {picture.format}: {first_line(error)}") from error
 
 
 def _to_rgb(picture: Image.Image, name: str) -> Image.Image:
@@ -177,7 +177,7 @@ def _to_rgb(picture: Image.Image, name: str) -> Image.Image:
         try:
             picture.load()
         except Exception as error:
-            raise Unreadable(f"{name} is a broken {picture.format}: {_first_line(error)}") from error
+            raise Unreadable(f"{name} is a broken {picture.format}: {first_line(error)}") from error
         upright = _upright(picture.convert("RGBA") if "transparency" in picture.info else picture, picture)
     return upright.convert("RGB")
 
@@ -192,7 +192,3 @@ def _upright(pixels: Image.Image, header: Image.Image) -> Image.Image:
     pixels = pixels.convert("RGB") if pixels.mode == "RGBX" else pixels.copy()
     pixels.info["exif"] = exif.tobytes()
     return ImageOps.exif_transpose(pixels) or pixels
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n")[0]

@@ -11,7 +11,7 @@ from hummingbird.config.data import EvaluationData, TrainingData
 from hummingbird.data.decode import Unreadable, decode_ids, decode_image, metric_depth
 from hummingbird.data.pairs import IGNORE, id_table, look_up_ids
 from hummingbird.data.store import open_path
-from hummingbird.errors import UserError
+from hummingbird.errors import UserError, first_line
 
 IMAGE_KEYS = ("image",)
 DENSE_KEYS = {"segmentation": ("segmentation_mask", "segmentation_label", "mask", "annotations"), "depth": ("depth",)}
@@ -35,7 +35,7 @@ def open_tfds(name: str, root: str, split: str, skip: tuple[str, ...]) -> tuple[
     except UserError:
         raise
     except Exception as error:
-        raise UserError(f"config key data.name: {name} cannot be opened under {root!r}: {_line(error)}") from error
+        raise UserError(f"config key data.name: {name} cannot be opened under {root!r}: {first_line(error)}") from error
     try:
         skipping: Any = tfds.decode.SkipDecoding
         decoders = {key: skipping() for key in skip if key in builder.info.features}
@@ -45,7 +45,7 @@ def open_tfds(name: str, root: str, split: str, skip: tuple[str, ...]) -> tuple[
     except Exception as error:  # tfds raises ValueError, NotImplemented... and AssertionError alike
         known = ", ".join(builder.info.splits) or "none; has it been prepared?"
         raise UserError(
-            f"{name} split {split!r} cannot be read: {_line(error)} (splits: {known}; it must be prepared with"
+            f"{name} split {split!r} cannot be read: {first_line(error)} (splits: {known}; it must be prepared with"
             " file_format=array_record)"
         ) from error
 
@@ -55,10 +55,6 @@ def _info_folder(root: str) -> str:
     if root and (path / "dataset_info.json").exists():
         return str(path)
     raise UserError(f"config key data.root: {root!r} holds no dataset_info.json, which a prepared TFDS folder has")
-
-
-def _line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).split("\n")[0]
 
 
 def _feature(info: Any, wanted: str, usual: tuple[str, ...], what: str) -> str:

@@ -8,21 +8,17 @@ from __future__ import annotations
 
 import functools
 import gc
-import importlib.metadata
 import os
 import pathlib
-import platform
 import resource
 import sys
 from collections.abc import Callable
 from typing import Any
 
-import cv2
 import numpy as np
 
 from hummingbird.config import EvaluateConfig
 from hummingbird.errors import UserError
-from hummingbird.retrieval.bank.files import write_json
 from hummingbird.retrieval.bank.memory import MemoryBank
 from hummingbird.retrieval.encode import Clock, Encoder
 from hummingbird.retrieval.index.build import Index
@@ -32,6 +28,7 @@ from hummingbird.retrieval.protocol import Protocol, build_protocol
 from hummingbird.retrieval.query import answer, query_batches, query_images
 from hummingbird.retrieval.samples import SampleCollector, save_samples
 from hummingbird.retrieval.shared_encoding import Encoded
+from hummingbird.run.files import versions, write_json
 
 # All that an evaluation may leave in its workdir.
 FILES = ("metrics.json", "fractions.md", "fractions.json", "fractions.png", "samples.npz", "report.html")
@@ -241,14 +238,3 @@ def peak_memory() -> int:
     """Largest resident size of this process so far, bytes."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
-
-
-def versions() -> dict[str, str]:
-    """Versions of what the result depends on."""
-    found = {"python": platform.python_version(), "opencv": cv2.__version__}
-    for package in ("numpy", "jax", "flax", "scann"):
-        try:
-            found[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found

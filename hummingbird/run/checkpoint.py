@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import concurrent.futures
 import functools
-import importlib.metadata
 import json
 import logging
 import os
@@ -28,8 +27,9 @@ import numpy as np
 import orbax.checkpoint as ocp
 from etils import epath
 
-from hummingbird.errors import UserError
+from hummingbird.errors import UserError, first_line
 from hummingbird.run import fingerprint
+from hummingbird.run.files import versions, write_json
 
 log = logging.getLogger(__name__)
 PACKAGES = ("hummingbird-incontext", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy", "scann")
@@ -43,17 +43,6 @@ logging.getLogger("absl").addFilter(lambda record: not any(words in record.getMe
 
 class Damaged(Exception):
     """A checkpoint that is unfinished or does not hold what its manifest says."""
-
-
-def versions() -> dict[str, str]:
-    """{package: version} of what the result depends on; packages that are absent are left out."""
-    found = {}
-    for name in PACKAGES:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
 
 
 def to_arrays(state: Any) -> dict[str, Any]:
@@ -218,21 +207,11 @@ def _copies(arrays: dict[str, Any]) -> dict[str, Any]:
 
 def _unsaved(folder: epath.Path, error: Exception) -> UserError:
     code = re.search(r"os_error_code='(\d+)'", str(error))  # at the end of TensorStore's long story
-    reason = os.strerror(int(code[1])) if code else _first_line(error)
+    reason = os.strerror(int(code[1])) if code else first_line(error)
     return UserError(
         f"checkpoint {folder} (step {int(folder.name)}) could not be saved: {reason}; earlier checkpoints "
         "are kept. Make room or mend the storage; the same command goes on from the newest"
     )
-
-
-def write_json(path: epath.Path, content: Any) -> None:
-    """Writes a JSON file in one move, so that a reader finds all of it or none."""
-    if "://" in os.fspath(path):  # a bucket's objects appear whole
-        path.write_text(json.dumps(content, indent=1))
-        return
-    part = path.with_name(path.name + ".part")
-    part.write_text(json.dumps(content, indent=1))
-    part.replace(path)
 
 
 def read_manifest(folder: epath.Path) -> dict[str, Any]:
@@ -277,16 +256,12 @@ def load_arrays(
         restore = ocp.args.PyTreeRestore(item=item, restore_args=how, partial_restore=True)
         arrays = _checkpointer().restore(folder / "state", args=restore)
     except Exception as error:  # whatever TensorStore makes of truncated or missing files
-        raise Damaged(f"its arrays cannot be read ({_first_line(error)})") from error
+        raise Damaged(f"its arrays cannot be read ({first_line(error)})") from error
     found = fingerprint.array_checksums(arrays)
     for name, (dtype, shape, checksum) in listed.items():
         if str(arrays[name].dtype) != dtype or list(arrays[name].shape) != shape or found[name] != checksum:
             raise Damaged(f"array {name} does not have the checksum in its manifest")
     return manifest, arrays
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
 
 
 def load_newest(path: epath.PathLike, **how: Any) -> tuple[epath.Path, dict[str, Any], dict[str, Any]]:

@@ -7,6 +7,8 @@ import logging
 
 from etils import epath
 
+from hummingbird.run.files import write_json
+
 log = logging.getLogger(__name__)
 
 
@@ -55,7 +57,5 @@ class Goodput:
 
     def write(self) -> None:
         """Writes the record in one move."""
-        part = self.path.with_name(self.path.name + ".part")
         kept = {str(step): round(seconds, 3) for step, seconds in self.saved.items()}
-        part.write_text(json.dumps({"began": self.began, "seconds_on_steps": kept}) + "\n")
-        part.replace(self.path)
+        write_json(self.path, {"began": self.began, "seconds_on_steps": kept})

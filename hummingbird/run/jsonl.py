@@ -10,6 +10,8 @@ from typing import Any
 
 from etils import epath
 
+from hummingbird.run.files import write_text
+
 EVERY = 60.0  # seconds between uploads: a bucket's objects cannot be appended to, each upload is the whole file
 
 
@@ -47,10 +49,5 @@ class Journal:
         """Leaves nothing unwritten; to be called before a checkpoint of these steps is kept."""
         if self.behind and (whole or not self.local):
             text = "".join(line + "\n" for line in self.lines)
-            if self.local:
-                part = self.path.with_name(self.path.name + ".part")
-                part.write_text(text)
-                part.replace(self.path)
-            else:
-                self.path.write_text(text)
+            write_text(self.path, text)
             self.uploaded, self.behind = time.monotonic(), False

@@ -9,8 +9,9 @@ from typing import Any
 from etils import epath
 
 from hummingbird.config import declared
-from hummingbird.errors import UserError
+from hummingbird.errors import UserError, first_line
 from hummingbird.run import checkpoint
+from hummingbird.run.files import write_json
 
 
 def check(folder: epath.Path, flat: Mapping[str, Any]) -> None:
@@ -37,13 +38,13 @@ def check(folder: epath.Path, flat: Mapping[str, Any]) -> None:
         elif folder.exists() and any(folder.iterdir()) and not checkpoint.steps(folder):
             raise UserError(f"workdir {folder} is not empty and holds no run; use an empty or new folder")
     except ImportError as error:
-        raise UserError(f"workdir {folder} needs the client of that bucket: {_line(error)}") from error
+        raise UserError(f"workdir {folder} needs the client of that bucket: {first_line(error)}") from error
     except OSError as error:
-        raise UserError(f"workdir {folder} cannot be read: {error.strerror or _line(error)}") from error
+        raise UserError(f"workdir {folder} cannot be read: {error.strerror or first_line(error)}") from error
     except Exception as error:  # what the clients of buckets make of wrong credentials and names
         if "://" not in str(folder) or isinstance(error, UserError):
             raise
-        raise UserError(f"workdir {folder} cannot be reached: {_line(error)}") from error
+        raise UserError(f"workdir {folder} cannot be reached: {first_line(error)}") from error
 
 
 def recorded(folder: epath.Path, key: str) -> Any:
@@ -56,13 +57,13 @@ def claim(folder: epath.Path, flat: Mapping[str, Any]) -> None:
     """Makes the folder and writes config.json. Raises UserError if it cannot be written."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        checkpoint.write_json(folder / "config.json", dict(flat))
+        write_json(folder / "config.json", dict(flat))
     except OSError as error:
-        raise UserError(f"workdir {folder} cannot be written: {error.strerror or _line(error)}") from error
+        raise UserError(f"workdir {folder} cannot be written: {error.strerror or first_line(error)}") from error
     except Exception as error:
         if "://" not in str(folder):
             raise
-        raise UserError(f"workdir {folder} cannot be written: {_line(error)}") from error
+        raise UserError(f"workdir {folder} cannot be written: {first_line(error)}") from error
 
 
 def _read(path: epath.Path) -> dict[str, Any]:
@@ -70,7 +71,7 @@ def _read(path: epath.Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text())
     except ValueError as error:
-        raise UserError(f"{path} is not a config of this project ({_line(error)}); use another workdir") from error
+        raise UserError(f"{path} is not a config of this project ({first_line(error)}); use another workdir") from error
     if not isinstance(content, dict) or "context.bank_length" not in content:
         raise UserError(f"{path} is not a config of this project; use another workdir")
     return content
@@ -79,7 +80,3 @@ def _read(path: epath.Path) -> dict[str, Any]:
 def _tuple(value: Any) -> Any:
     """JSON has no tuples."""
     return tuple(value) if isinstance(value, list) else value
-
-
-def _line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

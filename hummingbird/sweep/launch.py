@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 import jinja2
 
 from hummingbird.errors import Preempted, UserError
+from hummingbird.run.files import write_json
 from hummingbird.sweep import state
 from hummingbird.sweep.plan import Plan, Task
 from hummingbird.sweep.state import Workdir
@@ -168,7 +169,7 @@ def launch_slurm(plan: Plan, workdir: Workdir, parallel: int | None, show: Show)
     if result.returncode:
         raise UserError(f"--launcher=slurm: sbatch refused the job: {result.stderr.strip()}")
     id = result.stdout.strip().partition(";")[0]
-    state.write_json(folder / f"{id}.json", {"array": id, "jobs": numbers})
+    write_json(folder / f"{id}.json", {"array": id, "jobs": numbers})
     print(f"submitted array {id} with {len(numbers)} jobs; the same command shows how far they are")
 
 

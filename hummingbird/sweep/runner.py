@@ -12,6 +12,7 @@ from rich.live import Live
 from rich.text import Text
 
 from hummingbird.errors import UserError
+from hummingbird.run.files import write_text
 from hummingbird.sweep import state
 from hummingbird.sweep.launch import LAUNCHERS, shell_command
 from hummingbird.sweep.plan import Plan
@@ -170,10 +171,10 @@ def commands(results: Results, workdir: Workdir) -> list[str]:
 def write_results(results: Results, workdir: Workdir) -> None:
     """sweep.csv and sweep.html, each replaced as a whole."""
     # Loaded here: a mistake in the command is then told at once, without waiting for the plots.
-    from hummingbird.retrieval.report.page import environment, write_whole
+    from hummingbird.retrieval.report.page import environment
     from hummingbird.sweep.plots import plots
 
-    write_whole(workdir.path / "sweep.csv", to_csv(results))
+    write_text(workdir.path / "sweep.csv", to_csv(results))
     heads, body, states = table_cells(results)
     kinds = [row.state for row in results.rows]
     best = results.best
@@ -214,4 +215,4 @@ def write_results(results: Results, workdir: Workdir) -> None:
             ],
         )
     )
-    write_whole(workdir.path / "sweep.html", page)
+    write_text(workdir.path / "sweep.html", page)

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from hummingbird.errors import UserError
+from hummingbird.run.files import write_json
 from hummingbird.sweep.plan import Plan, settings_key
 
 WAITING, RUNNING, DONE, FAILED = "waiting", "running", "done", "failed"
@@ -126,11 +127,3 @@ class Workdir:
             except BlockingIOError:
                 return True
         return False
-
-
-def write_json(path: pathlib.Path, content: Any) -> None:
-    """Writes JSON so that a reader finds the old file or the whole new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    part.write_text(json.dumps(content, indent=1) + "\n")
-    os.replace(part, path)

@@ -21,6 +21,7 @@ from hummingbird.errors import UserError
 from hummingbird.models.pretrainer import build_pretrainer
 from hummingbird.models.vit import ViT, sincos2d
 from hummingbird.run import checkpoint, fingerprint
+from hummingbird.run.files import versions, write_json
 from hummingbird.weights import foreign
 from hummingbird.weights.foreign import Weights
 from hummingbird.weights.layouts import LAYOUTS
@@ -78,7 +79,7 @@ def read_model(src: str, network: str) -> Model:
         return _trained(src, network)
     weights = foreign.load(src)
     config = {"family": weights.family, "source": weights.source}
-    return Model(weights, path.resolve().name, config, None, checkpoint.versions(), {})
+    return Model(weights, path.resolve().name, config, None, versions(), {})
 
 
 def _trained(src: str, network: str) -> Model:
@@ -316,8 +317,3 @@ def model_card(model: Model, format: str) -> str:
         format=format,
         parameters=parameters,
     )
-
-
-def write_json(path: pathlib.Path, content: Any) -> None:
-    """An indented JSON file."""
-    path.write_text(json.dumps(content, indent=2) + "\n")

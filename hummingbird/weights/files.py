@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from hummingbird.errors import UserError
+from hummingbird.errors import UserError, first_line
 from hummingbird.weights.torchscript import MoreThanArraysError, is_torchscript, read_tree
 
 Arrays = dict[str, np.ndarray]
@@ -214,7 +214,7 @@ def _read_pytorch(file: pathlib.Path) -> Arrays:
             "save its state_dict() alone with torch, or take the safetensors version"
         ) from error
     except (RuntimeError, EOFError, OSError, ValueError, AttributeError, KeyError, IndexError, TypeError) as error:
-        raise UserError(f"{file} is cut off or damaged ({_first_line(error)}); download it again") from error
+        raise UserError(f"{file} is cut off or damaged ({first_line(error)}); download it again") from error
 
     def to_numpy(leaf: Any) -> Any:
         if not isinstance(leaf, torch.Tensor):
@@ -230,11 +230,11 @@ def _read_torchscript(file: pathlib.Path) -> Arrays:
         tree = read_tree(file)
     except MoreThanArraysError as error:
         raise UserError(
-            f"{file} is a TorchScript program that holds more than arrays ({_first_line(error)}) and is not run: "
+            f"{file} is a TorchScript program that holds more than arrays ({first_line(error)}) and is not run: "
             "save its state_dict() with torch, or take the safetensors version"
         ) from error
     except Exception as error:  # a damaged pickle raises errors of any kind
-        raise UserError(f"{file} is cut off or damaged ({_first_line(error)}); download it again") from error
+        raise UserError(f"{file} is cut off or damaged ({first_line(error)}); download it again") from error
     return _floats(_flat(tree, ".", lambda leaf: leaf))
 
 
@@ -244,7 +244,7 @@ def _read_msgpack(file: pathlib.Path) -> Arrays:
     try:
         tree = serialization.msgpack_restore(file.read_bytes())
     except Exception as error:  # msgpack raises its own and ValueErrors of many kinds
-        raise UserError(f"{file} is cut off or not Flax msgpack ({_first_line(error)})") from error
+        raise UserError(f"{file} is cut off or not Flax msgpack ({first_line(error)})") from error
     return _floats(_flat(tree, "/", lambda leaf: leaf))
 
 
@@ -254,7 +254,7 @@ def _read_orbax(folder: pathlib.Path) -> Arrays:
     try:
         tree = ocp.PyTreeCheckpointer().restore(folder.resolve())
     except Exception as error:
-        raise UserError(f"{folder} is not a whole Orbax checkpoint ({_first_line(error)})") from error
+        raise UserError(f"{folder} is not a whole Orbax checkpoint ({first_line(error)})") from error
     return _floats(_flat(tree, "/", np.asarray))
 
 
@@ -292,7 +292,3 @@ def _floats(arrays: Mapping[str, Any]) -> Arrays:
         if np.issubdtype(value.dtype, np.floating) or value.dtype.name in ("bfloat16", "float8_e4m3fn"):
             kept[name] = np.asarray(value, np.float32)
     return kept
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error) or type(error).__name__).strip().splitlines()[0][:160]

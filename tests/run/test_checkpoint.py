@@ -19,6 +19,7 @@ from hummingbird.data.pipeline import build_batches
 from hummingbird.encoder import load_encoder
 from hummingbird.errors import Preempted, UserError
 from hummingbird.run import checkpoint, fingerprint
+from hummingbird.run.files import write_json
 from tests import tiny
 
 
@@ -295,7 +296,7 @@ def test_another_dtype_or_shape_is_refused_on_resume_not_cast(copied, kind, said
     checkpoint._checkpointer().save(newest / "state", args=ocp.args.PyTreeSave(arrays), force=True)
     sums = fingerprint.array_checksums(arrays)
     manifest["arrays"] = {n: [str(x.dtype), list(x.shape), sums[n]] for n, x in arrays.items()}
-    checkpoint.write_json(newest / "manifest.json", manifest)
+    write_json(newest / "manifest.json", manifest)
     with pytest.raises(UserError, match=f"of another model .*{name}.*{said}"):
         train.pretrain(tiny.tiny_config(total_steps=5), str(copied))
 

@@ -15,7 +15,6 @@ from __future__ import annotations
 import hashlib
 import json
 import mmap
-import os
 import pathlib
 from collections.abc import Sequence
 from typing import Any
@@ -158,13 +157,3 @@ def checksum(path: pathlib.Path) -> str:
     """SHA-256 of a file."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def write_json(path: pathlib.Path, content: Any) -> None:
-    """Writes JSON so that the file is either whole or not there."""
-    part = path.with_name(path.name + ".part")
-    with open(part, "w") as file:
-        file.write(json.dumps(content, indent=2, allow_nan=False) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(part, path)

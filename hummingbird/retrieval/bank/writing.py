@@ -25,9 +25,9 @@ from hummingbird.retrieval.bank.files import (
     checksum,
     map_columns,
     read_json,
-    write_json,
 )
 from hummingbird.retrieval.bank.memory import MemoryBank, bank_columns
+from hummingbird.run.files import write_json
 
 log = logging.getLogger(__name__)
 

@@ -31,9 +31,10 @@ import numpy as np
 
 from hummingbird.config.evaluate import Scann
 from hummingbird.errors import UserError
-from hummingbird.retrieval.bank.files import checksum, write_json
+from hummingbird.retrieval.bank.files import checksum
 from hummingbird.retrieval.bank.writing import FULL, lock
 from hummingbird.retrieval.index.exact import ExactIndex, top_k
+from hummingbird.run.files import write_json
 
 DEFAULTS = dataclasses.asdict(Scann())
 SHARD_BYTES = 2 * 2**30  # of float32 keys in one searcher

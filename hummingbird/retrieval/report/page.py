@@ -7,7 +7,6 @@
 
 import os
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 import jinja2
@@ -15,6 +14,7 @@ import jinja2
 from hummingbird.errors import UserError
 from hummingbird.retrieval.report import sections
 from hummingbird.retrieval.report.runs import TASK_TITLES, data_name, group_runs
+from hummingbird.run.files import write_text
 
 Run = dict[str, Any]
 
@@ -80,7 +80,7 @@ def _write(path: str | os.PathLike, *, title: str, subtitle: str, runs: list[Run
             ],
         )
     )
-    write_whole(path, page)
+    write_text(path, page)
 
 
 def environment(*packages: str) -> jinja2.Environment:
@@ -94,15 +94,3 @@ def environment(*packages: str) -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-
-
-def write_whole(path: str | os.PathLike, text: str) -> None:
-    """Writes `text` to `path` so that a reader finds either the old file or the whole new one."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    try:
-        part.write_text(text, encoding="utf-8")
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)

@@ -9,9 +9,9 @@ from typing import Any
 import matplotlib.figure
 import matplotlib.ticker
 
-from hummingbird.retrieval.bank.files import write_json
 from hummingbird.retrieval.report.charts import SERIES
 from hummingbird.retrieval.report.runs import Group, data_name
+from hummingbird.run.files import write_json
 
 UNITS = {"segmentation": "mIoU", "depth": "RMSE (m)"}
 
