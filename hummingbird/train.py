@@ -101,13 +101,16 @@ def build_program(config: PretrainConfig, examples: int, devices: list[Any] | No
     )
 
 
-def pretrain(config: PretrainConfig, workdir: str, hooks: tuple[Hook, ...] = ()) -> TrainState:
+def pretrain(
+    config: PretrainConfig, workdir: str, hooks: tuple[Hook, ...] = (), program: Program | None = None
+) -> TrainState:
     """Runs a pretraining config to its last step, going on from the newest sound checkpoint in `workdir`.
 
     Args:
       config: resolved config of kind "pretrain".
       workdir: gets config.json, metrics.jsonl, TensorBoard events, curves.png, goodput.json and checkpoints/.
       hooks: called after every step.
+      program: `build_program` of this config and data; None: built here. Runs that share one compile it once.
 
     Returns:
       The state after the last step.
@@ -122,7 +125,7 @@ def pretrain(config: PretrainConfig, workdir: str, hooks: tuple[Hook, ...] = ())
     if host == 0:
         workdirs.check(folder, to_flat(config))
     batches = build_batches(config, config.seed, host, hosts)
-    program = build_program(config, batches.fingerprint["images"])
+    program = program or build_program(config, batches.fingerprint["images"])
     begun = any((step / "manifest.json").exists() for step in checkpoint.steps(folder))
     flat, given = to_flat(config), None
     if begun:

@@ -319,3 +319,10 @@ class Poison:
         if step == 1:
             scale = state.online["encoder"]["norm"]["scale"]
             state.online["encoder"]["norm"]["scale"] = scale * np.nan
+
+
+def test_a_given_program_is_used_in_place_of_a_new_one(tmp_path, monkeypatch, finished):
+    program = train.build_program(tiny.tiny_config(), 64)
+    monkeypatch.setattr(train, "build_program", lambda *_, **__: pytest.fail("a second program was built"))
+    state = train.pretrain(tiny.tiny_config(), str(tmp_path / "run"), program=program)
+    jax.tree.map(np.testing.assert_array_equal, jax.device_get(state), finished[1])
