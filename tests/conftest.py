@@ -1,6 +1,7 @@
 """What every test shares: eight virtual CPU devices, a persistent compilation cache, the small real data sets."""
 
 import os
+import zlib
 from pathlib import Path
 
 import pytest
@@ -38,3 +39,20 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip("the small real data sets are not there: put them in ../shared/data or set HUMMINGBIRD_TEST_DATA")
     return folder
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Declares --shard, by which CI splits the suite over runners."""
+    parser.addoption("--shard", metavar="K/N", help="run the K-th of N parts of the tests")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Keeps the tests of one shard: a test function goes, with all its parameters, where its name's checksum says."""
+    if not config.getoption("--shard"):
+        return
+    part, _, parts = config.getoption("--shard").partition("/")
+    if not (part.isdigit() and parts.isdigit() and 1 <= int(part) <= int(parts)):
+        raise pytest.UsageError(f"--shard={part}/{parts}: expected K/N with 1 <= K <= N")
+    chosen = lambda item: zlib.crc32(item.nodeid.partition("[")[0].encode()) % int(parts) == int(part) - 1
+    config.hook.pytest_deselected(items=[item for item in items if not chosen(item)])
+    items[:] = [item for item in items if chosen(item)]

@@ -122,3 +122,14 @@ def test_bench_lists_the_benchmarks_and_refuses_another_name():
     refused = subprocess.run([*bench, "no-such-benchmark"], capture_output=True, text=True)
     assert refused.returncode == 2
     assert "no-such-benchmark" in refused.stderr
+
+
+def test_shards_split_the_suite_without_loss_or_overlap():
+    def collected(*options: str) -> list[str]:
+        command = [sys.executable, "-m", "pytest", "-q", "--collect-only", "-p", "no:cacheprovider", *options]
+        found = subprocess.run([*command, "tests/data/test_crops.py"], cwd=ROOT, capture_output=True, text=True)
+        return [line for line in found.stdout.splitlines() if "::" in line]
+
+    shards = [collected(f"--shard={k}/2") for k in (1, 2)]
+    assert sorted(shards[0] + shards[1]) == sorted(collected())
+    assert all(shards)
