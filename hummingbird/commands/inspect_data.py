@@ -20,8 +20,9 @@ from hummingbird import config as settings
 from hummingbird.commands import sheets
 from hummingbird.config import EvaluateConfig, PretrainConfig
 from hummingbird.data import augment, crops
-from hummingbird.data.decode import Unreadable, decode_image
-from hummingbird.data.sources import ImageSource, build_dense_source, build_image_source, image_name
+from hummingbird.data.image_files import Unreadable, decode_image
+from hummingbird.data.interface import DenseSource, ImageItem, ImageSource, image_name
+from hummingbird.data.sources import build_dense_source, build_image_source
 from hummingbird.errors import UserError
 from hummingbird.retrieval.encode import prepare_prompt
 from hummingbird.retrieval.protocol import Protocol, build_protocol
@@ -138,7 +139,7 @@ def _sizes(sizes: Sequence[tuple[int, int]]) -> dict[str, Any]:
     }
 
 
-def _check_dense(split: str, source: Any, all: bool) -> dict[str, Any]:
+def _check_dense(split: str, source: DenseSource, all: bool) -> dict[str, Any]:
     numbers = _chosen(len(source), all)
     broken, sizes, shown, all_void = [], [], [], []
     pixels, images = np.zeros(len(source.classes) + 1, np.int64), np.zeros(len(source.classes) + 1, np.int64)
@@ -185,15 +186,16 @@ def _check_dense(split: str, source: Any, all: bool) -> dict[str, Any]:
     return facts
 
 
-def _check_images(source: Any, lenient: bool, all: bool) -> dict[str, Any]:
+def _check_images(source: ImageSource, lenient: bool, all: bool) -> dict[str, Any]:
     numbers = _chosen(len(source), all)
     broken, sizes, labels, shown = [], [], [], []
     wanted = set(numbers[:: max(1, len(numbers) // SHOWN)])
 
-    def read(number: int) -> dict[str, Any]:
+    def read(number: int) -> ImageItem:
         item = source[number]
         if isinstance(item["image"], bytes):
-            item = {**item, "image": decode_image(item["image"], image_name(source, number), lenient)}
+            image = decode_image(item["image"], image_name(source, number), lenient)
+            return {"image": image, "label": item["label"]}
         return item
 
     for number, item in _read(numbers, read, "reading images"):
@@ -240,7 +242,7 @@ def _views(source: ImageSource, config: PretrainConfig) -> np.ndarray:
     return sheets.grid(np.round(np.asarray(seen) * 255).astype(np.uint8))
 
 
-def _augmented(source: Any, numbers: Sequence[int], protocol: Protocol) -> np.ndarray:
+def _augmented(source: DenseSource, numbers: Sequence[int], protocol: Protocol) -> np.ndarray:
     """Prompt images in their first augmented pass, each above its mask and above both laid over one another."""
     columns = []
     for number in numbers:

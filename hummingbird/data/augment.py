@@ -1,11 +1,8 @@
-"""Augmentation of the pretraining views (App. C.1, Table 8): crops on the host, everything photometric on the device.
+"""Photometric augmentation of the pretraining views (App. C.1, Table 8), on the device inside the training step.
 
-The host cuts and resizes (`random_resized_crop`, from `hummingbird.data.crops`); what is cheap on an accelerator runs
-inside the training step on uint8 views (`photometric`). Prompt images of an evaluation are augmented wholly on the
-host (`augment_prompt`, Table 7, from `hummingbird.data.prompt_augment`).
-
-The operations are BYOL's, which the paper adopts "without modification": additive brightness, contrast about the mean
-of each channel, saturation and hue in HSV, in a random order for each view, clipped to [0, 1] after each.
+Views arrive as uint8 crops: `hummingbird.data.crops` cuts and resizes them on the host. The operations are BYOL's,
+which the paper adopts "without modification": additive brightness, contrast about the mean of each channel, saturation
+and hue in HSV, in a random order for each view, clipped to [0, 1] after each.
 """
 
 from __future__ import annotations
@@ -16,10 +13,6 @@ import jax
 import jax.numpy as jnp
 
 from hummingbird.config import PretrainConfig
-from hummingbird.data.crops import random_resized_crop
-from hummingbird.data.prompt_augment import augment_prompt
-
-__all__ = ["Photometric", "augment_prompt", "build_photometric", "photometric", "random_resized_crop"]
 
 LUMA = (0.2989, 0.5870, 0.1140)  # ITU-R BT.601
 PAD_MODES = {"zero": "constant", "reflect": "reflect"}

@@ -7,7 +7,7 @@ import math
 import numpy as np
 from PIL import Image
 
-from hummingbird.data.decode import image_size, open_image
+from hummingbird.data.image_files import image_size, open_image
 
 Box = tuple[int, int, int, int]  # left, upper, right, lower: pixels, the last two exclusive
 MARGIN = 1.5  # pixels on a side of a crop for each pixel of its view that a reduced decoding must leave
@@ -86,7 +86,7 @@ def crop_views(
     """Several random resized crops of one image, decoded once and no larger than they need: uint8 [views, S, S, 3].
 
     An encoded image is decoded at a half or less where even the smallest of the boxes keeps `MARGIN` times the pixels
-    it needs on a side. Arguments otherwise as those of `random_resized_crop` and `decode.decode_image`.
+    it needs on a side. Arguments otherwise as those of `random_resized_crop` and `image_files.decode_image`.
     """
     encoded = isinstance(image, bytes)
     width, height = image_size(image, name) if encoded else (image.shape[1], image.shape[0])

@@ -16,7 +16,7 @@ import yaml
 from etils import epath
 
 from hummingbird.config.data import EvaluationData
-from hummingbird.data.decode import decode_depth, decode_ids
+from hummingbird.data.image_files import decode_depth, decode_ids
 from hummingbird.data.pairs import Pair, Pairs, choose, id_table, listed, look_up_ids, pair_up, split_parts, take
 from hummingbird.data.store import Store, enter, names_fingerprint, open_store
 from hummingbird.errors import UserError

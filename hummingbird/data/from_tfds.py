@@ -3,43 +3,42 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from hummingbird.config.data import EvaluationData, TrainingData
-from hummingbird.data.decode import Unreadable, decode_ids, decode_image, metric_depth
+from hummingbird.data.image_files import Unreadable, decode_ids, decode_image, metric_depth
+from hummingbird.data.interface import DenseItem, ImageItem
 from hummingbird.data.pairs import IGNORE, id_table, look_up_ids
 from hummingbird.data.store import open_path
 from hummingbird.errors import UserError, first_line
+
+if TYPE_CHECKING:
+    from tensorflow_datasets.core import DatasetBuilder, DatasetInfo
+    from tensorflow_datasets.core.features import FeatureConnector, FeaturesDict
+
+Records = Sequence[Mapping[str, bytes | np.ndarray]]  # features by name; those that are not decoded as bytes
 
 IMAGE_KEYS = ("image",)
 DENSE_KEYS = {"segmentation": ("segmentation_mask", "segmentation_label", "mask", "annotations"), "depth": ("depth",)}
 USUAL = {"prompt": "train", "query": "validation", "pretrain": "train"}
 
 
-def open_tfds(name: str, root: str, split: str, skip: tuple[str, ...]) -> tuple[Any, Any]:
+def open_tfds(name: str, root: str, split: str, skip: tuple[str, ...]) -> tuple[Records, DatasetInfo]:
     """(data source, info) of a prepared data set; the features in `skip` stay encoded.
 
     Args:
       name: "tfds" (root is the folder with dataset_info.json) or "tfds/NAME[/CONFIG][:VERSION]" (root is a data_dir).
     """
-    import tensorflow_datasets as tfds  # a second to import, wanted by few
+    import tensorflow_datasets as tfds  # takes a second, so only for those who need it
 
-    builder: Any
+    builder = _open_builder(name, root)
     try:
-        if "/" in name:
-            builder = tfds.builder(name.partition("/")[2], data_dir=root or None)
-        else:
-            builder = tfds.builder_from_directory(_info_folder(root))
-    except UserError:
-        raise
-    except Exception as error:
-        raise UserError(f"config key data.name: {name} cannot be opened under {root!r}: {first_line(error)}") from error
-    try:
-        skipping: Any = tfds.decode.SkipDecoding
-        decoders = {key: skipping() for key in skip if key in builder.info.features}
-        return builder.as_data_source(split, decoders=decoders or None), builder.info
+        decoders = {key: tfds.decode.SkipDecoding() for key in skip if key in _features(builder.info)}
+        as_data_source: Any = builder.as_data_source  # its decorator hides its signature
+        return as_data_source(split, decoders=decoders or None), builder.info
     except ModuleNotFoundError as error:
         raise UserError(f"{name} cannot be read without {error.name}: prepare it as array_record") from error
     except Exception as error:  # tfds raises ValueError, NotImplemented... and AssertionError alike
@@ -50,6 +49,19 @@ def open_tfds(name: str, root: str, split: str, skip: tuple[str, ...]) -> tuple[
         ) from error
 
 
+def _open_builder(name: str, root: str) -> DatasetBuilder:
+    import tensorflow_datasets as tfds
+
+    try:
+        if "/" in name:
+            return tfds.builder(name.partition("/")[2], data_dir=root or None)
+        return tfds.builder_from_directory(_info_folder(root))
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(f"config key data.name: {name} cannot be opened under {root!r}: {first_line(error)}") from error
+
+
 def _info_folder(root: str) -> str:
     path = open_path(root)
     if root and (path / "dataset_info.json").exists():
@@ -57,8 +69,15 @@ def _info_folder(root: str) -> str:
     raise UserError(f"config key data.root: {root!r} holds no dataset_info.json, which a prepared TFDS folder has")
 
 
-def _feature(info: Any, wanted: str, usual: tuple[str, ...], what: str) -> str:
-    keys = list(info.features)
+def _features(info: DatasetInfo) -> FeaturesDict:
+    import tensorflow_datasets as tfds
+
+    assert isinstance(info.features, tfds.features.FeaturesDict)
+    return info.features
+
+
+def _feature(info: DatasetInfo, wanted: str, usual: tuple[str, ...], what: str) -> str:
+    keys = list(_features(info))
     if wanted:
         if wanted not in keys:
             raise UserError(
@@ -92,7 +111,7 @@ class TFDSDense:
         self.classes: list[str] = []
         void = (IGNORE,)
         if self.task == "segmentation":
-            self.classes = _class_names(info.features[self._label], data.tfds.classes)
+            self.classes = _class_names(_features(info)[self._label], data.tfds.classes)
             self._table = id_table({i + data.tfds.first_id: i for i in range(len(self.classes))}, void=void)
             if data.tfds.first_id > 0:
                 self._table[: data.tfds.first_id] = IGNORE
@@ -107,7 +126,7 @@ class TFDSDense:
     def name(self, index: int) -> str:
         return f"{index:06d}"
 
-    def __getitem__(self, index: int) -> dict[str, Any]:
+    def __getitem__(self, index: int) -> DenseItem:
         name = f"{self._called} item {index}"
         item = self._source[index]
         image = item[self._image]
@@ -126,7 +145,7 @@ class TFDSDense:
         return {"image": image, "label": label, "name": self.name(index)}
 
 
-def _class_names(feature: Any, count: int) -> list[str]:
+def _class_names(feature: FeatureConnector, count: int) -> list[str]:
     names = getattr(feature, "names", None)
     if names:
         return list(names)
@@ -142,9 +161,9 @@ class TFDSImages:
         text = data.split or USUAL["pretrain"]
         _, info = open_tfds(data.name, data.root, text, ())
         self._image = _feature(info, data.tfds.image, IMAGE_KEYS, "image")
-        self._label = data.tfds.label or ("label" if "label" in info.features else "")
+        self._label = data.tfds.label or ("label" if "label" in _features(info) else "")
         self._source, _ = open_tfds(data.name, data.root, text, (self._image,))
-        label = info.features[self._label] if self._label else None
+        label = _features(info)[self._label] if self._label else None
         self.classes: list[str] = list(getattr(label, "names", None) or [])
         self._called = f"{info.full_name} {text}"
         settings = json.dumps([self._image, self._label])
@@ -156,7 +175,7 @@ class TFDSImages:
     def name(self, index: int) -> str:
         return f"{self._called} item {index}"
 
-    def __getitem__(self, index: int) -> dict[str, Any]:
+    def __getitem__(self, index: int) -> ImageItem:
         item = self._source[index]
         image = item[self._image]
         return {

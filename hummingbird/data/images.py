@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
 from hummingbird.config.data import TrainingData
-from hummingbird.data.decode import Unreadable
+from hummingbird.data.image_files import Unreadable
+from hummingbird.data.interface import ImageItem
 from hummingbird.data.pairs import split_parts, take
 from hummingbird.data.store import Shards, Store, enter, names_fingerprint, open_path, open_store
 from hummingbird.errors import UserError
@@ -40,7 +40,7 @@ class Images:
     def name(self, index: int) -> str:
         return f"{self._store.where}/{self._paths[index].decode()}"
 
-    def __getitem__(self, index: int) -> dict[str, Any]:
+    def __getitem__(self, index: int) -> ImageItem:
         path = self._paths[index].decode()
         label = int(self._labels[index])
         try:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
 
-from hummingbird.data.decode import Unreadable, decode_image
+from hummingbird.data.image_files import Unreadable, decode_image
+from hummingbird.data.interface import DenseItem
 from hummingbird.data.store import Store, names_fingerprint, read_lines
 from hummingbird.errors import UserError
+
+T = TypeVar("T")
 
 IGNORE = 255  # class id of void pixels in every segmentation source
 
@@ -26,7 +29,7 @@ class Pair:
 
 
 class Pairs:
-    """A dense source (see `hummingbird.data.sources.DenseSource`) over pairs of files; reads and decodes when asked."""
+    """A dense source over pairs of files, which are read and decoded item by item."""
 
     ignore = IGNORE
 
@@ -59,7 +62,7 @@ class Pairs:
         """What item `index` is called, without reading it."""
         return self._pairs[index].name
 
-    def __getitem__(self, index: int) -> dict[str, Any]:
+    def __getitem__(self, index: int) -> DenseItem:
         pair = self._pairs[index]
         image = decode_image(self._read(pair.image), self._called(pair.image), self._lenient)
         label = self._decode_label(self._read(pair.label), self._called(pair.label))
@@ -121,7 +124,7 @@ def split_parts(text: str) -> tuple[str, str]:
     return found[1], found[2] or ""
 
 
-def take(items: Sequence[Any], part: str, text: str) -> list[Any]:
+def take(items: Sequence[T], part: str, text: str) -> list[T]:
     """The part (":80%", "100:") of the items that a split `text` asks for."""
     if not part:
         return list(items)

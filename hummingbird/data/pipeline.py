@@ -19,8 +19,9 @@ from absl import flags
 
 from hummingbird.config import PretrainConfig
 from hummingbird.data import crops
-from hummingbird.data.decode import Unreadable
-from hummingbird.data.sources import Cached, ImageSource, build_image_source, image_name
+from hummingbird.data.image_files import Unreadable
+from hummingbird.data.interface import ImageSource, image_name
+from hummingbird.data.sources import Cached, build_image_source
 from hummingbird.errors import UserError
 
 log = logging.getLogger(__name__)

@@ -23,6 +23,7 @@ import dataclasses
 
 import numpy as np
 
+from hummingbird.data.interface import DenseItem
 from hummingbird.data.scene_art import BACKDROPS, CLASSES, GROUNDS, KINDS, OBJECTS, SURFACES
 from hummingbird.errors import UserError
 
@@ -258,7 +259,7 @@ class Scenes:
     def __len__(self) -> int:
         return self.length
 
-    def __getitem__(self, i: int) -> dict[str, Array | str]:
+    def __getitem__(self, i: int) -> DenseItem:
         if not 0 <= i < self.length:
             raise IndexError(f"scene {i} of {self.length}")
         scene = render(self.seed, self.first + i, self.size)

@@ -13,6 +13,7 @@ from jax.experimental import multihost_utils
 
 from hummingbird import config as configs
 from hummingbird.config import PretrainConfig
+from hummingbird.data.interface import DenseSource
 from hummingbird.data.sources import build_dense_source
 from hummingbird.encoder import Encoder
 from hummingbird.models.pretrainer import Pretrainer, patch_features
@@ -26,8 +27,8 @@ class OnlineEval:
 
     every: int
     evaluation: Any  # config of kind "evaluate"
-    prompt: Any  # dense sources
-    query: Any
+    prompt: DenseSource
+    query: DenseSource
     features: Any = None  # one function for all steps, so that it is compiled once
 
     def __call__(

@@ -16,6 +16,7 @@ import numpy as np
 import rich.console
 import rich.progress
 
+from hummingbird.data.interface import DenseSource
 from hummingbird.data.prompt_augment import augment_prompt
 from hummingbird.errors import UserError
 from hummingbird.retrieval import open_hummingbird
@@ -77,7 +78,7 @@ def stream(seed: int, index: int, epoch: int, purpose: int) -> np.random.Generat
 
 # ---------------------------------------------------------------- preparing
 def prepare_prompt(
-    source: Any, index: int, epoch: int, size: int, seed: int, augmented: bool, preparation: str = "paper"
+    source: DenseSource, index: int, epoch: int, size: int, seed: int, augmented: bool, preparation: str = "paper"
 ) -> Example:
     """Prompt image `index`: squashed to `size`, or augmented (Table 7) in pass `epoch`."""
     item = source[index]
@@ -90,7 +91,9 @@ def prepare_prompt(
     return Example(index, epoch, item["name"], image, label)
 
 
-def prepare_query(source: Any, index: int, size: int, metric_resolution: str, preparation: str = "paper") -> Example:
+def prepare_query(
+    source: DenseSource, index: int, size: int, metric_resolution: str, preparation: str = "paper"
+) -> Example:
     """Query image `index`, squashed to `size`; truth and picture at the size that the metric is taken at."""
     item = source[index]
     prepare = PREPARATIONS[preparation]

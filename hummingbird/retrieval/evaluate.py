@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from hummingbird.config import EvaluateConfig
+from hummingbird.data.interface import DenseSource
 from hummingbird.errors import UserError
 from hummingbird.retrieval.bank.memory import MemoryBank
 from hummingbird.retrieval.encode import Clock, Encoder
@@ -42,7 +43,7 @@ def evaluate(
     encoder: Encoder,
     config: EvaluateConfig,
     workdir: str,
-    sources: tuple[Any, Any] | None = None,
+    sources: tuple[DenseSource, DenseSource] | None = None,
     encoded: Encoded | None = None,
 ) -> dict[str, Any]:
     """Measures a frozen encoder by retrieval and writes metrics.json, samples.npz and report.html.
@@ -108,15 +109,15 @@ def write_results(folder: pathlib.Path, result: dict[str, Any], samples: dict[st
 def measure(
     encoder: Encoder,
     config: EvaluateConfig,
-    prompt: Any,
-    query: Any,
+    prompt: DenseSource,
+    query: DenseSource,
     collect: bool = False,
     encoded: Encoded | None = None,
 ) -> tuple[dict[str, Any], dict[str, Any] | None]:
     """The evaluation without files.
 
     Args:
-      prompt, query: dense sources (see `hummingbird.data.sources`).
+      prompt, query: dense sources (see `hummingbird.data.interface`).
       collect: also gather what a report shows.
       encoded: prompt and queries that several evaluations share; None: encoded here, once for the evaluation and its
         `data.fractions`: into a sub-folder of `retrieval.bank`, or in memory.
@@ -185,7 +186,7 @@ def measure(
 
 
 # ---------------------------------------------------------------- around it
-def check_sources(prompt: Any, query: Any) -> None:
+def check_sources(prompt: DenseSource, query: DenseSource) -> None:
     """UserError unless prompt and query speak of the same task and classes."""
     for name, source in (("prompt", prompt), ("query", query)):
         if not len(source):

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from hummingbird.config import EvaluateConfig
+from hummingbird.data.interface import DenseSource
 from hummingbird.errors import UserError
 from hummingbird.retrieval.encode import Clock
 from hummingbird.retrieval.prompt import make_index, plan
@@ -51,7 +52,12 @@ def check_parts(length: int, protocol: Protocol, config: EvaluateConfig) -> None
 
 
 def measure_fractions(
-    encoded: Encoded, config: EvaluateConfig, protocol: Protocol, query: Any, scores: dict[str, Any], notes: list[str]
+    encoded: Encoded,
+    config: EvaluateConfig,
+    protocol: Protocol,
+    query: DenseSource,
+    scores: dict[str, Any],
+    notes: list[str],
 ) -> list[dict[str, Any]]:
     """Scores `data.subsets` random parts of the prompt for each of `data.fractions`.
 

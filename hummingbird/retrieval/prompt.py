@@ -14,6 +14,7 @@ import jax
 import numpy as np
 
 from hummingbird.config import EvaluateConfig
+from hummingbird.data.interface import DenseSource
 from hummingbird.errors import UserError
 from hummingbird.retrieval.bank import files as bank_files
 from hummingbird.retrieval.bank.labels import patch_counts, patch_depth
@@ -61,7 +62,9 @@ BANK_CHOICES = {
 }
 
 
-def make_bank(encoder: Encoder, source: Any, protocol: Protocol, config: EvaluateConfig, clock: Clock) -> MemoryBank:
+def make_bank(
+    encoder: Encoder, source: DenseSource, protocol: Protocol, config: EvaluateConfig, clock: Clock
+) -> MemoryBank:
     """The memory bank of an evaluation: built in memory, or kept in the folder `retrieval.bank`.
 
     A folder that holds the same bank is used as it is; an unfinished one is finished.
@@ -104,7 +107,7 @@ def keep_bank(
 
 def build_bank(
     encoder: Encoder,
-    source: Any,
+    source: DenseSource,
     protocol: Protocol,
     config: EvaluateConfig,
     clock: Clock,
@@ -187,7 +190,7 @@ def plan(length: int, protocol: Protocol) -> tuple[Sequence[int], int]:
     return images, n
 
 
-def local_labels(label: np.ndarray, protocol: Protocol, source: Any) -> np.ndarray:
+def local_labels(label: np.ndarray, protocol: Protocol, source: DenseSource) -> np.ndarray:
     """Local labels of one prompt image: pixel counts int64 [N, C], or mean depths float32 [N]."""
     if protocol.task == "depth":
         assert protocol.depth_low is not None
@@ -198,7 +201,7 @@ def local_labels(label: np.ndarray, protocol: Protocol, source: Any) -> np.ndarr
     return patch_counts(label, protocol.patch_size, len(source.classes), source.ignore)
 
 
-def bank_identity(encoder: Any, source: Any, protocol: Protocol, config: EvaluateConfig) -> dict[str, Any]:
+def bank_identity(encoder: Any, source: DenseSource, protocol: Protocol, config: EvaluateConfig) -> dict[str, Any]:
     """All that the content of a bank depends on, as plain JSON."""
     fingerprint = getattr(encoder, "fingerprint", None)
     if not fingerprint:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from hummingbird.config import EvaluateConfig
+from hummingbird.data.interface import DenseSource
 from hummingbird.retrieval.bank.memory import MemoryBank
 from hummingbird.retrieval.decode import attention_weights, upsample, upsampled_argmax
 from hummingbird.retrieval.encode import (
@@ -39,7 +40,12 @@ def query_images(length: int, protocol: Protocol) -> Sequence[int]:
 
 
 def query_batches(
-    encoder: Encoder, source: Any, protocol: Protocol, config: EvaluateConfig, clock: Clock, images: Sequence[int]
+    encoder: Encoder,
+    source: DenseSource,
+    protocol: Protocol,
+    config: EvaluateConfig,
+    clock: Clock,
+    images: Sequence[int],
 ) -> Iterator[QueryBatch]:
     """The query `images` with their features float32 [n, h*w, D], L2-normalised, in batches."""
 
@@ -54,7 +60,7 @@ def query_batches(
 
 def answer(
     batches: Iterable[QueryBatch],
-    source: Any,
+    source: DenseSource,
     bank: MemoryBank,
     index: Index,
     protocol: Protocol,
@@ -111,7 +117,7 @@ def answer(
     return metrics.result(), found
 
 
-def build_metrics(protocol: Protocol, source: Any) -> Metrics:
+def build_metrics(protocol: Protocol, source: DenseSource) -> Metrics:
     """Empty metrics for the protocol's task."""
     if protocol.task == "depth":
         assert protocol.depth_low is not None and protocol.depth_high is not None

@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 
 from hummingbird.config import EvaluateConfig
+from hummingbird.data.interface import DenseSource
 from hummingbird.errors import UserError
 from hummingbird.retrieval.bank.memory import MemoryBank
 from hummingbird.retrieval.encode import Clock, Encoder, Example, in_order, prepare_query
@@ -135,7 +136,7 @@ class QueryStore:
       folder: where the file lies; empty: the system's.
     """
 
-    def __init__(self, encoder: Encoder, source: Any, folder: str = ""):
+    def __init__(self, encoder: Encoder, source: DenseSource, folder: str = ""):
         self.encoder, self.source = encoder, source
         self._folder = folder or tempfile.gettempdir()
         self._file = tempfile.TemporaryFile(dir=self._folder)  # noqa: SIM115 - lives as long as the store

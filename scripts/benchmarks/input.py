@@ -40,7 +40,7 @@ from PIL import Image
 
 from hummingbird import config as settings
 from hummingbird.data import augment, crops
-from hummingbird.data.decode import decode_ids, decode_image
+from hummingbird.data.image_files import decode_ids, decode_image
 from hummingbird.data.images import SUFFIXES
 from hummingbird.data.prompt_augment import augment_prompt
 from hummingbird.data.scenes import render

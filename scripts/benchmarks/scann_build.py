@@ -52,8 +52,8 @@ def photographs(folder: str) -> list[pathlib.Path]:
 
 def extract(options: argparse.Namespace, folder: pathlib.Path) -> str:
     """Writes keys.npy and queries.npy, L2-normalised; what they are features of."""
-    from hummingbird.data.augment import random_resized_crop
-    from hummingbird.data.decode import decode_image
+    from hummingbird.data.crops import random_resized_crop
+    from hummingbird.data.image_files import decode_image
     from hummingbird.retrieval.bank.memory import normalise
 
     if options.encoder:

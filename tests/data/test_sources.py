@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from hummingbird import config
-from hummingbird.data.sources import DENSE, DenseSource, ImageSource, build_dense_source, build_image_source
+from hummingbird.data.interface import DenseSource, ImageSource
+from hummingbird.data.sources import DENSE, build_dense_source, build_image_source
 from tests.data.files import dense, images, refused
 
 
@@ -23,7 +24,7 @@ def test_scenes_of_all_splits_differ_and_keep_their_task():
 
 
 def test_an_unknown_name_lists_those_there_are():
-    message = refused("no data set to evaluate with", "prompt", "pascal", "")
+    message = refused("not a data set to evaluate with", "prompt", "pascal", "")
     assert all(name in message for name in DENSE)
 
 

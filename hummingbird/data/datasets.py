@@ -10,7 +10,7 @@ import numpy as np
 
 from hummingbird.config.data import EvaluationData
 from hummingbird.data import class_names
-from hummingbird.data.decode import decode_ids
+from hummingbird.data.image_files import decode_ids
 from hummingbird.data.pairs import (
     IGNORE,
     Pair,

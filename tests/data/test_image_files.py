@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hummingbird.data import decode
+from hummingbird.data import image_files
 from hummingbird.errors import UserError
 from tests.data.files import blocks, encode, palette_png, ramp
 
@@ -33,8 +33,8 @@ def damaged(data: bytes) -> bytes:
     ids=["zero bytes", "text", "truncated JPEG", "corrupt middle", "header only", "truncated PNG", "float TIFF"],
 )
 def test_broken_images_are_refused_by_name(data, message):
-    with pytest.raises(decode.Unreadable, match=message) as caught:
-        decode.decode_image(data, "some/file.jpg")
+    with pytest.raises(image_files.Unreadable, match=message) as caught:
+        image_files.decode_image(data, "some/file.jpg")
     assert "some/file.jpg" in str(caught.value)
     assert "\n" not in str(caught.value)
     assert isinstance(caught.value, UserError)
@@ -42,17 +42,17 @@ def test_broken_images_are_refused_by_name(data, message):
 
 def test_a_damaged_middle_is_taken_only_on_request():
     data = damaged(encode(ramp(200, 300), "JPEG", quality=95))
-    assert decode.decode_image(data, "x", lenient=True).shape == (200, 300, 3)
-    with pytest.raises(decode.Unreadable, match="truncated"):
-        decode.decode_image(JPEG[: len(JPEG) // 2], "x", lenient=True)
+    assert image_files.decode_image(data, "x", lenient=True).shape == (200, 300, 3)
+    with pytest.raises(image_files.Unreadable, match="truncated"):
+        image_files.decode_image(JPEG[: len(JPEG) // 2], "x", lenient=True)
 
 
 def test_png_named_jpg_is_read_by_what_it_is():
-    np.testing.assert_array_equal(decode.decode_image(encode(IMAGE), "x.jpg"), IMAGE)
+    np.testing.assert_array_equal(image_files.decode_image(encode(IMAGE), "x.jpg"), IMAGE)
 
 
 def test_jpeg_is_what_pillow_makes_of_it():
-    ours = decode.decode_image(JPEG, "x")
+    ours = image_files.decode_image(JPEG, "x")
     theirs = np.asarray(Image.open(io.BytesIO(JPEG)))
     assert np.abs(ours.astype(int) - theirs).max() <= 2
 
@@ -62,14 +62,14 @@ def test_jpeg_is_what_pillow_makes_of_it():
     [("CMYK", "JPEG", 6), ("RGBA", "PNG", 0), ("P", "PNG", 52), ("RGBA", "WEBP", 20)],
 )
 def test_other_colours_become_rgb(mode, kind, slack):
-    out = decode.decode_image(encode(IMAGE, kind, mode, **({"quality": 95} if kind != "PNG" else {})), "x")
+    out = image_files.decode_image(encode(IMAGE, kind, mode, **({"quality": 95} if kind != "PNG" else {})), "x")
     assert out.shape == IMAGE.shape
     assert np.abs(out.astype(int) - IMAGE).max() <= slack
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG"])
 def test_greyscale_is_repeated(kind):
-    out = decode.decode_image(encode(IMAGE[..., 0], kind), "x")
+    out = image_files.decode_image(encode(IMAGE[..., 0], kind), "x")
     assert out.shape == IMAGE.shape
     assert (np.ptp(out, axis=-1) == 0).all()
     assert np.abs(out[..., 0].astype(int) - IMAGE[..., 0]).max() <= 6
@@ -77,7 +77,7 @@ def test_greyscale_is_repeated(kind):
 
 def test_16_bits_are_scaled_not_saturated():
     wide = np.arange(0, 65536, 1024, dtype=np.uint16).reshape(8, 8)
-    np.testing.assert_array_equal(decode.decode_image(encode(wide), "x")[..., 1], (wide >> 8))
+    np.testing.assert_array_equal(image_files.decode_image(encode(wide), "x")[..., 1], (wide >> 8))
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG"])
@@ -85,7 +85,7 @@ def test_16_bits_are_scaled_not_saturated():
 def test_exif_rotation_is_undone(kind, orientation):
     exif = Image.Exif()
     exif[0x0112] = orientation
-    shown = decode.decode_image(encode(IMAGE, kind, exif=exif.tobytes()), "x")
+    shown = image_files.decode_image(encode(IMAGE, kind, exif=exif.tobytes()), "x")
     # what each of the eight orientations means, by the EXIF standard
     upright = {
         1: IMAGE,
@@ -99,23 +99,23 @@ def test_exif_rotation_is_undone(kind, orientation):
     }[orientation]
     assert shown.shape == upright.shape
     assert np.abs(shown.astype(int) - upright).mean() < 3
-    assert decode.image_size(encode(IMAGE, kind, exif=exif.tobytes()), "x") == (upright.shape[1], upright.shape[0])
+    assert image_files.image_size(encode(IMAGE, kind, exif=exif.tobytes()), "x") == (upright.shape[1], upright.shape[0])
 
 
 def test_a_jpeg_is_decoded_smaller_by_no_more_than_asked():
     data = encode(ramp(800, 1600), "JPEG")
     for reduce in (1.0, 1.9, 2.0, 3.0, 4.0, 9.0):
-        width, height = decode.open_image(data, "x", reduce=reduce).size
+        width, height = image_files.open_image(data, "x", reduce=reduce).size
         assert width >= 1600 / reduce
         assert height >= 800 / reduce
-    assert decode.open_image(data, "x", reduce=8).size == (200, 100)
+    assert image_files.open_image(data, "x", reduce=8).size == (200, 100)
 
 
 # ---------------------------------------------------------------- masks
 def test_ids_of_palette_grey_and_16_bit_masks():
     mask = blocks(10, 12, [0, 7, 255])
     for data in (palette_png(mask), encode(mask), encode(mask.astype(np.uint16))):
-        np.testing.assert_array_equal(decode.decode_ids(data, "x"), mask)
+        np.testing.assert_array_equal(image_files.decode_ids(data, "x"), mask)
 
 
 @pytest.mark.parametrize(
@@ -129,14 +129,14 @@ def test_ids_of_palette_grey_and_16_bit_masks():
     ids=["RGB", "RGBA", "JPEG", "zero bytes"],
 )
 def test_masks_that_hold_no_ids_are_refused(data, message):
-    with pytest.raises(decode.Unreadable, match=message):
-        decode.decode_ids(data, "mask.png")
+    with pytest.raises(image_files.Unreadable, match=message):
+        image_files.decode_ids(data, "mask.png")
 
 
 # ---------------------------------------------------------------- depth
 def test_depth_is_scaled_and_void_where_invalid():
     stored = np.array([[0, 1000, 65535], [5000, 1, 20000]], np.uint16)
-    depth = decode.decode_depth(encode(stored), "x", 0.001)
+    depth = image_files.decode_depth(encode(stored), "x", 0.001)
     assert depth.dtype == np.float32
     np.testing.assert_allclose(depth, [[0, 1, 0], [5, 0.001, 20]], rtol=1e-6)
 
@@ -146,13 +146,13 @@ def test_depth_of_floats_drops_what_is_not_a_distance():
     buffer = io.BytesIO()
     np.save(buffer, stored)
     for data in (buffer.getvalue(), encode(stored, "TIFF")):
-        np.testing.assert_array_equal(decode.decode_depth(data, "x", 1.0), [[0, 0, 0], [0, 0, 2]])
+        np.testing.assert_array_equal(image_files.decode_depth(data, "x", 1.0), [[0, 0, 0], [0, 0, 2]])
 
 
 def test_depth_in_colours_or_with_more_axes_is_refused():
-    with pytest.raises(decode.Unreadable, match="no depth map"):
-        decode.decode_depth(encode(IMAGE), "x", 1.0)
+    with pytest.raises(image_files.Unreadable, match="no depth map"):
+        image_files.decode_depth(encode(IMAGE), "x", 1.0)
     buffer = io.BytesIO()
     np.save(buffer, np.zeros((2, 3, 4)))
-    with pytest.raises(decode.Unreadable, match="shape"):
-        decode.decode_depth(buffer.getvalue(), "x", 1.0)
+    with pytest.raises(image_files.Unreadable, match="shape"):
+        image_files.decode_depth(buffer.getvalue(), "x", 1.0)

@@ -1,0 +1,80 @@
+"""What every data set offers, whatever it is read from: a sequence of items, and a fingerprint of its content.
+
+`len(source)` is the number of images and `source[i]` is a pure function of `i`, so order, sharding and resuming are
+left to the input pipeline.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol, TypedDict, runtime_checkable
+
+import numpy as np
+from jaxtyping import Float32, Int32, UInt8
+
+
+class DenseItem(TypedDict):
+    """An image with a label for each pixel.
+
+    Attributes:
+      image: RGB.
+      label: class ids (the source's `ignore` where void), or depth in metres (0 where invalid).
+      name: unique within the source.
+    """
+
+    image: UInt8[np.ndarray, "H W 3"]
+    label: Int32[np.ndarray, "H W"] | Float32[np.ndarray, "H W"]
+    name: str
+
+
+class ImageItem(TypedDict):
+    """An image to pretrain on.
+
+    Attributes:
+      image: RGB, or the bytes of an encoded file, which are decoded no larger than the crops need.
+      label: class id; -1 if there is none.
+    """
+
+    image: UInt8[np.ndarray, "H W 3"] | bytes
+    label: int
+
+
+@runtime_checkable
+class DenseSource(Protocol):
+    """Images with dense labels, to retrieve from or to predict; sizes may differ from item to item.
+
+    Attributes:
+      task: "segmentation" or "depth".
+      classes: class names by id; empty for depth.
+      ignore: class id of void pixels.
+      fingerprint: identifies the data; equal fingerprints mean equal items.
+    """
+
+    task: str
+    classes: list[str]
+    ignore: int
+    fingerprint: str
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> DenseItem: ...
+
+
+@runtime_checkable
+class ImageSource(Protocol):
+    """Images to pretrain on.
+
+    Attributes:
+      fingerprint: identifies the data; equal fingerprints mean equal items.
+    """
+
+    fingerprint: str
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> ImageItem: ...
+
+
+def image_name(source: ImageSource, index: int) -> str:
+    """Names an image for messages without reading it: by its file if the source knows it, else by its number."""
+    name = getattr(source, "name", None)
+    return name(index) if name else f"image {index}"
