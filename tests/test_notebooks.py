@@ -1,0 +1,33 @@
+"""The notebooks run from top to bottom, and are stored without what they printed."""
+
+import re
+
+import nbclient
+import nbformat
+import pytest
+
+from tests.test_imports import ROOT
+
+NOTEBOOKS = sorted((ROOT / "scripts" / "notebooks").glob("*.ipynb"))
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_is_stored_without_outputs(path):
+    notebook = nbformat.read(path, as_version=4)
+    nbformat.validate(notebook)
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert code
+    assert not [cell.id for cell in code if cell.outputs or cell.execution_count]
+
+
+@pytest.mark.process
+def test_the_quickstart_runs_and_scores_two_encoders(monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.delenv("MPLBACKEND", raising=False)  # the kernel draws into the notebook
+    notebook = nbformat.read(ROOT / "scripts/notebooks/quickstart.ipynb", as_version=4)
+    nbclient.NotebookClient(notebook, timeout=120, kernel_name="python3").execute(cwd=str(ROOT / "scripts/notebooks"))
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", ())]
+    assert any("image/png" in output.get("data", {}) for output in outputs)
+    printed = "".join(output.get("text", "") for output in outputs if output.get("name") == "stdout")
+    assert re.search(r"mIoU \d+\.\d, pixel accuracy \d+\.\d\nfiles: metrics.json, report.html, samples.npz", printed)
+    assert len(re.findall(r"\d neighbours: \d+\.\d mIoU", printed)) == 3
