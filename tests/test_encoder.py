@@ -7,9 +7,9 @@ import pytest
 
 import hummingbird as hb
 from hummingbird import train
-from hummingbird.encoder import wrap_vit
 from hummingbird.errors import UserError
 from hummingbird.models.vit import build_vit
+from hummingbird.weights.own import wrap_vit
 from tests import reference, tiny
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (3, 32, 48, 3), dtype=np.uint8)

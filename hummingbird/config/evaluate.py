@@ -11,7 +11,7 @@ from hummingbird.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True)
-class FrozenEncoder:
+class EncoderSettings:
     """How the checkpoint is loaded."""
 
     network: Literal["online", "target"] = setting("online", "which network of a training checkpoint")
@@ -105,7 +105,7 @@ class EvaluateConfig:
     batch_size: int = setting(16, "images encoded at a time; does not affect the result", low=1)
     protocol: Literal["paper", "open-hummingbird"] = setting("paper", "named set of choices that affect the score")
     data: EvaluationData = EvaluationData()
-    encoder: FrozenEncoder = FrozenEncoder()
+    encoder: EncoderSettings = EncoderSettings()
     retrieval: Retrieval = Retrieval()
     depth: Depth = Depth()
     report: Report = Report()

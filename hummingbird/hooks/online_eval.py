@@ -15,7 +15,7 @@ from hummingbird import config as configs
 from hummingbird.config import PretrainConfig
 from hummingbird.data.interface import DenseSource
 from hummingbird.data.sources import build_dense_source
-from hummingbird.encoder import Encoder
+from hummingbird.models.frozen import FrozenEncoder
 from hummingbird.models.pretrainer import Pretrainer, patch_features
 from hummingbird.retrieval.evaluate import measure
 from hummingbird.train_step import TrainState
@@ -41,7 +41,7 @@ class OnlineEval:
             self.features = functools.partial(patch_features, model)
         variables = {"params": jax.tree.map(_whole, state.online)}  # copied: the step donates its buffers
         vit = model.encoder
-        encoder = Encoder(self.features, variables, vit.patch_size, vit.width, f"step {step}", f"step{step}")
+        encoder = FrozenEncoder(self.features, variables, vit.patch_size, vit.width, f"step {step}", f"step{step}")
         metrics = measure(encoder, self.evaluation, self.prompt, self.query)[0]["metrics"]
         return {f"eval_{name}": float(v) for name, v in metrics.items() if isinstance(v, int | float)}
 

@@ -19,7 +19,7 @@ ONE_BY_ONE_FROM = 256
 
 
 @dataclasses.dataclass(frozen=True)
-class Encoder:
+class FrozenEncoder:
     """images uint8 [B, H, W, 3] -> features float32 [B, h, w, D]; H and W multiples of `patch_size`.
 
     A batch is split over the devices of this process; they hold a copy of the parameters each.

@@ -9,7 +9,7 @@ import dataclasses
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import NamedTuple, TypeVar
 
 import cv2
 import numpy as np
@@ -18,6 +18,7 @@ import rich.progress
 
 from hummingbird.data.interface import DenseSource
 from hummingbird.data.prompt_augment import augment_prompt
+from hummingbird.encoder import Encoder
 from hummingbird.errors import UserError
 from hummingbird.retrieval import open_hummingbird
 from hummingbird.retrieval.bank.memory import normalise
@@ -25,17 +26,6 @@ from hummingbird.retrieval.processes import first
 
 T = TypeVar("T")
 R = TypeVar("R")
-
-
-class Encoder(Protocol):
-    """Any callable from images to patch features; `dim`, `name` and `fingerprint` are optional."""
-
-    @property
-    def patch_size(self) -> int: ...
-
-    def __call__(self, images: np.ndarray, /) -> Any:
-        """uint8 [B, H, W, 3] -> float32 [B, h, w, D]."""
-        ...
 
 
 @dataclasses.dataclass

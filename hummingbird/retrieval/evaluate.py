@@ -19,9 +19,10 @@ import numpy as np
 
 from hummingbird.config import EvaluateConfig
 from hummingbird.data.interface import DenseSource
+from hummingbird.encoder import Encoder
 from hummingbird.errors import UserError
 from hummingbird.retrieval.bank.memory import MemoryBank
-from hummingbird.retrieval.encode import Clock, Encoder
+from hummingbird.retrieval.encode import Clock
 from hummingbird.retrieval.index.build import Index
 from hummingbird.retrieval.processes import first, own_part, together
 from hummingbird.retrieval.prompt import make_bank, make_index

@@ -15,6 +15,7 @@ import numpy as np
 
 from hummingbird.config import EvaluateConfig
 from hummingbird.data.interface import DenseSource
+from hummingbird.encoder import Encoder
 from hummingbird.errors import UserError
 from hummingbird.retrieval.bank import files as bank_files
 from hummingbird.retrieval.bank.labels import patch_counts, patch_depth
@@ -30,7 +31,6 @@ from hummingbird.retrieval.bank.writing import FileColumns, save_bank
 from hummingbird.retrieval.capacity import check_room
 from hummingbird.retrieval.encode import (
     Clock,
-    Encoder,
     Example,
     encode,
     in_order,

@@ -10,11 +10,11 @@ import numpy as np
 
 from hummingbird.config import EvaluateConfig
 from hummingbird.data.interface import DenseSource
+from hummingbird.encoder import Encoder
 from hummingbird.retrieval.bank.memory import MemoryBank
 from hummingbird.retrieval.decode import attention_weights, upsample, upsampled_argmax
 from hummingbird.retrieval.encode import (
     Clock,
-    Encoder,
     Example,
     encode,
     in_order,

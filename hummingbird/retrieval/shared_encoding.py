@@ -24,9 +24,10 @@ import numpy as np
 
 from hummingbird.config import EvaluateConfig
 from hummingbird.data.interface import DenseSource
+from hummingbird.encoder import Encoder
 from hummingbird.errors import UserError
 from hummingbird.retrieval.bank.memory import MemoryBank
-from hummingbird.retrieval.encode import Clock, Encoder, Example, in_order, prepare_query
+from hummingbird.retrieval.encode import Clock, Example, in_order, prepare_query
 from hummingbird.retrieval.processes import own_part
 from hummingbird.retrieval.prompt import bank_identity, build_bank, keep_bank, plan
 from hummingbird.retrieval.protocol import Protocol

@@ -24,7 +24,7 @@ import numpy as np
 import safetensors.numpy
 
 from hummingbird.errors import UserError
-from hummingbird.models.frozen import Encoder
+from hummingbird.models.frozen import FrozenEncoder
 from hummingbird.models.pretrainer import DTYPES
 from hummingbird.run import fingerprint
 from hummingbird.run.checkpoint import versions
@@ -97,7 +97,7 @@ def load(
     return Weights(found.family, found.layout, found.prefix, found.arch, found.arrays, chosen, first, form)
 
 
-def load_foreign(path: str | os.PathLike[str], dtype: str = "float32", **options: Any) -> Encoder:
+def load_foreign(path: str | os.PathLike[str], dtype: str = "float32", **options: Any) -> FrozenEncoder:
     """The encoder of an imported folder or of another project's file; `options` as of `load`."""
     weights = load(path, **options)
     name = f"{pathlib.Path(path).resolve().name} ({weights.family})"
@@ -106,8 +106,8 @@ def load_foreign(path: str | os.PathLike[str], dtype: str = "float32", **options
 
 def as_encoder(
     arch: Architecture | ConvNeXtArchitecture, arrays: Arrays, features: Features, dtype: str, name: str
-) -> Encoder:
-    """An `Encoder` from an architecture and arrays in our names."""
+) -> FrozenEncoder:
+    """Makes an encoder from an architecture and arrays in our names."""
     model = arch.module(features, DTYPES[dtype])
     mean, std = (jnp.asarray(x, jnp.float32) for x in (arch.mean, arch.std))
 
@@ -117,7 +117,7 @@ def as_encoder(
     # -1 and the last layer's number are one choice.
     chosen = dataclasses.replace(features, layers=features.indices(arch.depth))
     settings = {"architecture": dataclasses.asdict(arch), "features": dataclasses.asdict(chosen), "dtype": dtype}
-    return Encoder(
+    return FrozenEncoder(
         apply=features_of,
         params={"params": flax.traverse_util.unflatten_dict(arrays, sep="/")},
         patch_size=arch.patch_of(features),

@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 import numpy as np
 
-from hummingbird.models.frozen import Encoder
+from hummingbird.models.frozen import FrozenEncoder
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (2, 16, 16, 3), dtype=np.uint8)
 
@@ -15,7 +15,7 @@ def test_encoders_of_one_function_share_the_program_not_the_parameters():
         traced.append(images.shape)
         return params["scale"] * images.reshape(-1, 2, 8, 2, 8, 3).mean((2, 4))
 
-    encoders = [Encoder(apply, {"scale": jnp.float32(s)}, 8, 3, f"step {s}", f"f{s}") for s in (1, 2)]
+    encoders = [FrozenEncoder(apply, {"scale": jnp.float32(s)}, 8, 3, f"step {s}", f"f{s}") for s in (1, 2)]
     one, two = (encoder(IMAGES) for encoder in encoders)
     assert len(traced) == 1
     np.testing.assert_array_equal(2 * one, two)
@@ -25,6 +25,6 @@ def test_encoders_of_one_function_share_the_program_not_the_parameters():
 
 def test_a_function_may_serve_encoders_of_other_patch_sizes():
     apply = lambda params, images: images[:, ::8, ::8]
-    few = Encoder(apply, {}, 8, 3, "few", "f")(IMAGES)
-    many = Encoder(apply, {}, 1, 3, "many", "m")(IMAGES)  # patches enough to be encoded image by image
+    few = FrozenEncoder(apply, {}, 8, 3, "few", "f")(IMAGES)
+    many = FrozenEncoder(apply, {}, 1, 3, "many", "m")(IMAGES)  # patches enough to be encoded image by image
     np.testing.assert_array_equal(few, many)

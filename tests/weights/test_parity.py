@@ -15,7 +15,7 @@ import pytest
 
 from hummingbird import config, retrieval, weights
 from hummingbird.data.sources import build_dense_source
-from hummingbird.models.frozen import Encoder
+from hummingbird.models.frozen import FrozenEncoder
 from hummingbird.weights.foreign import Weights, as_encoder
 from tests.weights.conv_zoo import CONV_ZOO
 from tests.weights.flax_zoo import FLAX_ZOO
@@ -51,7 +51,7 @@ class Pair:
     name: str
     specimen: Specimen
     found: Weights
-    ours: Encoder
+    ours: FrozenEncoder
     theirs: Theirs
 
 

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from hummingbird.models.frozen import Encoder
+from hummingbird.models.frozen import FrozenEncoder
 from hummingbird.models.vit import MEAN, STD, ViT, build_vit, normalize, to_grid
 
 
@@ -47,10 +47,10 @@ class PixelFeatures:
         return features.reshape(b, h // 16, w // 16, -1)
 
 
-def frozen(vit: ViT, params: Any) -> Encoder:
+def frozen(vit: ViT, params: Any) -> FrozenEncoder:
     """uint8 [B, H, W, 3] -> features [B, h, w, D] as an evaluation computes them."""
     apply = lambda p, x: to_grid(vit.apply({"params": p}, normalize(x)).patches, x, vit.patch_size)
-    return Encoder(apply, params, vit.patch_size, vit.width, name="ViT, random weights", fingerprint="random")
+    return FrozenEncoder(apply, params, vit.patch_size, vit.width, name="ViT, random weights", fingerprint="random")
 
 
 def random_vit(options: argparse.Namespace) -> tuple[Any, Any]:
