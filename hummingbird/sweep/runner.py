@@ -70,7 +70,7 @@ def run(
         raise UserError(f"--workdir={workdir}: is not empty and holds no sweep; choose another folder")
     try:
         folder.path.mkdir(parents=True, exist_ok=True)
-        with folder.lock("sweep", f"--workdir={workdir}: another sweep process is at work on it; wait or stop it"):
+        with folder.lock("sweep", f"--workdir={workdir}: another sweep process is at work on it"):
             folder.save_plan(plan)
             display = Display(plan, folder, quiet=launcher == "print")
             with display:

@@ -1,16 +1,15 @@
 """What is on disk about a sweep while it runs: the plan, the state of each task, and who holds which lock."""
 
 import contextlib
-import fcntl
 import json
 import os
 import pathlib
 import re
 import time
-from collections.abc import Iterator
 from typing import Any
 
 from hummingbird.errors import UserError
+from hummingbird.run import locks
 from hummingbird.run.files import write_json
 from hummingbird.sweep.plan import Plan, settings_key
 
@@ -104,26 +103,10 @@ class Workdir:
                     )
 
     # ------------------------------------------------------------ locks
-    @contextlib.contextmanager
-    def lock(self, name: str, message: str) -> Iterator[None]:
-        """Holds the lock `name` until the block ends or the process dies; UserError(message) if another holds it."""
-        file = self.path / "locks" / name
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with open(file, "a") as handle:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise UserError(message) from None
-            yield
+    def lock(self, name: str, busy: str) -> contextlib.AbstractContextManager[None]:
+        """Holds the lock `name`; UserError that begins with `busy` if another process holds it."""
+        return locks.hold(self.path / "locks" / name, busy, "wait for it or stop it")
 
     def is_locked(self, name: str) -> bool:
-        """Whether a living process holds the lock."""
-        file = self.path / "locks" / name
-        if not file.exists():
-            return False
-        with open(file, "a") as handle:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return True
-        return False
+        """Returns whether a living process holds the lock `name`."""
+        return locks.is_held(self.path / "locks" / name)

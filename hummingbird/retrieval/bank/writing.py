@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
-import logging
 import os
 import pathlib
 import shutil
 import time
 from collections.abc import Iterator
 from types import TracebackType
-from typing import IO, Any, BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -27,9 +25,8 @@ from hummingbird.retrieval.bank.files import (
     read_json,
 )
 from hummingbird.retrieval.bank.memory import MemoryBank, bank_columns
+from hummingbird.run import locks
 from hummingbird.run.files import write_json
-
-log = logging.getLogger(__name__)
 
 COMMIT_SECONDS = 10.0
 FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -55,7 +52,8 @@ class FileColumns:
         self.done = self.length = 0
         self._files: dict[str, BinaryIO] = {}
         self._last = time.monotonic()
-        self._lock = lock(folder)
+        self._lock = contextlib.ExitStack()
+        self._lock.enter_context(lock(folder))
         try:
             check_folder(folder, identity)
             if anew:
@@ -145,36 +143,26 @@ class FileColumns:
             ) from error
 
 
-def lock(folder: pathlib.Path, wait: bool = False) -> IO[str]:
-    """Makes the folder and holds FOLDER/.lock until the file that it returns is closed, or the process ends.
+@contextlib.contextmanager
+def lock(folder: pathlib.Path, wait: bool = False) -> Iterator[None]:
+    """Holds FOLDER/.lock, so that no other command writes the bank; see `run.locks.hold`.
 
     Args:
-      wait: for the process that holds it.
+      folder: the bank's folder; made if missing.
+      wait: wait for the command that holds it.
 
     Raises:
-      UserError: the folder cannot be written; another process holds it, and `wait` is not asked for.
+      UserError: the folder cannot be written; or another command holds it, and `wait` is False.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        file = (folder / ".lock").open("w")
-    except OSError as error:
-        raise UserError(
-            f"retrieval.bank={folder}: cannot be written ({error.strerror}); choose another folder"
-        ) from error
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        if wait:
-            log.warning("retrieval.bank=%s: another command is writing it; waiting for that", folder)
-            fcntl.flock(file, fcntl.LOCK_EX)
-            return file
-        file.close()
-        raise UserError(
-            f"retrieval.bank={folder}: another command is writing it; wait for that, or give another folder"
-        ) from error
-    except OSError as error:
-        log.warning("retrieval.bank=%s: no locks there (%s); let one command at a time use it", folder, error.strerror)
-    return file
+    busy = f"retrieval.bank={folder}: another command is writing it"
+    with contextlib.ExitStack() as held:
+        try:
+            held.enter_context(locks.hold(folder / ".lock", busy, "wait for it, or choose another folder", wait))
+        except OSError as error:
+            raise UserError(
+                f"retrieval.bank={folder}: cannot be written ({error.strerror}); choose another folder"
+            ) from error
+        yield
 
 
 def save_bank(path: str, identity: dict[str, Any], bank: MemoryBank) -> None:

@@ -163,7 +163,8 @@ def test_a_refused_folder_is_free_again_at_once(tmp_path):
     run(tmp_path)
     with pytest.raises(UserError, match=r"built with classes") as kept:  # as a notebook keeps the last error
         bank_writing.FileColumns(tmp_path, {"classes": 99, "versions": {}})
-    bank_writing.lock(tmp_path).close()
+    with bank_writing.lock(tmp_path):
+        pass
     assert kept.value.args
 
 

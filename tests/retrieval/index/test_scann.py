@@ -1,6 +1,7 @@
 """ScaNN indexes kept in a bank's folder: whole or not there, of this bank or refused."""
 
 import concurrent.futures
+import contextlib
 import errno
 import hashlib
 import json
@@ -82,10 +83,11 @@ def test_a_kept_index_serves_where_nothing_can_be_written(keys, tmp_path, monkey
 
 
 def test_who_asks_for_an_index_under_construction_waits_says_so_and_finds_it(keys, tmp_path, monkeypatch, caplog):
-    held, real = bank_writing.lock(tmp_path), scann_index.write_index
+    held, real = contextlib.ExitStack(), scann_index.write_index
+    held.enter_context(bank_writing.lock(tmp_path))
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(build, keys, tmp_path)
-        while "waiting for that" not in caplog.text:
+        while "waiting for it" not in caplog.text:
             assert not waiting.done()
             time.sleep(0.01)
         settings = {**scann_index.DEFAULTS, **SMALL}
