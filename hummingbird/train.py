@@ -31,7 +31,7 @@ from hummingbird.models.pretrainer import Pretrainer, build_pretrainer
 from hummingbird.run import checkpoint
 from hummingbird.run import workdir as workdirs
 from hummingbird.run.files import write_json
-from hummingbird.run.training_log import Measured, TrainingLog
+from hummingbird.run.training_log import Measured, build_training_log
 from hummingbird.train_step import TrainState
 from hummingbird.weights import warm_start
 
@@ -151,14 +151,14 @@ def pretrain(
     with (
         checkpoint.Saver(folder, config=flat, keep=config.keep_checkpoints, more={"init_from": record}) as saver,
         StopSignal() as stop,
-        TrainingLog(folder, start, program.total_steps, config.batch_size, began, peak) as training_log,
+        build_training_log(config, folder, start, program.total_steps, program.schedule, began, peak) as training_log,
         _closing(hooks),
     ):
         if not begun:
             saver.save(state, batches.get_state())
         pending: tuple[int, Any, dict[str, Any]] | None = None
         for step in range(start + 1, program.total_steps + 1):
-            with training_log.waiting(None if pending is None else pending[2]["finite"]):
+            with training_log.timer.waiting(None if pending is None else pending[2]["finite"]):
                 batch = next(batches)
             _check_labels(config, batch["label"])
             views, labels = (meshes.to_global(program.mesh, batch[key]) for key in ("views", "label"))
@@ -173,10 +173,10 @@ def pretrain(
                 _check_finite(folder, *pending)
             measured: dict[str, Any] = {}
             for hook in hooks if last or not stopped else ():  # the time until a preempted machine is gone is short
-                with training_log.aside():
+                with training_log.timer.other():
                     measured |= hook(step, state, program.model, batch) or {}
             # Before the save: a step that is saved is never taken, nor its line written, again.
-            training_log.step(step, metrics, program.schedule, step % config.log_every == 0 or last, measured)
+            training_log.step(step, metrics, measured)
             if due:
                 with training_log.saving(step):
                     saver.save(state, batches.get_state())

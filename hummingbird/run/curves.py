@@ -14,6 +14,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from hummingbird.run.files import write_bytes
+
 POINTS = 2000  # of a curve at most; longer ones are thinned out
 
 
@@ -58,9 +60,7 @@ def write(workdir: epath.Path) -> bool:
         return False
     content = io.BytesIO()
     figure(panels).savefig(content, format="png", dpi=100)
-    part = workdir / "curves.png.part"
-    part.write_bytes(content.getvalue())
-    part.replace(workdir / "curves.png")
+    write_bytes(workdir / "curves.png", content.getvalue())
     return True
 
 

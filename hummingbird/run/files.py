@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import json
 import os
 import pathlib
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TypeAlias
 
 from etils import epath
@@ -27,16 +28,31 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
     Raises:
       OSError: the file cannot be written; nothing is left behind.
     """
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:
+    """Replaces a binary file in one move, as `write_text` does."""
     if "://" in os.fspath(path):
-        epath.Path(path).write_text(text)
+        epath.Path(path).write_bytes(content)
         return
+    with replacing(path) as part:
+        part.write_bytes(content)
+
+
+@contextlib.contextmanager
+def replacing(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
+    """Yields a temporary name beside the local file `path`; what is written there takes its place in one move.
+
+    Raises:
+      OSError: the file cannot be written; as after any other exception in the block, nothing is left behind.
+    """
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
-        with part.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
+        yield part
+        with part.open("rb") as file:
             os.fsync(file.fileno())
         part.replace(path)
     finally:

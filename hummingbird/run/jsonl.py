@@ -1,4 +1,4 @@
-"""Lines of JSON that a run writes as it goes, in a local folder or in a bucket."""
+"""A JSON Lines file that a run appends to, in a local folder or in a bucket."""
 
 from __future__ import annotations
 
@@ -6,48 +6,53 @@ import json
 import os
 import time
 from collections.abc import Mapping
-from typing import Any
 
 from etils import epath
 
 from hummingbird.run.files import write_text
 
-EVERY = 60.0  # seconds between uploads: a bucket's objects cannot be appended to, each upload is the whole file
+UPLOAD_EVERY = 60.0  # seconds; a bucket's objects cannot be appended to, so each upload is the whole file
 
 
 class Journal:
-    """A file of one JSON object a line, each with its "step"; a killed run's next start goes on writing it.
+    """A file with one JSON object per line, each with its "step"; a resumed run continues it.
 
-    A local file gets each line at once. In a bucket opening for appending replaces what is there, so lines are kept
-    here and uploaded every `EVERY` seconds, and on `flush`.
+    A local file gets each line at once. In a bucket, where opening for appending would replace the object, lines are
+    kept in memory and uploaded every `UPLOAD_EVERY` seconds and on `flush`.
+
+    Args:
+      path: of the file; need not exist.
+      start: step the run resumes from; lines of later steps are dropped, since those steps are taken again.
     """
 
     def __init__(self, path: epath.Path, start: int):
-        """Opens the file, and drops the lines of steps after `start`: they are taken, and written, again."""
-        self.path, self.local = path, "://" not in os.fspath(path)
+        self._path, self._local = path, "://" not in os.fspath(path)
         lines = path.read_text().splitlines() if path.exists() else []
-        self.lines = [line for line in lines if line.endswith("}") and json.loads(line)["step"] <= start]
-        self.uploaded, self.behind = time.monotonic(), len(self.lines) != len(lines)
-        if self.behind:
-            self.flush(whole=True)
-        if self.local:
-            self.lines = []
+        self._lines = [line for line in lines if line.endswith("}") and json.loads(line)["step"] <= start]
+        self._uploaded_at, self._behind = time.monotonic(), len(self._lines) != len(lines)
+        if self._behind:
+            self._rewrite()
+        if self._local:
+            self._lines = []
 
-    def write(self, line: Mapping[str, Any]) -> None:
-        """Adds a line."""
+    def write(self, line: Mapping[str, float]) -> None:
+        """Adds a line: names and values, among them "step"."""
         text = json.dumps(line)
-        if self.local:
-            with self.path.open("a") as file:
+        if self._local:
+            with self._path.open("a") as file:
                 file.write(text + "\n")
             return
-        self.lines.append(text)
-        self.behind = True
-        if time.monotonic() - self.uploaded > EVERY:
+        self._lines.append(text)
+        self._behind = True
+        if time.monotonic() - self._uploaded_at > UPLOAD_EVERY:
             self.flush()
 
-    def flush(self, whole: bool = False) -> None:
-        """Leaves nothing unwritten; to be called before a checkpoint of these steps is kept."""
-        if self.behind and (whole or not self.local):
-            text = "".join(line + "\n" for line in self.lines)
-            write_text(self.path, text)
-            self.uploaded, self.behind = time.monotonic(), False
+    def flush(self) -> None:
+        """Uploads what a bucket does not have yet; call it before a checkpoint of these steps is kept."""
+        if self._behind and not self._local:
+            self._rewrite()
+
+    def _rewrite(self) -> None:
+        """Replaces the file by the lines in memory."""
+        write_text(self._path, "".join(line + "\n" for line in self._lines))
+        self._uploaded_at, self._behind = time.monotonic(), False

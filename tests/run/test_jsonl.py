@@ -1,4 +1,4 @@
-"""Lines of a run: written at once on a disk, kept and uploaded for a bucket, dropped where a step is taken again."""
+"""Lines of a run: written at once to a disk, collected for a bucket, dropped where a step is taken again."""
 
 import json
 
@@ -14,7 +14,7 @@ def steps(path):
 
 
 class Bucket:
-    """Stands in for a path of a bucket: what is written replaces what was there."""
+    """Stands in for a path in a bucket: a write replaces the whole object."""
 
     def __init__(self):
         self.text, self.uploads = None, 0
@@ -35,16 +35,25 @@ class Bucket:
         raise AssertionError("a bucket's objects cannot be appended to")
 
 
-def test_on_a_disk_a_line_is_there_at_once(tmp_path):
+@pytest.fixture
+def bucket(monkeypatch):
+    monkeypatch.setattr(jsonl, "write_text", lambda path, text: path.write_text(text))
+    return Bucket()
+
+
+@pytest.fixture(params=["disk", "bucket"])
+def path(request, tmp_path):
+    return epath.Path(tmp_path / "metrics.jsonl") if request.param == "disk" else request.getfixturevalue("bucket")
+
+
+def test_a_disk_gets_each_line_at_once(tmp_path):
     path = epath.Path(tmp_path / "metrics.jsonl")
     Journal(path, 0).write({"step": 1})
     Journal(path, 1).write({"step": 2})
     assert steps(path) == [1, 2]
 
 
-@pytest.mark.parametrize("where", ["disk", "bucket"])
-def test_lines_of_steps_that_are_taken_again_are_dropped_and_half_lines_too(tmp_path, where):
-    path = Bucket() if where == "bucket" else epath.Path(tmp_path / "metrics.jsonl")
+def test_incomplete_lines_and_lines_after_the_start_are_dropped(path):
     path.write_text('{"step": 1}\n{"step": 2}\n{"step": 3}\n{"step')
     lines = Journal(path, 2)
     lines.write({"step": 3, "again": True})
@@ -53,8 +62,7 @@ def test_lines_of_steps_that_are_taken_again_are_dropped_and_half_lines_too(tmp_
     assert "again" in path.read_text()
 
 
-def test_a_bucket_gets_lines_now_and_then_and_all_of_them_on_flush(monkeypatch):
-    bucket = Bucket()
+def test_a_bucket_gets_lines_from_time_to_time_and_all_on_flush(bucket, monkeypatch):
     lines = Journal(bucket, 0)
     for step in range(1, 100):
         lines.write({"step": step})
@@ -63,6 +71,6 @@ def test_a_bucket_gets_lines_now_and_then_and_all_of_them_on_flush(monkeypatch):
     lines.flush()
     assert bucket.uploads == 1
     assert steps(bucket) == list(range(1, 100))
-    monkeypatch.setattr(jsonl, "EVERY", -1.0)
+    monkeypatch.setattr(jsonl, "UPLOAD_EVERY", -1.0)
     lines.write({"step": 100})
     assert steps(bucket)[-1] == 100
