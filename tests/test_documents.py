@@ -1,5 +1,6 @@
 """The pages under .github/ and the READMEs: their links lead somewhere, their lists are true, the workflows parse."""
 
+import json
 import re
 from pathlib import Path
 
@@ -91,3 +92,23 @@ def test_pre_commit_hooks_are_local_and_of_the_tested_versions():
     assert {"ruff-format", "ruff-check", "shellcheck"} <= {hook["id"] for hook in hooks}
     pinned = [package for hook in hooks for package in hook.get("additional_dependencies", ())]
     assert not [package for package in pinned if package not in tested]
+
+
+def test_the_readmes_example_scores_a_pytorch_model(tmp_path, monkeypatch):
+    torch = pytest.importorskip("torch")
+
+    class Tokens(torch.nn.Module):
+        """Stands for DINO: a [CLS] token, then the mean colour of each patch."""
+
+        def get_intermediate_layers(self, x):
+            patches = torch.nn.functional.avg_pool2d(x, 16).flatten(2).transpose(1, 2)
+            return [torch.cat([patches[:, :1], patches], 1)]
+
+    example = (ROOT / "README.md").read_text().partition("```python\n")[2].partition("```")[0]
+    monkeypatch.setattr(torch.hub, "load", lambda *names: Tokens())
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "configs").symlink_to(ROOT / "configs")
+    small = '"configs/evaluate/scenes.py", {"progress": False, "data.scenes": {"prompt_images": 8, "query_images": 4}}'
+    assert '"configs/evaluate/scenes.py")' in example
+    exec(compile(example.replace('"configs/evaluate/scenes.py"', small), "README.md", "exec"), {})
+    assert 0 < json.loads((tmp_path / "runs/dino-scenes/metrics.json").read_text())["metrics"]["miou"] < 100

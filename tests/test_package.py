@@ -124,6 +124,7 @@ def test_bench_lists_the_benchmarks_and_refuses_another_name():
     assert "no-such-benchmark" in refused.stderr
 
 
+@pytest.mark.process
 def test_shards_split_the_suite_without_loss_or_overlap():
     def collected(*options: str) -> list[str]:
         command = [sys.executable, "-m", "pytest", "-q", "--collect-only", "-p", "no:cacheprovider", *options]
