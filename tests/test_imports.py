@@ -17,6 +17,7 @@ LAYERS = (
     ("config",),
     ("run",),
     ("devices",),
+    ("tasks",),
     ("data",),
     ("models",),
     ("objectives",),

@@ -26,6 +26,7 @@ from hummingbird.data.sources import build_dense_source, build_image_source
 from hummingbird.errors import UserError
 from hummingbird.retrieval.encode import prepare_prompt
 from hummingbird.retrieval.protocol import Protocol, build_protocol
+from hummingbird.tasks import Task, build_task
 
 SAMPLE = 200  # items that are read unless all are asked for
 SHOWN = 8  # items in a picture
@@ -78,14 +79,15 @@ def describe(config: PretrainConfig | EvaluateConfig, out: str | os.PathLike[str
         pictures["views.png"] = _views(source, config)
     else:
         splits = {split: build_dense_source(config, split) for split in ("prompt", "query")}
-        found = {split: _check_dense(split, source, all) for split, source in splits.items()}
-        shown = [item for split in found for item in found[split].pop("shown")]
         prompt = splits["prompt"]
-        pictures = {"contact.png": sheets.contact(shown, len(prompt.classes), prompt.ignore)}
-        protocol = build_protocol(config, prompt.task, patch_size=1)
+        task = build_task(prompt, config)
+        found = {split: _check_dense(split, source, task, all) for split, source in splits.items()}
+        shown = [item for split in found for item in found[split].pop("shown")]
+        pictures = {"contact.png": sheets.contact(shown, task)}
+        protocol = build_protocol(config, task, patch_size=1)
         numbers = [item["index"] for item in shown if item["split"] == "prompt"]
         if protocol.augmentation_epochs and numbers:
-            pictures["augmented.png"] = _augmented(prompt, numbers, protocol)
+            pictures["augmented.png"] = _augmented(prompt, numbers, task, protocol)
     for split, facts in found.items():
         _print(split, facts)
     _write(Path(out), found, pictures)
@@ -139,51 +141,37 @@ def _sizes(sizes: Sequence[tuple[int, int]]) -> dict[str, Any]:
     }
 
 
-def _check_dense(split: str, source: DenseSource, all: bool) -> dict[str, Any]:
+def _check_dense(split: str, source: DenseSource, task: Task, all: bool) -> dict[str, Any]:
     numbers = _chosen(len(source), all)
     broken, sizes, shown, all_void = [], [], [], []
-    pixels, images = np.zeros(len(source.classes) + 1, np.int64), np.zeros(len(source.classes) + 1, np.int64)
-    depths, invalid, total = [], 0, 0
+    census, void, total = task.census(), 0, 0
     wanted = set(numbers[:: max(1, len(numbers) // SHOWN)])
     for number, item in _read(numbers, source.__getitem__, f"reading {split}"):
         if isinstance(item, Unreadable):
             broken.append(str(item))
             continue
         label = item["label"]
-        sizes.append(label.shape)
-        total += label.size
-        void = label == 0 if source.task == "depth" else label == source.ignore
-        invalid += int(void.sum())
-        if void.all():
+        sizes.append(label.shape[:2])
+        total += label.shape[0] * label.shape[1]
+        annotated = task.annotated(label)
+        void += int((~annotated).sum())
+        if not annotated.any():
             all_void.append(item["name"])
-        elif source.task == "depth":
-            depths.append(np.percentile(label[~void], (0, 50, 100)))
-        if source.task == "segmentation":
-            counts = np.bincount(np.where(void, len(source.classes), label).ravel(), minlength=len(pixels))
-            pixels += counts
-            images += counts > 0
+        census.add(label)
         if number in wanted and len(shown) < SHOWN:
             shown.append({**item, "index": number, "split": split})
-    facts: dict[str, Any] = {
-        "task": source.task,
+    return {
+        "task": task.kind,
         "images": len(source),
         "read": len(numbers),
         **_sizes(sizes),
-        "void_share": invalid / max(1, total),
+        "void_share": void / max(1, total),
         "all_void": all_void,
         "broken": broken,
         "fingerprint": source.fingerprint,
         "shown": shown,
+        **census.facts(),
     }
-    if source.task == "segmentation":
-        share = pixels[:-1] / max(1, pixels[:-1].sum())
-        facts["classes"] = {
-            name: {"pixel_share": float(share[i]), "images": int(images[i])} for i, name in enumerate(source.classes)
-        }
-    elif depths:
-        low, middle, high = np.array(depths).T
-        facts["depth_metres"] = [float(low.min()), float(np.median(middle)), float(high.max())]
-    return facts
 
 
 def _check_images(source: ImageSource, lenient: bool, all: bool) -> dict[str, Any]:
@@ -242,12 +230,12 @@ def _views(source: ImageSource, config: PretrainConfig) -> np.ndarray:
     return sheets.grid(np.round(np.asarray(seen) * 255).astype(np.uint8))
 
 
-def _augmented(source: DenseSource, numbers: Sequence[int], protocol: Protocol) -> np.ndarray:
+def _augmented(source: DenseSource, numbers: Sequence[int], task: Task, protocol: Protocol) -> np.ndarray:
     """Prompt images in their first augmented pass, each above its mask and above both laid over one another."""
     columns = []
     for number in numbers:
-        seen = prepare_prompt(source, number, 0, protocol.input_size, protocol.seed, True, protocol.preparation)
-        colours = sheets.colour(seen.label, len(source.classes), source.ignore)
+        seen = prepare_prompt(source, number, 0, task, protocol)
+        colours = task.paint(seen.label)
         over = np.round(0.5 * seen.image + 0.5 * colours).astype(np.uint8)
         columns.append([sheets.fit(picture) for picture in (seen.image, colours, over)])
     return sheets.grid(np.array(columns))

@@ -2,32 +2,17 @@
 
 from __future__ import annotations
 
-import colorsys
 from collections.abc import Sequence
 from typing import Any
 
 import cv2
-import matplotlib
 import numpy as np
+
+from hummingbird.tasks import Task
 
 TILE = 224  # pixels on the long side
 GAP = 4
 BACKGROUND = 255
-
-
-def colour(label: np.ndarray, classes: int, ignore: int) -> np.ndarray:
-    """A mask or depth map [H, W] as uint8 [H, W, 3]: hues that stay apart for neighbouring ids; void is white."""
-    if np.issubdtype(label.dtype, np.floating):
-        valid = label > 0
-        low, high = (label[valid].min(), label[valid].max()) if valid.any() else (0.0, 1.0)
-        picture = matplotlib.colormaps["magma_r"]((label - low) / max(high - low, 1e-6))[..., :3]
-        return np.where(valid[..., None], np.round(picture * 255), 255).astype(np.uint8)
-    # the golden ratio spreads any number of hues; three brightnesses tell apart those that come close
-    palette = [colorsys.hsv_to_rgb(i * 0.618034 % 1, 0.75, (0.95, 0.7, 0.5)[i % 3]) for i in range(classes)]
-    table = np.full((max(classes, ignore) + 1, 3), 255, np.uint8)
-    table[:classes] = np.round(np.array(palette).reshape(classes, 3) * 255)
-    table[ignore] = 255
-    return table[label]
 
 
 def fit(picture: np.ndarray) -> np.ndarray:
@@ -49,13 +34,13 @@ def grid(tiles: np.ndarray) -> np.ndarray:
     return padded.transpose(1, 2, 0, 3, 4).reshape(rows * height, columns * width, 3)
 
 
-def contact(items: Sequence[dict[str, Any]], classes: int = 0, ignore: int = 255) -> np.ndarray:
-    """Items of a source, eight in a row; where they have dense labels, those below."""
+def contact(items: Sequence[dict[str, Any]], task: Task | None = None) -> np.ndarray:
+    """Items of a source, eight in a row; their labels below, if they are of a task."""
     columns: list[list[np.ndarray]] = []
     for item in items:
         tiles = [fit(item["image"])]
-        if isinstance(item["label"], np.ndarray):
-            tiles.append(fit(colour(item["label"], classes, ignore)))
+        if task is not None:
+            tiles.append(fit(task.paint(item["label"])))
         columns.append(tiles)
     if not columns:
         return np.full((1, 1, 3), BACKGROUND, np.uint8)

@@ -6,6 +6,8 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from hummingbird.tasks import Task
+
 PADDING = (124, 116, 104)  # RGB; the usual mean image, so that padding is near zero once the encoder has normalised it
 JITTERS = ("brightness", "contrast", "saturation", "hue")
 
@@ -15,7 +17,7 @@ def augment_prompt(
     image: np.ndarray,
     label: np.ndarray,
     size: int,
-    ignore: int = 255,
+    task: Task,
     scale: tuple[float, float] = (0.5, 2.0),
     probability: float = 0.5,
     largest: float = 0.1,
@@ -27,15 +29,15 @@ def augment_prompt(
     Args:
       rng: NumPy generator.
       image: uint8 [H, W, 3].
-      label: int32 [H, W] class ids, or float32 [H, W] metres with 0 for invalid.
+      label: [H, W, ...], of the task's kind.
       size: side of the square, pixels.
-      ignore: class id of void.
+      task: kind of label.
       scale: range of the factor on both sides, sampled uniformly.
       probability: of each colour operation, independently.
       largest: maximum of each colour operation's shift, as in `jitter_colours`.
 
     Returns:
-      uint8 [size, size, 3] and a label [size, size] of the given label's type.
+      uint8 [size, size, 3] and a label [size, size, ...] of the given label's type.
     """
     height, width = image.shape[:2]
     factor = rng.uniform(*scale)
@@ -51,14 +53,14 @@ def augment_prompt(
 
     shifts = np.where(rng.random(4) < probability, rng.uniform(-largest, largest, 4), 0.0)
     part = jitter_colours(part, **dict(zip(JITTERS, shifts.tolist(), strict=True)))
+    moved = task.move(label, rows, columns, (1 / sy, 1 / sx))
     if (h, w) == (size, size):
-        return part, label[rows[:, None], columns]
+        return part, moved
     square = np.empty((size, size, 3), np.uint8)
     square[:] = PADDING
     square[top : top + h, left : left + w] = part
-    void = 0 if np.issubdtype(label.dtype, np.floating) else ignore
-    labels = np.full((size, size), void, label.dtype)
-    labels[top : top + h, left : left + w] = label[rows[:, None], columns]
+    labels = np.full((size, size, *label.shape[2:]), task.void, label.dtype)
+    labels[top : top + h, left : left + w] = moved
     return square, labels
 
 

@@ -1,27 +1,36 @@
-"""From neighbours to predictions: attention over labels (Eq. 1) and bilinear upsampling."""
+"""Attention of queries over the labels of their neighbours (Eq. 1)."""
 
 from __future__ import annotations
 
-from typing import Any
-
-import cv2
 import numpy as np
+from jaxtyping import Array, Float, Float64, Num
 
 from hummingbird.errors import UserError
 
+Floats = np.ndarray | Array
 
-def cross_attend(q: Any, keys: Any, values: Any, beta: float) -> np.ndarray:
-    """Cross-attention CA(q, k, v) of Eq. 1: softmax over j of cos(q, k_j) / beta, times v_j.
+
+def cross_attend(
+    q: Float[Floats, "Q D"] | None,
+    keys: Float[Floats, "Q k D"] | Float[Floats, "M D"] | Float[Floats, "Q k"],
+    values: Num[Floats, "Q k C"] | Num[Floats, "M C"],
+    beta: float,
+) -> Float[np.ndarray, "Q C"]:
+    """Computes cross-attention CA(q, k, v) of Eq. 1: the softmax over j of cos(q, k_j) / beta, times v_j.
 
     Args:
-      q: queries [Q, D]; not looked at (None is fine) where `keys` holds scores.
-      keys: keys of each query [Q, k, D], of all queries [M, D] (then values are [M, C]), or cosine similarities
-        [Q, k] (then values are [Q, k, C]), -inf for neighbours that are not there.
-      values: [Q, k, C] or [M, C].
+      q: queries; ignored (None is fine) where `keys` holds similarities.
+      keys: keys of each query [Q, k, D], keys of all queries [M, D] (then values are [M, C]), or cosine similarities
+        [Q, k] (then values are [Q, k, C]), -inf for missing neighbours.
+      values: labels.
       beta: temperature, above 0.
 
     Returns:
-      [Q, C] in the wider of float32 and the inputs' type.
+      Weighted labels, in the wider of float32 and the inputs' type.
+
+    Example:
+      >>> cross_attend(None, np.array([[0.5, 0.5]]), np.array([[[1.0, 0.0], [0.0, 1.0]]]), beta=0.1)
+      array([[0.5, 0.5]])
     """
     keys, values = np.asarray(keys), np.asarray(values)
     dtype = np.result_type(np.float32, keys.dtype, values.dtype)
@@ -35,10 +44,11 @@ def cross_attend(q: Any, keys: Any, values: Any, beta: float) -> np.ndarray:
     return np.einsum("qk,qkc->qc" if values.ndim == 3 else "qk,kc->qc", weights, values).astype(dtype)
 
 
-def attention_weights(similarity: np.ndarray, beta: float) -> np.ndarray:
-    """Softmax over the last axis of similarity / beta, float64 [Q, k]; -inf gets weight 0.
+def attention_weights(similarity: Float[np.ndarray, "Q k"], beta: float) -> Float64[np.ndarray, "Q k"]:
+    """Computes the softmax of similarity / beta over the neighbours; -inf gets weight 0.
 
-    UserError if a query has no neighbour at all.
+    Raises:
+      UserError: a query has no neighbour at all.
     """
     logits = np.asarray(similarity, np.float64) / beta
     top = logits.max(axis=-1, keepdims=True)
@@ -48,66 +58,7 @@ def attention_weights(similarity: np.ndarray, beta: float) -> np.ndarray:
     return weights / weights.sum(axis=-1, keepdims=True)
 
 
-def _unit(x: Any, dtype: np.dtype) -> np.ndarray:
-    x = np.asarray(x, dtype)
-    norm = np.linalg.norm(x, axis=-1, keepdims=True)
-    return x / np.where(norm == 0, 1, norm)
-
-
-# ---------------------------------------------------------------- upsampling
-def upsample(grid: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Bilinear resize with half-pixel centres (align_corners=False) and repeated edges.
-
-    Args:
-      grid: float32 [h, w]. height, width: size wanted, pixels.
-
-    Returns:
-      float32 [height, width].
-    """
-    rows, columns = grid.shape
-    return interpolation(rows, height) @ grid @ interpolation(columns, width).T
-
-
-def interpolation(source: int, target: int) -> np.ndarray:
-    """Bilinear weights along one axis, float32 [target, source]; rows sum to 1."""
-    position = np.clip((np.arange(target) + 0.5) * source / target - 0.5, 0, source - 1)
-    low = np.floor(position).astype(int)
-    high = np.minimum(low + 1, source - 1)
-    weights = np.zeros((target, source))
-    weights[np.arange(target), low] += 1 - (position - low)
-    weights[np.arange(target), high] += position - low
-    return weights.astype(np.float32)
-
-
-def upsampled_argmax(votes: np.ndarray, height: int, width: int) -> np.ndarray:
-    """argmax over classes of the upsampled votes, without ever holding [height, width, C].
-
-    A class whose votes are nowhere within reach of the winner's is left out: inside the square between four patch
-    centres the winner has at least max_c min_corners votes_c, and class c at most max_corners votes_c.
-
-    Args:
-      votes: float32 [h, w, C].
-
-    Returns:
-      int32 [height, width]; the lowest class on ties.
-    """
-    classes = contenders(votes)
-    best = cv2.resize(votes[..., classes[0]], (width, height), interpolation=cv2.INTER_LINEAR)
-    prediction = np.full((height, width), classes[0], np.int32)
-    for c in classes[1:]:
-        plane = cv2.resize(votes[..., c], (width, height), interpolation=cv2.INTER_LINEAR)
-        np.copyto(prediction, np.int32(c), where=plane > best)
-        np.maximum(best, plane, out=best)
-    return prediction
-
-
-def contenders(votes: np.ndarray) -> np.ndarray:
-    """Classes that can win somewhere after bilinear upsampling of votes [h, w, C], ascending."""
-    padded = np.pad(votes, ((1, 1), (1, 1), (0, 0)), mode="edge")
-    corners = (padded[:-1, :-1], padded[:-1, 1:], padded[1:, :-1], padded[1:, 1:])
-    least = np.minimum(np.minimum(corners[0], corners[1]), np.minimum(corners[2], corners[3])).max(axis=-1)
-    most = np.maximum(np.maximum(corners[0], corners[1]), np.maximum(corners[2], corners[3]))
-    # A class that ties with the winner everywhere may be dropped only if it has no vote at all.
-    reach = (most >= least[..., None]) & (most > 0)
-    found = np.flatnonzero(reach.any(axis=(0, 1)))
-    return found if len(found) else np.zeros(1, int)
+def _unit(x: Float[Floats, "*N D"] | None, dtype: np.dtype[np.generic]) -> Float[np.ndarray, "*N D"]:
+    rows = np.asarray(x, dtype)
+    norm = np.linalg.norm(rows, axis=-1, keepdims=True)
+    return rows / np.where(norm == 0, 1, norm)

@@ -23,6 +23,8 @@ from hummingbird.errors import UserError
 from hummingbird.retrieval import open_hummingbird
 from hummingbird.retrieval.bank.memory import normalise
 from hummingbird.retrieval.processes import first
+from hummingbird.retrieval.protocol import Protocol as EvalProtocol
+from hummingbird.tasks import Task
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -67,29 +69,25 @@ def stream(seed: int, index: int, epoch: int, purpose: int) -> np.random.Generat
 
 
 # ---------------------------------------------------------------- preparing
-def prepare_prompt(
-    source: DenseSource, index: int, epoch: int, size: int, seed: int, augmented: bool, preparation: str = "paper"
-) -> Example:
-    """Prompt image `index`: squashed to `size`, or augmented (Table 7) in pass `epoch`."""
-    item = source[index]
-    prepare = PREPARATIONS[preparation]
+def prepare_prompt(source: DenseSource, index: int, epoch: int, task: Task, protocol: EvalProtocol) -> Example:
+    """Prompt image `index`: squashed to the input size, or augmented (Table 7) in pass `epoch`."""
+    item, size = source[index], protocol.input_size
+    prepare = PREPARATIONS[protocol.preparation]
     image, label = item["image"], item["label"]
-    if augmented:
-        image, label = prepare.augment(stream(seed, index, epoch, 0), image, label, size, source.ignore)
+    if protocol.augmentation_epochs > 0:
+        image, label = prepare.augment(stream(protocol.seed, index, epoch, 0), image, label, size, task)
     else:
-        image, label = prepare.squash(image, size), prepare.resize_label(label, size)
+        image, label = prepare.squash(image, size), resize_label(label, size, task, prepare.nearest)
     return Example(index, epoch, item["name"], image, label)
 
 
-def prepare_query(
-    source: DenseSource, index: int, size: int, metric_resolution: str, preparation: str = "paper"
-) -> Example:
-    """Query image `index`, squashed to `size`; truth and picture at the size that the metric is taken at."""
-    item = source[index]
-    prepare = PREPARATIONS[preparation]
+def prepare_query(source: DenseSource, index: int, task: Task, protocol: EvalProtocol) -> Example:
+    """Query image `index`, squashed to the input size; truth and picture at the size that the metric is taken at."""
+    item, size = source[index], protocol.input_size
+    prepare = PREPARATIONS[protocol.preparation]
     image, label = prepare.squash(item["image"], size), item["label"]
-    if metric_resolution == "input":
-        return Example(index, 0, item["name"], image, prepare.resize_label(label, size), image)
+    if protocol.metric_resolution == "input":
+        return Example(index, 0, item["name"], image, resize_label(label, size, task, prepare.nearest), image)
     return Example(index, 0, item["name"], image, label, item["image"])
 
 
@@ -101,26 +99,32 @@ def squash(image: np.ndarray, size: int) -> np.ndarray:
     return cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
 
 
-def resize_label(label: np.ndarray, size: int) -> np.ndarray:
-    """The label [H, W] at [size, size], from the nearest pixel centre; ids and depths are never mixed."""
-    if label.shape == (size, size):
+def nearest(length: int, size: int) -> np.ndarray:
+    """For each of `size` pixels over `length` ones, the pixel that its centre lies in: int [size]."""
+    return ((np.arange(size) + 0.5) * length / size).astype(int)
+
+
+def resize_label(
+    label: np.ndarray, size: int, task: Task, nearest: Callable[[int, int], np.ndarray] = nearest
+) -> np.ndarray:
+    """The label at [size, size]."""
+    height, width = label.shape[:2]
+    if (height, width) == (size, size):
         return label
-    rows = ((np.arange(size) + 0.5) * label.shape[0] / size).astype(int)
-    columns = ((np.arange(size) + 0.5) * label.shape[1] / size).astype(int)
-    return label[rows[:, None], columns]
+    return task.move(label, nearest(height, size), nearest(width, size), (size / height, size / width))
 
 
 class Preparation(NamedTuple):
-    """augment(rng, image, label, size, ignore) -> image, label; squash(image, size); resize_label(label, size)."""
+    """augment(rng, image, label, size, task) -> image, label; squash(image, size); nearest(length, size)."""
 
-    augment: Callable[[np.random.Generator, np.ndarray, np.ndarray, int, int], tuple[np.ndarray, np.ndarray]]
+    augment: Callable[[np.random.Generator, np.ndarray, np.ndarray, int, Task], tuple[np.ndarray, np.ndarray]]
     squash: Callable[[np.ndarray, int], np.ndarray]
-    resize_label: Callable[[np.ndarray, int], np.ndarray]
+    nearest: Callable[[int, int], np.ndarray]
 
 
 PREPARATIONS = {
-    "paper": Preparation(augment_prompt, squash, resize_label),
-    "open-hummingbird": Preparation(open_hummingbird.augment, open_hummingbird.squash, open_hummingbird.floor_label),
+    "paper": Preparation(augment_prompt, squash, nearest),
+    "open-hummingbird": Preparation(open_hummingbird.augment, open_hummingbird.squash, open_hummingbird.floor_nearest),
 }
 
 

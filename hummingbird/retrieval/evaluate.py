@@ -31,6 +31,7 @@ from hummingbird.retrieval.query import answer, query_batches, query_images
 from hummingbird.retrieval.samples import SampleCollector, save_samples
 from hummingbird.retrieval.shared_encoding import Encoded
 from hummingbird.run.files import versions, write_json
+from hummingbird.tasks import build_task
 
 # All that an evaluation may leave in its workdir.
 FILES = ("metrics.json", "fractions.md", "fractions.json", "fractions.png", "samples.npz", "report.html")
@@ -127,7 +128,8 @@ def measure(
       The content of metrics.json, and the samples for `report.write_report` or None.
     """
     check_sources(prompt, query)
-    protocol = build_protocol(config, prompt.task, encoder.patch_size)
+    task = build_task(prompt, config)
+    protocol = build_protocol(config, task, encoder.patch_size)
     clock, notes = Clock(), []
     if config.data.fractions:
         from hummingbird.retrieval import fractions  # imports matplotlib, which takes a second
@@ -136,19 +138,19 @@ def measure(
     with clock("total"):
         if encoded is None and config.data.fractions:
             protocols, folder = [protocol, *fractions.drawn_parts(protocol, config)], config.retrieval.bank
-            encoded = Encoded(encoder, config, prompt, query, protocols, clock, folder)
+            encoded = Encoded(encoder, config, prompt, query, task, protocols, clock, folder)
         if encoded is not None:
             bank, folder = encoded.bank(protocol), encoded.index_folder(protocol) if config.retrieval.bank else ""
         else:
-            bank, folder = make_bank(encoder, prompt, protocol, config, clock), config.retrieval.bank
+            bank, folder = make_bank(encoder, prompt, task, protocol, config, clock), config.retrieval.bank
         index = make_index(bank, protocol, config, clock, notes, folder)
-        collector = SampleCollector(config, protocol, prompt, query, bank) if collect else None
+        collector = SampleCollector(config, task, protocol, prompt, query, bank) if collect else None
         if encoded is not None:
             batches = encoded.queries.batches(protocol, config, clock, collector.wanted if collector else ())
         else:
             images = own_part(query_images(len(query), protocol))
-            batches = query_batches(encoder, query, protocol, config, clock, images)
-        scores, recall = answer(batches, query, bank, index, protocol, config, clock, collector)
+            batches = query_batches(encoder, query, task, protocol, config, clock, images)
+        scores, recall = answer(batches, query, bank, index, task, protocol, config, clock, collector)
         samples = collector.finish(encoder) if collector is not None else None
         if not index.exact and recall is not None and recall < LOW_RECALL:
             notes.append(
@@ -162,10 +164,12 @@ def measure(
         if encoded is not None and config.data.fractions:
             gc.collect()  # parts of the prompt have their own bank and index; the collector is a cycle that holds these
             with clock("fractions"):
-                parts_scored["fractions"] = fractions.measure_fractions(encoded, config, protocol, query, scores, notes)
+                parts_scored["fractions"] = fractions.measure_fractions(
+                    encoded, config, task, protocol, query, scores, notes
+                )
     queries = len(query_images(len(query), protocol))
     result = {
-        "task": protocol.task,
+        "task": task.kind,
         "dataset": config.data.name,
         "data": {
             "root": os.path.basename(str(config.data.root).rstrip("/")),
@@ -174,7 +178,7 @@ def measure(
         },
         "encoder": described,
         "metrics": scores,
-        "protocol": protocol.as_dict(),
+        "protocol": {"task": task.kind, **protocol.as_dict(), **task.choices},
         "memory": memory,
         "queries": {"images": queries, "patches": queries * protocol.grid**2},
         "seconds": dict.fromkeys(SECONDS, 0.0) | clock.seconds,

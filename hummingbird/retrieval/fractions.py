@@ -19,8 +19,7 @@ from hummingbird.retrieval.protocol import Protocol
 from hummingbird.retrieval.query import answer
 from hummingbird.retrieval.report.parts import part_name
 from hummingbird.retrieval.shared_encoding import Encoded
-
-HEADLINE = {"segmentation": "miou", "depth": "rmse"}
+from hummingbird.tasks import Scores, Task
 
 
 def drawn_parts(protocol: Protocol, config: EvaluateConfig) -> list[Protocol]:
@@ -54,9 +53,10 @@ def check_parts(length: int, protocol: Protocol, config: EvaluateConfig) -> None
 def measure_fractions(
     encoded: Encoded,
     config: EvaluateConfig,
+    task: Task,
     protocol: Protocol,
     query: DenseSource,
-    scores: dict[str, Any],
+    scores: Scores,
     notes: list[str],
 ) -> list[dict[str, Any]]:
     """Scores `data.subsets` random parts of the prompt for each of `data.fractions`.
@@ -68,7 +68,7 @@ def measure_fractions(
     Returns:
       [{"fraction", "images", "metric", "mean", "std", "values"}], in the order of the config; std is over the parts.
     """
-    clock, metric = Clock(), HEADLINE[protocol.task]
+    clock = Clock()
     found: dict[float, list[float]] = {}
     already: set[str] = set()
 
@@ -83,16 +83,16 @@ def measure_fractions(
         notes.extend(text for text in told if text not in already)
         already.update(told)
         batches = encoded.queries.batches(part, config, clock)
-        return answer(batches, query, bank, index, part, config, clock, recall=False)[0][metric]
+        return task.headline(answer(batches, query, bank, index, task, part, config, clock, recall=False)[0])
 
     for drawn in drawn_parts(protocol, config):
-        value = scores[metric] if drawn == protocol else score(drawn)
+        value = task.headline(scores) if drawn == protocol else score(drawn)
         found.setdefault(drawn.fraction, []).append(value)
     return [
         {
             "fraction": fraction,
             "images": len(plan(encoded.prompt_length, dataclasses.replace(protocol, fraction=fraction))[0]),
-            "metric": metric,
+            "metric": task.scores[0].key,
             "mean": float(np.mean(values)),
             "std": float(np.std(values)),
             "values": values,

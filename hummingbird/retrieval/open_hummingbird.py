@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image, ImageEnhance
 
 from hummingbird.data.crops import sample_box
+from hummingbird.tasks import Task
 
 AREA = (0.5, 2.0)
 LARGEST, PROBABILITY = 0.1, 0.5
@@ -20,11 +21,11 @@ ENHANCE = (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color)
 
 
 def augment(
-    rng: np.random.Generator, image: np.ndarray, label: np.ndarray, size: int, ignore: int = 255
+    rng: np.random.Generator, image: np.ndarray, label: np.ndarray, size: int, task: Task
 ) -> tuple[np.ndarray, np.ndarray]:
     """Colour changes, then a random part of the image stretched to uint8 [size, size, 3], and its label.
 
-    The part lies within the image: there is no padding that would be `ignore`.
+    The part lies within the image: there is no padding that would be void.
     """
     picture = Image.fromarray(image)
     for enhance in ENHANCE:
@@ -34,7 +35,9 @@ def augment(
         picture = _turn_hue(picture, rng.uniform(-LARGEST, LARGEST))
     left, upper, right, lower = sample_box(rng, picture.width, picture.height, AREA)
     part = picture.resize((size, size), Image.Resampling.BILINEAR, box=(left, upper, right, lower))
-    return adapt_blue(np.asarray(part)), floor_label(label[upper:lower, left:right], size)
+    tall, wide = lower - upper, right - left
+    rows, columns = upper + floor_nearest(tall, size), left + floor_nearest(wide, size)
+    return adapt_blue(np.asarray(part)), task.move(label, rows, columns, (size / tall, size / wide))
 
 
 def squash(image: np.ndarray, size: int) -> np.ndarray:
@@ -42,11 +45,9 @@ def squash(image: np.ndarray, size: int) -> np.ndarray:
     return adapt_blue(np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.BILINEAR)))
 
 
-def floor_label(label: np.ndarray, size: int) -> np.ndarray:
-    """The label [H, W] at [size, size], each pixel from the one at floor(position): PyTorch's mode "nearest"."""
-    rows = np.arange(size) * label.shape[0] // size
-    columns = np.arange(size) * label.shape[1] // size
-    return label[rows[:, None], columns]
+def floor_nearest(length: int, size: int) -> np.ndarray:
+    """For each of `size` pixels over `length` ones, the pixel that its left edge lies in: PyTorch's mode "nearest"."""
+    return np.arange(size) * length // size
 
 
 def adapt_blue(image: np.ndarray) -> np.ndarray:

@@ -18,14 +18,12 @@ from hummingbird.data.interface import DenseSource
 from hummingbird.encoder import Encoder
 from hummingbird.errors import UserError
 from hummingbird.retrieval.bank import files as bank_files
-from hummingbird.retrieval.bank.labels import patch_counts, patch_depth
 from hummingbird.retrieval.bank.memory import (
-    SAMPLING,
     BankBuilder,
     MemoryBank,
     bank_from_columns,
+    choose_patches,
     features_per_image,
-    has_label,
 )
 from hummingbird.retrieval.bank.writing import FileColumns, save_bank
 from hummingbird.retrieval.capacity import check_room
@@ -43,10 +41,10 @@ from hummingbird.retrieval.encode import (
 from hummingbird.retrieval.index.build import Index, build_index
 from hummingbird.retrieval.processes import first, gather, gather_columns, own_part, together
 from hummingbird.retrieval.protocol import Protocol
+from hummingbird.tasks import LocalLabels, Task
 
-# The parts of a protocol that the content of a bank depends on.
+# The parts of a protocol that the content of a bank depends on, beside the task's own.
 BANK_CHOICES = {
-    "task",
     "seed",
     "input_size",
     "patch_size",
@@ -56,14 +54,11 @@ BANK_CHOICES = {
     "augmentation_epochs",
     "sampling",
     "preparation",
-    "void",
-    "depth_low",
-    "depth_high",
 }
 
 
 def make_bank(
-    encoder: Encoder, source: DenseSource, protocol: Protocol, config: EvaluateConfig, clock: Clock
+    encoder: Encoder, source: DenseSource, task: Task, protocol: Protocol, config: EvaluateConfig, clock: Clock
 ) -> MemoryBank:
     """The memory bank of an evaluation: built in memory, or kept in the folder `retrieval.bank`.
 
@@ -71,9 +66,9 @@ def make_bank(
     """
     path = config.retrieval.bank
     if not path:
-        return build_bank(encoder, source, protocol, config, clock)
-    identity = bank_identity(encoder, source, protocol, config)
-    build = functools.partial(build_bank, encoder, source, protocol, config, clock)
+        return build_bank(encoder, source, task, protocol, config, clock)
+    identity = bank_identity(encoder, source, task, protocol, config)
+    build = functools.partial(build_bank, encoder, source, task, protocol, config, clock)
     return keep_bank(path, identity, clock, build)
 
 
@@ -108,6 +103,7 @@ def keep_bank(
 def build_bank(
     encoder: Encoder,
     source: DenseSource,
+    task: Task,
     protocol: Protocol,
     config: EvaluateConfig,
     clock: Clock,
@@ -129,21 +125,19 @@ def build_bank(
     capacity = min(limit, sum(quota[image] for image, _ in jobs))
     builder = BankBuilder(
         capacity,
-        len(source.classes) if protocol.task == "segmentation" else None,
+        task,
+        protocol.patch_size,
         config.retrieval.key_dtype,
-        protocol.patch_size**2,
         columns,
         columns.length if columns is not None else 0,
     )
     jobs = list(own_part(jobs))
     done = columns.done if columns is not None else 0
-    labels: dict[tuple[int, int], np.ndarray] = {}
+    labels: dict[tuple[int, int], LocalLabels] = {}
 
-    def prepare(job: tuple[int, int]) -> tuple[Example, np.ndarray]:
-        example = prepare_prompt(
-            source, *job, protocol.input_size, protocol.seed, protocol.augmentation_epochs > 0, protocol.preparation
-        )
-        return example, local_labels(example.label, protocol, source)
+    def prepare(job: tuple[int, int]) -> tuple[Example, LocalLabels]:
+        example = prepare_prompt(source, *job, task, protocol)
+        return example, task.local_labels(example.label, protocol.patch_size)
 
     def examples() -> Iterator[Example]:
         for example, local in track(in_order(prepare, jobs[done:]), len(jobs) - done, "prompt", config.progress):
@@ -161,10 +155,12 @@ def build_bank(
                 for example, keys, wrong in zip(batch, features, zero, strict=True):
                     local = labels.pop((example.index, example.epoch))
                     rng = stream(protocol.seed, example.index, example.epoch, 1)
-                    chosen = SAMPLING[protocol.sampling](local, quota[example.index], rng)
-                    chosen = chosen[has_label(local[chosen])]
+                    salient = protocol.sampling == "salient" and task.has_classes
+                    chosen = choose_patches(local, quota[example.index], rng, salient)
+                    chosen = chosen[local.labelled[chosen]]
                     refuse_features(wrong[None, chosen], [example], "zero")
-                    builder.add(keys[chosen], local[chosen], example.index, example.epoch, chosen)
+                    kept = LocalLabels(local.values[chosen], local.labelled[chosen])
+                    builder.add(keys[chosen], kept, example.index, example.epoch, chosen)
                 done += len(batch)
                 if columns is not None:
                     columns.commit(done, builder.length, always=done == len(jobs))
@@ -174,7 +170,7 @@ def build_bank(
         return builder.finish()
     found = gather_columns(builder.columns.finish())
     builder.length = len(found.get("keys", ()))
-    bank = bank_from_columns(found, builder.num_classes) if builder.length else builder.finish()
+    bank = bank_from_columns(found, task.kind, task.channels) if builder.length else builder.finish()
     return bank if len(bank) <= capacity else bank.take(np.arange(capacity))
 
 
@@ -190,18 +186,9 @@ def plan(length: int, protocol: Protocol) -> tuple[Sequence[int], int]:
     return images, n
 
 
-def local_labels(label: np.ndarray, protocol: Protocol, source: DenseSource) -> np.ndarray:
-    """Local labels of one prompt image: pixel counts int64 [N, C], or mean depths float32 [N]."""
-    if protocol.task == "depth":
-        assert protocol.depth_low is not None
-        assert protocol.depth_high is not None
-        return patch_depth(label, protocol.patch_size, protocol.depth_low, protocol.depth_high)[0]
-    if protocol.void == "class_0":
-        label = np.where(label == source.ignore, 0, label)
-    return patch_counts(label, protocol.patch_size, len(source.classes), source.ignore)
-
-
-def bank_identity(encoder: Any, source: DenseSource, protocol: Protocol, config: EvaluateConfig) -> dict[str, Any]:
+def bank_identity(
+    encoder: Encoder, source: DenseSource, task: Task, protocol: Protocol, config: EvaluateConfig
+) -> dict[str, Any]:
     """All that the content of a bank depends on, as plain JSON."""
     fingerprint = getattr(encoder, "fingerprint", None)
     if not fingerprint:
@@ -210,9 +197,11 @@ def bank_identity(encoder: Any, source: DenseSource, protocol: Protocol, config:
     return {
         "encoder": fingerprint,
         "data": source.fingerprint,
-        "classes": len(source.classes) if protocol.task == "segmentation" else None,
+        "task": task.kind,
+        "channels": task.channels,
         "key_dtype": config.retrieval.key_dtype,
         **choices,
+        **task.local_choices,
         "versions": {"numpy": np.__version__},
     }
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import concurrent.futures
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
 
 import numpy as np
 
@@ -12,7 +11,7 @@ from hummingbird.config import EvaluateConfig
 from hummingbird.data.interface import DenseSource
 from hummingbird.encoder import Encoder
 from hummingbird.retrieval.bank.memory import MemoryBank
-from hummingbird.retrieval.decode import attention_weights, upsample, upsampled_argmax
+from hummingbird.retrieval.decode import attention_weights
 from hummingbird.retrieval.encode import (
     Clock,
     Example,
@@ -25,12 +24,11 @@ from hummingbird.retrieval.encode import (
     track,
 )
 from hummingbird.retrieval.index.build import Index, build_index
-from hummingbird.retrieval.metrics import DepthMetrics, SegmentationMetrics
 from hummingbird.retrieval.processes import merge, together
 from hummingbird.retrieval.protocol import Protocol
 from hummingbird.retrieval.samples import SampleCollector
+from hummingbird.tasks import Scores, Task
 
-Metrics = SegmentationMetrics | DepthMetrics
 QueryBatch = tuple[list[Example], np.ndarray]
 
 
@@ -42,6 +40,7 @@ def query_images(length: int, protocol: Protocol) -> Sequence[int]:
 def query_batches(
     encoder: Encoder,
     source: DenseSource,
+    task: Task,
     protocol: Protocol,
     config: EvaluateConfig,
     clock: Clock,
@@ -50,7 +49,7 @@ def query_batches(
     """The query `images` with their features float32 [n, h*w, D], L2-normalised, in batches."""
 
     def prepare(number: int) -> Example:
-        return prepare_query(source, number, protocol.input_size, protocol.metric_resolution, protocol.preparation)
+        return prepare_query(source, number, task, protocol)
 
     queries = track(in_order(prepare, images), len(images), "queries", config.progress)
     for batch, features, zero in encode(encoder, queries, config.batch_size, clock, "query"):
@@ -63,18 +62,19 @@ def answer(
     source: DenseSource,
     bank: MemoryBank,
     index: Index,
+    task: Task,
     protocol: Protocol,
     config: EvaluateConfig,
     clock: Clock,
     collector: SampleCollector | None = None,
     recall: bool = True,
-) -> tuple[dict[str, Any], float | None]:
+) -> tuple[Scores, float | None]:
     """Predicts every query image and compares it with the truth; `batches` are this process's part of them.
 
     Returns:
       The metrics, and the recall of an approximate index on a sample, or None; None too unless `recall` is asked for.
     """
-    metrics = build_metrics(protocol, source)
+    metrics = task.metrics()
     sampled: list[np.ndarray] = []
     count = len(query_images(len(source), protocol))
     rows_wanted = -(-config.retrieval.recall_queries // count) if recall and not index.exact else 0
@@ -85,7 +85,7 @@ def answer(
             votes = bank.labels.vote(ids, weights).reshape(len(batch), protocol.grid, protocol.grid, -1)
             found = [x.reshape(len(batch), protocol.grid**2, -1) for x in (ids, similarity, weights)]
             for i, example in enumerate(batch):
-                prediction = predict(votes[i], protocol.task, *example.label.shape)
+                prediction = task.predict(votes[i], *example.label.shape[:2])
                 score = metrics.add(example.label, prediction)
                 if rows_wanted:
                     sampled.append(pick_rows(features[i], found[0][i], rows_wanted, protocol.seed, example.index))
@@ -106,7 +106,7 @@ def answer(
                 last.result()
 
     together(loop)
-    metrics.merge()
+    metrics.parts = merge(metrics.parts)
     sampled = merge(sampled)
     if collector is not None:
         collector.merge()
@@ -115,21 +115,6 @@ def answer(
         with clock("recall"):
             found = measure_recall(sampled, bank, protocol.neighbours, config.retrieval.recall_queries)
     return metrics.result(), found
-
-
-def build_metrics(protocol: Protocol, source: DenseSource) -> Metrics:
-    """Empty metrics for the protocol's task."""
-    if protocol.task == "depth":
-        assert protocol.depth_low is not None and protocol.depth_high is not None
-        return DepthMetrics(protocol.depth_low, protocol.depth_high, bool(protocol.eigen_crop))
-    return SegmentationMetrics(source.classes, source.ignore, protocol.absent_classes, protocol.matching)
-
-
-def predict(votes: np.ndarray, task: str, height: int, width: int) -> np.ndarray:
-    """Votes [h, w, C] upsampled to class ids int32, or metres float32, [height, width]."""
-    if task == "depth":
-        return upsample(votes[..., 0], height, width)
-    return upsampled_argmax(votes, height, width)
 
 
 def pick_rows(features: np.ndarray, ids: np.ndarray, count: int, seed: int, image: int) -> np.ndarray:

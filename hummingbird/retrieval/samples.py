@@ -11,12 +11,11 @@ import numpy as np
 
 from hummingbird.config import EvaluateConfig
 from hummingbird.errors import UserError
-from hummingbird.retrieval.bank.labels import ClassLabels, patch_counts, patch_depth, valid_depth
-from hummingbird.retrieval.bank.memory import MemoryBank, has_label, sample_patches, sample_uniform
+from hummingbird.retrieval.bank.memory import MemoryBank, choose_patches
 from hummingbird.retrieval.encode import Example, prepare_prompt, resize_label, stream, subset
-from hummingbird.retrieval.metrics import class_iou
 from hummingbird.retrieval.processes import merge
 from hummingbird.retrieval.protocol import Protocol
+from hummingbird.tasks import Task
 
 CROP_LIMIT = 96  # pixels: larger crops are cut down, a report of megabytes helps nobody
 
@@ -27,7 +26,10 @@ class SampleCollector:
     Images and patches are drawn from seed and truth alone, so that reports of several encoders show the same ones.
     """
 
-    def __init__(self, config: EvaluateConfig, protocol: Protocol, prompt: Any, query: Any, bank: MemoryBank):
+    def __init__(
+        self, config: EvaluateConfig, task: Task, protocol: Protocol, prompt: Any, query: Any, bank: MemoryBank
+    ):
+        self.task = task
         self.protocol, self.prompt, self.query, self.bank = protocol, prompt, query, bank
         self.patches, self.neighbours = config.report.patches, config.report.neighbours
         images = subset(len(query), 1.0, protocol.max_queries, protocol.seed)
@@ -38,15 +40,14 @@ class SampleCollector:
         self._prompt_example = functools.lru_cache(maxsize=64)(self._prepare)
 
     def _prepare(self, image: int, epoch: int) -> Example:
-        p = self.protocol
-        return prepare_prompt(self.prompt, image, epoch, p.input_size, p.seed, p.augmentation_epochs > 0, p.preparation)
+        return prepare_prompt(self.prompt, image, epoch, self.task, self.protocol)
 
     def add(
         self,
         example: Example,
         features: np.ndarray,
         prediction: np.ndarray,
-        score: np.ndarray,
+        score: float,
         ids: np.ndarray,
         similarity: np.ndarray,
         weights: np.ndarray,
@@ -84,8 +85,8 @@ class SampleCollector:
                 "image": example.original,
                 "truth": truth,
                 "prediction": prediction,
-                "error": self._error(truth, prediction),
-                "score": self._score(score),
+                "error": self.task.error(truth, prediction),
+                "score": score,
                 "features": features.reshape(grid, grid, -1).astype(np.float16),
                 "attention": None,
                 "neighbours": neighbours,
@@ -103,8 +104,8 @@ class SampleCollector:
             for sample, attention in zip(self.queries, [] if maps is None else maps, strict=False):
                 sample["attention"] = np.asarray(attention, np.float32)
         return {
-            "task": self.protocol.task,
-            "classes": list(self.prompt.classes),
+            "task": self.task.kind,
+            "classes": list(self.task.classes),
             "ignore": int(self.query.ignore),
             "patch": self.protocol.patch_size,
             "grid": (self.protocol.grid, self.protocol.grid),
@@ -114,23 +115,15 @@ class SampleCollector:
         }
 
     def _choose_patches(self, example: Example) -> np.ndarray:
-        """Patches with rare classes first (Eq. 5), or any with valid depth."""
+        """Patches whose neighbours explain much: one of each group first, those of rare classes before others."""
         p = self.protocol
+        local, group = self.task.showcase(resize_label(example.label, p.input_size, self.task), p.patch_size)
         rng = stream(p.seed, example.index, 0, 3)
-        label = resize_label(example.label, p.input_size)
-        if p.task == "segmentation":
-            counts = patch_counts(label, p.patch_size, len(self.query.classes), self.query.ignore)
-            # Pure patches only: the neighbours of a border patch explain little.
-            counts[counts.max(1) < 0.9 * p.patch_size**2] = 0
-            order, filled = sample_patches(counts, len(counts), rng), has_label(counts)
-            major = counts.argmax(1)
-            _, first = np.unique(major[order], return_index=True)  # one of each class first
-            order = np.concatenate([order[np.sort(first)], np.delete(order, first)])
-        else:
-            assert p.depth_low is not None and p.depth_high is not None
-            filled = has_label(patch_depth(label, p.patch_size, p.depth_low, p.depth_high)[0])
-            order = sample_uniform(filled, len(filled), rng)
-        return np.concatenate([order[filled[order]], order[~filled[order]]])[: self.patches]
+        order = choose_patches(local, len(local.labelled), rng, self.task.has_classes)
+        _, first = np.unique(group[order], return_index=True)
+        order = np.concatenate([order[np.sort(first)], np.delete(order, first)])
+        labelled = local.labelled[order]
+        return np.concatenate([order[labelled], order[~labelled]])[: self.patches]
 
     def _entries(self, ids: np.ndarray, similarity: np.ndarray, weights: np.ndarray) -> list[dict[str, Any]]:
         entries = []
@@ -139,7 +132,7 @@ class SampleCollector:
                 break
             image, epoch, patch = int(self.bank.image[j]), int(self.bank.epoch[j]), int(self.bank.patch[j])
             example = self._prompt_example(image, epoch)
-            label, fraction = self._majority(int(j))
+            label, fraction = self.bank.labels.describe(int(j))
             entries.append(
                 {
                     "weight": float(weight),
@@ -155,12 +148,6 @@ class SampleCollector:
             )
         return entries
 
-    def _majority(self, entry: int) -> tuple[int | float, float]:
-        if isinstance(self.bank.labels, ClassLabels):
-            counts = self.bank.labels.dense(np.array([entry]))[0]
-            return int(counts.argmax()), float(counts.max() / counts.sum())
-        return float(self.bank.labels.depth[entry]), 1.0
-
     def _crop(self, image: np.ndarray, patch: int) -> tuple[np.ndarray, tuple[int, int, int, int]]:
         """The patch with its surroundings, uint8 [S, S, 3], and where the patch lies in it."""
         side = self.protocol.patch_size
@@ -170,20 +157,6 @@ class SampleCollector:
         span = side + 2 * margin
         crop = padded[row * side : row * side + span, column * side : column * side + span]
         return crop.copy(), (margin, margin, side, side)
-
-    def _error(self, truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
-        if self.protocol.task == "segmentation":
-            return (truth != prediction) & (truth != self.query.ignore)
-        assert self.protocol.depth_low is not None and self.protocol.depth_high is not None
-        valid = valid_depth(truth, self.protocol.depth_low, self.protocol.depth_high)
-        return np.where(valid, np.abs(prediction - truth), np.nan).astype(np.float32)
-
-    def _score(self, score: np.ndarray) -> float:
-        """mIoU (0-100) or RMSE (metres) of one image; NaN where it holds no valid pixel."""
-        if self.protocol.task == "segmentation":
-            iou = class_iou(score)
-            return float(100 * np.nanmean(iou)) if score.sum() else float("nan")
-        return float(np.sqrt(score[1] / score[0])) if score[0] else float("nan")
 
 
 # ---------------------------------------------------------------- on disk

@@ -32,6 +32,7 @@ from hummingbird.retrieval.processes import own_part
 from hummingbird.retrieval.prompt import bank_identity, build_bank, keep_bank, plan
 from hummingbird.retrieval.protocol import Protocol
 from hummingbird.retrieval.query import QueryBatch, query_batches, query_images
+from hummingbird.tasks import Task
 
 # Choices that banks cut from one another may differ in.
 CUT = ("fraction", "max_images", "memory_length", "augmentation_epochs")
@@ -51,8 +52,9 @@ class Encoded:
         self,
         encoder: Encoder,
         config: EvaluateConfig,
-        prompt: Any,
-        query: Any,
+        prompt: DenseSource,
+        query: DenseSource,
+        task: Task,
         protocols: Sequence[Protocol],
         clock: Clock,
         folder: str = "",
@@ -67,15 +69,15 @@ class Encoded:
         whole = dataclasses.replace(protocols[0], augmentation_epochs=passes)
         quota = dict(sorted(quota.items()))
         self.prompt_length, self.whole, self.folder = len(prompt), whole, ""
-        build = functools.partial(build_bank, encoder, prompt, whole, config, clock, quota=quota)
+        build = functools.partial(build_bank, encoder, prompt, task, whole, config, clock, quota=quota)
         if folder:
-            identity = bank_identity(encoder, prompt, whole, config)
+            identity = bank_identity(encoder, prompt, task, whole, config)
             identity |= {**dict.fromkeys(CUT), "augmentation_epochs": passes, "quota": [list(x) for x in quota.items()]}
             self.folder = f"{folder}/{_digest(identity)}"
             self.everything = keep_bank(self.folder, identity, clock, lambda columns: build(columns=columns))
         else:
             self.everything = build()
-        self.queries = QueryStore(encoder, query, folder if os.access(folder, os.W_OK) else "")
+        self.queries = QueryStore(encoder, query, task, folder if os.access(folder, os.W_OK) else "")
 
     def bank(self, protocol: Protocol) -> MemoryBank:
         """The bank that the protocol asks for; of its seed depends only which images are in.
@@ -137,8 +139,8 @@ class QueryStore:
       folder: where the file lies; empty: the system's.
     """
 
-    def __init__(self, encoder: Encoder, source: DenseSource, folder: str = ""):
-        self.encoder, self.source = encoder, source
+    def __init__(self, encoder: Encoder, source: DenseSource, task: Task, folder: str = ""):
+        self.encoder, self.source, self.task = encoder, source, task
         self._folder = folder or tempfile.gettempdir()
         self._file = tempfile.TemporaryFile(dir=self._folder)  # noqa: SIM115 - lives as long as the store
         self._size = 0
@@ -153,10 +155,12 @@ class QueryStore:
         images = own_part(query_images(len(self.source), protocol))
 
         def prepare(number: int) -> Example:
-            return prepare_query(self.source, number, protocol.input_size, resolution, protocol.preparation)
+            return prepare_query(self.source, number, self.task, protocol)
 
         new = [i for i in images if i not in self._features]
-        for batch, features in query_batches(self.encoder, self.source, protocol, config, clock, new) if new else ():
+        for batch, features in (
+            query_batches(self.encoder, self.source, self.task, protocol, config, clock, new) if new else ()
+        ):
             for example, feature in zip(batch, features, strict=True):
                 self._features[example.index] = self._append(feature)
                 self._truths[example.index, resolution] = example.name, self._append(_small(example.label))
@@ -171,8 +175,7 @@ class QueryStore:
 
     def _example(self, number: int, resolution: str) -> Example:
         name, truth = self._truths[number, resolution]
-        label = self._read(truth)
-        label = label if label.dtype == np.float32 else label.astype(np.int32)
+        label = self._read(truth).astype(self.task.label_dtype)
         return Example(number, 0, name, np.empty((0, 0, 3), np.uint8), label)
 
     def _append(self, array: np.ndarray) -> tuple[int, tuple[int, ...], np.dtype]:

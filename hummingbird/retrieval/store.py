@@ -10,6 +10,7 @@ from hummingbird.retrieval.bank.files import bank_info, is_bank, load_bank, veri
 from hummingbird.retrieval.encode import Clock
 from hummingbird.retrieval.prompt import make_bank
 from hummingbird.retrieval.protocol import build_protocol
+from hummingbird.tasks import build_task
 
 __all__ = ["bank_info", "build", "is_bank", "load_bank", "verify_bank"]
 
@@ -21,5 +22,6 @@ def build(encoder: Any, config: EvaluateConfig, path: str) -> dict[str, Any]:
     """
     source = build_dense_source(config, "prompt")
     config = replace(config, {"retrieval.bank": path})
-    make_bank(encoder, source, build_protocol(config, source.task, encoder.patch_size), config, Clock())
+    task = build_task(source, config)
+    make_bank(encoder, source, task, build_protocol(config, task, encoder.patch_size), config, Clock())
     return bank_info(path)

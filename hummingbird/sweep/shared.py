@@ -55,15 +55,17 @@ def _encode(tasks: tuple[Task, ...]) -> tuple[Any, tuple[Any, Any], Any]:
     from hummingbird.retrieval.prompt import plan
     from hummingbird.retrieval.protocol import build_protocol
     from hummingbird.retrieval.shared_encoding import Encoded
+    from hummingbird.tasks import build_task
 
     resolved = config.resolve("evaluate", tasks[0].config, tasks[0].overrides)
     encoder = build_encoder(tasks[0].checkpoint, resolved.encoder)
     prompt, query = (build_dense_source(resolved, split) for split in ("prompt", "query"))
+    label_task = build_task(prompt, resolved)
     protocols, failed = [], None
     for task in tasks:
         try:
             own = config.resolve("evaluate", task.config, task.overrides)
-            protocol = build_protocol(own, prompt.task, encoder.patch_size)
+            protocol = build_protocol(own, label_task, encoder.patch_size)
             wanted = [protocol, *drawn_parts(protocol, own)]
             plan(len(prompt), protocol)
             check_parts(len(prompt), protocol, own)
@@ -73,7 +75,7 @@ def _encode(tasks: tuple[Task, ...]) -> tuple[Any, tuple[Any, Any], Any]:
     if not protocols:
         assert failed is not None
         raise failed
-    encoded = Encoded(encoder, resolved, prompt, query, protocols, Clock(), tasks[0].bank)
+    encoded = Encoded(encoder, resolved, prompt, query, label_task, protocols, Clock(), tasks[0].bank)
     return encoder, (prompt, query), encoded
 
 

@@ -44,7 +44,7 @@ from hummingbird.data.image_files import decode_ids, decode_image
 from hummingbird.data.images import SUFFIXES
 from hummingbird.data.prompt_augment import augment_prompt
 from hummingbird.data.scenes import render
-from hummingbird.retrieval.bank.labels import patch_labels
+from hummingbird.tasks.segmentation import SegmentationTask, patch_labels
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BATCH = 32
@@ -152,10 +152,12 @@ def measure_labels(rounds: int) -> dict[str, float]:
     image, mask = scene["image"][:375], (scene["mask"][:375] * 9 % CLASSES).astype(np.uint8)
     encoded = cv2.imencode(".jpg", image)[1].tobytes(), cv2.imencode(".png", mask)[1].tobytes()
 
+    task = SegmentationTask([str(i) for i in range(CLASSES)])
+
     def ours(turn: int):
         picture = decode_image(encoded[0], "image")
         label = decode_ids(encoded[1], "mask").astype(np.int32)
-        _, label = augment_prompt(np.random.default_rng(turn), picture, label, PROMPT_SIZE)
+        _, label = augment_prompt(np.random.default_rng(turn), picture, label, PROMPT_SIZE, task)
         return patch_labels(label, PATCH, CLASSES)
 
     def theirs(label: torch.Tensor):

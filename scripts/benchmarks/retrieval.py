@@ -128,10 +128,12 @@ def reference(options: argparse.Namespace, prompt: Pairs, query: Pairs) -> dict:
     import torch
     from scann.scann_ops.py import scann_ops_pybind
 
-    from hummingbird.retrieval.open_hummingbird import augment, floor_label, squash
+    from hummingbird.retrieval.encode import resize_label
+    from hummingbird.retrieval.open_hummingbird import augment, floor_nearest, squash
+    from hummingbird.tasks.segmentation import SegmentationTask, class_iou, match_classes
 
     classes, size, patch, k, beta, batch = len(prompt.classes), options.size, 16, 30, 0.02, 8
-    side = size // patch
+    side, task = size // patch, SegmentationTask(prompt.classes)
     encode, mean, std = their_encoder(options), torch.tensor(MEAN)[:, None, None], torch.tensor(STD)[:, None, None]
     parts: dict[str, float] = {}
     begin, cpu = time.perf_counter(), time.process_time()
@@ -147,9 +149,9 @@ def reference(options: argparse.Namespace, prompt: Pairs, query: Pairs) -> dict:
             for i in range(start, min(start + batch, len(source))):
                 item = source[i]
                 if augmented:
-                    image, label = augment(np.random.default_rng(i), item["image"], item["label"], size)
+                    image, label = augment(np.random.default_rng(i), item["image"], item["label"], size, task)
                 else:
-                    image, label = squash(item["image"], size), floor_label(item["label"], size)
+                    image, label = squash(item["image"], size), resize_label(item["label"], size, task, floor_nearest)
                 # Pictures become normalised float tensors, masks float tensors in [0, 1].
                 x = torch.from_numpy(image.copy()).permute(2, 0, 1).float() / 255
                 images.append((x - mean) / std)
@@ -207,8 +209,6 @@ def reference(options: argparse.Namespace, prompt: Pairs, query: Pairs) -> dict:
         valid = truth != 255
         truth, guess = truth[valid], guess[valid]
         confusion = torch.bincount(truth * classes + guess, minlength=classes**2).reshape(classes, classes).double()
-        from hummingbird.retrieval.metrics import class_iou, match_classes
-
         iou = np.nan_to_num(class_iou(match_classes(confusion.numpy())))
         spent("metric", since)
     wall, cpu = time.perf_counter() - begin, time.process_time() - cpu

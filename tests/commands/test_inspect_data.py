@@ -11,6 +11,8 @@ from hummingbird.commands import inspect_data, sheets
 from hummingbird.data.sources import build_dense_source
 from hummingbird.errors import UserError
 from hummingbird.retrieval.encode import prepare_prompt
+from hummingbird.retrieval.protocol import build_protocol
+from hummingbird.tasks import build_task
 from tests.data.files import blocks, encode, make_folder, ramp, write
 
 
@@ -70,8 +72,10 @@ def test_the_augmented_prompts_are_those_that_an_evaluation_sees(folder, tmp_pat
     inspect_data.describe(settings, tmp_path / "out")
     picture = np.asarray(Image.open(tmp_path / "out/augmented.png"))
     source = build_dense_source(settings, "prompt")
+    task = build_task(source, settings)
+    choices = build_protocol(settings, task, patch_size=8)
     for column in range(3):
-        seen = prepare_prompt(source, column, 0, 32, 3, True, protocol).image
+        seen = prepare_prompt(source, column, 0, task, choices).image
         left = column * (sheets.TILE + 2 * sheets.GAP) + sheets.GAP
         tile = picture[sheets.GAP : sheets.GAP + sheets.TILE, left : left + sheets.TILE]
         np.testing.assert_array_equal(tile, sheets.fit(seen))

@@ -7,6 +7,9 @@ import pytest
 import scipy.ndimage
 
 from hummingbird.data.prompt_augment import PADDING, augment_prompt, jitter_colours
+from hummingbird.tasks import DepthTask, SegmentationTask
+
+CLASSES = SegmentationTask([str(i) for i in range(200)])
 
 
 def coloured(mask):
@@ -18,7 +21,7 @@ def test_image_and_mask_stay_aligned_to_the_pixel():
     blocks = np.random.default_rng(0).integers(0, 6, (6, 8)).repeat(20, 0).repeat(20, 1).astype(np.int32)
     image = coloured(blocks)
     for seed in range(40):
-        out, label = augment_prompt(np.random.default_rng(seed), image, blocks, 96, probability=0.0)
+        out, label = augment_prompt(np.random.default_rng(seed), image, blocks, 96, CLASSES, probability=0.0)
         assert out.shape == (96, 96, 3)
         assert label.shape == (96, 96)
         assert label.dtype == np.int32
@@ -37,7 +40,7 @@ def test_the_scale_is_uniform_and_small_images_lie_anywhere_with_void_around():
     image = coloured(mask)
     sides, starts = [], []
     for seed in range(600):
-        _, label = augment_prompt(np.random.default_rng(seed), image, mask, 90, probability=0.0)
+        _, label = augment_prompt(np.random.default_rng(seed), image, mask, 90, CLASSES, probability=0.0)
         rows = np.flatnonzero((label == 0).any(1))
         sides.append(len(rows))
         starts.append(rows[0] / (90 - len(rows)))
@@ -50,21 +53,21 @@ def test_the_scale_is_uniform_and_small_images_lie_anywhere_with_void_around():
 
 def test_large_images_are_cut_without_void():
     mask = np.arange(400 * 300, dtype=np.int32).reshape(300, 400) % 200
-    out, label = augment_prompt(np.random.default_rng(0), coloured(mask % 5), mask, 64)
+    out, label = augment_prompt(np.random.default_rng(0), coloured(mask % 5), mask, 64, CLASSES)
     assert (label < 200).all()
     assert out.shape == (64, 64, 3)
 
 
 def test_depth_keeps_its_values_and_is_invalid_outside():
     depth = np.full((30, 30), 2.5, np.float32)
-    _, label = augment_prompt(np.random.default_rng(1), np.zeros((30, 30, 3), np.uint8), depth, 64)
+    _, label = augment_prompt(np.random.default_rng(1), np.zeros((30, 30, 3), np.uint8), depth, 64, DepthTask())
     assert label.dtype == np.float32
     assert set(np.unique(label)) == {0.0, 2.5}
 
 
 def test_a_single_pixel_is_enough():
     image, label = augment_prompt(
-        np.random.default_rng(0), np.full((1, 1, 3), 9, np.uint8), np.ones((1, 1), np.int32), 8
+        np.random.default_rng(0), np.full((1, 1, 3), 9, np.uint8), np.ones((1, 1), np.int32), 8, CLASSES
     )
     assert (label != 255).sum() in (1, 4)
     assert image.shape == (8, 8, 3)
@@ -95,7 +98,7 @@ def test_each_colour_operation_happens_half_of_the_time_up_to_its_maximum(monkey
     )
     image, mask = np.zeros((8, 8, 3), np.uint8), np.zeros((8, 8), np.int32)
     for seed in range(800):
-        augment_prompt(np.random.default_rng(seed), image, mask, 8)
+        augment_prompt(np.random.default_rng(seed), image, mask, 8, CLASSES)
     for name in ("brightness", "contrast", "saturation", "hue"):
         values = np.array([shifts[name] for shifts in seen])
         done = values[values != 0]

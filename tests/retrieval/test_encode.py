@@ -5,6 +5,8 @@ import pytest
 
 from hummingbird.retrieval import measure
 from hummingbird.retrieval.encode import PREPARATIONS, Clock, Example, encode, prepare_prompt
+from hummingbird.retrieval.protocol import build_protocol
+from hummingbird.tasks import build_task
 from tests.retrieval.fakes import FakeSource, MeanColour
 from tests.retrieval.test_evaluate import make_config
 
@@ -68,6 +70,10 @@ class OtherVoid(FakeSource):
 
 @pytest.mark.parametrize("preparation", PREPARATIONS)
 def test_padding_of_augmented_prompts_is_void_as_the_source_has_it(preparation):
+    config = make_config(input_size=128, protocol=preparation, **{"retrieval.augmentation_epochs": 1})
+    source = OtherVoid(3)
+    task = build_task(source, config)
+    protocol = build_protocol(config, task, 8)
     for index in range(3):
-        label = prepare_prompt(OtherVoid(3), index, 0, 128, 0, True, preparation).label
+        label = prepare_prompt(source, index, 0, task, protocol).label
         assert set(np.unique(label)) <= {0, 1, 2, 3, 7}

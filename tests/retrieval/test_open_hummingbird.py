@@ -2,13 +2,17 @@ import numpy as np
 import torch
 
 from hummingbird.retrieval import open_hummingbird
+from hummingbird.retrieval.encode import resize_label
+from hummingbird.tasks import SegmentationTask
+
+CLASSES = SegmentationTask([str(i) for i in range(16)])
 
 
 def test_masks_are_resized_like_pytorchs_nearest():
     label = np.random.default_rng(0).integers(0, 9, (45, 70))
     whole = torch.tensor(label)[None, None].float()
     expected = torch.nn.functional.interpolate(whole, (32, 32), mode="nearest")[0, 0].numpy()
-    np.testing.assert_array_equal(open_hummingbird.floor_label(label, 32), expected)
+    np.testing.assert_array_equal(resize_label(label, 32, CLASSES, open_hummingbird.floor_nearest), expected)
 
 
 def test_blue_is_seen_with_the_other_standard_deviation():
@@ -23,7 +27,7 @@ def test_augmentation_keeps_image_and_label_aligned():
     image = np.repeat((mask * 16)[..., None], 3, axis=2).astype(np.uint8)
     for seed in range(5):
         rng = np.random.default_rng(seed)
-        part, label = open_hummingbird.augment(rng, image, mask, 64)
+        part, label = open_hummingbird.augment(rng, image, mask, 64, CLASSES)
         assert part.shape == (64, 64, 3)
         assert label.shape == (64, 64)
         inside = np.abs(part[..., 1].astype(int) - label * 16) < 40  # brightness and contrast change by a tenth each

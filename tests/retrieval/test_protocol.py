@@ -6,6 +6,7 @@ import pytest
 
 from hummingbird import config
 from hummingbird.retrieval.protocol import build_protocol
+from hummingbird.tasks import DepthTask, SegmentationTask
 
 CONFIGS = pathlib.Path(__file__).parents[2] / "configs" / "evaluate"
 
@@ -13,7 +14,8 @@ CONFIGS = pathlib.Path(__file__).parents[2] / "configs" / "evaluate"
 @pytest.mark.parametrize("name", ["nyuv2.py:full", "nyuv2.py:few", "nyuv2.py:fractions", "folder.py:depth_few"])
 def test_depth_is_never_augmented(name):
     """App. A.2; the zoom of Table 7 would leave the metres as they are."""
-    protocol = build_protocol(config.resolve("evaluate", f"{CONFIGS / name}"), "depth", 16)
+    resolved = config.resolve("evaluate", f"{CONFIGS / name}")
+    protocol = build_protocol(resolved, DepthTask(resolved.depth), 16)
     assert protocol.augmentation_epochs == 0
     assert protocol.neighbours == (30 if name.endswith("full") else 90)
 
@@ -21,7 +23,7 @@ def test_depth_is_never_augmented(name):
 @pytest.mark.parametrize("name", ["ade20k", "cityscapes", "coco_stuff", "pascal_voc", "folder"])
 def test_few_data_has_the_other_column_of_table_6(name):
     resolved = config.resolve("evaluate", f"{CONFIGS / name}.py:few")
-    protocol = build_protocol(resolved, "segmentation", 16)
+    protocol = build_protocol(resolved, SegmentationTask(["a", "b"]), 16)
     assert (protocol.memory_length, protocol.neighbours, protocol.temperature) == (20_480_000, 90, 0.1)
     assert protocol.augmentation_epochs == 8
     assert (resolved.retrieval.scann.leaves_to_search, resolved.retrieval.scann.reorder) == (256, 1800)

@@ -14,10 +14,12 @@ from hummingbird.retrieval.evaluate import SECONDS
 from hummingbird.retrieval.prompt import build_bank
 from hummingbird.retrieval.protocol import build_protocol
 from hummingbird.retrieval.shared_encoding import Encoded, QueryStore
+from hummingbird.tasks import DepthTask, SegmentationTask, build_task
 from tests.retrieval.fakes import FakeSource, MeanColour
 from tests.retrieval.test_evaluate import make_config
 from tests.retrieval.test_evaluate_files import largest_file
 
+CLASSES = SegmentationTask(FakeSource(1).classes)
 SETTINGS = [
     {"retrieval.memory_length": 700, "retrieval.augmentation_epochs": 2},
     {"retrieval.memory_length": 200, "retrieval.augmentation_epochs": 2},
@@ -32,8 +34,9 @@ SETTINGS = [
 def test_lengths_passes_and_parts_cut_from_one_bank_score_as_if_encoded_alone(task, sampling, tmp_path):
     configs = [make_config(**settings, **{"retrieval.sampling": sampling}) for settings in SETTINGS]
     prompt, query, encoder = FakeSource(6, task, 0), FakeSource(3, task, 1), MeanColour()
-    protocols = [build_protocol(config, task, encoder.patch_size) for config in configs]
-    encoded = Encoded(encoder, configs[0], prompt, query, protocols, Clock(), str(tmp_path / "bank"))
+    label_task = build_task(prompt, configs[0])
+    protocols = [build_protocol(config, label_task, encoder.patch_size) for config in configs]
+    encoded = Encoded(encoder, configs[0], prompt, query, label_task, protocols, Clock(), str(tmp_path / "bank"))
     for config in configs:
         shared = measure(encoder, config, prompt, query, encoded=encoded)[0]
         alone = measure(MeanColour(), config, prompt, query)[0]
@@ -50,11 +53,11 @@ def test_with_a_named_key_type_a_cut_bank_is_the_own_one_to_the_bit(named, monke
     # Here "auto" would make the large bank bfloat16 and the small one float32.
     monkeypatch.setattr(memory, "AUTO_FLOAT32_BYTES", 300 * 4 * 7)
     config, prompt, encoder = make_config(**SETTINGS[0], **{"retrieval.key_dtype": named}), FakeSource(4), MeanColour()
-    large = build_protocol(config, "segmentation", 8)
+    large = build_protocol(config, CLASSES, 8)
     small = dataclasses.replace(large, memory_length=200)
-    encoded = Encoded(encoder, config, prompt, FakeSource(2, seed=1), [large, small], Clock())
+    encoded = Encoded(encoder, config, prompt, FakeSource(2, seed=1), CLASSES, [large, small], Clock())
     for protocol in (large, small):
-        cut, own = encoded.bank(protocol), build_bank(encoder, prompt, protocol, config, Clock())
+        cut, own = encoded.bank(protocol), build_bank(encoder, prompt, CLASSES, protocol, config, Clock())
         assert cut.keys.dtype == own.keys.dtype == named
         for name, column in memory.bank_columns(own).items():
             np.testing.assert_array_equal(memory.bank_columns(cut)[name], column)
@@ -62,11 +65,11 @@ def test_with_a_named_key_type_a_cut_bank_is_the_own_one_to_the_bit(named, monke
 
 def test_the_shared_bank_is_found_again(tmp_path):
     config, prompt, query = make_config(**SETTINGS[0]), FakeSource(4, seed=0), FakeSource(2, seed=1)
-    protocol = build_protocol(config, "segmentation", 8)
+    protocol = build_protocol(config, CLASSES, 8)
     smaller = dataclasses.replace(protocol, memory_length=100)
     banks, encoders = [], [MeanColour(), MeanColour()]
     for encoder in encoders:
-        encoded = Encoded(encoder, config, prompt, query, [protocol, smaller], Clock(), str(tmp_path / "bank"))
+        encoded = Encoded(encoder, config, prompt, query, CLASSES, [protocol, smaller], Clock(), str(tmp_path / "bank"))
         banks.append(encoded.bank(smaller))
     assert [sum(encoder.batches) for encoder in encoders] == [8, 0]
     np.testing.assert_array_equal(banks[0].keys, banks[1].keys)
@@ -84,8 +87,8 @@ def test_the_shared_bank_is_found_again(tmp_path):
 )
 def test_a_bank_that_nothing_was_encoded_for_is_refused_rather_than_cut_short(change):
     config, prompt = make_config(**SETTINGS[2], **{"data.fraction": 0.5}), FakeSource(8)
-    protocol = build_protocol(config, "segmentation", 8)
-    encoded = Encoded(MeanColour(), config, prompt, FakeSource(2, seed=1), [protocol], Clock())
+    protocol = build_protocol(config, CLASSES, 8)
+    encoded = Encoded(MeanColour(), config, prompt, FakeSource(2, seed=1), CLASSES, [protocol], Clock())
     assert len(encoded.bank(protocol))
     with pytest.raises(ValueError, match="not among those given"):
         encoded.bank(dataclasses.replace(protocol, **change))
@@ -95,8 +98,10 @@ def test_a_bank_that_nothing_was_encoded_for_is_refused_rather_than_cut_short(ch
 def test_a_full_disk_for_the_queries_is_told_with_its_folder(kept, tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     config, query = make_config(**SETTINGS[1]), FakeSource(3, seed=1)
-    protocol, folder = build_protocol(config, "segmentation", 8), tmp_path / "bank" if kept else tmp_path
-    encoded = Encoded(MeanColour(), config, FakeSource(2), query, [protocol], Clock(), str(folder) if kept else "")
+    protocol, folder = build_protocol(config, CLASSES, 8), tmp_path / "bank" if kept else tmp_path
+    encoded = Encoded(
+        MeanColour(), config, FakeSource(2), query, CLASSES, [protocol], Clock(), str(folder) if kept else ""
+    )
     with largest_file(1000), pytest.raises(UserError, match=rf"^{folder}: the encoded queries .*too large.* TMPDIR"):
         list(encoded.queries.batches(protocol, config, Clock()))
 
@@ -117,8 +122,9 @@ def test_truths_come_back_from_the_file_as_they_were(label, kept):
             return {**super().__getitem__(index), "label": label}
 
     config = make_config()
-    store = QueryStore(MeanColour(), Source(1))
-    ((examples, _),) = store.batches(build_protocol(config, "segmentation", 8), config, Clock())
+    task = DepthTask() if kept == np.float32 else CLASSES
+    store = QueryStore(MeanColour(), Source(1), task)
+    ((examples, _),) = store.batches(build_protocol(config, CLASSES, 8), config, Clock())
     np.testing.assert_array_equal(examples[0].label, label)
     assert examples[0].label.dtype == kept
 

@@ -23,7 +23,8 @@ import ml_dtypes
 import numpy as np
 
 from hummingbird.errors import UserError
-from hummingbird.retrieval.bank.memory import CLASS_COLUMNS, MemoryBank, bank_from_columns
+from hummingbird.retrieval.bank.memory import MemoryBank, bank_from_columns
+from hummingbird.tasks import find_kind
 
 MANIFEST, BUILDING = "bank.json", "building.json"
 DTYPES = {name: np.dtype(name).newbyteorder("<") for name in ("float32", "int32", "uint8", "uint16", "uint32")} | {
@@ -54,7 +55,7 @@ def load_bank(path: str, identity: dict[str, Any] | None = None, verify: bool = 
     if verify:
         verify_bank(path)
     columns = map_columns(folder, manifest["columns"])
-    return bank_from_columns(columns, manifest["identity"]["classes"])
+    return bank_from_columns(columns, manifest["identity"]["task"], manifest["identity"]["channels"])
 
 
 def verify_bank(path: str) -> dict[str, Any]:
@@ -101,7 +102,7 @@ def read_manifest(folder: pathlib.Path) -> dict[str, Any]:
         unfinished = " (an unfinished one: run the same command again to go on)" if (folder / BUILDING).exists() else ""
         raise UserError(f"{folder}: holds no memory bank{unfinished}; build one with `hummingbird bank build`")
     manifest = read_json(folder / MANIFEST, ("identity", "columns"))
-    labels = {"label_depth"} if manifest["identity"]["classes"] is None else {f"label_{name}" for name in CLASS_COLUMNS}
+    labels = find_kind(manifest["identity"]["task"]).columns
     whole = {name for name, column in manifest["columns"].items() if "sha256" in column}
     if missing := sorted({"keys", "image", "epoch", "patch", *labels} - whole):
         raise UserError(f"{folder / MANIFEST}: lacks {', '.join(missing)}; delete {folder} and build it again")
@@ -114,7 +115,7 @@ def read_json(path: pathlib.Path, keys: Sequence[str]) -> dict[str, Any]:
         content = json.loads(path.read_text())
         if missing := [key for key in keys if key not in content]:
             raise KeyError(", ".join(missing))
-        if not {"classes", "versions"} <= content["identity"].keys():
+        if not {"task", "channels", "versions"} <= content["identity"].keys():
             raise KeyError("identity")
         for name, column in content["columns"].items():
             if column["dtype"] not in DTYPES or column["bytes"] < 0 or not isinstance(column["row"], list):

@@ -1,7 +1,7 @@
 """The memory bank of dense retrieval: which patches are kept (App. A.1, Eq. 5) and how they are held.
 
-Keys are L2-normalised patch features; labels are local labels (`hummingbird.retrieval.bank.labels`); each entry knows
-the image, the augmentation pass and the patch that it comes from.
+Keys are L2-normalised patch features; labels are local labels (`hummingbird.tasks`); each entry knows the image, the
+augmentation pass and the patch that it comes from.
 """
 
 from __future__ import annotations
@@ -11,17 +11,15 @@ from typing import Any, Protocol
 
 import ml_dtypes
 import numpy as np
+from jaxtyping import Bool, Int
 
 from hummingbird.errors import UserError
-from hummingbird.retrieval.bank.labels import ClassLabels, DepthLabels, sparse_counts
-
-Labels = ClassLabels | DepthLabels
+from hummingbird.tasks import BankLabels, LocalLabels, Task, find_kind
 
 KEY_DTYPES = {"float32": np.dtype(np.float32), "bfloat16": np.dtype(ml_dtypes.bfloat16)}
 # Keys above this size are stored in bfloat16 unless the config says otherwise.
 AUTO_FLOAT32_BYTES = 2**29
 EMPTY_SCORE = 1e6
-CLASS_COLUMNS = ("lengths", "classes", "counts")  # of a bank's labels, in the order that `ClassLabels` takes them
 
 
 # ---------------------------------------------------------------- which patches of an image are kept
@@ -46,33 +44,24 @@ def sample_patches(labels: Any, n: int, rng: np.random.Generator) -> np.ndarray:
     return np.argsort(final_score, kind="stable")[:n]
 
 
-def sample_uniform(labels: Any, n: int, rng: np.random.Generator) -> np.ndarray:
-    """n patches in random order, those without a valid pixel after all others; the rule for depth (App. A.1).
+def sample_uniform(labelled: Bool[np.ndarray, " N"], n: int, rng: np.random.Generator) -> Int[np.ndarray, " n"]:
+    """Draws n patches in random order, patches without a label after all others (App. A.1).
 
     Args:
-      labels: [N, C] as in `sample_patches`, or the number of valid pixels [N].
-      n: patches wanted; N at most are given.
-      rng: NumPy random generator.
+      labelled: whether each patch holds a valid pixel.
+      n: patches wanted.
+      rng: random generator.
 
     Returns:
-      Patch numbers int64 [min(n, N)].
+      min(n, N) patch numbers.
     """
-    filled = has_label(np.asarray(labels))
-    order = rng.permutation(len(filled))
-    return order[np.argsort(~filled[order], kind="stable")][:n]
+    order = rng.permutation(len(labelled))
+    return order[np.argsort(~labelled[order], kind="stable")][:n]
 
 
-def has_label(labels: np.ndarray) -> np.ndarray:
-    """Which patches hold a valid pixel, bool [N], from counts [N, C] or depths [N]."""
-    return np.any(labels > 0, axis=1) if labels.ndim == 2 else np.asarray(labels > 0)
-
-
-def sample_salient(labels: Any, n: int, rng: np.random.Generator) -> np.ndarray:
-    """The paper's rule: Eq. 5 for counts [N, C], `sample_uniform` for depth [N], which has no classes to be rare."""
-    return sample_patches(labels, n, rng) if np.ndim(labels) == 2 else sample_uniform(labels, n, rng)
-
-
-SAMPLING = {"salient": sample_salient, "uniform": sample_uniform, "all": sample_uniform}
+def choose_patches(local: LocalLabels, n: int, rng: np.random.Generator, salient: bool) -> Int[np.ndarray, " n"]:
+    """Draws n patches of an image: by Eq. 5 if `salient`, else uniformly; patches without a label come last."""
+    return sample_patches(local.values, n, rng) if salient else sample_uniform(local.labelled, n, rng)
 
 
 def features_per_image(memory_length: int, images: int, epochs: int, patches: int, sampling: str) -> int:
@@ -101,7 +90,7 @@ class MemoryBank:
     """
 
     keys: np.ndarray
-    labels: Labels
+    labels: BankLabels
     image: np.ndarray
     epoch: np.ndarray
     patch: np.ndarray
@@ -156,9 +145,9 @@ class BankBuilder:
 
     Args:
       capacity: greatest number of entries.
-      num_classes: C, or None for depth.
+      task: kind of label.
+      patch: patch side in pixels.
       key_dtype: "auto", "float32" or "bfloat16".
-      pixels: pixels in a patch.
       columns: where entries go; None: memory.
       length: entries that the columns hold already.
     """
@@ -166,26 +155,26 @@ class BankBuilder:
     def __init__(
         self,
         capacity: int,
-        num_classes: int | None,
+        task: Task,
+        patch: int,
         key_dtype: str = "auto",
-        pixels: int = 256,
         columns: Columns | None = None,
         length: int = 0,
     ):
-        self.capacity, self.num_classes, self.key_dtype, self.pixels = capacity, num_classes, key_dtype, pixels
+        self.capacity, self.task, self.patch, self.key_dtype = capacity, task, patch, key_dtype
         self.columns = columns if columns is not None else MemoryColumns(capacity)
         self.length = length
 
-    def add(self, keys: np.ndarray, labels: np.ndarray, image: int, epoch: int, patch: np.ndarray) -> None:
+    def add(self, keys: np.ndarray, local: LocalLabels, image: int, epoch: int, patch: np.ndarray) -> None:
         """Appends entries of one image.
 
         Args:
           keys: float32 [n, D], L2-normalised.
-          labels: pixel counts [n, C], or mean depths [n]; rows that are 0 everywhere are dropped.
+          local: their local labels; entries without a label are dropped.
           image, epoch: where they come from. patch: int [n].
         """
         room = self.capacity - self.length
-        chosen = np.flatnonzero(has_label(labels))[:room]
+        chosen = np.flatnonzero(local.labelled)[:room]
         if not len(chosen):
             return
         dtype = key_dtype(self.key_dtype, self.capacity, keys.shape[1])
@@ -195,10 +184,7 @@ class BankBuilder:
             "epoch": np.full(len(chosen), epoch, np.uint8),
             "patch": patch[chosen].astype(np.int32),
         }
-        if self.num_classes is None:
-            new["label_depth"] = labels[chosen].astype(np.float32)
-        else:
-            new |= sparse_counts(labels[chosen], self.pixels)
+        new |= self.task.label_columns(local.values[chosen], self.patch)
         for name, values in new.items():
             self.columns.append(name, values)
         self.length += len(chosen)
@@ -207,26 +193,23 @@ class BankBuilder:
         """The bank; UserError if no patch of any image holds a valid pixel."""
         if not self.length:
             raise UserError("the prompt holds no patch with a valid label: check data.root and the void value")
-        return bank_from_columns(self.columns.finish(), self.num_classes)
+        return bank_from_columns(self.columns.finish(), self.task.kind, self.task.channels)
 
 
-def bank_from_columns(columns: dict[str, np.ndarray], num_classes: int | None) -> MemoryBank:
-    """The bank that `BankBuilder` put into columns."""
-    if num_classes is None:
-        labels: Labels = DepthLabels(columns["label_depth"])
-    else:
-        labels = ClassLabels(num_classes, *(columns[f"label_{name}"] for name in CLASS_COLUMNS))
+def bank_from_columns(columns: dict[str, np.ndarray], kind: str, channels: int) -> MemoryBank:
+    """The bank that `BankBuilder` put into columns.
+
+    Args:
+      kind: of the task. channels: of its labels.
+    """
+    labels = find_kind(kind).bank_labels(columns, channels)
     return MemoryBank(columns["keys"], labels, columns["image"], columns["epoch"], columns["patch"])
 
 
 def bank_columns(bank: MemoryBank) -> dict[str, np.ndarray]:
     """The columns that `bank_from_columns` makes the bank of."""
     columns = {name: getattr(bank, name) for name in ("keys", "image", "epoch", "patch")}
-    if isinstance(bank.labels, DepthLabels):
-        return {**columns, "label_depth": bank.labels.depth}
-    labels = bank.labels
-    lengths = np.diff(labels.offsets).astype(np.uint16)  # as `sparse_counts` gives them
-    return {**columns, "label_lengths": lengths, "label_classes": labels.classes, "label_counts": labels.counts}
+    return {**columns, **bank.labels.columns()}
 
 
 def key_dtype(name: str, length: int, dim: int) -> np.dtype:

@@ -13,8 +13,9 @@ import jinja2
 
 from hummingbird.errors import UserError
 from hummingbird.retrieval.report import sections
-from hummingbird.retrieval.report.runs import TASK_TITLES, data_name, group_runs
+from hummingbird.retrieval.report.runs import data_name, group_runs
 from hummingbird.run.files import write_text
+from hummingbird.tasks import find_kind
 
 Run = dict[str, Any]
 
@@ -29,7 +30,7 @@ def write_report(path: str | os.PathLike, metrics: dict, samples: dict | None = 
     """
     encoder = str(metrics.get("encoder", {}).get("name", "encoder"))
     run = {"name": encoder, "metrics": metrics, "samples": samples}
-    title = f"{TASK_TITLES[metrics['task']]} on {data_name(metrics)}"
+    title = f"{find_kind(metrics['task']).title} on {data_name(metrics)}"
     _write(path, title=title, subtitle=f"dense nearest-neighbour retrieval, encoder {encoder}, frozen", runs=[run])
 
 

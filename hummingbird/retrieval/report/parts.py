@@ -12,8 +12,7 @@ import matplotlib.ticker
 from hummingbird.retrieval.report.charts import SERIES
 from hummingbird.retrieval.report.runs import Group, data_name
 from hummingbird.run.files import write_json
-
-UNITS = {"segmentation": "mIoU", "depth": "RMSE (m)"}
+from hummingbird.tasks import Score, find_kind
 
 
 def parts(group: Group) -> Iterator[dict[str, Any]]:
@@ -21,24 +20,24 @@ def parts(group: Group) -> Iterator[dict[str, Any]]:
     series = {run["name"]: run["metrics"]["fractions"] for run in group.runs if run["metrics"].get("fractions")}
     if not series:
         return
-    file = io.BytesIO()
-    curve(series, group.task).savefig(file, format="svg", metadata={"Date": None})
+    file, score = io.BytesIO(), group.kind.scores[0]
+    curve(series, score).savefig(file, format="svg", metadata={"Date": None})
     several = len(series) > 1
     yield {
         "kind": "parts",
         "title": "Few annotated images",
         "picture": "data:image/svg+xml;base64," + base64.b64encode(file.getvalue()).decode(),
-        "heads": ["part of the prompt", "images", UNITS[group.task], "deviation", "parts"],
-        "blocks": [{"name": name if several else "", "rows": table(rows, group.task)} for name, rows in series.items()],
+        "heads": ["part of the prompt", "images", score.label, "deviation", "parts"],
+        "blocks": [{"name": name if several else "", "rows": table(rows, score)} for name, rows in series.items()],
         "caption": "Mean and standard deviation over random parts of the prompt; grey dots are single parts.",
     }
 
 
 def write_markdown(result: dict[str, Any], path: pathlib.Path) -> None:
     """The table of `fractions.measure_fractions`."""
-    task = result["task"]
-    lines = [f"| part of the prompt | images | {UNITS[task]} | deviation | parts |", "|---|---|---|---|---|"]
-    lines += [f"| {' | '.join(cells)} |" for cells in table(result["fractions"], task)]
+    score = find_kind(result["task"]).scores[0]
+    lines = [f"| part of the prompt | images | {score.label} | deviation | parts |", "|---|---|---|---|---|"]
+    lines += [f"| {' | '.join(cells)} |" for cells in table(result["fractions"], score)]
     path.write_text("\n".join(lines) + "\n")
 
 
@@ -49,7 +48,7 @@ def write_rows(result: dict[str, Any], path: pathlib.Path) -> None:
 
 def write_curve(result: dict[str, Any], path: pathlib.Path) -> None:
     """The curve of `fractions.measure_fractions`, as Figure 3 has it."""
-    figure = curve({"": result["fractions"]}, result["task"])
+    figure = curve({"": result["fractions"]}, find_kind(result["task"]).scores[0])
     figure.axes[0].set_title(f"{data_name(result)}, {result['encoder']['name']}", fontsize=10)
     figure.savefig(path, dpi=150)
 
@@ -57,9 +56,9 @@ def write_curve(result: dict[str, Any], path: pathlib.Path) -> None:
 FILES = {"fractions.md": write_markdown, "fractions.json": write_rows, "fractions.png": write_curve}
 
 
-def table(rows: list[dict[str, Any]], task: str) -> list[list[str]]:
+def table(rows: list[dict[str, Any]], score: Score) -> list[list[str]]:
     """Part, images, mean, deviation and number of parts of each row of `fractions.measure_fractions`, as text."""
-    number = lambda value: f"{value:.{1 if task == 'segmentation' else 3}f}"
+    number = lambda value: f"{value:.{score.digits}f}"
     return [
         [
             part_name(row["fraction"]),
@@ -72,7 +71,7 @@ def table(rows: list[dict[str, Any]], task: str) -> list[list[str]]:
     ]
 
 
-def curve(series: dict[str, list[dict[str, Any]]], task: str) -> matplotlib.figure.Figure:
+def curve(series: dict[str, list[dict[str, Any]]], score: Score) -> matplotlib.figure.Figure:
     """Score over the number of prompt images: mean, deviation and single parts of each encoder's rows (Figure 3)."""
     figure = matplotlib.figure.Figure((5.4, 3.6), layout="constrained")
     axes = figure.subplots()
@@ -87,7 +86,7 @@ def curve(series: dict[str, list[dict[str, Any]]], task: str) -> matplotlib.figu
     axes.set_xticks([row["images"] for row in rows], [f"{r['images']:,}\n{part_name(r['fraction'])}" for r in rows])
     axes.xaxis.set_minor_locator(matplotlib.ticker.NullLocator())
     axes.tick_params(axis="x", labelsize=8)
-    axes.set(xlabel="prompt images and their part of all", ylabel=UNITS[task])
+    axes.set(xlabel="prompt images and their part of all", ylabel=score.label)
     if len(series) > 1:
         axes.legend(frameon=False, fontsize=8)
     axes.grid(alpha=0.3)

@@ -6,23 +6,8 @@ from collections.abc import Iterator
 from numbers import Real
 from typing import Any
 
-TASK_TITLES = {"segmentation": "Semantic segmentation", "depth": "Depth estimation"}
-# key in metrics.json, name, digits, whether larger is better; the first of each task is its headline.
-SCORES = {
-    "segmentation": [
-        ("miou", "mIoU", 1, True),
-        ("pixel_accuracy", "pixel acc.", 1, True),
-        ("mean_class_accuracy", "mean class acc.", 1, True),
-    ],
-    "depth": [
-        ("rmse", "RMSE (m)", 3, False),
-        ("abs_rel", "AbsRel", 3, False),
-        ("rmse_log", "RMSE log", 3, False),
-        ("delta1", "δ < 1.25", 3, True),
-        ("delta2", "δ < 1.25²", 3, True),
-        ("delta3", "δ < 1.25³", 3, True),
-    ],
-}
+from hummingbird.tasks import Task, find_kind
+
 MAIN_SCORES = ("miou", "pixel_accuracy", "mean_class_accuracy", "rmse", "abs_rel", "delta1")
 
 
@@ -35,8 +20,17 @@ class Group:
     runs: list[dict[str, Any]]
 
     @property
+    def kind(self) -> type[Task]:
+        return find_kind(self.task)
+
+    @property
+    def columns(self) -> list[tuple[str, str, int, bool]]:
+        """Key in metrics.json, name, digits and direction of each score; the headline first."""
+        return [(s.key, s.label, s.digits, s.larger_is_better) for s in self.kind.scores]
+
+    @property
     def title(self) -> str:
-        return f"{TASK_TITLES[self.task]} on {self.dataset}"
+        return f"{self.kind.title} on {self.dataset}"
 
     @property
     def shown(self) -> list[dict[str, Any]]:

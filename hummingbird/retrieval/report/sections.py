@@ -11,14 +11,14 @@ from typing import Any
 
 from hummingbird.retrieval.report import charts, closeups, facts, parts, pictures
 from hummingbird.retrieval.report.painters import PAINTERS, photo
-from hummingbird.retrieval.report.runs import MAIN_SCORES, SCORES, Group, finite, show
+from hummingbird.retrieval.report.runs import MAIN_SCORES, Group, finite, show
 
 
 def headlines(groups: list[Group]) -> list[dict[str, str]]:
     """The one number of each task, large: of the best run where there are several."""
     tiles = []
     for group in groups:
-        key, name, digits, larger = SCORES[group.task][0]
+        key, name, digits, larger = group.columns[0]
         values = [run["metrics"]["metrics"].get(key) for run in group.runs]
         best = best_run(values, larger) or 0
         run = group.runs[best]
@@ -36,7 +36,7 @@ def headlines(groups: list[Group]) -> list[dict[str, str]]:
             }
         )
         if len(groups) == 1 and len(group.runs) == 1:
-            for key, name, digits, larger in SCORES[group.task][1:]:
+            for key, name, digits, larger in group.columns[1:]:
                 value = run["metrics"]["metrics"].get(key)
                 if value is not None and key in MAIN_SCORES:
                     arrow = "↑" if larger else "↓"
@@ -58,10 +58,10 @@ def score_table(runs: list[dict[str, Any]], groups: list[Group]) -> dict[str, An
     blocks, rows = [], {name: [] for name in names}
     for group in groups:
         by_name = {run["name"]: run["metrics"]["metrics"] for run in group.runs}
-        columns = [c for c in SCORES[group.task] if any(c[0] in metrics for metrics in by_name.values())]
+        columns = [c for c in group.columns if any(c[0] in metrics for metrics in by_name.values())]
         if len(groups) > 1:  # the rest is among the facts of each task: one table must fit the page
             columns = [c for c in columns if c[0] in MAIN_SCORES]
-        known = {c[0] for c in SCORES[group.task]}
+        known = {c[0] for c in group.columns}
         extra = dict.fromkeys(k for m in by_name.values() for k, v in m.items() if k not in known and _scalar(v))
         columns += [(key, key.replace("_", " "), 3, None) for key in extra if len(groups) == 1]
         blocks.append(
@@ -90,7 +90,7 @@ def _arrow(name: str, larger: bool | None) -> str:
 def class_scores(group: Group) -> Iterator[dict[str, Any]]:
     """Per-class IoU as bars, best class of the first run on top."""
     series = [run["metrics"]["metrics"].get("per_class_iou") for run in group.runs]
-    if group.task != "segmentation" or not any(series):
+    if not any(series):
         return
     series = [scores or {} for scores in series]
     names = list(dict.fromkeys(name for scores in series for name in scores))

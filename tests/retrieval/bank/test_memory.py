@@ -10,13 +10,25 @@ from hummingbird.retrieval.bank.memory import (
     sample_patches,
     sample_uniform,
 )
+from hummingbird.tasks import DepthTask, LocalLabels, SegmentationTask
 
 
-class FixedRandom:
-    """A generator whose uniform numbers are all 1, so that Eq. 5 can be worked by hand."""
+class FixedRandom(np.random.Generator):
+    """A generator of uniform numbers that are all 1, so that Eq. 5 can be worked by hand."""
+
+    def __init__(self):
+        super().__init__(np.random.PCG64(0))
 
     def random(self, n):
         return np.ones(n)
+
+
+def local(values):
+    values = np.asarray(values)
+    return LocalLabels(values, (values > 0).any(1))
+
+
+DEPTHS = LocalLabels(np.array([[1.0], [2.0]], np.float32), np.array([True, True]))
 
 
 def test_sampling_takes_the_lowest_class_scores_first():
@@ -42,12 +54,11 @@ def test_empty_patches_come_last():
     labels = np.zeros((10, 2))
     labels[[2, 5]] = [0.1, 0.9]
     assert set(sample_patches(labels, 2, np.random.default_rng(0))) == {2, 5}
-    assert set(sample_uniform(labels, 2, np.random.default_rng(0))) == {2, 5}
-    assert set(sample_uniform(labels[:, 0], 2, np.random.default_rng(0))) == {2, 5}
+    assert set(sample_uniform(labels.any(1), 2, np.random.default_rng(0))) == {2, 5}
 
 
 def test_depth_sampling_is_a_random_order_of_all_patches():
-    valid = np.array([3, 0, 1, 9])
+    valid = np.array([True, False, True, True])
     orders = {tuple(sample_uniform(valid, 4, np.random.default_rng(s)).tolist()) for s in range(60)}
     assert len(orders) == 6
     assert all(order[-1] == 1 for order in orders)
@@ -66,9 +77,9 @@ def test_features_per_image_share_the_memory():
 
 
 def test_bank_drops_empty_patches_and_knows_where_entries_come_from():
-    builder = BankBuilder(10, 3)
+    builder = BankBuilder(10, SegmentationTask("abc"), 16)
     counts = np.array([[1, 0, 0], [0, 0, 0], [0, 2, 2]])
-    builder.add(np.eye(3, 4, dtype=np.float32), counts, image=5, epoch=1, patch=np.array([8, 9, 10]))
+    builder.add(np.eye(3, 4, dtype=np.float32), local(counts), image=5, epoch=1, patch=np.array([8, 9, 10]))
     bank = builder.finish()
     assert len(bank) == 2
     assert bank.keys.shape == (2, 4)
@@ -79,21 +90,21 @@ def test_bank_drops_empty_patches_and_knows_where_entries_come_from():
 
 
 def test_bank_never_grows_beyond_its_capacity():
-    builder = BankBuilder(3, None)
+    builder = BankBuilder(3, DepthTask(), 16)
     for image in range(3):
-        builder.add(np.ones((2, 4), np.float32), np.array([1.0, 2.0]), image, 0, np.arange(2))
+        builder.add(np.ones((2, 4), np.float32), DEPTHS, image, 0, np.arange(2))
     assert builder.finish().image.tolist() == [0, 0, 1]
 
 
 def test_bank_stores_bfloat16_when_asked():
-    builder = BankBuilder(2, None, "bfloat16")
-    builder.add(np.ones((2, 4), np.float32), np.array([1.0, 2.0]), 0, 0, np.arange(2))
+    builder = BankBuilder(2, DepthTask(), 16, "bfloat16")
+    builder.add(np.ones((2, 4), np.float32), DEPTHS, 0, 0, np.arange(2))
     assert builder.finish().keys.dtype == ml_dtypes.bfloat16
 
 
 def test_prompt_without_any_label_is_refused():
-    builder = BankBuilder(2, 3)
-    builder.add(np.ones((2, 4), np.float32), np.zeros((2, 3), int), 0, 0, np.arange(2))
+    builder = BankBuilder(2, SegmentationTask("abc"), 16)
+    builder.add(np.ones((2, 4), np.float32), local(np.zeros((2, 3), int)), 0, 0, np.arange(2))
     with pytest.raises(UserError, match=r"no patch with a valid label"):
         builder.finish()
 

@@ -150,7 +150,7 @@ def test_an_unfinished_bank_that_lost_something_is_refused(tmp_path, monkeypatch
 
 
 def test_two_commands_never_build_one_bank(tmp_path):
-    identity = {"classes": None, "versions": {}}
+    identity = {"task": "depth", "channels": 1, "versions": {}}
     with (
         bank_writing.FileColumns(tmp_path / "bank", identity),
         pytest.raises(UserError, match=r"another command is writing it"),
@@ -161,8 +161,8 @@ def test_two_commands_never_build_one_bank(tmp_path):
 
 def test_a_refused_folder_is_free_again_at_once(tmp_path):
     run(tmp_path)
-    with pytest.raises(UserError, match=r"built with classes") as kept:  # as a notebook keeps the last error
-        bank_writing.FileColumns(tmp_path, {"classes": 99, "versions": {}})
+    with pytest.raises(UserError, match=r"built with channels") as kept:  # as a notebook keeps the last error
+        bank_writing.FileColumns(tmp_path, {"task": "depth", "channels": 99, "versions": {}})
     with bank_writing.lock(tmp_path):
         pass
     assert kept.value.args

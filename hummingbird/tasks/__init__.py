@@ -1,0 +1,63 @@
+"""Kinds of dense labels: everything that depends on what a label is, one file for each kind."""
+
+from __future__ import annotations
+
+from typing import Protocol, runtime_checkable
+
+from hummingbird.config import EvaluateConfig
+from hummingbird.errors import UserError
+from hummingbird.tasks.depth import DepthTask
+from hummingbird.tasks.segmentation import SegmentationTask
+from hummingbird.tasks.task import BankLabels, LocalLabels, Metrics, Score, Scores, Task
+
+KINDS: dict[str, type[Task]] = {"segmentation": SegmentationTask, "depth": DepthTask}
+
+__all__ = [
+    "KINDS",
+    "BankLabels",
+    "DepthTask",
+    "LocalLabels",
+    "Metrics",
+    "Score",
+    "Scores",
+    "SegmentationTask",
+    "Task",
+    "build_task",
+    "find_kind",
+]
+
+
+@runtime_checkable
+class Annotated(Protocol):
+    """What a task has to know about a data set (`hummingbird.data.interface.DenseSource` says it)."""
+
+    task: str
+    classes: list[str]
+    ignore: int
+
+
+def build_task(source: Annotated, config: EvaluateConfig) -> Task:
+    """Builds the task of an evaluation.
+
+    Args:
+      source: images with labels.
+      config: settings of the evaluation.
+
+    Raises:
+      UserError: unknown kind of label, or a protocol that the kind does not support.
+    """
+    kind = find_kind(source.task)
+    if config.protocol not in kind.epochs:
+        supported = [name for name, other in KINDS.items() if config.protocol in other.epochs]
+        raise UserError(
+            f"config key protocol: {config.protocol} is for {', '.join(supported)} only; use protocol=paper for "
+            f"{kind.kind}"
+        )
+    return kind.build(tuple(source.classes), source.ignore, config)
+
+
+def find_kind(name: str) -> type[Task]:
+    """Returns the kind of label called `name`; UserError names those that exist."""
+    if name not in KINDS:
+        raise UserError(f"config key data.task: {name!r} is not one of {', '.join(KINDS)}")
+    return KINDS[name]

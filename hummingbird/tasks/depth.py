@@ -1,0 +1,241 @@
+"""Depth estimation: labels are metres along the optical axis; local labels are means of valid depths."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import matplotlib
+import numpy as np
+from jaxtyping import Bool, Float, Float32, Int, UInt8
+
+from hummingbird.config import EvaluateConfig
+from hummingbird.config.evaluate import Depth as DepthSettings
+from hummingbird.errors import UserError
+from hummingbird.run.files import Json
+from hummingbird.tasks.patches import patch_count, patch_index
+from hummingbird.tasks.task import Choices, Column, LocalLabels, Score, Scores, Task
+from hummingbird.tasks.upsampling import upsample
+
+Depth = Float[np.ndarray, "H W"]
+
+
+# ---------------------------------------------------------------- local labels
+def valid_depth(depth: Depth, low: float, high: float) -> Bool[np.ndarray, "H W"]:
+    """Returns the pixels with a finite depth within [low, high] metres."""
+    return np.isfinite(depth) & (depth >= low) & (depth <= high)
+
+
+def patch_depth(
+    depth: Depth, patch: int, low: float, high: float
+) -> tuple[Float32[np.ndarray, " N"], Int[np.ndarray, " N"]]:
+    """Averages the valid depths of each patch (App. A.1).
+
+    Args:
+      depth: metres; values that are not finite or outside [low, high] are invalid.
+      patch: patch side in pixels; divides H and W.
+
+    Returns:
+      Mean depths, 0 where no pixel is valid, and the number of valid pixels.
+    """
+    valid = valid_depth(depth, low, high)
+    height, width = depth.shape
+    index, patches = patch_index(height, width, patch).ravel(), patch_count(height, width, patch)
+    counts = np.bincount(index, weights=valid.ravel(), minlength=patches).astype(np.int64)
+    sums = np.bincount(index, weights=np.where(valid, depth, 0.0).ravel(), minlength=patches)
+    return (sums / np.maximum(counts, 1)).astype(np.float32), counts
+
+
+class MeanValues:
+    """Mean values of the valid pixels of M patches, C channels each; see `hummingbird.tasks.task.BankLabels`."""
+
+    def __init__(self, values: Float32[np.ndarray, "M C"]):
+        self.values = values
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    @property
+    def nbytes(self) -> int:
+        return self.values.nbytes
+
+    def columns(self) -> dict[str, Float32[np.ndarray, "M C"]]:
+        """Returns the arrays to store."""
+        return {"label_values": self.values}
+
+    def vote(self, ids: Int[np.ndarray, "Q k"], weights: Float[np.ndarray, "Q k"]) -> Float32[np.ndarray, "Q C"]:
+        """Returns the weighted sum of the neighbours' values (Eq. 1), in float64; ids of -1 do not vote."""
+        values = np.where(ids[..., None] >= 0, self.values[ids], 0.0).astype(np.float64)
+        return np.einsum("qk,qkc->qc", weights, values).astype(np.float32)
+
+    def take(self, rows: Int[np.ndarray, " n"]) -> MeanValues:
+        """Returns the labels of the entries `rows`, in that order, copied."""
+        return MeanValues(self.values[rows])
+
+    def describe(self, entry: int) -> tuple[float, float]:
+        """Returns the mean of an entry's first channel, and 1."""
+        return float(self.values[entry, 0]), 1.0
+
+
+# ---------------------------------------------------------------- metrics
+class DepthMetrics:
+    """RMSE over all valid pixels of the data set, AbsRel, log RMSE and delta < 1.25^i.
+
+    Args:
+      low, high: range of valid true depths, metres; predictions are clipped to it.
+      eigen_crop: count only Eigen's crop of 480x640 frames (scaled to other sizes).
+
+    Attributes:
+      parts: sums of each image, float64 [7]: valid pixels, squared error, ... Images are added in one order, so that no
+        digit depends on the number of processes.
+    """
+
+    def __init__(self, low: float = 1e-3, high: float = 10.0, eigen_crop: bool = False):
+        self.low, self.high, self.eigen_crop = low, high, eigen_crop
+        self.parts: list[np.ndarray] = []
+
+    def add(self, truth: Depth, prediction: Depth) -> float:
+        """Counts one image in metres; returns its own RMSE, NaN if no pixel is valid."""
+        valid = valid_depth(truth, self.low, self.high)
+        if self.eigen_crop:
+            valid &= eigen_crop(*truth.shape)
+        true = truth[valid].astype(np.float64)
+        guess = np.clip(prediction[valid].astype(np.float64), self.low, self.high)
+        ratio = np.maximum(true / guess, guess / true)
+        errors = (
+            (true - guess) ** 2,
+            np.abs(true - guess) / true,
+            (np.log(true) - np.log(guess)) ** 2,
+            ratio < 1.25,
+            ratio < 1.25**2,
+            ratio < 1.25**3,
+        )
+        self.parts.append(np.array([len(true), *(error.sum() for error in errors)]))
+        return float(np.sqrt(self.parts[-1][1] / len(true))) if len(true) else float("nan")
+
+    def result(self) -> Scores:
+        """Returns {"rmse" (metres), "abs_rel", "rmse_log", "delta1", "delta2", "delta3" (0-1)}."""
+        count, *sums = np.sum(self.parts, axis=0) if self.parts else np.zeros(7)
+        if not count:
+            raise UserError("the query images hold no valid depth: check data.root, depth.low and depth.high")
+        mean = np.array(sums) / count
+        return {
+            "rmse": float(np.sqrt(mean[0])),
+            "abs_rel": float(mean[1]),
+            "rmse_log": float(np.sqrt(mean[2])),
+            "delta1": float(mean[3]),
+            "delta2": float(mean[4]),
+            "delta3": float(mean[5]),
+        }
+
+
+def eigen_crop(height: int, width: int) -> Bool[np.ndarray, "{height} {width}"]:
+    """Returns the pixels inside Eigen's crop: rows 45-470 and columns 41-600 of a 480x640 frame."""
+    inside = np.zeros((height, width), bool)
+    rows = (round(45 * height / 480), round(471 * height / 480))
+    columns = (round(41 * width / 640), round(601 * width / 640))
+    inside[rows[0] : rows[1], columns[0] : columns[1]] = True
+    return inside
+
+
+# ---------------------------------------------------------------- for people
+class DepthCensus:
+    """Range of the depths of a data set."""
+
+    def __init__(self) -> None:
+        self.ranges: list[np.ndarray] = []
+
+    def add(self, label: Depth) -> None:
+        """Counts one depth map; 0 is no depth."""
+        if (label != 0).any():
+            self.ranges.append(np.percentile(label[label != 0], (0, 50, 100)))
+
+    def facts(self) -> dict[str, Json]:
+        """Returns {"depth_metres": [smallest, median of the images' medians, largest]}; empty without any depth."""
+        if not self.ranges:
+            return {}
+        low, middle, high = np.array(self.ranges).T
+        return {"depth_metres": [float(low.min()), float(np.median(middle)), float(high.max())]}
+
+
+# ---------------------------------------------------------------- the task
+class DepthTask(Task):
+    """Labels float32 [H, W] in metres, 0 where unknown.
+
+    Args:
+      settings: which depths count.
+    """
+
+    kind = "depth"
+    title = "Depth estimation"
+    scores = (
+        Score("rmse", "RMSE", "m", 3, False),
+        Score("abs_rel", "AbsRel", "", 3, False),
+        Score("rmse_log", "RMSE log", "", 3, False),
+        Score("delta1", "δ < 1.25", "", 3, True),
+        Score("delta2", "δ < 1.25²", "", 3, True),
+        Score("delta3", "δ < 1.25³", "", 3, True),
+    )
+    columns = ("label_values",)
+    epochs = {"paper": 0, "few": 0}  # noqa: RUF012 - never written to; App. A.2: no augmentation
+    has_classes = False
+    label_dtype = np.dtype(np.float32)
+    channels = 1
+    void = 0.0
+
+    def __init__(self, settings: DepthSettings = DepthSettings()):  # noqa: B008 - frozen
+        self.settings = settings
+        self.local_choices: Choices = {"depth_low": settings.low, "depth_high": settings.high}
+        self.choices: Choices = {**self.local_choices, "eigen_crop": settings.eigen_crop}
+
+    @classmethod
+    def build(cls, classes: tuple[str, ...], ignore: int, config: EvaluateConfig) -> DepthTask:
+        """See `Task.build`; reads `depth.*`."""
+        return cls(config.depth)
+
+    def valid(self, label: Depth) -> Bool[np.ndarray, "H W"]:
+        """Returns the pixels with a depth in range."""
+        return valid_depth(label, self.settings.low, self.settings.high)
+
+    def local_labels(self, label: Depth, patch: int) -> LocalLabels:
+        """Averages the valid depths of each patch; see `Task.local_labels`."""
+        mean, counts = patch_depth(label, patch, self.settings.low, self.settings.high)
+        return LocalLabels(mean[:, None], counts > 0)
+
+    def label_columns(self, values: Float32[np.ndarray, "n 1"], patch: int) -> dict[str, Float32[np.ndarray, "n 1"]]:
+        """See `Task.label_columns`."""
+        return {"label_values": values}
+
+    @staticmethod
+    def bank_labels(columns: Mapping[str, Column], channels: int) -> MeanValues:
+        """See `Task.bank_labels`."""
+        return MeanValues(columns["label_values"])
+
+    def predict(
+        self, votes: Float32[np.ndarray, "h w 1"], height: int, width: int
+    ) -> Float32[np.ndarray, "{height} {width}"]:
+        """Returns the upsampled depth in metres."""
+        return upsample(votes[..., 0], height, width)
+
+    def metrics(self) -> DepthMetrics:
+        """Returns empty metrics."""
+        return DepthMetrics(self.settings.low, self.settings.high, self.settings.eigen_crop)
+
+    def census(self) -> DepthCensus:
+        """Returns an empty range of depths."""
+        return DepthCensus()
+
+    def showcase(self, label: Depth, patch: int) -> tuple[LocalLabels, Int[np.ndarray, " N"]]:
+        """Keeps all patches with a valid depth, in one group."""
+        local = self.local_labels(label, patch)
+        return local, np.zeros(len(local.labelled), np.int64)
+
+    def error(self, truth: Depth, prediction: Depth) -> Float32[np.ndarray, "H W"]:
+        """Returns the absolute error in metres; NaN where the truth is invalid."""
+        return np.where(self.valid(truth), np.abs(prediction - truth), np.nan).astype(np.float32)
+
+    def paint(self, label: Depth) -> UInt8[np.ndarray, "H W 3"]:
+        """Paints near pixels bright and far ones dark, from the smallest to the largest depth; 0 is white."""
+        known = label > 0
+        low, high = (label[known].min(), label[known].max()) if known.any() else (0.0, 1.0)
+        picture = matplotlib.colormaps["magma_r"]((label - low) / max(high - low, 1e-6))[..., :3]
+        return np.where(known[..., None], np.round(picture * 255), 255).astype(np.uint8)

@@ -1,0 +1,296 @@
+"""Semantic segmentation: labels are class ids; local labels are pixel counts per class."""
+
+from __future__ import annotations
+
+import colorsys
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Literal
+
+import numpy as np
+import scipy.optimize
+from jaxtyping import Array, Bool, Float, Float32, Int, Int32, Integer, UInt8
+
+from hummingbird.config import EvaluateConfig
+from hummingbird.errors import UserError
+from hummingbird.run.files import Json
+from hummingbird.tasks import class_counts
+from hummingbird.tasks.class_counts import ClassCounts, sparse_columns
+from hummingbird.tasks.patches import patch_count, patch_index
+from hummingbird.tasks.task import Choices, Column, LocalLabels, Score, Scores, Task
+from hummingbird.tasks.upsampling import upsampled_argmax
+
+Mask = Integer[np.ndarray, "H W"]
+Confusion = Integer[np.ndarray, "C C"]
+# Neighbours of patches with less than this share of one class explain little in a report.
+PURE = 0.9
+
+
+# ---------------------------------------------------------------- local labels
+def patch_labels(
+    mask: Integer[np.ndarray | Array, "B H W"] | Integer[np.ndarray | Array, "H W"],
+    patch: int,
+    num_classes: int,
+    ignore: int = 255,
+) -> Float32[np.ndarray, "*B h w {num_classes}"]:
+    """Averages the one-hot pixel labels over the valid pixels of each patch: l_j of Sec. 3.1.
+
+    Args:
+      mask: class ids of a batch or of one image.
+      patch: patch side in pixels; divides H and W.
+      num_classes: C; ids must lie in 0..C-1 or be `ignore`.
+      ignore: id of void pixels, which are left out of the mean.
+
+    Returns:
+      Class shares; rows sum to 1, or are 0 where every pixel is void.
+
+    Raises:
+      UserError: an id out of range, or a size that is not a multiple of `patch`.
+
+    Example:
+      >>> patch_labels(np.array([[0, 1, 2, 2], [0, 0, 2, 255]]), patch=2, num_classes=3)
+      array([[[0.75, 0.25, 0.  ],
+              [0.  , 0.  , 1.  ]]], dtype=float32)
+    """
+    masks = np.asarray(mask)
+    if masks.ndim == 2:
+        return patch_labels(masks[None], patch, num_classes, ignore)[0]
+    height, width = masks.shape[1] // patch, masks.shape[2] // patch
+    counts = np.stack([patch_counts(m, patch, num_classes, ignore) for m in masks]).astype(np.float32)
+    labels = counts / np.maximum(counts.sum(-1, keepdims=True), 1)
+    return labels.reshape(len(masks), height, width, num_classes)
+
+
+def patch_counts(mask: Mask, patch: int, num_classes: int, ignore: int = 255) -> Int[np.ndarray, "N {num_classes}"]:
+    """Counts the valid pixels of each class in each patch; arguments as for `patch_labels`."""
+    check_classes(mask, num_classes, ignore)
+    height, width = mask.shape
+    index, patches = patch_index(height, width, patch), patch_count(height, width, patch)
+    # Void pixels are counted as class C, which is cut off.
+    classes = np.where(mask == ignore, num_classes, mask).astype(np.int64)
+    counts = np.bincount((index * (num_classes + 1) + classes).ravel(), minlength=patches * (num_classes + 1))
+    return counts.reshape(patches, num_classes + 1)[:, :num_classes]
+
+
+def check_classes(mask: Mask, num_classes: int, ignore: int, name: str = "label mask") -> None:
+    """Raises UserError if a mask holds an id that is neither 0..C-1 nor `ignore`."""
+    wrong = (mask != ignore) & ((mask < 0) | (mask >= num_classes))
+    if wrong.any():
+        found = np.unique(mask[wrong])[:5].tolist()
+        raise UserError(
+            f"{name}: class ids {found} are neither 0..{num_classes - 1} nor void ({ignore}); check the class count"
+        )
+
+
+# ---------------------------------------------------------------- metrics
+class SegmentationMetrics:
+    """One confusion matrix over the data set: mIoU, pixel accuracy and IoU of each class. Void pixels never count.
+
+    Args:
+      classes: class names by id.
+      ignore: class id of void pixels.
+      absent: whether classes in neither truth nor prediction are "left_out" of mIoU or count "zero".
+      matching: how predicted classes are assigned to true ones, a key of `MATCHING`.
+
+    Attributes:
+      parts: confusion matrices int64 [C, C]; pixels by true class (rows) and predicted class (columns).
+    """
+
+    def __init__(self, classes: Sequence[str], ignore: int = 255, absent: str = "left_out", matching: str = "none"):
+        for name, value, valid in (("absent", absent, ("left_out", "zero")), ("matching", matching, MATCHING)):
+            if value not in valid:
+                raise UserError(f"metric choice {name}: {value!r} is not one of {', '.join(valid)}")
+        self.classes, self.ignore, self.absent, self.matching = tuple(classes), ignore, absent, matching
+        self.parts: list[np.ndarray] = [np.zeros((len(classes), len(classes)), np.int64)]
+
+    def add(self, truth: Mask, prediction: Mask) -> float:
+        """Counts one image; returns its own mIoU (0-100) over the classes in it, NaN if every pixel is void."""
+        count = len(self.classes)
+        check_classes(truth, count, self.ignore, "true mask")
+        valid = truth != self.ignore
+        pairs = truth[valid].astype(np.int64) * count + prediction[valid]
+        confusion = np.bincount(pairs, minlength=count * count).reshape(count, count)
+        self.parts[0] += confusion
+        return float(100 * np.nanmean(class_iou(confusion))) if confusion.any() else float("nan")
+
+    def result(self) -> Scores:
+        """Returns {"miou", "pixel_accuracy", "mean_class_accuracy", "per_class_iou"}, all 0-100.
+
+        mIoU is the mean over classes that occur in truth or prediction; the IoU of other classes is None.
+        """
+        confusion = np.sum(self.parts, axis=0)
+        if not confusion.any():
+            raise UserError("the query images hold no valid pixel: check data.root and the void value")
+        confusion = MATCHING[self.matching](confusion)
+        iou = class_iou(confusion)
+        present = confusion.sum(1) > 0
+        recall = np.diag(confusion)[present] / confusion.sum(1)[present]
+        mean = np.nanmean(iou) if self.absent == "left_out" else np.nan_to_num(iou).mean()
+        return {
+            "miou": float(100 * mean),
+            "pixel_accuracy": float(100 * np.trace(confusion) / confusion.sum()),
+            "mean_class_accuracy": float(100 * recall.mean()),
+            "per_class_iou": {
+                name: None if np.isnan(value) else float(100 * value)
+                for name, value in zip(self.classes, iou, strict=True)
+            },
+        }
+
+
+def match_classes(confusion: Confusion) -> Confusion:
+    """Reorders the columns of a confusion matrix so that the sum of IoUs is greatest (Hungarian algorithm)."""
+    union = confusion.sum(0)[None] + confusion.sum(1)[:, None] - confusion
+    iou = np.divide(confusion, union, out=np.zeros(confusion.shape), where=union > 0)
+    rows, columns = scipy.optimize.linear_sum_assignment(iou, maximize=True)
+    matched = np.empty_like(confusion)
+    matched[:, rows] = confusion[:, columns]
+    return matched
+
+
+def keep_classes(confusion: Confusion) -> Confusion:
+    """Leaves predicted classes as they are."""
+    return confusion
+
+
+MATCHING: dict[str, Callable[[Confusion], Confusion]] = {"none": keep_classes, "hungarian": match_classes}
+
+
+def class_iou(confusion: Confusion) -> Float[np.ndarray, " C"]:
+    """Returns the intersection over union of each class, 0-1; NaN for classes in neither truth nor prediction."""
+    hit = np.diag(confusion).astype(np.float64)
+    union = confusion.sum(0) + confusion.sum(1) - np.diag(confusion)
+    return np.divide(hit, union, out=np.full(len(hit), np.nan), where=union > 0)
+
+
+# ---------------------------------------------------------------- for people
+class ClassCensus:
+    """Pixels and images of each class."""
+
+    def __init__(self, classes: Sequence[str], ignore: int):
+        self.classes, self.ignore = tuple(classes), ignore
+        self.pixels, self.images = np.zeros((2, len(classes) + 1), np.int64)
+
+    def add(self, label: Mask) -> None:
+        """Counts one mask."""
+        void = len(self.classes)
+        counts = np.bincount(np.where(label == self.ignore, void, label).ravel(), minlength=void + 1)
+        self.pixels += counts
+        self.images += counts > 0
+
+    def facts(self) -> dict[str, Json]:
+        """Returns {"classes": {name: {"pixel_share": of all valid pixels, "images": that hold the class}}}."""
+        pixels, images = self.pixels[:-1].tolist(), self.images[:-1].tolist()
+        total = max(1, sum(pixels))
+        rows = zip(self.classes, pixels, images, strict=True)
+        return {"classes": {name: {"pixel_share": count / total, "images": seen} for name, count, seen in rows}}
+
+
+def class_colours(count: int) -> UInt8[np.ndarray, "{count} 3"]:
+    """Returns a colour for each class: hues that differ for neighbouring ids."""
+    # The golden ratio spreads any number of hues; three brightnesses separate those that come close.
+    palette = [colorsys.hsv_to_rgb(i * 0.618034 % 1, 0.75, (0.95, 0.7, 0.5)[i % 3]) for i in range(count)]
+    return np.round(np.array(palette).reshape(count, 3) * 255).astype(np.uint8)
+
+
+# ---------------------------------------------------------------- the task
+@dataclasses.dataclass(frozen=True)
+class Rules:
+    """The rules of a named protocol.
+
+    Attributes:
+      void: whether void pixels are "left_out" of the bank's local labels or count as "class_0".
+      absent_classes: whether classes in neither truth nor prediction are "left_out" of mIoU or count "zero".
+      matching: whether predicted classes are taken as they are, "none", or reassigned for the best IoU, "hungarian".
+    """
+
+    void: Literal["left_out", "class_0"] = "left_out"
+    absent_classes: Literal["left_out", "zero"] = "left_out"
+    matching: Literal["none", "hungarian"] = "none"
+
+
+PROTOCOLS = {"paper": Rules(), "open-hummingbird": Rules("class_0", "zero", "hungarian")}
+
+
+class SegmentationTask(Task):
+    """Labels int32 [H, W] of class ids, `ignore` where void.
+
+    Args:
+      classes: class names by id.
+      ignore: class id of void pixels.
+      rules: choices of the protocol.
+    """
+
+    kind = "segmentation"
+    title = "Semantic segmentation"
+    scores = (
+        Score("miou", "mIoU", "", 1, True),
+        Score("pixel_accuracy", "pixel acc.", "", 1, True),
+        Score("mean_class_accuracy", "mean class acc.", "", 1, True),
+    )
+    columns = class_counts.COLUMNS
+    epochs = {"paper": 2, "few": 8, "open-hummingbird": 1}  # noqa: RUF012 - never written to
+    has_classes = True
+    label_dtype = np.dtype(np.int32)
+
+    def __init__(self, classes: Sequence[str], ignore: int = 255, rules: Rules = PROTOCOLS["paper"]):
+        self.classes, self.ignore, self.rules = tuple(classes), ignore, rules
+        self.void: float = ignore
+        self.channels = len(classes)
+        self.choices: Choices = dataclasses.asdict(rules)
+        self.local_choices: Choices = {"void": rules.void}
+
+    @classmethod
+    def build(cls, classes: tuple[str, ...], ignore: int, config: EvaluateConfig) -> SegmentationTask:
+        """See `Task.build`; reads `protocol`."""
+        return cls(classes, ignore, PROTOCOLS[config.protocol])
+
+    def valid(self, label: Mask) -> Bool[np.ndarray, "H W"]:
+        """Returns the pixels that are not void."""
+        return label != self.ignore
+
+    def local_labels(self, label: Mask, patch: int) -> LocalLabels:
+        """Counts the pixels of each class in each patch; see `Task.local_labels`."""
+        if self.rules.void == "class_0":
+            label = np.where(label == self.ignore, 0, label)
+        counts = patch_counts(label, patch, len(self.classes), self.ignore)
+        return LocalLabels(counts, counts.max(axis=1) > 0)
+
+    def label_columns(self, values: Int[np.ndarray, "n C"], patch: int) -> dict[str, Column]:
+        """See `class_counts.sparse_columns`."""
+        return sparse_columns(values, patch**2)
+
+    @staticmethod
+    def bank_labels(columns: Mapping[str, Column], channels: int) -> ClassCounts:
+        """See `Task.bank_labels`."""
+        return ClassCounts(channels, *(columns[name] for name in class_counts.COLUMNS))
+
+    def predict(
+        self, votes: Float32[np.ndarray, "h w C"], height: int, width: int
+    ) -> Int32[np.ndarray, "{height} {width}"]:
+        """Returns the class with the largest upsampled vote."""
+        return upsampled_argmax(votes, height, width)
+
+    def metrics(self) -> SegmentationMetrics:
+        """Returns an empty confusion matrix."""
+        return SegmentationMetrics(self.classes, self.ignore, self.rules.absent_classes, self.rules.matching)
+
+    def census(self) -> ClassCensus:
+        """Returns empty counts of classes."""
+        return ClassCensus(self.classes, self.ignore)
+
+    def showcase(self, label: Mask, patch: int) -> tuple[LocalLabels, Int[np.ndarray, " N"]]:
+        """Keeps patches of nearly one class, grouped by class."""
+        counts = patch_counts(label, patch, len(self.classes), self.ignore)
+        counts[counts.max(axis=1) < PURE * patch**2] = 0
+        return LocalLabels(counts, counts.max(axis=1) > 0), counts.argmax(axis=1)
+
+    def error(self, truth: Mask, prediction: Mask) -> Bool[np.ndarray, "H W"]:
+        """Returns the valid pixels with a wrong class."""
+        return (truth != prediction) & (truth != self.ignore)
+
+    def paint(self, label: Mask) -> UInt8[np.ndarray, "H W 3"]:
+        """Paints classes in `class_colours`; void is white."""
+        table = np.full((max(len(self.classes), self.ignore) + 1, 3), 255, np.uint8)
+        table[: len(self.classes)] = class_colours(len(self.classes))
+        table[self.ignore] = 255
+        return table[label]
