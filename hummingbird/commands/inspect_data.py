@@ -20,8 +20,8 @@ from hummingbird import config as settings
 from hummingbird.commands import sheets
 from hummingbird.config import EvaluateConfig, PretrainConfig
 from hummingbird.data import augment, crops
-from hummingbird.data.image_files import Unreadable, decode_image
-from hummingbird.data.interface import DenseSource, ImageItem, ImageSource, image_name
+from hummingbird.data.image_files import decode_image
+from hummingbird.data.interface import DenseSource, ImageItem, ImageSource, Unreadable, image_name
 from hummingbird.data.sources import build_dense_source, build_image_source
 from hummingbird.errors import UserError
 from hummingbird.retrieval.encode import prepare_prompt

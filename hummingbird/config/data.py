@@ -75,6 +75,9 @@ class Folder:
 class EvaluationData(Data):
     """Which images are annotated (the prompt) and which are predicted (the queries)."""
 
+    exif: Literal["auto", "upright", "stored"] = setting(
+        "auto", "orientation of images with EXIF data: as their labels are drawn, upright, or as stored"
+    )
     task: Literal["segmentation", "depth"] | None = setting(
         None, "kind of label; none: the data set's own, segmentation if it has both"
     )

@@ -1,4 +1,4 @@
-"""PASCAL VOC 2012, ADE20K, Cityscapes and COCO-Stuff, from the layouts in which they are distributed."""
+"""PASCAL VOC 2012, ADE20K, Cityscapes and COCO-Stuff, in the layouts in which they are distributed."""
 
 from __future__ import annotations
 
@@ -7,24 +7,18 @@ import functools
 from collections.abc import Callable, Sequence
 
 import numpy as np
+from jaxtyping import Int32
 
 from hummingbird.config.data import EvaluationData
 from hummingbird.data import class_names
-from hummingbird.data.image_files import decode_ids
-from hummingbird.data.pairs import (
-    IGNORE,
-    Pair,
-    Pairs,
-    choose,
-    id_table,
-    listed,
-    look_up_ids,
-    pair_up,
-    split_parts,
-    take,
-)
+from hummingbird.data.label_files import IGNORE, decode_ids, id_table, look_up_ids
+from hummingbird.data.names import match_names, split_parts, take
+from hummingbird.data.pairs import Pair, Pairs, Reading, by_name, choose, pair_all, pair_up
 from hummingbird.data.store import Store, locate, read_lines
 from hummingbird.errors import UserError
+
+PHOTO = (".jpg", ".jpeg", ".png")
+MASK = (".png",)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,9 +26,12 @@ class Layout:
     """How a segmentation data set lies on disk.
 
     Attributes:
-      marks: files and folders that its root holds. nested: where the root may lie within `data.root`.
-      tree: the layout in words. prompt, query: its usual splits.
-      pairs: (store, split) -> all pairs of a split. classes: store -> names by class id.
+      marks: files and folders that its root holds.
+      nested: where the root may lie within `data.root`.
+      tree: the layout in words, for errors.
+      prompt, query: its usual splits.
+      pairs: (store, split) -> all pairs of a split.
+      classes: store -> class names by class id.
       table: number of classes -> `id_table`.
     """
 
@@ -45,32 +42,39 @@ class Layout:
     query: str
     pairs: Callable[[Store, str], list[Pair]]
     classes: Callable[[Store], Sequence[str]]
-    table: Callable[[int], np.ndarray]
+    table: Callable[[int], Int32[np.ndarray, " ids"]]
 
 
 def build(name: str, data: EvaluationData, split: str) -> Pairs:
-    """The prompt or query images of data set `name` (a key of `LAYOUTS`)."""
+    """Builds the prompt or query images of a public data set.
+
+    Args:
+      name: a key of `LAYOUTS`.
+      data: reads `root`, `prompt`, `query`, `names`, `exif` and `lenient`.
+      split: "prompt" or "query".
+
+    Raises:
+      UserError: not laid out as expected, or no such split.
+    """
     layout = LAYOUTS[name]
     if data.task == "depth":
         raise UserError(f"config key data.task: {name} has no depth, only segmentation")
     store = locate(data.root, name, layout.marks, layout.nested, layout.tree)
-    text = data.split_text(split) or getattr(layout, split)
+    usual = {"prompt": layout.prompt, "query": layout.query}[split]
+    text = data.split_text(split) or usual
     chosen, part = split_parts(text)
-    pairs = take(layout.pairs(store, chosen or getattr(layout, split)), part, text)
+    pairs = take(layout.pairs(store, chosen or usual), part, text)
     if split == "prompt" and data.names:
         pairs = choose(pairs, data.names)
     classes = layout.classes(store)
-    decode = functools.partial(_decode, table=layout.table(len(classes)))
-    return Pairs(store, pairs, "segmentation", classes, decode, f"{name} {text}", data.lenient)
+    decode = functools.partial(decode_classes, table=layout.table(len(classes)))
+    reading = Reading(data.exif, data.lenient)
+    return Pairs(store, pairs, "segmentation", classes, decode, f"{name} {text}", reading)
 
 
-def _decode(data: bytes, name: str, table: np.ndarray) -> np.ndarray:
+def decode_classes(data: bytes, name: str, table: Int32[np.ndarray, " ids"]) -> Int32[np.ndarray, "H W"]:
+    """Decodes a mask to class ids by a table of `id_table`."""
     return look_up_ids(decode_ids(data, name), table, name)
-
-
-def _by_name(files: Sequence[str], suffix: str) -> dict[str, str]:
-    """{name: path} of the files that end so; the name is the path's last part without `suffix`."""
-    return {path.rsplit("/", 1)[-1][: -len(suffix)]: path for path in files if path.endswith(suffix)}
 
 
 def _need_split(store: Store, folder: str, split: str) -> None:
@@ -88,41 +92,43 @@ VOC_ALIASES = {"trainaug": ("trainaug", "train_aug", "train_aug_cls")}
 
 
 def voc_pairs(store: Store, split: str) -> list[Pair]:
-    """trainaug (10,582 of the masks by Hariharan et al.), train, val or trainval.
+    """Pairs of trainaug (10,582, with masks by Hariharan et al.), train, val or trainval.
 
-    Lists hold an id a line, or the paths of image and mask. Without a list, trainaug is all augmented masks minus val.
+    Lists hold an id per line, or the paths of image and mask. Without a list, trainaug is all augmented masks but
+    those of val.
     """
-    images = _by_name(store.files("JPEGImages"), ".jpg")
+    images = by_name(store.files("JPEGImages"), PHOTO, store.where)
     augmented = split in VOC_ALIASES
     folder = "SegmentationClassAug" if augmented else "SegmentationClass"
     if not store.exists(folder):
         advice = "; data.prompt=train uses the 1,464 original masks" if augmented else ""
         raise UserError(f"{store.where}: there is no folder {folder}, which split {split} needs{advice}")
-    masks = _by_name(store.files(folder), ".png")
+    masks = by_name(store.files(folder), MASK, store.where)
     names = VOC_ALIASES.get(split, (split,))
     found = [f"{VOC_LISTS}/{name}.txt" for name in names if store.exists(f"{VOC_LISTS}/{name}.txt")]
     if found:
-        return pair_up(listed(store, found[0]), images, masks, store.where, found[0])
+        return pair_up(match_names(read_lines(store, found[0]), images), images, masks, store.where, found[0])
     if not augmented:
         there = [name[:-4] for name in store.children(VOC_LISTS) if name.endswith(".txt")]
         raise UserError(f"{store.where}: there is no {VOC_LISTS}/{split}.txt; the splits there are {', '.join(there)}")
     if not store.exists(f"{VOC_LISTS}/val.txt"):
         raise UserError(f"{store.where}: trainaug needs {VOC_LISTS}/trainaug.txt, or val.txt to leave those out")
-    held_out = set(listed(store, f"{VOC_LISTS}/val.txt"))
+    held_out = set(match_names(read_lines(store, f"{VOC_LISTS}/val.txt"), images))
     derived = [name for name in sorted(masks) if name not in held_out]
     return pair_up(derived, images, masks, store.where, "SegmentationClassAug without val")
 
 
 # ---------------------------------------------------------------- ADE20K
 def ade20k_pairs(store: Store, split: str) -> list[Pair]:
+    """Pairs of images/SPLIT and annotations/SPLIT."""
     _need_split(store, "images", split)
-    images = _by_name(store.files(f"images/{split}"), ".jpg")
-    masks = _by_name(store.files(f"annotations/{split}"), ".png")
-    return pair_up(sorted(images), images, masks, store.where, f"images/{split}")
+    images = by_name(store.files(f"images/{split}"), PHOTO, store.where)
+    masks = by_name(store.files(f"annotations/{split}"), MASK, store.where)
+    return pair_all(images, masks, store.where, f"images/{split}")
 
 
 def ade20k_classes(store: Store) -> list[str]:
-    """From objectInfo150.txt, a table whose last column holds synonyms; the first of them is the name."""
+    """Class names from objectInfo150.txt, a table whose last column holds synonyms: the first of them."""
     if not store.exists("objectInfo150.txt"):
         return [f"class {i + 1}" for i in range(150)]
     rows = [line.split("\t") for line in read_lines(store, "objectInfo150.txt")[1:]]
@@ -134,10 +140,11 @@ def ade20k_classes(store: Store) -> list[str]:
 
 # ---------------------------------------------------------------- Cityscapes
 def cityscapes_pairs(store: Store, split: str) -> list[Pair]:
+    """Pairs of leftImg8bit/SPLIT/CITY and gtFine/SPLIT/CITY."""
     _need_split(store, "leftImg8bit", split)
-    images = _by_name(store.files(f"leftImg8bit/{split}"), "_leftImg8bit.png")
-    masks = _by_name(store.files(f"gtFine/{split}"), "_gtFine_labelIds.png")
-    return pair_up(sorted(images), images, masks, store.where, f"leftImg8bit/{split}")
+    images = by_name(store.files(f"leftImg8bit/{split}"), ("_leftimg8bit.png",), store.where)
+    masks = by_name(store.files(f"gtFine/{split}"), ("_gtfine_labelids.png",), store.where)
+    return pair_all(images, masks, store.where, f"leftImg8bit/{split}")
 
 
 # ---------------------------------------------------------------- COCO-Stuff
@@ -145,19 +152,16 @@ COCO_MASKS = ("annotations", "stuffthingmaps", "stuffthingmaps_trainval2017")
 
 
 def coco_stuff_pairs(store: Store, split: str) -> list[Pair]:
+    """Pairs of images/SPLIT (or SPLIT) and the masks of SPLIT in one of `COCO_MASKS`."""
     folder = next((name for name in COCO_MASKS if store.exists(f"{name}/{split}")), None)
     if folder is None:
-        raise UserError(
-            f"{store.where}: no masks of {split}; looked for {', '.join(f'{m}/{split}' for m in COCO_MASKS)}"
-        )
+        tried = ", ".join(f"{name}/{split}" for name in COCO_MASKS)
+        raise UserError(f"{store.where}: there are no masks of {split}; tried {tried}")
     photos = f"images/{split}" if store.exists(f"images/{split}") else split
-    images = _by_name(store.files(photos), ".jpg")
-    masks = {
-        name.removesuffix("_labelTrainIds"): path
-        for name, path in _by_name(store.files(folder + "/" + split), ".png").items()
-        if not name.endswith("_labelTrainIds")
-    }
-    return pair_up(sorted(images), images, masks, store.where, photos)
+    images = by_name(store.files(photos), PHOTO, store.where)
+    masks = by_name(store.files(f"{folder}/{split}"), MASK, store.where)
+    masks = {name: path for name, path in masks.items() if not name.endswith("_labelTrainIds")}
+    return pair_all(images, masks, store.where, photos)
 
 
 LAYOUTS: dict[str, Layout] = {
@@ -189,7 +193,7 @@ LAYOUTS: dict[str, Layout] = {
         query="val",
         pairs=cityscapes_pairs,
         classes=lambda store: list(class_names.CITYSCAPES.values()),
-        # 0-33, and -1 (licence plates) which an unsigned PNG holds as 255: what is not evaluated is void
+        # ids are 0-33, and -1 (licence plates), which an unsigned PNG stores as 255; those not evaluated are void
         table=lambda count: id_table(
             {stored: i for i, stored in enumerate(class_names.CITYSCAPES)}, void=(*range(34), IGNORE)
         ),

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hummingbird.config.data import EvaluationData, TrainingData
-from hummingbird.data.image_files import Unreadable, decode_ids, decode_image, metric_depth
-from hummingbird.data.interface import DenseItem, ImageItem
-from hummingbird.data.pairs import IGNORE, id_table, look_up_ids
+from hummingbird.data.interface import DenseItem, ImageItem, Unreadable
+from hummingbird.data.label_files import IGNORE, decode_ids, id_table, look_up_ids, metric_depth
+from hummingbird.data.pairs import Reading, decode_to_fit
 from hummingbird.data.store import open_path
 from hummingbird.errors import UserError, first_line
 
@@ -19,24 +19,31 @@ if TYPE_CHECKING:
     from tensorflow_datasets.core import DatasetBuilder, DatasetInfo
     from tensorflow_datasets.core.features import FeatureConnector, FeaturesDict
 
-Records = Sequence[Mapping[str, bytes | np.ndarray]]  # features by name; those that are not decoded as bytes
+Records = Sequence[Mapping[str, bytes | np.ndarray]]  # features by name; those that stay encoded as bytes
 
 IMAGE_KEYS = ("image",)
 DENSE_KEYS = {"segmentation": ("segmentation_mask", "segmentation_label", "mask", "annotations"), "depth": ("depth",)}
 USUAL = {"prompt": "train", "query": "validation", "pretrain": "train"}
 
 
-def open_tfds(name: str, root: str, split: str, skip: tuple[str, ...]) -> tuple[Records, DatasetInfo]:
-    """(data source, info) of a prepared data set; the features in `skip` stay encoded.
+def open_tfds(name: str, root: str, split: str, encoded: Sequence[str] = ()) -> tuple[Records, DatasetInfo]:
+    """Opens a split of a prepared data set.
 
     Args:
-      name: "tfds" (root is the folder with dataset_info.json) or "tfds/NAME[/CONFIG][:VERSION]" (root is a data_dir).
+      name: "tfds" (`root` is the folder with dataset_info.json) or "tfds/NAME[/CONFIG][:VERSION]" (`root` is a
+        data_dir).
+      root: see `name`; empty: the default data_dir.
+      split: in the syntax of TFDS, such as "train[:10%]".
+      encoded: features to leave as bytes.
+
+    Raises:
+      UserError: no such data set or split, or one that is not prepared as ArrayRecord.
     """
     import tensorflow_datasets as tfds  # takes a second, so only for those who need it
 
     builder = _open_builder(name, root)
     try:
-        decoders = {key: tfds.decode.SkipDecoding() for key in skip if key in _features(builder.info)}
+        decoders = {key: tfds.decode.SkipDecoding() for key in encoded if key in _features(builder.info)}
         as_data_source: Any = builder.as_data_source  # its decorator hides its signature
         return as_data_source(split, decoders=decoders or None), builder.info
     except ModuleNotFoundError as error:
@@ -76,7 +83,8 @@ def _features(info: DatasetInfo) -> FeaturesDict:
     return info.features
 
 
-def _feature(info: DatasetInfo, wanted: str, usual: tuple[str, ...], what: str) -> str:
+def _feature(info: DatasetInfo, wanted: str, usual: Sequence[str], what: str) -> str:
+    """Returns the feature `wanted`, or the first with a usual name."""
     keys = list(_features(info))
     if wanted:
         if wanted not in keys:
@@ -97,52 +105,50 @@ class TFDSDense:
 
     def __init__(self, data: EvaluationData, split: str):
         text = data.split_text(split) or USUAL[split]
-        self.task = data.task or ("depth" if "nyu" in data.name else "segmentation")
-        _, info = open_tfds(data.name, data.root, text, ())
-        self._image = _feature(info, data.tfds.image, IMAGE_KEYS, "image")
-        self._label = _feature(info, data.tfds.label, DENSE_KEYS[self.task], "label")
-        self._source, _ = open_tfds(data.name, data.root, text, (self._image, self._label))
-        self._scale, self._lenient = data.tfds.depth_scale, data.lenient
-        self._called = f"{info.full_name} {text}"
         if split == "prompt" and data.names:
             raise UserError(
                 "config key data.names: TFDS items have no names; use a slice such as data.prompt=train[:100]"
             )
+        self.task = data.task or ("depth" if "nyu" in data.name else "segmentation")
+        _, info = open_tfds(data.name, data.root, text)
+        self._image = _feature(info, data.tfds.image, IMAGE_KEYS, "image")
+        self._label = _feature(info, data.tfds.label, DENSE_KEYS[self.task], "label")
+        self._source, _ = open_tfds(data.name, data.root, text, (self._image, self._label))
+        self._scale, self._reading = data.tfds.depth_scale, Reading(data.exif, data.lenient)
+        self._called = f"{info.full_name} {text}"
         self.classes: list[str] = []
-        void = (IGNORE,)
+        first = data.tfds.first_id
         if self.task == "segmentation":
             self.classes = _class_names(_features(info)[self._label], data.tfds.classes)
-            self._table = id_table({i + data.tfds.first_id: i for i in range(len(self.classes))}, void=void)
-            if data.tfds.first_id > 0:
-                self._table[: data.tfds.first_id] = IGNORE
+            self._table = id_table({i + first: i for i in range(len(self.classes))}, void=(*range(first), IGNORE))
         self.fingerprint = (
             f"tfds {info.full_name} {text} images={len(self._source)} {self._image} {self._label}"
-            f" scale={self._scale} classes={len(self.classes)} first_id={data.tfds.first_id}"
+            f" scale={self._scale} classes={len(self.classes)} first_id={first} exif={data.exif}"
         )
 
     def __len__(self) -> int:
         return len(self._source)
 
     def name(self, index: int) -> str:
+        """Returns the name of item `index` without reading it."""
         return f"{index:06d}"
 
     def __getitem__(self, index: int) -> DenseItem:
-        name = f"{self._called} item {index}"
+        called = f"{self._called} item {index}"
         item = self._source[index]
+        label = self._decode_label(item[self._label], called)
         image = item[self._image]
-        image = decode_image(image, name, self._lenient) if isinstance(image, bytes) else np.asarray(image)
-        label = item[self._label]
-        if self.task == "depth":
-            if isinstance(label, bytes):
-                label = decode_ids(label, name)
-            label = metric_depth(np.asarray(label), name, self._scale)
-        else:
-            stored = decode_ids(label, name) if isinstance(label, bytes) else np.asarray(label)
-            stored = stored[..., 0] if stored.ndim == 3 else stored
-            label = look_up_ids(stored, self._table, name)
+        if isinstance(image, bytes):
+            image = decode_to_fit(image, called, label.shape, self._reading)
         if image.shape[:2] != label.shape:
-            raise Unreadable(f"{name}: the label is {label.shape}, its image {image.shape[:2]}")
-        return {"image": image, "label": label, "name": self.name(index)}
+            raise Unreadable(f"{called}: the label is {label.shape}, its image {image.shape[:2]}")
+        return {"image": np.asarray(image), "label": label, "name": self.name(index)}
+
+    def _decode_label(self, label: bytes | np.ndarray, called: str) -> np.ndarray:
+        stored = decode_ids(label, called) if isinstance(label, bytes) else np.asarray(label)
+        if self.task == "depth":
+            return metric_depth(stored, called, self._scale)
+        return look_up_ids(stored[..., 0] if stored.ndim == 3 else stored, self._table, called)
 
 
 def _class_names(feature: FeatureConnector, count: int) -> list[str]:
@@ -155,11 +161,11 @@ def _class_names(feature: FeatureConnector, count: int) -> list[str]:
 
 
 class TFDSImages:
-    """An image source over a TFDS data set: encoded bytes, and the integer label if it has one."""
+    """An image source over a TFDS data set: encoded bytes, and the integer label if there is one."""
 
     def __init__(self, data: TrainingData):
         text = data.split or USUAL["pretrain"]
-        _, info = open_tfds(data.name, data.root, text, ())
+        _, info = open_tfds(data.name, data.root, text)
         self._image = _feature(info, data.tfds.image, IMAGE_KEYS, "image")
         self._label = data.tfds.label or ("label" if "label" in _features(info) else "")
         self._source, _ = open_tfds(data.name, data.root, text, (self._image,))
@@ -173,6 +179,7 @@ class TFDSImages:
         return len(self._source)
 
     def name(self, index: int) -> str:
+        """Returns what to call item `index` in messages."""
         return f"{self._called} item {index}"
 
     def __getitem__(self, index: int) -> ImageItem:

@@ -1,66 +1,81 @@
-"""Files to arrays: images of any common kind to RGB, masks to class ids, depth to metres; broken ones are refused.
+"""Encoded images to RGB arrays; broken files are refused by name.
 
-JPEG goes through libjpeg-turbo by `simplejpeg`, which alone of the usual readers reports a damaged middle; it also
-decodes at a fraction of the size. Everything else goes through Pillow.
+JPEG goes through libjpeg-turbo by `simplejpeg`: of the common readers only it reports damage in the middle of a file,
+and it decodes at a fraction of the size. Everything else goes through Pillow.
 """
 
 from __future__ import annotations
 
 import io
 import math
+import struct
 
 import numpy as np
 import simplejpeg
+from jaxtyping import UInt8
 from PIL import Image, ImageOps
 
-from hummingbird.errors import UserError, first_line
+from hummingbird.data.interface import Unreadable
+from hummingbird.errors import first_line
 
 ORIENTATION = 0x0112  # EXIF tag
+UPRIGHT, SIDEWAYS = 1, 5  # its value for images that are stored upright; from 5 on, width and height are swapped
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".jp2", ".ppm", ".pgm")
 JPEG_START = b"\xff\xd8\xff"
+PNG_START = b"\x89PNG\r\n\x1a\n"
+# PNG chunks without effect on the pixels, in which Pillow refuses more than 1 MB: text and colour profiles.
+PNG_TEXT = (b"iCCP", b"iTXt", b"tEXt", b"zTXt")
+# What version control leaves in place of a file that has not been downloaded.
+POINTERS = {b"version https://git-lfs": "Git LFS pointer (git lfs pull)", b"/annex/objects/": "git-annex pointer"}
 
 
-class Unreadable(UserError):
-    """A file that holds no usable image, mask or depth; the text names it and says what is wrong."""
+def decode_image(data: bytes, name: str, lenient: bool = False, upright: bool = True) -> UInt8[np.ndarray, "H W 3"]:
+    """Decodes an image to RGB.
 
-
-def decode_image(data: bytes, name: str, lenient: bool = False) -> np.ndarray:
-    """An encoded image, upright (EXIF orientation applied), uint8 [H, W, 3] RGB.
-
-    Greyscale is repeated, palettes are looked up, alpha is dropped, CMYK is converted, 16 bits are cut to the upper 8.
+    Grey is repeated, palettes are looked up, alpha is dropped, CMYK is converted, of 16 bits the upper 8 are kept.
 
     Args:
       data: the file's bytes.
       name: what to call it in errors.
-      lenient: take a JPEG with a damaged middle as it decodes.
+      lenient: accept a JPEG with damage in the middle as far as it decodes.
+      upright: apply the EXIF orientation.
 
     Raises:
-      Unreadable: empty, truncated, damaged, or no image.
+      Unreadable: empty, truncated or damaged, or not an image.
     """
-    picture = open_image(data, name, lenient=lenient)
+    picture = open_image(data, name, lenient=lenient, upright=upright)
     return np.ascontiguousarray(np.asarray(picture)[..., :3])
 
 
-def image_size(data: bytes, name: str) -> tuple[int, int]:
-    """(width, height) of an encoded image when upright, from its header alone."""
+def image_size(data: bytes, name: str, upright: bool = True) -> tuple[int, int]:
+    """Returns (width, height) of an encoded image from its header; `upright` as in `decode_image`."""
     if data.startswith(JPEG_START) and not _has_exif(data):
         height, width, _ = _jpeg_header(data, name)
         return width, height
-    picture = _open(data, name)
-    turned = _orientation(picture) >= 5
+    picture = open_header(data, name)
+    turned = upright and _orientation(picture) >= SIDEWAYS
     return (picture.height, picture.width) if turned else picture.size
 
 
-def open_image(data: bytes, name: str, reduce: float = 1.0, lenient: bool = False) -> Image.Image:
-    """As `decode_image`, but a Pillow image of mode RGB or RGBX, by a factor of up to `reduce` smaller.
+def exif_orientation(data: bytes, name: str) -> int:
+    """Returns the EXIF orientation of an encoded image, 1 to 8; `UPRIGHT` if it has none."""
+    if data.startswith(JPEG_START) and not _has_exif(data):
+        return UPRIGHT
+    return _orientation(open_header(data, name))
 
-    Only JPEG is reduced, and only where libjpeg can leave out the work: by 2, 8/3, 4 or 8.
+
+def open_image(data: bytes, name: str, reduce: float = 1.0, lenient: bool = False, upright: bool = True) -> Image.Image:
+    """Decodes an image as `decode_image` does, to a Pillow image of mode RGB or RGBX.
+
+    Args:
+      reduce: decode a JPEG at up to this factor smaller, where libjpeg can skip the work: by 2, 8/3, 4 or 8.
     """
     if not data.startswith(JPEG_START):
-        return _to_rgb(_open(data, name), name)
+        return _to_rgb(open_header(data, name), name, upright)
     height, width, colours = _jpeg_header(data, name)
     smallest = (math.ceil(height / reduce), math.ceil(width / reduce)) if reduce >= 2 else (0, 0)
     if colours not in ("YCbCr", "Gray", "RGB"):
-        return _to_rgb(_open(data, name), name)  # CMYK: Pillow knows that Adobe writes it inverted
+        return _to_rgb(open_header(data, name), name, upright)  # CMYK: Pillow knows that Adobe writes it inverted
     try:
         pixels = simplejpeg.decode_jpeg(
             data,
@@ -71,64 +86,52 @@ def open_image(data: bytes, name: str, reduce: float = 1.0, lenient: bool = Fals
             strict=not lenient,
         )
     except ValueError as error:
-        hint = "" if lenient else "; data.lenient=true takes such images as they decode"
+        hint = "" if lenient else "; data.lenient=true accepts such images as far as they decode"
         raise Unreadable(f"{name} is a damaged JPEG: {first_line(error)}{hint}") from error
     if lenient and b"\xff\xd9" not in data[-4096:]:
         raise Unreadable(f"{name} is a truncated JPEG")
-    # frombuffer makes no copy of four bytes a pixel, the layout in which Pillow works
+    # frombuffer does not copy four bytes per pixel, the layout in which Pillow works
     picture = Image.frombuffer("RGBX", (pixels.shape[1], pixels.shape[0]), pixels, "raw", "RGBX", 0, 1)
-    return _upright(picture, _open(data, name)) if _has_exif(data) else picture
+    return _turn(picture, open_header(data, name)) if upright and _has_exif(data) else picture
 
 
-def decode_ids(data: bytes, name: str) -> np.ndarray:
-    """The class ids of an encoded mask as they are stored, uint8 or uint16 or int32 [H, W].
-
-    Raises:
-      Unreadable: as `decode_image`, or a mask in colours, or one with fractional values.
-    """
-    picture = _open(data, name)
-    if picture.format == "JPEG":
-        raise Unreadable(f"{name} is a JPEG, whose compression changes class ids; store masks as PNG")
-    if picture.mode not in ("P", "L", "1", "I", "I;16", "I;16B"):
-        raise Unreadable(
-            f"{name} is a mask in colours (mode {picture.mode}) where class ids are expected;"
-            " store ids as greyscale or palette PNG"
-        )
-    ids = _load(picture, name)
-    return ids.astype(np.uint8) if ids.dtype == bool else ids
+def open_header(data: bytes, name: str) -> Image.Image:
+    """Opens an image with Pillow without decoding its pixels. Raises Unreadable."""
+    if not data:
+        raise Unreadable(f"{name} is empty (0 bytes)")
+    try:
+        return Image.open(io.BytesIO(_without_text(data) if data.startswith(PNG_START) else data))
+    except Image.DecompressionBombError as error:
+        raise Unreadable(f"{name} is too large to be an image: {error}") from error
+    except Exception as error:  # Pillow's plugins raise what they like on broken headers
+        pointer = next((what for start, what in POINTERS.items() if data.startswith(start)), "")
+        found = f"it is a {pointer}, not the file itself" if pointer else f"it begins with {data[:8]!r}"
+        raise Unreadable(f"{name} is not an image that can be read: {found}") from error
 
 
-def decode_depth(data: bytes, name: str, scale: float) -> np.ndarray:
-    """An encoded depth map (or a .npy file) times `scale`: float32 [H, W] metres, 0 where invalid.
-
-    Invalid are 0, negative values, NaN, infinity and, in 16-bit files, 65535.
-    """
-    if data.startswith(b"\x93NUMPY"):
-        try:
-            raw = np.load(io.BytesIO(data), allow_pickle=False)
-        except ValueError as error:
-            raise Unreadable(f"{name} is a broken .npy file: {error}") from error
-    else:
-        picture = _open(data, name)
-        if picture.mode not in ("L", "I", "I;16", "I;16B", "F"):
-            raise Unreadable(f"{name} is no depth map (mode {picture.mode}); expected one channel of 16 bits or floats")
-        raw = _load(picture, name)
-    return metric_depth(raw, name, scale)
+def load_pixels(picture: Image.Image, name: str) -> np.ndarray:
+    """Decodes an opened image to the array that Pillow makes of it. Raises Unreadable."""
+    try:
+        return np.asarray(picture)
+    except Exception as error:
+        raise Unreadable(f"{name} is a broken {picture.format}: {first_line(error)}") from error
 
 
-def metric_depth(raw: np.ndarray, name: str, scale: float) -> np.ndarray:
-    """Raw depth values [H, W] as float32 metres, 0 where invalid; see `decode_depth`."""
-    if raw.ndim == 3 and raw.shape[-1] == 1:
-        raw = raw[..., 0]
-    if raw.ndim != 2:
-        raise Unreadable(f"{name} is no depth map: its shape is {raw.shape}, expected [height, width]")
-    saturated = raw == 65535 if raw.dtype in (np.uint16, np.int32) else np.zeros(raw.shape, bool)
-    depth = raw.astype(np.float32) * np.float32(scale)
-    return np.where(np.isfinite(depth) & (depth > 0) & ~saturated, depth, np.float32(0))
+def _without_text(data: bytes) -> bytes:
+    """Drops the chunks of a PNG file that hold text or a colour profile."""
+    kept, start, position = [], 0, len(PNG_START)  # everything before `start` is in `kept`, or dropped
+    while position + 8 <= len(data):
+        length, kind = struct.unpack(">I4s", data[position : position + 8])
+        end = position + length + 12  # length, kind and checksum take 4 bytes each
+        if kind in PNG_TEXT:
+            kept.append(data[start:position])
+            start = end
+        position = end
+    return b"".join([*kept, data[start:]]) if kept else data
 
 
 def _jpeg_header(data: bytes, name: str) -> tuple[int, int, str]:
-    """(height, width, colours) of a JPEG as it is stored."""
+    """Returns (height, width, colour space) of a JPEG as it is stored."""
     try:
         height, width, colours, _ = simplejpeg.decode_jpeg_header(data, strict=False)
     except (ValueError, KeyError) as error:
@@ -136,56 +139,39 @@ def _jpeg_header(data: bytes, name: str) -> tuple[int, int, str]:
     return int(height), int(width), str(colours)
 
 
+def _orientation(header: Image.Image) -> int:
+    try:
+        orientation = int(header.getexif().get(ORIENTATION, UPRIGHT))
+    except Exception:  # EXIF data are free-form; broken ones say nothing about the image
+        return UPRIGHT
+    return orientation if 1 <= orientation <= 8 else UPRIGHT
+
+
 def _has_exif(data: bytes) -> bool:
     return data.find(b"Exif\x00\x00", 0, 65536) >= 0
 
 
-def _orientation(picture: Image.Image) -> int:
-    try:
-        return picture.getexif().get(ORIENTATION, 1)
-    except Exception:  # EXIF data are free-form; broken ones say nothing about the image
-        return 1
-
-
-def _open(data: bytes, name: str) -> Image.Image:
-    if not data:
-        raise Unreadable(f"{name} is empty (0 bytes)")
-    try:
-        return Image.open(io.BytesIO(data))
-    except Image.DecompressionBombError as error:
-        raise Unreadable(f"{name} is too large to be an image: {error}") from error
-    except Exception as error:  # Pillow's plugins raise what they like on broken headers
-        raise Unreadable(f"{name} is no image that can be read: it begins with {data[:8]!r}") from error
-
-
-def _load(picture: Image.Image, name: str) -> np.ndarray:
-    try:
-        return np.asarray(picture)
-    except Exception as error:
-        raise Unreadable(f"{name} is a broken {picture.format}: {first_line(error)}") from error
-
-
-def _to_rgb(picture: Image.Image, name: str) -> Image.Image:
+def _to_rgb(picture: Image.Image, name: str, upright: bool) -> Image.Image:
     if picture.mode.startswith("I"):  # 16 bits; convert("RGB") would clip them to 255
-        values = _load(picture, name)
+        values = load_pixels(picture, name)
         if values.min() < 0 or values.max() > 65535:
             raise Unreadable(f"{name} has values outside of 16 bits")
-        upright = _upright(Image.fromarray((values >> 8).astype(np.uint8)), picture)
+        decoded = Image.fromarray((values >> 8).astype(np.uint8))
     elif picture.mode == "F":
-        raise Unreadable(f"{name} holds floating-point values, whose range is unknown; store images with 8 or 16 bits")
+        raise Unreadable(f"{name} holds floating-point values of unknown range; store images with 8 or 16 bits")
     else:
         try:
             picture.load()
         except Exception as error:
             raise Unreadable(f"{name} is a broken {picture.format}: {first_line(error)}") from error
-        upright = _upright(picture.convert("RGBA") if "transparency" in picture.info else picture, picture)
-    return upright.convert("RGB")
+        decoded = picture.convert("RGBA") if "transparency" in picture.info else picture
+    return (_turn(decoded, picture) if upright else decoded).convert("RGB")
 
 
-def _upright(pixels: Image.Image, header: Image.Image) -> Image.Image:
-    """`pixels` turned as the EXIF orientation of `header` says."""
+def _turn(pixels: Image.Image, header: Image.Image) -> Image.Image:
+    """Turns `pixels` as the EXIF orientation of `header` says."""
     orientation = _orientation(header)
-    if orientation == 1:
+    if orientation == UPRIGHT:
         return pixels
     exif = Image.Exif()
     exif[ORIENTATION] = orientation

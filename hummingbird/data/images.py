@@ -6,17 +6,19 @@ import re
 from collections.abc import Sequence
 
 import numpy as np
+from jaxtyping import Int32
 
 from hummingbird.config.data import TrainingData
-from hummingbird.data.image_files import Unreadable
-from hummingbird.data.interface import ImageItem
-from hummingbird.data.pairs import split_parts, take
-from hummingbird.data.store import Shards, Store, enter, names_fingerprint, open_path, open_store
+from hummingbird.data.image_files import SUFFIXES
+from hummingbird.data.interface import ImageItem, Unreadable
+from hummingbird.data.names import names_fingerprint, printable, split_parts, take
+from hummingbird.data.store import Folder, Store, enter, open_path, open_store
+from hummingbird.data.tars import Shards
 from hummingbird.errors import UserError
 
 WNID = re.compile(r"n\d{8}/")
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif")
 TREE = "train/<class>/*.JPEG, or one .tar for each class, or .tar shards, or images in any folders"
+BESIDE = -2  # the label is in a .cls file beside the image, as in WebDataset shards, which is read with the image
 
 
 class Images:
@@ -26,38 +28,53 @@ class Images:
     """
 
     def __init__(
-        self, store: Store, paths: Sequence[str], labels: np.ndarray, classes: Sequence[str], fingerprint: str
+        self, store: Store, paths: Sequence[str], labels: Int32[np.ndarray, " N"], classes: Sequence[str], kind: str
     ):
+        """Makes a source.
+
+        Args:
+          store: holds the files.
+          paths: N of them, in the order of the items.
+          labels: class id of each image, -1 or `BESIDE`.
+          classes: class names by id; empty if there are none.
+          kind: beginning of the fingerprint, to which the number of files and their paths are added.
+        """
         self._store = store
-        self._paths = np.array([path.encode() for path in paths])
+        self._paths = np.array([path.encode("utf-8", "surrogateescape") for path in paths])
         self._labels = labels
         self.classes = list(classes)
-        self.fingerprint = f"{fingerprint} images={len(paths)} files={names_fingerprint(paths)}"
+        self.fingerprint = f"{kind} images={len(paths)} files={names_fingerprint(paths)}"
 
     def __len__(self) -> int:
         return len(self._paths)
 
+    def _path(self, index: int) -> str:
+        return self._paths[index].decode("utf-8", "surrogateescape")
+
     def name(self, index: int) -> str:
-        return f"{self._store.where}/{self._paths[index].decode()}"
+        """Returns the path of image `index`, for messages."""
+        return printable(f"{self._store.where}/{self._path(index)}")
 
     def __getitem__(self, index: int) -> ImageItem:
-        path = self._paths[index].decode()
-        label = int(self._labels[index])
-        try:
-            if label == BESIDE:
-                label = int(self._store.read(path.rpartition(".")[0] + ".cls"))
-            return {"image": self._store.read(path), "label": label}
-        except (OSError, ValueError) as error:
-            raise Unreadable(f"{self.name(index)} cannot be read: {error}") from error
-
-
-BESIDE = -2  # the label is in a .cls file beside the image, as in WebDataset shards; read when wanted
+        path, label = self._path(index), int(self._labels[index])
+        if label == BESIDE:
+            beside = f"{path.rpartition('.')[0]}.cls"
+            try:
+                label = int(self._store.read(beside))
+            except ValueError as error:
+                raise Unreadable(f"{self._store.where}/{beside} holds no class number: {error}") from error
+        return {"image": self._store.read(path), "label": label}
 
 
 def build(data: TrainingData) -> Images:
-    """All images below `data.root` in sorted order, or below its folder `data.split` (`train` for `imagenet`).
+    """Builds the images of a folder, of a tar archive, or of a folder of archives, in sorted order.
 
-    In a folder of .tar archives the split is how their names begin; by default those with "train" in them, or all.
+    Args:
+      data: reads `name`, `root` and `split`. The split is a folder (by default `train` for `imagenet`, else none); of
+        several archives, it is how their names begin (by default those with "train" in them, or all).
+
+    Raises:
+      UserError: no images, or not laid out as expected.
     """
     name, root = data.name, data.root
     split, part = split_parts(data.split)
@@ -78,8 +95,7 @@ def build(data: TrainingData) -> Images:
     if not paths:
         found = ", ".join(store.children(split)[:12])
         raise UserError(f"{store.where}/{split} holds no images. Expected: {TREE}. Found: {found or 'nothing'}")
-    skip = len(split) + 1 if split else 0
-    relative = [path[skip:] for path in paths]
+    relative = [path.removeprefix(f"{split}/") for path in paths] if split else paths
     if shards is not None:
         # A shard's name is a class only if it is one of WordNet's; else the folders inside of it may be.
         relative = [path if WNID.match(path) else path.partition("/")[2] for path in relative]
@@ -96,37 +112,47 @@ def build(data: TrainingData) -> Images:
 
 
 def _shards(root: str, split: str) -> Shards | None:
-    """The .tar archives that `root` (or its folder `split`, or `train`) directly holds; None if it holds none."""
+    """Returns the .tar archives that lie in `root` (or its folder `split`, or `train`); None if there are none."""
     path = open_path(root) if root else None
     if path is None or not path.is_dir():
         return None
-    for folder in dict.fromkeys((path / (split or "train"), path / "train", path)):
-        if not folder.is_dir():
-            continue
-        children = list(folder.iterdir())
-        tars = sorted(child.name for child in children if child.suffix == ".tar")
+    store = Folder(path)
+    for folder in dict.fromkeys((split or "train", "train", "")):
+        children = store.children(folder)
+        tars = [name for name in children if name.endswith(".tar")]
         if not tars:
-            if folder != path:
+            if folder and children:
                 return None  # a split's folder of files
             continue
-        others = [child.name for child in children if child.is_dir() or child.name.lower().endswith(SUFFIXES)]
+        others = [name.rstrip("/") for name in children if name.endswith("/") or name.lower().endswith(SUFFIXES)]
         if others:
             raise UserError(
-                f"config key data.root: {folder} holds archives ({tars[0]}) beside images or folders"
-                f" ({min(others)}); point it at one of them"
+                f"config key data.root: {path / folder} holds archives ({tars[0]}) beside images or folders"
+                f" ({others[0]}); point it at one of them"
             )
-        if folder == path and split:
+        if not folder and split:
             tars = [name for name in tars if name.startswith(split)]
             if not tars:
-                raise UserError(f"config key data.split: no archive in {folder} begins with {split!r}")
+                raise UserError(f"config key data.split: no archive in {path} begins with {split!r}")
         elif any("train" in name for name in tars):
             tars = [name for name in tars if "train" in name]
-        return Shards(folder, tars)
+        return Shards(path / folder, tars)
     return None
 
 
-def label_by_folder(paths: Sequence[str]) -> tuple[np.ndarray, list[str]]:
-    """Labels int32 [N] and sorted class names, from the first folder of each path; -1 and no names if one has none."""
+def label_by_folder(paths: Sequence[str]) -> tuple[Int32[np.ndarray, " N"], list[str]]:
+    """Numbers the classes that paths lie in, by their first folder.
+
+    Args:
+      paths: N of them.
+
+    Returns:
+      Class ids [N] and sorted class names; -1 and no names if a path has no folder, or all have the same.
+
+    Example:
+      >>> label_by_folder(["cat/1.jpg", "dog/2.jpg", "cat/3.jpg"])
+      (array([0, 1, 0], dtype=int32), ['cat', 'dog'])
+    """
     folders = [path.partition("/")[0] if "/" in path else "" for path in paths]
     classes = sorted(set(folders))
     if "" in classes or len(classes) < 2:

@@ -1,7 +1,7 @@
 """What every data set offers, whatever it is read from: a sequence of items, and a fingerprint of its content.
 
 `len(source)` is the number of images and `source[i]` is a pure function of `i`, so order, sharding and resuming are
-left to the input pipeline.
+left to the input pipeline. A source raises `Unreadable` for an item that it cannot read.
 """
 
 from __future__ import annotations
@@ -10,6 +10,17 @@ from typing import Protocol, TypedDict, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float32, Int32, UInt8
+
+from hummingbird.errors import UserError, first_line
+
+
+class Unreadable(UserError):
+    """A file that cannot be read, or holds no usable image, mask or depth map; the message names it and the reason."""
+
+
+def reason(error: OSError) -> str:
+    """Says why a file could not be read."""
+    return error.strerror or first_line(error)
 
 
 class DenseItem(TypedDict):

@@ -9,10 +9,10 @@ import numpy as np
 import scipy.io
 
 from hummingbird.config.data import EvaluationData
-from hummingbird.data.image_files import Unreadable, metric_depth
-from hummingbird.data.interface import DenseItem
-from hummingbird.data.pairs import IGNORE, split_parts, take
-from hummingbird.data.store import names_fingerprint, open_path
+from hummingbird.data.interface import DenseItem, Unreadable
+from hummingbird.data.label_files import IGNORE, metric_depth
+from hummingbird.data.names import names_fingerprint, split_parts, take
+from hummingbird.data.store import open_path
 from hummingbird.errors import UserError
 
 LABELED, SPLITS = "nyu_depth_v2_labeled.mat", "splits.mat"

@@ -1,31 +1,37 @@
-"""Dense sources made of pairs of files: an image, and its mask or depth map."""
+"""Dense sources over pairs of files: an image, and its mask or depth map."""
 
 from __future__ import annotations
 
 import dataclasses
-import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TypeVar
+import pathlib
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
+from jaxtyping import UInt8
 
-from hummingbird.data.image_files import Unreadable, decode_image
-from hummingbird.data.interface import DenseItem
-from hummingbird.data.store import Store, names_fingerprint, read_lines
+from hummingbird.data.image_files import UPRIGHT, decode_image, exif_orientation, image_size
+from hummingbird.data.interface import DenseItem, Unreadable, reason
+from hummingbird.data.label_files import IGNORE
+from hummingbird.data.names import match_names, names_fingerprint, printable, repeated, shorten, text_lines
+from hummingbird.data.store import Store, warn_once
 from hummingbird.errors import UserError
-
-T = TypeVar("T")
-
-IGNORE = 255  # class id of void pixels in every segmentation source
 
 
 @dataclasses.dataclass(frozen=True)
 class Pair:
-    """What an item is called, and the paths of its two files in a store."""
+    """A name, and the paths of the two files in a store."""
 
     name: str
     image: str
     label: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Reading:
+    """How the images of pairs are decoded: `data.exif` and `data.lenient`."""
+
+    exif: str = "auto"
+    lenient: bool = False
 
 
 class Pairs:
@@ -41,129 +47,123 @@ class Pairs:
         classes: Sequence[str],
         decode_label: Callable[[bytes, str], np.ndarray],
         fingerprint: str,
-        lenient: bool = False,
+        reading: Reading,
     ):
-        """`decode_label(bytes, name)` gives int32 class ids or float32 metres; `fingerprint` says what decides them.
+        """Makes a source of `pairs`.
 
-        To it are added names, paths under the root and bytes of all files: the same data elsewhere, or in a tar, are
-        the same; other data under the same names are not, unless they lie in a folder of a bucket, whose listing gives
-        no sizes.
+        Args:
+          store: holds the files.
+          pairs: in the order of the items.
+          task: "segmentation" or "depth".
+          classes: class names by id; empty for depth.
+          decode_label: (bytes, name for errors) -> int32 class ids or float32 metres, [H, W].
+          fingerprint: identifies what decides the labels beside the files. Names, paths and sizes of the files are
+            added, so the same data elsewhere, or in a tar, has the same fingerprint, and changed files have another.
+            A folder in a bucket gives no sizes: there, files that are replaced under their names are not noticed.
+          reading: how images are decoded.
         """
-        self._store, self._pairs, self._decode_label, self._lenient = store, list(pairs), decode_label, lenient
+        self._store, self._pairs, self._decode_label, self._reading = store, list(pairs), decode_label, reading
         self.task, self.classes = task, list(classes)
         sized = lambda path: f"{path} {store.size(path)}"
         files = names_fingerprint(f"{pair.name} {sized(pair.image)} {sized(pair.label)}" for pair in pairs)
-        self.fingerprint = f"{fingerprint} images={len(pairs)} files={files}"
+        self.fingerprint = f"{fingerprint} exif={reading.exif} images={len(pairs)} files={files}"
 
     def __len__(self) -> int:
         return len(self._pairs)
 
     def name(self, index: int) -> str:
-        """What item `index` is called, without reading it."""
-        return self._pairs[index].name
+        """Returns the name of item `index` without reading it."""
+        return printable(self._pairs[index].name)
 
     def __getitem__(self, index: int) -> DenseItem:
         pair = self._pairs[index]
-        image = decode_image(self._read(pair.image), self._called(pair.image), self._lenient)
-        label = self._decode_label(self._read(pair.label), self._called(pair.label))
+        label = self._decode_label(self._store.read(pair.label), self._called(pair.label))
+        data = self._store.read(pair.image)
+        image = decode_to_fit(data, self._called(pair.image), label.shape, self._reading)
         if image.shape[:2] != label.shape:
             (h, w), (lh, lw) = image.shape[:2], label.shape
-            turned = "; is the image turned by its EXIF data, and the label not?" if (h, w) == (lw, lh) else ""
+            turned = "; is one of them turned by 90 degrees?" if (h, w) == (lw, lh) else ""
             raise Unreadable(
-                f"{self._called(pair.label)} is {lw}x{lh} pixels but its image {pair.image} is {w}x{h}{turned}"
+                f"{self._called(pair.label)} is {lw}x{lh} pixels but its image {printable(pair.image)} is {w}x{h}"
+                f"{turned}"
             )
-        return {"image": image, "label": label, "name": pair.name}
+        return {"image": image, "label": label, "name": self.name(index)}
 
     def _called(self, path: str) -> str:
-        return f"{self._store.where}/{path}"
-
-    def _read(self, path: str) -> bytes:
-        try:
-            return self._store.read(path)
-        except OSError as error:
-            raise Unreadable(f"{self._called(path)} cannot be read: {error}") from error
+        return printable(f"{self._store.where}/{path}")
 
 
-def id_table(classes: Mapping[int, int], void: Iterable[int] = (), fallback: int = -1) -> np.ndarray:
-    """int32 [65536]: the class id of each stored id, `IGNORE` for void ones, `fallback` (-1: refused) for others."""
-    table = np.full(65536, fallback, np.int32)
-    table[list(void)] = IGNORE
-    for stored, class_id in classes.items():
-        table[stored] = class_id
-    return table
+def decode_to_fit(data: bytes, name: str, label_shape: tuple[int, ...], reading: Reading) -> UInt8[np.ndarray, "H W 3"]:
+    """Decodes an image in the orientation of its label.
 
+    Labels are drawn on the image either upright or as it is stored. Their size tells which, unless the EXIF
+    orientation keeps the size (180 degrees, mirrored, a square image): then the image is taken as stored, as most
+    tools that write masks do.
 
-def look_up_ids(stored: np.ndarray, table: np.ndarray, name: str) -> np.ndarray:
-    """Class ids int32 [H, W] of a mask as stored, by `id_table`'s table.
+    Args:
+      data: the encoded image.
+      name: what to call it in errors.
+      label_shape: (height, width) of the label.
+      reading: `exif` is "auto" (as above), "upright" or "stored".
 
     Raises:
-      Unreadable: an id that the table refuses; all of them are listed.
+      Unreadable: as `decode_image`.
     """
-    if stored.dtype == np.int32:
-        if stored.min() < 0 or stored.max() > 65535:
-            raise Unreadable(f"{name} holds ids from {stored.min()} to {stored.max()}, expected 0 to 65535")
-        stored = stored.astype(np.uint16)
-    ids = table[stored]
-    if ids.min() < 0:
-        wrong = np.unique(stored[ids < 0]).tolist()
-        known = np.flatnonzero((table >= 0) & (table != IGNORE))
-        shown = ", ".join(map(str, wrong[:20])) + (" ..." if len(wrong) > 20 else "")
-        raise Unreadable(
-            f"{name} holds class ids {shown} that are not among the {len(known)} classes"
-            f" (stored as {known.min()} to {known.max()}) and not void"
-        )
-    return ids
+    upright = reading.exif == "upright"
+    if reading.exif == "auto" and exif_orientation(data, name) != UPRIGHT:
+        width, height = image_size(data, name, upright=False)
+        upright = label_shape != (height, width)
+        if not upright:
+            warn_once(
+                "some images have an EXIF orientation, and labels of the size that they are stored in: these images"
+                " are not turned; check them with `hummingbird data`, data.exif=upright turns them"
+            )
+    return decode_image(data, name, reading.lenient, upright)
 
 
-# ---------------------------------------------------------------- which images
-def split_parts(text: str) -> tuple[str, str]:
-    """ "train[:80%]" -> ("train", ":80%"); "train" -> ("train", "")."""
-    found = re.fullmatch(r"([^\[\]]*)(?:\[([^\[\]:]*:[^\[\]:]*)\])?", text.strip())
-    if not found:
-        raise UserError(f"split {text!r} is not understood; write NAME, NAME[:100], NAME[20%:] or [10:20]")
-    return found[1], found[2] or ""
+def by_name(paths: Sequence[str], ends: tuple[str, ...], where: str) -> dict[str, str]:
+    """Returns {name: path} of the files with one of these endings; the name is the last part without the ending.
+
+    Args:
+      paths: in a store.
+      ends: in small letters; capitals in a path do not matter.
+      where: the store, for errors.
+
+    Raises:
+      UserError: two files of one name.
+    """
+    found: dict[str, str] = {}
+    for path in paths:
+        end = next((end for end in ends if path.lower().endswith(end)), None)
+        if end is not None:
+            add_name(found, path.rpartition("/")[2][: -len(end)], path, where)
+    return found
 
 
-def take(items: Sequence[T], part: str, text: str) -> list[T]:
-    """The part (":80%", "100:") of the items that a split `text` asks for."""
-    if not part:
-        return list(items)
-
-    def bound(side: str, default: int) -> int:
-        side = side.strip()
-        try:
-            if not side:
-                return default
-            if side.endswith("%"):
-                return round(float(side[:-1]) / 100 * len(items))
-            return int(side)
-        except ValueError:
-            raise UserError(f"split {text!r}: {side!r} is neither a number nor a percentage") from None
-
-    low, high = part.split(":")
-    chosen = list(items)[bound(low, 0) : bound(high, len(items))]
-    if not chosen:
-        raise UserError(f"split {text!r} is empty: there are {len(items)} images")
-    return chosen
+def add_name(found: dict[str, str], name: str, path: str, where: str, hint: str = "") -> None:
+    """Adds a file to {name: path}; UserError if another file has its name."""
+    other = found.setdefault(name, path)
+    if other != path:
+        raise UserError(f"{where}: {printable(other)} and {printable(path)} are both called {printable(name)}{hint}")
 
 
 def pair_up(
     names: Sequence[str], images: Mapping[str, str], labels: Mapping[str, str], where: str, source: str
 ) -> list[Pair]:
-    """Pairs for `names`, in their order.
+    """Pairs the files of each name, in the order of the names.
 
     Args:
-      names: those wanted. images, labels: their paths by name.
-      where: the root, source: what gave the names; both for messages.
+      names: the names wanted.
+      images, labels: paths by name.
+      where: the root, for errors.
+      source: what gave the names, for errors.
 
     Raises:
       UserError: no names, a name twice, a name without image or label.
     """
     if not names:
         raise UserError(f"{where}: {source} names no images")
-    if len(set(names)) < len(names):
-        seen: set[str] = set()
-        twice = sorted({name for name in names if name in seen or seen.add(name)})
+    if twice := repeated(names):
         raise UserError(f"{where}: {source} names {shorten(twice)} more than once")
     for kind, files in (("image", images), ("label", labels)):
         absent = [name for name in names if name not in files]
@@ -172,30 +172,33 @@ def pair_up(
     return [Pair(name, images[name], labels[name]) for name in names]
 
 
+def pair_all(images: Mapping[str, str], labels: Mapping[str, str], where: str, source: str) -> list[Pair]:
+    """Pairs all images, sorted by name, and warns of labels without an image. Raises as `pair_up` does."""
+    alone = sorted(labels.keys() - images.keys())
+    if images and alone:
+        warn_once(f"{where}: {len(alone)} labels have no image and are not used: {shorten(alone)}")
+    return pair_up(sorted(images), images, labels, where, source)
+
+
 def choose(pairs: Sequence[Pair], names_file: str) -> list[Pair]:
-    """The pairs that a file names, one a line, in the source's order; for the few-data subsets of Sec. 4.2."""
+    """Returns the pairs that a file lists, one per line, in their own order; for the few-data subsets of Sec. 4.2.
+
+    Raises:
+      UserError: a file that cannot be read or is empty, or that lists other names.
+    """
     try:
-        with open(names_file) as file:
-            wanted = [line.strip() for line in file if line.strip()]
+        data = pathlib.Path(names_file).read_bytes()
     except OSError as error:
-        raise UserError(f"config key data.names: {names_file} cannot be read: {error.strerror}") from error
-    by_name = {pair.name: pair for pair in pairs}
-    absent = [name for name in wanted if name not in by_name]
-    if absent or not wanted:
-        problem = (
-            f"names {len(absent)} that are not among the prompt images: {shorten(absent)}" if absent else "is empty"
+        raise UserError(f"config key data.names: {names_file} cannot be read: {reason(error)}") from error
+    images = {pair.name: pair.image for pair in pairs}
+    wanted = match_names(text_lines(data, f"config key data.names: {names_file}"), images)
+    absent = [name for name in wanted if name not in images]
+    if absent:
+        raise UserError(
+            f"config key data.names: {names_file} names {len(absent)} that are not among the prompt images:"
+            f" {shorten(absent)}"
         )
-        raise UserError(f"config key data.names: {names_file} {problem}")
+    if not wanted:
+        raise UserError(f"config key data.names: {names_file} is empty")
     keep = set(wanted)
     return [pair for pair in pairs if pair.name in keep]
-
-
-def listed(store: Store, path: str) -> list[str]:
-    """Names in a list file: the first word of each line, without folders and suffix ("/JPEGImages/a.jpg x" -> "a")."""
-    return [line.split()[0].rsplit("/", 1)[-1].rsplit(".", 1)[0] for line in read_lines(store, path)]
-
-
-def shorten(names: Sequence[str], most: int = 5) -> str:
-    """The first names, and how many more there are."""
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more

@@ -19,8 +19,7 @@ from absl import flags
 
 from hummingbird.config import PretrainConfig
 from hummingbird.data import crops
-from hummingbird.data.image_files import Unreadable
-from hummingbird.data.interface import ImageSource, image_name
+from hummingbird.data.interface import ImageSource, Unreadable, image_name
 from hummingbird.data.sources import Cached, build_image_source
 from hummingbird.errors import UserError
 

@@ -1,54 +1,68 @@
-"""Files under one root, which is a folder (local or in a bucket) or a tar archive that is read without unpacking.
+"""Files under one root: a folder, local or in a bucket, or a tar archive that is read without unpacking.
 
-Buckets (gs://, s3://, az://) are read through fsspec by its client for them, which is installed apart: `pip install
-gcsfs` for gs://. Each file is a request there, so prefer few large ones: a .tar, or one for each class.
+Buckets (gs://, s3://, az://) are read through fsspec. Its client for each kind is installed separately: `pip install
+gcsfs` for gs://. Every file is a request there, so prefer few large ones: a .tar, or one per class.
 """
 
 from __future__ import annotations
 
-import bisect
-import hashlib
+import functools
+import logging
 import os
-import tarfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 from etils import epath
 
-from hummingbird.errors import UserError
+from hummingbird.data.interface import Unreadable, reason
+from hummingbird.data.names import printable, side_file, text_lines
+from hummingbird.data.tars import Tar
+from hummingbird.errors import UserError, first_line
+
+log = logging.getLogger(__name__)
 
 COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst", ".zip")
 
 
 class Store(Protocol):
-    """Files by their path under a root, with "/" between the parts."""
+    """Files by their path under a root, with "/" between the parts. Hidden files and side files do not count.
 
-    where: str  # what to call the root in messages
+    Attributes:
+      where: the root, for messages.
+    """
 
-    def read(self, path: str) -> bytes: ...
+    where: str
+
+    def read(self, path: str) -> bytes:
+        """Returns a file's content; raises Unreadable, which names the file."""
+        ...
 
     def exists(self, path: str) -> bool:
-        """Whether `path` is a file or folder."""
+        """Returns whether `path` is a file or folder."""
         ...
 
     def size(self, path: str) -> int:
-        """Bytes of a file; -1 where that is not known: a bucket would be asked once for each file."""
+        """Returns a file's size in bytes; -1 if unknown, as in buckets, where it costs one request per file."""
         ...
 
     def files(self, folder: str = "") -> list[str]:
-        """All files below `folder`, sorted, as paths under the root; none if there is no such folder."""
+        """Returns all files below `folder`, sorted, as paths under the root; none if there is no such folder."""
         ...
 
     def children(self, folder: str = "") -> list[str]:
-        """Names directly in `folder`, sorted, folders with a "/" at the end."""
+        """Returns the names directly in `folder`, sorted, those of folders with a "/" at the end."""
         ...
 
 
 def open_store(root: str, key: str = "data.root") -> Store:
-    """The folder or archive at `root`.
+    """Opens the folder or archive at `root`.
+
+    Args:
+      root: a local path, which may begin with "~", or a path in a bucket.
+      key: the config key that it comes from, for errors.
 
     Raises:
-      UserError: nothing there, or a compressed archive.
+      UserError: nothing is there, or it is neither, or a compressed archive.
     """
     if not root:
         raise UserError(f"config key {key} is empty: give the folder or .tar archive that holds the data set")
@@ -64,176 +78,127 @@ def open_store(root: str, key: str = "data.root") -> Store:
 
 
 def open_path(root: str, key: str = "data.root") -> epath.Path:
-    """The local path or bucket that `root` names, whether or not something is there.
+    """Returns the local path or bucket path that `root` names, whether or not something is there.
 
     Raises:
-      UserError: a kind of bucket that is not known, or whose client is not installed.
+      UserError: an unknown kind of bucket, or one whose client is not installed; a path that may not be read.
     """
     try:
         path = epath.Path(root).expanduser()
     except KeyError as error:
-        raise UserError(f"config key {key}: {root} is no path; buckets are gs://, s3://, az://") from error
+        raise UserError(f"config key {key}: {root} is not a path; buckets are gs://, s3://, az://") from error
     try:
         path.exists()  # imports the client of a bucket
     except ImportError as error:
-        raise UserError(
-            f"config key {key}: {root} needs a client of that bucket; {str(error).splitlines()[0]}"
-        ) from error
+        raise UserError(f"config key {key}: {root} needs a client for its bucket; {first_line(error)}") from error
+    except OSError as error:
+        raise UserError(f"config key {key}: {root} cannot be read: {reason(error)}") from error
     return path
 
 
 def enter(store: Store) -> Store:
-    """The one folder that a tar archive holds, as `tar -cf own.tar own` makes it; else the store as it is."""
+    """Returns the only folder in a tar archive, as `tar -cf own.tar own` makes it, else the store itself."""
     children = store.children() if isinstance(store, Tar) else []
     return Below(store, children[0][:-1]) if len(children) == 1 and children[0].endswith("/") else store
 
 
+@functools.cache
+def warn_once(message: str) -> None:
+    """Logs a warning, unless this process has logged it before."""
+    log.warning("%s", message)
+
+
 class Folder:
+    """A local folder, or one in a bucket."""
+
     def __init__(self, root: epath.Path):
         self.root = root
         self.where = os.fspath(root)
+        self._local = "://" not in self.where
 
     def read(self, path: str) -> bytes:
-        return (self.root / path).read_bytes()
+        place = f"{self.where}/{path}"
+        try:
+            return (self.root / path).read_bytes()
+        except OSError as error:
+            if self._local and os.path.islink(place) and not os.path.exists(place):
+                raise Unreadable(
+                    f"{printable(place)} is a link to {os.readlink(place)}, which does not exist; fetch the content"
+                    " (git annex get, dvc pull, ...) or repair the link"
+                ) from error
+            raise Unreadable(f"{printable(place)} cannot be read: {reason(error)}") from error
 
     def exists(self, path: str) -> bool:
-        return (self.root / path).exists()
+        try:
+            return (self.root / path).exists()
+        except OSError as error:
+            raise Unreadable(f"{printable(f'{self.where}/{path}')} cannot be read: {reason(error)}") from error
 
     def size(self, path: str) -> int:
-        if "://" in self.where:
+        if not self._local:
             return -1
         try:
             return os.stat(f"{self.where}/{path}").st_size
-        except OSError:  # reading it says what is wrong
+        except OSError:  # reading it will say what is wrong
             return -1
 
     def files(self, folder: str = "") -> list[str]:
-        return sorted(self._walk(folder))
+        return sorted(self._walk(folder, ()))
 
-    def _walk(self, folder: str) -> Iterator[str]:
+    def _walk(self, folder: str, links: tuple[str, ...]) -> Iterator[str]:
+        """Yields the files below `folder`; `links` are the targets of the links that lead to it."""
         for name in self.children(folder):
             path = f"{folder}/{name}" if folder else name
-            if name.endswith("/"):
-                yield from self._walk(path[:-1])
-            else:
+            if not name.endswith("/"):
                 yield path
+                continue
+            path = path[:-1]
+            place = f"{self.where}/{path}"
+            if not (self._local and os.path.islink(place)):
+                yield from self._walk(path, links)
+                continue
+            target = os.path.realpath(place)
+            if target in links or f"{os.path.realpath(f'{self.where}/{folder}')}/".startswith(f"{target}/"):
+                warn_once(f"skipped {printable(place)}: the link leads back to a folder that contains it")
+            else:
+                yield from self._walk(path, (*links, target))
 
     def children(self, folder: str = "") -> list[str]:
         place = self.root / folder
-        if not place.is_dir():
-            return []
-        if "://" in self.where:
-            # one request for the folder instead of one for each file
-            _, folders, files = next(iter(place.walk()), (place, [], []))
-            found = [(name, True) for name in folders] + [(name, False) for name in files]
-        else:  # scandir knows which are folders without asking for each of a million files
-            with os.scandir(place) as entries:
-                found = [(entry.name, entry.is_dir()) for entry in entries]
-        return sorted(name + "/" if is_dir else name for name, is_dir in found if not name.startswith("."))
-
-
-class Tar:
-    """A tar archive; archives within it (as ImageNet's) count as folders named after them."""
-
-    def __init__(self, path: epath.Path):
-        self.path = path
-        self.where = os.fspath(path)
-        self._members: dict[str, tuple[int, int]] = {}  # path -> offset, bytes
         try:
-            with path.open("rb") as file:
-                self._index(file, "", 0)
-        except tarfile.TarError as error:
-            raise UserError(f"{self.where} is no readable tar archive: {error}") from error
-        self._sorted = sorted(self._members)
-
-    def _index(self, file, prefix: str, start: int) -> None:
-        file.seek(start)
-        with tarfile.open(fileobj=file, mode="r:") as archive:
-            inner = []
-            for member in archive:
-                if not member.isfile() or os.path.basename(member.name).startswith("."):
-                    continue
-                name = prefix + os.path.normpath(member.name)
-                if name.endswith(".tar"):
-                    inner.append((name[:-4] + "/", member.offset_data))
-                else:
-                    self._members[name] = (member.offset_data, member.size)
-        for name, offset in inner:
-            self._index(file, name, offset)
-
-    def read(self, path: str) -> bytes:
-        if path not in self._members:
-            raise FileNotFoundError(f"{self.where} holds no {path}")
-        offset, size = self._members[path]
-        with self.path.open("rb") as file:  # one handle a read: threads and processes share nothing
-            file.seek(offset)
-            data = file.read(size)
-        if len(data) < size:
-            raise UserError(f"{self.where} is truncated: {path} should have {size} bytes, {len(data)} are there")
-        return data
-
-    def exists(self, path: str) -> bool:
-        return path in self._members or bool(self._below(path))
-
-    def size(self, path: str) -> int:
-        return self._members[path][1] if path in self._members else -1
-
-    def files(self, folder: str = "") -> list[str]:
-        return self._below(folder) if folder else list(self._sorted)
-
-    def _below(self, folder: str) -> list[str]:
-        low = bisect.bisect_left(self._sorted, folder + "/")
-        return self._sorted[low : bisect.bisect_left(self._sorted, folder + "0")]  # "0" comes right after "/"
-
-    def children(self, folder: str = "") -> list[str]:
-        skip = len(folder) + 1 if folder else 0
-        names = set()
-        for path in self.files(folder):
-            first, slash, _ = path[skip:].partition("/")
-            names.add(first + slash)
+            found = self._list(place) if place.is_dir() else []
+        except OSError as error:
+            if not folder:
+                raise UserError(f"{printable(self.where)} cannot be read: {reason(error)}") from error
+            warn_once(f"skipped {printable(os.fspath(place))}: {reason(error)}")
+            return []
+        names = []
+        for name, is_dir in found:
+            side = side_file(name)
+            if not side:
+                names.append(name + "/" if is_dir else name)
+            elif not side.startswith("."):
+                warn_once(f"ignored every {side} under {printable(self.where)}: not part of a data set")
         return sorted(names)
 
+    def _list(self, place: epath.Path) -> list[tuple[str, bool]]:
+        """Lists (name, is a folder) of what lies in a folder, without asking for each of a million files."""
+        if not self._local:
+            _, folders, files = next(iter(place.walk()), (place, [], []))  # one request
+            return [(name, True) for name in folders] + [(name, False) for name in files]
+        with os.scandir(place) as entries:
+            return [(entry.name, _is_folder(entry)) for entry in entries]
 
-class Shards:
-    """Several archives side by side, each a folder named after it (without ".tar")."""
 
-    def __init__(self, root: epath.Path, names: Sequence[str]):
-        self.where = os.fspath(root)
-        self._tars = {name.removesuffix(".tar"): Tar(root / name) for name in sorted(names)}
-
-    def _split(self, path: str) -> tuple[Tar, str]:
-        shard, _, rest = path.partition("/")
-        if shard not in self._tars:
-            raise FileNotFoundError(f"{self.where} holds no {shard}.tar")
-        return self._tars[shard], rest
-
-    def read(self, path: str) -> bytes:
-        tar, rest = self._split(path)
-        return tar.read(rest)
-
-    def exists(self, path: str) -> bool:
-        shard, _, rest = path.partition("/")
-        return shard in self._tars and (not rest or self._tars[shard].exists(rest))
-
-    def size(self, path: str) -> int:
-        shard, _, rest = path.partition("/")
-        return self._tars[shard].size(rest) if shard in self._tars else -1
-
-    def files(self, folder: str = "") -> list[str]:
-        if not folder:
-            return [f"{shard}/{path}" for shard, tar in self._tars.items() for path in tar.files()]
-        shard, _, rest = folder.partition("/")
-        return [f"{shard}/{path}" for path in self._tars[shard].files(rest)] if shard in self._tars else []
-
-    def children(self, folder: str = "") -> list[str]:
-        if not folder:
-            return [f"{shard}/" for shard in self._tars]
-        shard, _, rest = folder.partition("/")
-        return self._tars[shard].children(rest) if shard in self._tars else []
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
 
 
 class Below:
-    """A folder of a store as a store of its own."""
+    """A folder inside a store, as a store."""
 
     def __init__(self, store: Store, prefix: str):
         self._store, self._prefix = store, prefix
@@ -257,17 +222,17 @@ class Below:
 
 
 def locate(root: str, data_set: str, marks: Sequence[str], nested: Sequence[str], tree: str) -> Store:
-    """The store in which all of `marks` exist: `root` itself, or a folder in it where archives usually put them.
+    """Finds the folder that holds all of `marks`: `root`, or a folder in it where archives usually put a data set.
 
     Args:
       root: what the user gave.
-      data_set: its name, for the message.
-      marks: files and folders that must be there.
-      nested: folders of `root` to look in as well, such as "VOCdevkit/VOC2012".
-      tree: the expected layout, shown beside what was found.
+      data_set: its name, for errors.
+      marks: files and folders that must exist.
+      nested: other folders of `root` to try, such as "VOCdevkit/VOC2012".
+      tree: the expected layout, for errors.
 
     Raises:
-      UserError: none of them has all marks.
+      UserError: no such folder; the message shows the expected layout and what was found.
     """
     store = open_store(root)
     for outer in dict.fromkeys((store, enter(store))):
@@ -282,11 +247,6 @@ def locate(root: str, data_set: str, marks: Sequence[str], nested: Sequence[str]
     )
 
 
-def names_fingerprint(names: Iterable[str]) -> str:
-    """Twelve hexadecimal digits that depend on every name and their order."""
-    return hashlib.sha256("\n".join(names).encode()).hexdigest()[:12]
-
-
-def read_lines(store: Store, path: str) -> tuple[str, ...]:
-    """The lines of a text file that are not blank, stripped."""
-    return tuple(line.strip() for line in store.read(path).decode().splitlines() if line.strip())
+def read_lines(store: Store, path: str) -> list[str]:
+    """Returns the lines of a text file, stripped, without blank ones; raises Unreadable for unknown encodings."""
+    return text_lines(store.read(path), f"{store.where}/{path}")

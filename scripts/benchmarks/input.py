@@ -40,8 +40,8 @@ from PIL import Image
 
 from hummingbird import config as settings
 from hummingbird.data import augment, crops
-from hummingbird.data.image_files import decode_ids, decode_image
-from hummingbird.data.images import SUFFIXES
+from hummingbird.data.image_files import SUFFIXES, decode_image
+from hummingbird.data.label_files import decode_ids
 from hummingbird.data.prompt_augment import augment_prompt
 from hummingbird.data.scenes import render
 from hummingbird.tasks.segmentation import SegmentationTask, patch_labels

@@ -77,6 +77,20 @@ def test_ade20k_drops_id_0_and_counts_from_1(tmp_path):
     )
 
 
+def test_photos_are_read_whatever_the_spelling_of_their_suffix(tmp_path, caplog):
+    for split in ("training", "validation"):
+        for i, suffix in enumerate(("jpg", "JPG", "jpeg", "png")):
+            kind = "PNG" if suffix == "png" else "JPEG"
+            write(tmp_path / f"images/{split}/{split}_{i}.{suffix}", encode(ramp(9, 12), kind))
+        for i in range(5):
+            write(tmp_path / f"annotations/{split}/{split}_{i}.png", encode(blocks(9, 12, [0, 1, 150])))
+    prompt = dense("prompt", "ade20k", tmp_path)
+    assert names(prompt) == [f"training_{i}" for i in range(4)]
+    assert sum("1 labels have no image and are not used: training_4" in line for line in caplog.messages) == 1
+    write(tmp_path / "images/training/training_0.PNG", encode(ramp(9, 12)))
+    refused("are both called training_0", "prompt", "ade20k", tmp_path)
+
+
 def test_cityscapes_turns_label_ids_into_19_classes(tmp_path):
     for split, city in (("train", "aachen"), ("val", "lindau")):
         write(tmp_path / f"leftImg8bit/{split}/{city}/{city}_0_leftImg8bit.png", encode(ramp(6, 8)))

@@ -1,8 +1,12 @@
-"""Anyone's folder: patterns, splits, classes, and what is wrong with others."""
+"""Folders of images and labels: patterns, splits, classes, side files, orientation, and one-line refusals."""
+
+import os
 
 import numpy as np
 import pytest
+from PIL import Image
 
+from hummingbird.data.store import warn_once
 from tests.data.files import (
     blocks,
     dense,
@@ -103,7 +107,199 @@ def test_what_is_wrong_with_a_folder_is_said_in_one_line(tmp_path):
     (root / "labels" / "a.png").unlink()
     refused("no label for 1 of the 1 of train.txt: a", "prompt", "folder", root)
     write(root / "images" / "a.png", encode(ramp(4, 4)))
-    refused("are both called a", "prompt", "folder", root)
+    line = refused("are both called a", "prompt", "folder", root)
+    assert "data.folder.images=images/{name}." in line
+
+
+@pytest.fixture(autouse=True)
+def warnings_of_other_tests_do_not_count():
+    warn_once.cache_clear()
+
+
+# ---------------------------------------------------------------- lists and patterns
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_lists_written_on_windows_are_read(tmp_path, encoding):
+    root = make_folder(tmp_path, ["straße1", "straße2", "straße3"], [0, 1], prompt=[])
+    for file, listed in (("train.txt", "straße1\r\nstraße2\r\n"), ("val.txt", "straße3\r\n")):
+        write(root / file, listed.encode(encoding))
+    write(root / "few.txt", "straße2\r\n".encode(encoding))
+    write(root / "classes.yaml", "[sky, road]".encode(encoding))
+    chosen = {"names": str(root / "few.txt"), "folder__classes": "classes.yaml"}
+    assert names(dense("prompt", "folder", root)) == ["straße1", "straße2"]
+    assert names(dense("prompt", "folder", root, **chosen)) == ["straße2"]
+    assert dense("query", "folder", root, **chosen).classes == ["sky", "road"]
+
+
+def test_a_list_in_another_encoding_is_named_with_it(tmp_path):
+    root = make_folder(tmp_path, ["straße1", "straße2"], [0, 1], prompt=["straße1"])
+    write(root / "latin1.txt", "straße1".encode("latin-1"))
+    for changes in ({"prompt": "latin1.txt"}, {"names": str(root / "latin1.txt")}, {"folder__classes": "latin1.txt"}):
+        line = refused("latin1.txt is not UTF-8 text: byte 0xdf", "prompt", "folder", root, **changes)
+        assert "save it as UTF-8" in line
+
+
+def test_lists_may_hold_names_with_spaces_and_suffixes(tmp_path):
+    root = make_folder(tmp_path, [f"my photo {i}" for i in range(3)], [0, 1], prompt=[])
+    write(root / "train.txt", "my photo 0.jpg\nmy photo 1.jpg\n")
+    write(root / "val.txt", "my photo 2.jpg\n")
+    assert names(dense("prompt", "folder", root)) == ["my photo 0", "my photo 1"]
+
+
+def test_a_pattern_may_name_a_file_twice(tmp_path):
+    for name in ("00a1", "00b2", "00c3"):
+        write(tmp_path / f"train/{name}/images/{name}.png", encode(ramp(6, 8)))
+        write(tmp_path / f"train/{name}/masks/{name}.png", encode(blocks(6, 8, [0, 1])))
+    write(tmp_path / "train/00a1/images/other.png", encode(ramp(6, 8)))
+    patterns = {
+        "folder__images": "train/{name}/images/{name}.png",
+        "folder__labels": "train/{name}/masks/{name}.png",
+        "prompt": "[:2]",
+        "query": "[2:]",
+    }
+    assert names(dense("prompt", "folder", tmp_path, **patterns)) == ["00a1", "00b2"]
+
+
+# ---------------------------------------------------------------- files beside the data
+def test_side_files_of_known_tools_are_ignored_and_reported_once(tmp_path, caplog):
+    root = make_folder(tmp_path, ["a", "b", "c"], [0, 1], prompt=["a", "b"])
+    for name in ("a", "b", "c"):
+        write(root / f"labels/{name}.json", "{}")  # LabelMe
+        write(root / f"images/@eaDir/{name}.jpg/SYNOPHOTO_THUMB_M.jpg", encode(ramp(2, 2), "JPEG"))
+        write(root / f"images/._{name}.jpg", b"\0\5\26\7")
+    write(root / "images/Thumbs.db", b"\xd0\xcf")
+    prompt = dense("prompt", "folder", root, prompt="", folder__images="images")
+    assert names(prompt) == ["a", "b"]
+    assert names(dense("query", "folder", root)) == ["c"]
+    for mark in ("@eaDir", "Thumbs.db", "3 .json"):
+        assert sum(mark in line for line in caplog.messages) == 1, mark
+    assert names(dense("prompt", "folder", root, prompt="[:3]", query="[:1]")) == ["a", "b", "c"]
+
+
+def test_labels_without_an_image_are_reported(tmp_path, caplog):
+    root = make_folder(tmp_path, ["a", "b"], [0, 1])
+    write(root / "labels/lonely.png", encode(blocks(24, 32, [0, 1])))
+    assert names(dense("prompt", "folder", root, prompt="[:1]", query="[1:]")) == ["a"]
+    assert sum("1 labels have no image and are not used: lonely" in line for line in caplog.messages) == 1
+
+
+def test_names_that_are_not_utf8_are_read(tmp_path):
+    root = make_folder(tmp_path, ["a"], [0, 1])
+    odd = os.fsencode(root / "images") + b"/stra\xdfe"
+    try:
+        os.rename(root / "images/a.jpg", odd + b".jpg")
+    except OSError:
+        pytest.skip("this file system takes no such names")
+    os.rename(root / "labels/a.png", odd.replace(b"images", b"labels") + b".png")
+    prompt = dense("prompt", "folder", root, prompt="[:1]", query="[:1]")
+    assert names(prompt) == [r"stra\xdfe"]
+    prompt.fingerprint.encode()
+
+
+def test_a_link_to_nothing_is_named_with_its_target(tmp_path):
+    root = make_folder(tmp_path, ["a", "b"], [0, 1], prompt=["a"])
+    (root / "labels/a.png").unlink()
+    (root / "labels/a.png").symlink_to("../.git/annex/objects/SHA256E-s123--aa.png")
+    line = refused("labels/a.png is a link to .*annex.* which does not exist", "prompt", "folder", root)
+    assert "git annex get" in line
+
+
+def test_folders_that_link_to_one_another_are_read_once(tmp_path, caplog):
+    root = make_folder(tmp_path, ["a", "b"], [0, 1], prompt=["a"])
+    (root / "images/self").symlink_to(".", target_is_directory=True)
+    (root / "images/one").mkdir()
+    (root / "images/one/root").symlink_to("../..", target_is_directory=True)
+    assert names(dense("prompt", "folder", root)) == ["a"]
+    assert sum("leads back to a folder that contains it" in line for line in caplog.messages) == 2
+
+
+# ---------------------------------------------------------------- permissions
+@pytest.fixture
+def forbid(monkeypatch):
+    """forbid(path): reading it fails, as for a user without the right to; these tests may run as root."""
+    from etils import epath
+
+    forbidden = set()
+    read, scan = epath.Path("/").__class__.read_bytes, os.scandir
+
+    def guard(function):
+        def guarded(path, *args):
+            if os.fspath(path) in forbidden:
+                raise PermissionError(13, "Permission denied", os.fspath(path))
+            return function(path, *args)
+
+        return guarded
+
+    monkeypatch.setattr(epath.Path("/").__class__, "read_bytes", guard(read))
+    monkeypatch.setattr(os, "scandir", guard(scan))
+    return lambda path: forbidden.add(os.fspath(path))
+
+
+@pytest.mark.parametrize("file", ["train.txt", "labels/a.png", "images/a.jpg", "classes.yaml"])
+def test_a_file_without_permission_is_named_in_one_line(tmp_path, forbid, file):
+    root = make_folder(tmp_path, ["a", "b"], [0, 1], prompt=["a"])
+    write(root / "classes.yaml", "[sky, road]")
+    forbid(root / file)
+    refused(f"{file} cannot be read: Permission denied", "prompt", "folder", root, folder__classes="classes.yaml")
+
+
+def test_foreign_folders_without_permission_are_skipped_with_a_warning(tmp_path, forbid, caplog):
+    root = make_folder(tmp_path, ["a", "b"], [0, 1], prompt=["a"])
+    (root / "private").mkdir()
+    forbid(root / "private")
+    any_folder = {"folder__images": "*/{name}.jpg", "folder__labels": "*/{name}.png"}
+    assert names(dense("prompt", "folder", root, **any_folder)) == ["a"]
+    assert sum("skipped" in line and "private: Permission denied" in line for line in caplog.messages) == 1
+    forbid(root)
+    refused("cannot be read: Permission denied", "prompt", "folder", root, **any_folder)
+
+
+# ---------------------------------------------------------------- masks of unusual ids
+@pytest.mark.parametrize("ids", [[-1, 0, 1], [0, 1_000_001]], ids=["negative", "above 16 bits"])
+def test_classes_are_not_inferred_from_ids_out_of_range(tmp_path, ids):
+    root = make_folder(tmp_path, ["a", "b"], [0, 1], prompt=["a"])
+    (root / "labels/a.png").unlink()
+    write(root / "labels/a.tif", encode(np.resize(np.array(ids, np.int32), (24, 32)), "TIFF"))
+    line = refused("labels/a.tif holds ids from", "prompt", "folder", root)
+    assert "expected 0 to 65535" in line
+
+
+def test_binary_masks_of_0_and_255_come_with_the_way_out(tmp_path, caplog):
+    root = make_folder(tmp_path, ["a", "b"], [0, 255], prompt=["a"])
+    assert dense("prompt", "folder", root).classes == ["class 0"]
+    warning = next(line for line in caplog.messages if "one class" in line)
+    assert "any prediction scores 100" in warning
+    assert "data.folder.ignore" in warning
+    assert dense("prompt", "folder", root, folder__ignore=254).classes == ["class 0", "class 255"]
+
+
+# ---------------------------------------------------------------- orientation
+def turned(root, name, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    write(root / "images" / f"{name}.jpg", encode(ramp(24, 32, 5), "JPEG", quality=95, exif=exif.tobytes()))
+
+
+@pytest.mark.parametrize("orientation", [2, 3, 4])
+def test_an_image_is_not_turned_away_from_its_label(tmp_path, caplog, orientation):
+    root = make_folder(tmp_path, ["a", "b"], [0, 1], prompt=["a"])
+    turned(root, "a", orientation)
+    off = lambda image, expected: np.abs(image.astype(int) - expected).mean()
+    upright = {2: ramp(24, 32, 5)[:, ::-1], 3: ramp(24, 32, 5)[::-1, ::-1], 4: ramp(24, 32, 5)[::-1]}[orientation]
+    assert off(dense("prompt", "folder", root)[0]["image"], ramp(24, 32, 5)) < 3
+    assert sum("data.exif=upright" in line for line in caplog.messages) == 1
+    assert off(dense("prompt", "folder", root, exif="upright")[0]["image"], upright) < 3
+    assert off(dense("prompt", "folder", root, exif="stored")[0]["image"], ramp(24, 32, 5)) < 3
+    assert len({dense("prompt", "folder", root, exif=way).fingerprint for way in ("auto", "upright", "stored")}) == 3
+
+
+def test_the_size_of_the_label_tells_how_an_image_was_annotated(tmp_path):
+    root = make_folder(tmp_path, ["a", "b"], [0, 1], prompt=["a", "b"])
+    for name in ("a", "b"):
+        turned(root, name, 6)
+    write(root / "labels/b.png", encode(blocks(32, 24, [0, 1])))
+    prompt = dense("prompt", "folder", root, query="[:1]")
+    assert prompt[0]["image"].shape == (24, 32, 3)  # drawn on the stored image
+    assert prompt[1]["image"].shape == (32, 24, 3)  # drawn on the upright image
 
 
 @pytest.mark.parametrize(
@@ -114,7 +310,7 @@ def test_what_is_wrong_with_a_folder_is_said_in_one_line(tmp_path):
             r"labels/a.png holds class ids 77, 99 .* 2 classes \(stored as 0 to 1\)",
         ),
         (encode(blocks(10, 12, [0, 1])), "labels/a.png is 12x10 pixels but its image images/a.jpg is 32x24"),
-        (encode(blocks(32, 24, [0, 1])), "EXIF"),
+        (encode(blocks(32, 24, [0, 1])), "turned by 90 degrees"),
         (encode(ramp(24, 32)), "mask in colours"),
         (b"", "is empty"),
     ],

@@ -1,14 +1,17 @@
-"""Files to arrays: every common kind of image comes out as RGB, every broken one is refused by name."""
+"""Images decode to RGB whatever their kind, and broken ones are refused by name."""
 
 import io
+import struct
+import zlib
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from hummingbird.data import image_files
+from hummingbird.data.interface import Unreadable
 from hummingbird.errors import UserError
-from tests.data.files import blocks, encode, palette_png, ramp
+from tests.data.files import encode, ramp
 
 IMAGE = ramp(40, 56)
 JPEG = encode(IMAGE, "JPEG", quality=95)
@@ -23,7 +26,7 @@ def damaged(data: bytes) -> bytes:
     ("data", "message"),
     [
         (b"", "is empty"),
-        (b"not an image at all", "no image"),
+        (b"not an image at all", "not an image"),
         (JPEG[: len(JPEG) // 2], "damaged JPEG"),
         (damaged(encode(ramp(200, 300), "JPEG", quality=95)), "damaged JPEG"),
         (b"\xff\xd8\xff", "broken JPEG"),
@@ -33,7 +36,7 @@ def damaged(data: bytes) -> bytes:
     ids=["zero bytes", "text", "truncated JPEG", "corrupt middle", "header only", "truncated PNG", "float TIFF"],
 )
 def test_broken_images_are_refused_by_name(data, message):
-    with pytest.raises(image_files.Unreadable, match=message) as caught:
+    with pytest.raises(Unreadable, match=message) as caught:
         image_files.decode_image(data, "some/file.jpg")
     assert "some/file.jpg" in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -43,7 +46,7 @@ def test_broken_images_are_refused_by_name(data, message):
 def test_a_damaged_middle_is_taken_only_on_request():
     data = damaged(encode(ramp(200, 300), "JPEG", quality=95))
     assert image_files.decode_image(data, "x", lenient=True).shape == (200, 300, 3)
-    with pytest.raises(image_files.Unreadable, match="truncated"):
+    with pytest.raises(Unreadable, match="truncated"):
         image_files.decode_image(JPEG[: len(JPEG) // 2], "x", lenient=True)
 
 
@@ -111,48 +114,42 @@ def test_a_jpeg_is_decoded_smaller_by_no_more_than_asked():
     assert image_files.open_image(data, "x", reduce=8).size == (200, 100)
 
 
-# ---------------------------------------------------------------- masks
-def test_ids_of_palette_grey_and_16_bit_masks():
-    mask = blocks(10, 12, [0, 7, 255])
-    for data in (palette_png(mask), encode(mask), encode(mask.astype(np.uint16))):
-        np.testing.assert_array_equal(image_files.decode_ids(data, "x"), mask)
+def with_chunk(png: bytes, kind: bytes, content: bytes) -> bytes:
+    """The PNG with another chunk after its header."""
+    chunk = struct.pack(">I4s", len(content), kind) + content + struct.pack(">I", zlib.crc32(kind + content))
+    return png[:33] + chunk + png[33:]  # signature and IHDR take 8 + 25 bytes
 
 
 @pytest.mark.parametrize(
-    ("data", "message"),
-    [
-        (encode(IMAGE), "in colours"),
-        (encode(IMAGE, mode="RGBA"), "in colours"),
-        (encode(IMAGE[..., 0], "JPEG"), "JPEG"),
-        (b"", "is empty"),
-    ],
-    ids=["RGB", "RGBA", "JPEG", "zero bytes"],
+    ("kind", "start"),
+    [(b"iCCP", b"p\0\0"), (b"zTXt", b"k\0\0"), (b"iTXt", b"k\0\1\0\0\0")],
+    ids=["iCCP", "zTXt", "iTXt"],
 )
-def test_masks_that_hold_no_ids_are_refused(data, message):
-    with pytest.raises(image_files.Unreadable, match=message):
-        image_files.decode_ids(data, "mask.png")
+def test_a_png_may_carry_a_large_profile_or_text(kind, start):
+    large = with_chunk(encode(IMAGE), kind, start + zlib.compress(bytes(2_000_000)))
+    assert len(large) < 20_000
+    np.testing.assert_array_equal(image_files.decode_image(large, "x.png"), IMAGE)
+    at_the_end = large[:33] + large[large.index(b"IDAT") - 4 : -12] + large[33 : large.index(b"IDAT") - 4] + large[-12:]
+    np.testing.assert_array_equal(image_files.decode_image(at_the_end, "x.png"), IMAGE)
 
 
-# ---------------------------------------------------------------- depth
-def test_depth_is_scaled_and_void_where_invalid():
-    stored = np.array([[0, 1000, 65535], [5000, 1, 20000]], np.uint16)
-    depth = image_files.decode_depth(encode(stored), "x", 0.001)
-    assert depth.dtype == np.float32
-    np.testing.assert_allclose(depth, [[0, 1, 0], [5, 0.001, 20]], rtol=1e-6)
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 2\n", "a Git LFS pointer"),
+        (b"/annex/objects/SHA256E-s1--1.png\n", "a git-annex pointer"),
+    ],
+)
+def test_a_pointer_in_place_of_an_image_is_named(content, message):
+    with pytest.raises(Unreadable, match=message):
+        image_files.decode_image(content, "x.png")
 
 
-def test_depth_of_floats_drops_what_is_not_a_distance():
-    stored = np.array([[np.nan, np.inf, -np.inf], [-1.0, 0.0, 2.0]], np.float32)
-    buffer = io.BytesIO()
-    np.save(buffer, stored)
-    for data in (buffer.getvalue(), encode(stored, "TIFF")):
-        np.testing.assert_array_equal(image_files.decode_depth(data, "x", 1.0), [[0, 0, 0], [0, 0, 2]])
-
-
-def test_depth_in_colours_or_with_more_axes_is_refused():
-    with pytest.raises(image_files.Unreadable, match="no depth map"):
-        image_files.decode_depth(encode(IMAGE), "x", 1.0)
-    buffer = io.BytesIO()
-    np.save(buffer, np.zeros((2, 3, 4)))
-    with pytest.raises(image_files.Unreadable, match="shape"):
-        image_files.decode_depth(buffer.getvalue(), "x", 1.0)
+@pytest.mark.parametrize("orientation", [1, 3, 6])
+def test_an_image_can_be_decoded_as_it_is_stored(orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = encode(IMAGE, exif=exif.tobytes())
+    np.testing.assert_array_equal(image_files.decode_image(data, "x", upright=False), IMAGE)
+    assert image_files.image_size(data, "x", upright=False) == (IMAGE.shape[1], IMAGE.shape[0])
+    assert image_files.exif_orientation(data, "x") == orientation

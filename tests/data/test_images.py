@@ -69,3 +69,11 @@ def test_shards_without_labels_have_none_and_splits_are_kept_apart(tmp_path):
     write(tmp_path / "shards/loose.jpg", encode(ramp(8, 8), "JPEG"))
     with pytest.raises(UserError, match=r"holds archives .* beside images"):
         images("images", tmp_path / "shards")
+
+
+def test_thumbnails_and_caches_of_other_programs_are_not_images(tmp_path):
+    write(tmp_path / "cats/1.png", encode(ramp(4, 4)))
+    for side in ("cats/@eaDir/1.png/THUMB.jpg", "lost+found/2.jpg", "__MACOSX/cats/._1.png", ".thumbnails/1.png"):
+        write(tmp_path / side, encode(ramp(4, 4), "JPEG"))
+    assert len(images("images", tmp_path)) == 1
+    assert len(images("images", pack(tmp_path, tmp_path.parent / "photos.tar"))) == 1

@@ -179,7 +179,7 @@ def test_unreadable_images_are_replaced_by_the_next_counted_and_named(broken_fol
         seen = np.concatenate([batch["index"] for batch in first(iterator, 3)])
     assert sorted(seen) == sorted([0, 1, 2, 5, 5, 5, 6, 8, 8, 9, 10, 11])
     assert sorted(iterator.broken) == [3, 4, 7]
-    for name, problem in (("03.jpg", "empty"), ("04.jpg", "damaged"), ("07.jpg", "no image")):
+    for name, problem in (("03.jpg", "empty"), ("04.jpg", "damaged"), ("07.jpg", "not an image")):
         assert sum(name in line and problem in line for line in caplog.messages) == 1
     first(iterator, 3)
     assert len(iterator.broken) == 3  # counted once, however often it is met

@@ -1,7 +1,10 @@
 """Archives are read like the folders they were made of."""
 
+import os
+
 import numpy as np
 import pytest
+from etils import epath
 from etils.epath import backend
 from fsspec.implementations.memory import MemoryFileSystem
 
@@ -60,6 +63,36 @@ def test_the_one_folder_in_a_tar_is_entered(tmp_path):
     voc = make_voc(tmp_path / "voc", ["1", "2"], ["2"], {})
     packed = dense("prompt", "pascal_voc", pack(voc, tmp_path / "voc.tar", "downloads"))
     assert names(packed) == ["1"]
+
+
+def test_links_in_a_tar_are_followed(tmp_path):
+    """GNU tar stores the second of two hard links as a link, and symbolic links as such."""
+    root = make_folder(tmp_path / "own", ["a", "b", "c"], [0, 1], prompt=["a", "b"])
+    os.link(root / "images/a.jpg", root / "images/hard.jpg")
+    (root / "images/soft.jpg").symlink_to("b.jpg")
+    (root / "images/nowhere.jpg").symlink_to("absent.jpg")
+    (root / "images/x.jpg").symlink_to("y.jpg")
+    (root / "images/y.jpg").symlink_to("x.jpg")
+    for name in ("hard", "soft"):
+        write(root / f"labels/{name}.png", encode(blocks(24, 32, [0, 1])))
+    (root / "photos").symlink_to("images", target_is_directory=True)
+    write(root / "train.txt", "hard\nsoft\na\n")
+    archive = pack(root, tmp_path / "own.tar")
+    packed, unpacked = dense("prompt", "folder", archive), dense("prompt", "folder", root)
+    assert names(packed) == ["hard", "soft", "a"]
+    for i in range(3):
+        np.testing.assert_array_equal(packed[i]["image"], unpacked[i]["image"])
+    assert names(dense("prompt", "folder", archive, folder__images="photos")) == ["hard", "soft", "a"]
+
+
+def test_an_archive_without_permission_is_named_in_one_line(tmp_path, monkeypatch):
+    archive = pack(make_folder(tmp_path / "own", ["a", "b"], [0, 1], prompt=["a"]), tmp_path / "own.tar")
+
+    def refuse(*_):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(type(epath.Path(archive)), "open", refuse)
+    refused("own.tar cannot be read: Permission denied", "prompt", "folder", archive)
 
 
 # ---------------------------------------------------------------- buckets
@@ -131,7 +164,7 @@ def test_a_bucket_without_its_client_is_refused_in_one_line(monkeypatch):
     monkeypatch.setattr(backend.fsspec_backend, "_get_filesystem", absent)
     line = refused("data.root: gs://none needs ", "prompt", "folder", "gs://none")
     assert "Please install gcsfs" in line  # what the library says helps
-    line = refused("is no path", "prompt", "folder", "ftp://none")
+    line = refused("is not a path", "prompt", "folder", "ftp://none")
     assert "buckets are gs://" in line
     line = refused("gs://none", "prompt", "nyuv2", "gs://none")
     assert "copy nyu_depth_v2_labeled.mat to a local disk" in line
@@ -140,7 +173,7 @@ def test_a_bucket_without_its_client_is_refused_in_one_line(monkeypatch):
 def test_archives_that_cannot_be_read_are_refused(tmp_path):
     write(tmp_path / "x.tar", "this is no archive")
     write(tmp_path / "x.txt", "text")
-    said = {"x.tar.gz": "is compressed", "x.tar": "no readable tar", "x.txt": "neither a folder nor"}
+    said = {"x.tar.gz": "is compressed", "x.tar": "not a readable tar", "x.txt": "neither a folder nor"}
     for name, message in said.items():
         line = refused(message, "prompt", "folder", tmp_path / name)
         assert str(tmp_path / name) in line
