@@ -52,3 +52,24 @@ def contrastive(prediction, target, tau):
         negatives = sum(np.exp(q[i] @ z[k]) for k in range(len(z)) if k != i)
         losses.append(-np.log(positive / (positive + negatives)))
     return np.mean(losses)
+
+
+def bilinear(grid, height, width):
+    """[h, w, ...] -> [height, width, ...]: pixel centres at half-integers, edges repeated."""
+    grid = np.asarray(grid, np.float64)
+    for axis, size in enumerate((height, width)):
+        old = grid.shape[axis]
+        at = np.clip((np.arange(size) + 0.5) * old / size - 0.5, 0, old - 1)
+        low = np.floor(at).astype(int)
+        share = (at - low).reshape(-1, *[1] * (grid.ndim - axis - 1))
+        grid = grid.take(low, axis) * (1 - share) + grid.take(np.minimum(low + 1, old - 1), axis) * share
+    return grid
+
+
+def nearest(image, height, width):
+    """[h, w, ...] -> [height, width, ...]: the pixel under each new pixel's centre."""
+    rows, columns = (
+        np.floor((np.arange(new) + 0.5) * old / new).astype(int)
+        for old, new in zip(np.shape(image), (height, width), strict=False)
+    )
+    return np.asarray(image)[rows][:, columns]

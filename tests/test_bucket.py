@@ -17,6 +17,8 @@ from hummingbird.errors import UserError
 from hummingbird.run import checkpoint
 from tests import gcs, tiny
 
+pytestmark = pytest.mark.process
+
 RUN = "gs://tests/runs/one"
 
 

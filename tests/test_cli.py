@@ -99,6 +99,7 @@ def test_a_topology_that_cannot_be_described_says_what_helps(reason, said, monke
     assert reason in err
 
 
+@pytest.mark.process
 def test_a_reader_that_has_seen_enough_is_no_error(repository):
     shown = "from hummingbird.cli import show; show({str(i): 'x' * 1000 for i in range(1000)})"
     program = subprocess.Popen(

@@ -15,6 +15,8 @@ from hummingbird.commands import info
 from hummingbird.run import checkpoint
 from tests import tiny
 
+pytestmark = pytest.mark.process
+
 STEPS, EVERY = 12, 3
 TRIES = 4  # the moment is looked for while the process runs, and may be missed
 CHANGES = {"total_steps": STEPS, "checkpoint_every": EVERY}

@@ -78,6 +78,7 @@ def test_every_data_file_of_the_package_is_shipped():
     assert not [str(path) for path in files if not any(fnmatch(path.name, pattern) for pattern in patterns)]
 
 
+@pytest.mark.process
 def test_importing_the_package_loads_no_accelerator():
     code = "import sys, hummingbird; sys.exit('jax' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
@@ -100,6 +101,7 @@ def test_the_readme_names_only_what_is_there():
 
 
 @pytest.mark.parametrize("script", shell_scripts())
+@pytest.mark.process
 def test_shellcheck_finds_nothing_in_a_script(script):
     shellcheck = shutil.which("shellcheck", path=str(Path(sys.executable).parent)) or shutil.which("shellcheck")
     assert shellcheck, "install the extra `dev`, which brings shellcheck"
@@ -113,6 +115,7 @@ def test_a_script_says_its_usage_in_its_second_line(script):
     assert lines[1].startswith(f"# usage: {script}")
 
 
+@pytest.mark.process
 def test_bench_lists_the_benchmarks_and_refuses_another_name():
     bench = [str(ROOT / "scripts" / "bench")]
     names = [path.stem for path in (ROOT / "scripts" / "benchmarks").glob("*.py")]

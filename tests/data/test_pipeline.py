@@ -81,6 +81,7 @@ def test_threads_and_caching_do_not_change_batches(expected, changes):
     assert_same(first(batches(**changes), 6), expected)
 
 
+@pytest.mark.process
 def test_workers_do_not_change_batches_and_a_killed_one_is_fatal(expected):
     iterator = batches(**{"data.workers": 2, "data.threads": 1, "data.read_ahead": 1})
     assert_same(first(iterator, 4), expected[:4])

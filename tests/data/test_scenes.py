@@ -60,6 +60,7 @@ def test_scenes_have_themes(world):
     assert len({frozenset(one) for one in objects}) > 20  # 55 are possible
 
 
+@pytest.mark.process
 def test_another_process_renders_the_same_bytes():
     code = (
         "import hashlib; from hummingbird.data import scenes; s = scenes.render(3, 41, 64);"

@@ -47,6 +47,7 @@ def logged(workdir):
     return [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
 
 
+@pytest.mark.process
 def test_two_processes_are_one_run_that_stops_as_one_and_goes_on_in_one(tmp_path, repository):
     workdir, port = tmp_path / "two", free_port()
     processes = [start(workdir, i, port, repository, STEPS) for i in range(2)]
@@ -81,6 +82,7 @@ def test_two_processes_are_one_run_that_stops_as_one_and_goes_on_in_one(tmp_path
     np.testing.assert_allclose([m["loss"] for m in ours], [m["loss"] for m in theirs], rtol=0.1)
 
 
+@pytest.mark.process
 def test_a_host_that_dies_ends_the_others_within_the_bound(tmp_path, repository, monkeypatch):
     monkeypatch.setenv("HUMMINGBIRD_HEARTBEAT_TIMEOUT", "10")
     workdir, port = tmp_path / "two", free_port()

@@ -32,6 +32,7 @@ def first_line(path: Path) -> str:
 
 
 @pytest.mark.parametrize("line", shown("scripts/launch/"))
+@pytest.mark.process
 def test_a_shown_launch_runs_dry(line, launch):
     launcher, *arguments = shlex.split(line)
     result = launch(launcher.rpartition("/")[2], "--dry-run", *arguments)

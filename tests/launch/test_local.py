@@ -5,6 +5,10 @@ import subprocess
 import sys
 import time
 
+import pytest
+
+pytestmark = pytest.mark.process
+
 
 def test_a_dry_run_starts_nothing(launch, world):
     result = launch("local", "--processes=2", f"--logs={world / 'logs'}", "--dry-run", "--", "hummingbird", "pretrain")

@@ -2,6 +2,10 @@
 
 import shutil
 
+import pytest
+
+pytestmark = pytest.mark.process
+
 OPTIONS = ("--nodes=2", "--gpus-per-node=4", "--sbatch=--partition=p")
 
 

@@ -6,6 +6,10 @@ import signal
 import subprocess
 import sys
 
+import pytest
+
+pytestmark = pytest.mark.process
+
 
 def test_a_dry_run_touches_nothing(launch, world):
     result = launch("ssh", "--hosts=one,me@two", "--dry-run", "--", "hummingbird", "pretrain", "--workdir=a b")

@@ -1,5 +1,9 @@
 """scripts/launch/tpu, against a gcloud that keeps a slice of two workers in folders."""
 
+import pytest
+
+pytestmark = pytest.mark.process
+
 SLICE = ("--name=hb", "--type=v4-16", "--zone=z", "--pause=0.05")
 
 

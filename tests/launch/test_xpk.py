@@ -1,5 +1,9 @@
 """scripts/launch/xpk, against an xpk that writes down what it is asked."""
 
+import pytest
+
+pytestmark = pytest.mark.process
+
 OPTIONS = ("--cluster=c", "--workload=w", "--tpu-type=v5litepod-16")
 
 

@@ -74,6 +74,7 @@ def images():
 
 
 @pytest.mark.parametrize("scan_layers", [False, True])
+@pytest.mark.parity
 def test_features_are_those_of_transformers_vit_with_the_same_weights(reference, images, scan_layers):
     torch = upstream("torch")
     with torch.no_grad():
@@ -88,6 +89,7 @@ def test_features_are_those_of_transformers_vit_with_the_same_weights(reference,
     assert relative_error(np.asarray(ours.patches), theirs[:, 1:]) < 1e-5
 
 
+@pytest.mark.parity
 def test_features_at_another_size_are_those_of_transformers_given_our_resized_positions(reference):
     torch = upstream("torch")
     params = copied(reference)

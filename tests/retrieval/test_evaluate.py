@@ -3,12 +3,12 @@ import json
 import cv2
 import numpy as np
 import pytest
-import torch
 
 from hummingbird import config as configs
 from hummingbird.errors import UserError
 from hummingbird.retrieval import evaluate, measure
 from hummingbird.retrieval.samples import load_samples
+from tests import reference
 from tests.retrieval.fakes import FakeSource, MeanColour
 
 
@@ -54,15 +54,11 @@ def independent_attention(scores, k, beta):
 
 
 def independent_segmentation(prompt, query, size, patch, k, beta):
-    """The whole evaluation again in plain NumPy float64, with PyTorch's bilinear resize; every patch is kept."""
+    """The whole evaluation again in plain NumPy float64; every patch is kept."""
     keys, labels, confusion = [], [], np.zeros((4, 4))
 
-    def nearest(mask):
-        i = torch.tensor(mask)[None, None].double()
-        return torch.nn.functional.interpolate(i, (size, size), mode="nearest-exact")[0, 0].numpy().astype(int)
-
     for i in range(len(prompt)):
-        f, mask = independent_features(prompt[i]["image"], size), nearest(prompt[i]["label"])
+        f, mask = independent_features(prompt[i]["image"], size), reference.nearest(prompt[i]["label"], size, size)
         for j in range(len(f)):
             r, c = divmod(j, size // patch)
             pixels = mask[r * patch : (r + 1) * patch, c * patch : (c + 1) * patch].ravel()
@@ -75,9 +71,8 @@ def independent_segmentation(prompt, query, size, patch, k, beta):
         item = query[i]
         best, weights = independent_attention(independent_features(item["image"], size) @ keys.T, k, beta)
         votes = np.einsum("qk,qkc->qc", weights, labels[best])
-        grid = torch.tensor(votes.reshape(size // patch, size // patch, 4)).permute(2, 0, 1)[None]
-        planes = torch.nn.functional.interpolate(grid, item["label"].shape, mode="bilinear")[0]
-        prediction, truth = planes.argmax(0).numpy(), item["label"]
+        planes = reference.bilinear(votes.reshape(size // patch, size // patch, 4), *item["label"].shape)
+        prediction, truth = planes.argmax(-1), item["label"]
         for t in range(4):
             for p in range(4):
                 confusion[t, p] += ((truth == t) & (prediction == p)).sum()
@@ -93,15 +88,11 @@ def test_segmentation_agrees_with_an_independent_evaluation():
 
 
 def independent_depth(prompt, query, size, patch, k, beta, low=1e-3, high=10.0):
-    """The whole evaluation of depth in plain NumPy float64, with PyTorch's bilinear resize; every patch is kept."""
+    """The whole evaluation of depth in plain NumPy float64; every patch is kept."""
     keys, depths, true, guess = [], [], [], []
 
-    def resize(array, mode):
-        image = torch.tensor(np.asarray(array, np.float64))[None, None]
-        return torch.nn.functional.interpolate(image, (size, size), mode=mode)[0, 0].numpy()
-
     for i in range(len(prompt)):
-        f, depth = independent_features(prompt[i]["image"], size), resize(prompt[i]["label"], "nearest-exact")
+        f, depth = independent_features(prompt[i]["image"], size), reference.nearest(prompt[i]["label"], size, size)
         for j in range(len(f)):
             r, c = divmod(j, size // patch)
             pixels = depth[r * patch : (r + 1) * patch, c * patch : (c + 1) * patch].ravel()
@@ -114,8 +105,7 @@ def independent_depth(prompt, query, size, patch, k, beta, low=1e-3, high=10.0):
         item = query[i]
         best, weights = independent_attention(independent_features(item["image"], size) @ keys.T, k, beta)
         votes = (weights * depths[best]).sum(1)
-        grid = torch.tensor(votes.reshape(size // patch, size // patch))[None, None]
-        plane = torch.nn.functional.interpolate(grid, item["label"].shape, mode="bilinear")[0, 0].numpy()
+        plane = reference.bilinear(votes.reshape(size // patch, size // patch), *item["label"].shape)
         valid = (item["label"] >= low) & (item["label"] <= high)
         true.append(item["label"][valid].astype(np.float64))
         guess.append(np.clip(plane[valid], low, high))

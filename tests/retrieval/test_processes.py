@@ -11,6 +11,8 @@ import pytest
 from hummingbird import config, encoder
 from hummingbird.retrieval import evaluate
 
+pytestmark = pytest.mark.process
+
 SMALL = {
     "input_size": 32,
     "batch_size": 2,

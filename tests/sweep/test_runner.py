@@ -44,6 +44,7 @@ def starts(tmp_path, task):
     return len((tmp_path / "work" / "runs" / task / "starts.txt").read_text().splitlines())
 
 
+@pytest.mark.process
 def test_runs_are_pretrained_evaluated_and_sorted(tmp_path, sweep_file, capsys):
     assert go(tmp_path, sweep_file("grid({'context.weight': [0.0, 0.2, 0.5], 'seed': [0, 1]})")) == 0
     found = rows(tmp_path)
@@ -57,6 +58,7 @@ def test_runs_are_pretrained_evaluated_and_sorted(tmp_path, sweep_file, capsys):
     assert "weight=0.2,seed=0" in capsys.readouterr().out.splitlines()[0]
 
 
+@pytest.mark.process
 def test_a_failed_run_stops_no_other_and_is_tried_again(tmp_path, sweep_file):
     file = sweep_file("grid({'seed': [0, 666, 1]})")
     assert go(tmp_path, file) == 1
@@ -70,6 +72,7 @@ def test_a_failed_run_stops_no_other_and_is_tried_again(tmp_path, sweep_file):
     assert starts(tmp_path, "seed=666/pretrain") == 2
 
 
+@pytest.mark.process
 def test_a_killed_run_is_named_and_goes_on(tmp_path, sweep_file):
     file = sweep_file("grid({'seed': [778]})")
     assert go(tmp_path, file) == 1
@@ -82,6 +85,7 @@ def test_a_killed_run_is_named_and_goes_on(tmp_path, sweep_file):
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.process
 def test_a_killed_sweep_goes_on_where_it_stopped(tmp_path, sweep_file, how):
     file = sweep_file("grid({'seed': [0, 777, 1]})")
     code = "import sys; from hummingbird import sweep; sweep.run(*sys.argv[1:4], parallel=1, program=sys.argv[4:])"
@@ -102,6 +106,7 @@ def test_a_killed_sweep_goes_on_where_it_stopped(tmp_path, sweep_file, how):
     assert starts(tmp_path, "seed=777/scenes") == 1
 
 
+@pytest.mark.process
 def test_a_sweep_may_grow_but_not_change(tmp_path, sweep_file):
     assert go(tmp_path, sweep_file("grid({'seed': [0, 1]})")) == 0
     assert go(tmp_path, sweep_file("grid({'seed': [0, 1, 2]})")) == 0
@@ -153,6 +158,7 @@ cat "$(dirname "$0")/queue" 2>/dev/null || exit 1
 """
 
 
+@pytest.mark.process
 def test_slurm_submits_one_array_and_what_it_runs_works(tmp_path, sweep_file, monkeypatch, capsys):
     file = sweep_file("grid({'seed': [0, 1, 2]})")
     monkeypatch.setenv("PATH", "/nowhere")

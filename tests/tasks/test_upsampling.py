@@ -1,31 +1,47 @@
 import numpy as np
 import pytest
-import torch
 
 from hummingbird.tasks.upsampling import contenders, upsample, upsampled_argmax
+from tests import reference
 
 
 @pytest.mark.parametrize("size", [(64, 64), (37, 53), (5, 9), (3, 100)])
-def test_upsampling_matches_pytorch_bilinear(size):
+def test_upsampling_is_bilinear_with_half_pixel_centres(size):
     grid = np.random.default_rng(2).random((6, 7)).astype(np.float32)
-    expected = torch.nn.functional.interpolate(torch.tensor(grid)[None, None], size, mode="bilinear")[0, 0].numpy()
-    np.testing.assert_allclose(upsample(grid, *size), expected, atol=2e-6)
+    np.testing.assert_allclose(upsample(grid, *size), reference.bilinear(grid, *size), atol=2e-6)
+
+
+@pytest.mark.parity
+@pytest.mark.parametrize(
+    ("mode", "ours", "size"),
+    [
+        ("bilinear", reference.bilinear, (37, 53)),
+        ("bilinear", reference.bilinear, (3, 100)),
+        ("nearest-exact", reference.nearest, (64, 64)),
+        ("nearest-exact", reference.nearest, (5, 9)),
+    ],
+)
+def test_the_reference_resizes_as_pytorch(mode, ours, size):
+    torch = pytest.importorskip("torch", reason="torch is not installed")
+    grid = np.random.default_rng(2).random((6, 7))
+    theirs = torch.nn.functional.interpolate(torch.tensor(grid)[None, None], size, mode=mode)[0, 0].numpy()
+    np.testing.assert_allclose(ours(grid, *size), theirs, atol=1e-12)
 
 
 @pytest.mark.parametrize("size", [(96, 128), (75, 50)])
 @pytest.mark.parametrize("classes", [2, 21, 150])
-def test_argmax_after_upsampling_matches_pytorch(size, classes):
+def test_argmax_after_upsampling_is_that_of_upsampled_votes(size, classes):
     rng = np.random.default_rng(classes)
     votes = rng.random((8, 9, classes)).astype(np.float32) ** 8
     votes /= votes.sum(-1, keepdims=True)
-    planes = torch.nn.functional.interpolate(torch.tensor(votes).permute(2, 0, 1)[None], size, mode="bilinear")[0]
-    top = planes.topk(2, dim=0).values
-    clear = (top[0] - top[1] > 1e-5).numpy()  # rounding may decide ties either way
+    planes = reference.bilinear(votes, *size)
+    second, first = np.sort(planes, axis=-1)[..., -2:].transpose(2, 0, 1)
+    clear = first - second > 1e-5  # rounding may decide ties either way
     prediction = upsampled_argmax(votes, *size)
     assert prediction.shape == size
     assert prediction.dtype == np.int32
     assert clear.mean() > 0.99
-    np.testing.assert_array_equal(prediction[clear], planes.argmax(0).numpy()[clear])
+    np.testing.assert_array_equal(prediction[clear], planes.argmax(-1)[clear])
 
 
 def test_a_class_that_wins_only_between_patch_centres_is_kept():

@@ -11,6 +11,8 @@ from tests.weights.conv_zoo import original, timm_model
 from tests.weights.upstream import relative_error, upstream
 from tests.weights.zoo import IMAGENET, pixels, save
 
+pytestmark = pytest.mark.parity
+
 
 @pytest.fixture(scope="module")
 def images():

@@ -78,6 +78,7 @@ def run(request, tmp_path_factory):
     return folder, *workdir_of(folder, **changes)
 
 
+@pytest.mark.parity
 def test_timm_loads_an_export_strictly_with_the_same_features(run, images, tmp_path):
     timm, torch = upstream("timm"), upstream("torch")
     folder, vit, trees = run
@@ -92,6 +93,7 @@ def test_timm_loads_an_export_strictly_with_the_same_features(run, images, tmp_p
         assert tuple(model.default_cfg["mean"]) == IMAGENET[0]
 
 
+@pytest.mark.parity
 def test_transformers_loads_an_export_with_the_same_features(run, images, tmp_path):
     transformers, torch = upstream("transformers"), upstream("torch")
     folder, vit, trees = run
@@ -147,6 +149,7 @@ def test_every_export_comes_back_as_the_same_encoder(run, format, images, tmp_pa
         assert relative_error(encoder(other), our_features(vit, trees["online"], other)) < 1e-5
 
 
+@pytest.mark.parity
 def test_fixed_positions_are_written_out_and_fixed_again_when_imported(images, tmp_path):
     timm, torch = upstream("timm"), upstream("torch")
     vit, trees = workdir_of(tmp_path / "run", **{"encoder.positions": "sincos2d"})
@@ -162,6 +165,7 @@ def test_fixed_positions_are_written_out_and_fixed_again_when_imported(images, t
     ("name", "statistics", "prefix"),
     [("timm AugReg", HALF, 1), ("DeiT III", IMAGENET, 1), ("SigLIP (OpenCLIP)", HALF, 0)],
 )
+@pytest.mark.parity
 def test_other_projects_weights_can_be_passed_on_to_timm(name, statistics, prefix, images, tmp_path):
     timm, torch = upstream("timm"), upstream("torch")
     specimen = ZOO[name](tmp_path)
@@ -172,6 +176,7 @@ def test_other_projects_weights_can_be_passed_on_to_timm(name, statistics, prefi
     assert relative_error(grid(tokens[:, prefix:], images), specimen.features(images)) < 1e-4
 
 
+@pytest.mark.parity
 def test_registers_and_layerscale_are_passed_on_to_transformers(images, tmp_path):
     transformers, torch = upstream("transformers"), upstream("torch")
     (tmp_path / "in").mkdir()
@@ -183,6 +188,7 @@ def test_registers_and_layerscale_are_passed_on_to_transformers(images, tmp_path
     assert relative_error(grid(tokens, images), specimen.features(images)) < 1e-4
 
 
+@pytest.mark.parity
 def test_what_a_format_cannot_express_is_refused_and_nothing_is_left(tmp_path):
     (tmp_path / "in").mkdir()
     path = HF_ZOO["HF DINOv3, gated"](tmp_path / "in").path

@@ -127,6 +127,7 @@ def test_a_pickle_that_is_not_weights_is_refused_and_not_run(tmp_path, capsys):
 
 
 @pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
+@pytest.mark.parity
 def test_a_torchscript_archive_gives_its_arrays_without_its_program_being_run(tmp_path):
     """As OpenAI publishes CLIP: a scripted module whose image tower is `visual`, in half precision."""
     torch = upstream("torch")

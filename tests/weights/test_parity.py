@@ -23,6 +23,8 @@ from tests.weights.hf_zoo import HF_ZOO
 from tests.weights.upstream import relative_error
 from tests.weights.zoo import ZOO, Specimen
 
+pytestmark = pytest.mark.parity
+
 ALL = {**ZOO, **HF_ZOO, **FLAX_ZOO, **CONV_ZOO}
 RETRIEVAL = {
     "batch_size": 4,

@@ -13,6 +13,8 @@ from hummingbird.weights.foreign import Found, check_shapes
 from hummingbird.weights.recognize import recognize
 from tests.weights.upstream import upstream
 
+pytestmark = pytest.mark.parity
+
 TIMM = (
     "vit_small_patch16_224",
     "vit_base_patch16_224",
