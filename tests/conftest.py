@@ -21,7 +21,7 @@ XLA_FLAGS = {
     "xla_llvm_disable_expensive_passes": "true",
     "xla_cpu_use_fusion_emitters": "false",
 }
-for flag, value in XLA_FLAGS.items():
+for flag, value in XLA_FLAGS.items():  # processes that tests start inherit them
     if flag not in os.environ.get("XLA_FLAGS", ""):
         os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --{flag}={value}".strip()
 # Absolute, so that programs which a test starts in another folder share it too.

@@ -33,7 +33,7 @@ def start(workdir, process, port, repository, steps):
     """One process of two, with one device, of the tiny run."""
     environment = {
         **os.environ,
-        "XLA_FLAGS": "--xla_backend_optimization_level=0",  # one device
+        "XLA_FLAGS": os.environ["XLA_FLAGS"].replace("device_count=8", "device_count=1"),
         "HUMMINGBIRD_COORDINATOR": f"127.0.0.1:{port}",
         "HUMMINGBIRD_NUM_PROCESSES": "2",
         "HUMMINGBIRD_PROCESS_ID": str(process),

@@ -40,7 +40,7 @@ def run_two(workdir, repository, changes, checkpoint="rgb:8"):
     for process in range(2):
         environment = {
             **os.environ,
-            "XLA_FLAGS": "--xla_backend_optimization_level=0",  # one device
+            "XLA_FLAGS": os.environ["XLA_FLAGS"].replace("device_count=8", "device_count=1"),
             "HUMMINGBIRD_COORDINATOR": f"127.0.0.1:{port}",
             "HUMMINGBIRD_NUM_PROCESSES": "2",
             "HUMMINGBIRD_PROCESS_ID": str(process),
