@@ -137,3 +137,10 @@ def test_shards_split_the_suite_without_loss_or_overlap():
     shards = [collected(f"--shard={k}/2") for k in (1, 2)]
     assert sorted(shards[0] + shards[1]) == sorted(collected())
     assert all(shards)
+
+
+def test_benchmarks_import_their_sides_and_never_the_other_way():
+    folder = ROOT / "scripts" / "benchmarks"
+    benchmarks = "|".join(path.stem for path in folder.glob("*.py"))
+    backward = re.compile(rf"^\s*(?:from|import) (?:{benchmarks})\b", re.MULTILINE)
+    assert not [path.name for path in folder.rglob("*.py") if backward.search(path.read_text())]

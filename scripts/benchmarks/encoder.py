@@ -1,11 +1,14 @@
-"""The ViT on this machine against PyTorch's with the same weights: features of images, and forward plus backward.
+"""ViT features and training gradients on this machine, against PyTorch with the same weights.
 
     scripts/bench encoder [--encoder=vit_s16] [--size=512] [--batch=8] [--rounds=5] [--parts=features,training]
 
-Best seconds a batch of interleaved rounds, float32 and bfloat16. `features` is what an evaluation asks of an encoder,
-uint8 images to features (PyTorch is given them normalised);
-`training` is the gradient of a sum over all tokens of a small encoder (width 192, 6 layers, 3 heads), 128 images of 64
-and 32 of 196 tokens. `difference` is the largest deviation of our features from PyTorch's, relative to their largest.
+Prints the best seconds per batch over interleaved rounds, in float32 and bfloat16:
+
+- `features`: what an evaluation computes, from uint8 images to features (PyTorch gets normalised images).
+- `training`: the gradient of a sum over all tokens of a small encoder (width 192, 6 layers, 3 heads), for 128 images of
+  64 tokens and 32 images of 196 tokens.
+
+`difference` is the largest deviation of our features from PyTorch's, relative to the largest feature.
 """
 
 from __future__ import annotations
@@ -23,7 +26,7 @@ import numpy as np
 import torch
 from sides.encoders import frozen
 from sides.timing import interleaved
-from torch.nn import functional
+from sides.torch_vit import TorchViT
 
 from hummingbird.models.vit import ViT, build_vit, normalize
 
@@ -32,58 +35,8 @@ SMALL = {"patch_size": 8, "width": 192, "depth": 6, "heads": 3, "mlp_dim": 768}
 TRAINING = {"64 tokens": (64, 128), "196 tokens": (112, 32)}  # pixels, images
 
 
-class TorchViT(torch.nn.Module):
-    """The same network as PyTorch users write it: a convolution, fused attention, no copy that can be spared."""
-
-    def __init__(self, vit: ViT, params: Any):
-        super().__init__()
-        self.heads, self.layers = vit.heads, torch.nn.ModuleList()
-        width, patch = vit.width, vit.patch_size
-        stem = torch.nn.Conv2d(3, width, patch, patch)
-        kernel = np.asarray(params["patch_embed"]["kernel"]).reshape(patch, patch, 3, width).transpose(3, 2, 0, 1)
-        stem.weight.data, stem.bias.data = (
-            torch.tensor(x) for x in (kernel, np.asarray(params["patch_embed"]["bias"]))
-        )
-        self.stem, self.norm = stem, self._norm(params["norm"])
-        self.positions = torch.nn.Parameter(torch.tensor(np.asarray(params["positions"])))
-        for i in range(vit.depth):
-            block = params[f"block_{i:02d}"]
-            parts = {
-                "norm1": self._norm(block["norm1"]),
-                "norm2": self._norm(block["norm2"]),
-                "qkv": self._linear(block["attention"]["qkv"]),
-                "out": self._linear(block["attention"]["out"]),
-                "up": self._linear(block["mlp"]["up"]),
-                "down": self._linear(block["mlp"]["down"]),
-            }
-            self.layers.append(torch.nn.ModuleDict(parts))
-
-    def _norm(self, tree: Any) -> torch.nn.LayerNorm:
-        norm = torch.nn.LayerNorm(len(tree["scale"]), eps=1e-6)
-        norm.weight.data, norm.bias.data = (torch.tensor(np.asarray(tree[name])) for name in ("scale", "bias"))
-        return norm
-
-    def _linear(self, tree: Any) -> torch.nn.Linear:
-        linear = torch.nn.Linear(*tree["kernel"].shape)
-        linear.weight.data = torch.tensor(np.asarray(tree["kernel"]).T.copy())
-        linear.bias.data = torch.tensor(np.asarray(tree["bias"]))
-        return linear
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """[B, 3, H, W] -> [B, N, D]."""
-        x = self.stem(images).flatten(2).transpose(1, 2) + self.positions
-        batch, tokens, width = x.shape
-        for layer in self.layers:
-            qkv = layer["qkv"](layer["norm1"](x)).reshape(batch, tokens, 3, self.heads, width // self.heads)
-            q, k, v = qkv.permute(2, 0, 3, 1, 4)
-            mixed = functional.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(batch, tokens, width)
-            x = x + layer["out"](mixed)
-            x = x + layer["down"](functional.gelu(layer["up"](layer["norm2"](x))))
-        return self.norm(x)
-
-
 def build_sides(vit: ViT, params: Any, images: np.ndarray, gradient: bool) -> dict[str, Callable[[], Any]]:
-    """{"ours float32": ...}: each a function that gives features, or the gradients, as its own arrays."""
+    """Returns {"ours float32": ...}, functions that compute features or gradients in each framework's own arrays."""
     sides: dict[str, Callable[[], Any]] = {}
     normalised = np.asarray(normalize(images.astype(np.float32) / 255))
     planes = torch.tensor(normalised.transpose(0, 3, 1, 2).copy())
@@ -103,7 +56,7 @@ def build_sides(vit: ViT, params: Any, images: np.ndarray, gradient: bool) -> di
 
 
 def torch_run(network: TorchViT, images: torch.Tensor, dtype: torch.dtype, gradient: bool) -> Any:
-    """PyTorch's side: features without autograd, or gradients (bfloat16 by autocast, as people train)."""
+    """Runs PyTorch: features without autograd, or gradients (bfloat16 by autocast, as is usual in training)."""
     if not gradient:
         with torch.inference_mode():
             return network(images.to(dtype)).float()
@@ -114,7 +67,7 @@ def torch_run(network: TorchViT, images: torch.Tensor, dtype: torch.dtype, gradi
 
 
 def measure(vit: ViT, size: int, batch: int, rounds: int, gradient: bool) -> dict[str, Any]:
-    """Seconds of all sides and the ratios that matter, for images [batch, size, size, 3]."""
+    """Returns the seconds of every side and their ratios, for images [batch, size, size, 3]."""
     images = np.random.default_rng(0).integers(0, 256, (batch, size, size, 3), np.uint8)
     params = jax.jit(vit.init)(jax.random.key(0), np.zeros((1, size, size, 3), np.float32))["params"]
     sides = build_sides(vit, params, images, gradient)

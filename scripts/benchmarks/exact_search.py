@@ -1,10 +1,10 @@
-"""Exact search: matrix product and argpartition in NumPy, against the exact and device indexes; TPU plan.
+"""Exact nearest-neighbour search: our exact and device indexes against NumPy, or compiled for a TPU.
 
     scripts/bench exact_search [--keys=200000] [--dim=384] [--queries=1024] [--topology=v5e:2x4]
 
-Wall and processor seconds for all queries, k = 30, best of three. With --topology the device index is compiled ahead of
-time for that TPU (needs libtpu, not the hardware), bfloat16: bytes on each device, and the time its operations would
-take at the chip's peak.
+NumPy's side is a matrix product and argpartition. Prints wall and processor seconds for all queries, k = 30, best of
+three runs. With --topology, compiles the device index in bfloat16 ahead of time for that TPU (needs libtpu, not the
+hardware) and prints the bytes per device and the time of its operations at the chip's peak.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ K = 30
 
 
 def best(run: Callable[[], Any]) -> dict[str, float]:
-    """Seconds of the fastest of three runs, after one that compiles."""
+    """Returns the seconds of the fastest of three runs, after one run that compiles."""
     run()
     times = []
     for _ in range(3):
@@ -39,7 +39,7 @@ def best(run: Callable[[], Any]) -> dict[str, float]:
 
 
 def compile_for(topology: str, keys: int, dim: int, queries: int) -> dict[str, Any]:
-    """The device index compiled for a TPU topology; bytes and operations are those of one device."""
+    """Compiles the device index for a TPU topology; bytes and operations are per device."""
     import jax
     import jax.numpy as jnp
     from jax.sharding import Mesh, NamedSharding, PartitionSpec
@@ -57,7 +57,7 @@ def compile_for(topology: str, keys: int, dim: int, queries: int) -> dict[str, A
     compiled = search_sharded.lower(asked, bank, keys, K, mesh).compile()
     seconds = round(time.perf_counter() - start, 1)
     found = analyse(compiled, devices[0].device_kind, 2 * queries * dim * chunks * CHUNK)
-    # XLA counts the body of the scan once. Every chunk is read once, its scores are written and read again.
+    # XLA counts the body of the scan once. Each chunk is read once; its scores are written once and read once.
     found["hbm_bytes_at_least"] = chunks * CHUNK * (2 * dim + 2 * 4 * queries)
     chip = chips.find(devices[0].device_kind)
     if chip is not None:

@@ -1,28 +1,28 @@
-"""Augmented view pairs for pretraining against torchvision's, and labelled prompt images against PyTorch's one-hot.
+"""The input pipeline: augmented view pairs against torchvision, labelled prompt images against PyTorch's one-hot.
 
     scripts/bench input [--images=FOLDER] [--size=224] [--rounds=3] [--accelerator=2000]
 
-1. From full-size JPEGs in memory to two augmented views (Table 8). Ours: one decoding and two crops on the host, then
-   flip, colours, blur and solarisation, compiled, on the CPU. Theirs: torchvision's RandomResizedCrop, flip,
-   ColorJitter, grey, GaussianBlur and solarise over Pillow images. Both in CPU seconds of one process, rounds taken in
-   turns, so that the figures are for one core whatever else runs. An accelerator does our second part itself: the
-   host's part alone says how long one that takes --accelerator images a second would wait for this machine's cores.
-2. VOC-sized masks and images: ours decodes, augments (Table 7) and labels patches of 16 x 16 pixels with 150 classes;
-   theirs is torch.nn.functional.one_hot and a mean over each patch of a mask that is decoded and augmented already.
+1. View pairs (Table 8), from full-size JPEGs in memory to two augmented views. Ours decodes once and crops twice on the
+   host; flip, colour, blur and solarisation are compiled and here run on the CPU. torchvision uses RandomResizedCrop,
+   flip, ColorJitter, greyscale, GaussianBlur and solarise on Pillow images. Figures are CPU seconds of one process in
+   interleaved rounds, so they hold for one core whatever else runs. On an accelerator only the host part counts: it
+   gives the share of time that an accelerator of --accelerator images a second would wait for this machine's cores.
+2. Labels, for images and masks of VOC's size. Ours decodes, augments (Table 7) and labels patches of 16 x 16 pixels
+   with 150 classes. PyTorch's side is only torch.nn.functional.one_hot and a mean over each patch, on a mask that is
+   already decoded and augmented.
 
-Needs torch and torchvision, which scripts/setup installs where there is a CPU build of torch. Without --images,
-../shared/data/imagenet_mini, or rendered photographs of 500 x 375 pixels where that is missing.
+Needs torch and torchvision, which scripts/setup installs if there is a CPU build of torch. The default of --images is
+../shared/data/imagenet_mini; if that is missing, scenes of 500 x 375 pixels are rendered.
 
-`scripts/bench input --rounds=5` on two cores with 125 JPEGs of ImageNet: pairs of views a second and core 206 (host
-alone), 70 (with our second part on the same core), 48 (torchvision), so 4.2x and 1.44x; an accelerator that takes 2,000
-images a second would wait 79% of the time for these two cores and be kept busy by ten. Labels 12.0 ms an image against
+`scripts/bench input --rounds=5` on two cores with 125 JPEGs of ImageNet: 206 view pairs per second and core (host
+alone), 70 (with our device part on the same core) and 48 (torchvision): 4.2x and 1.44x. An accelerator of 2,000 images
+a second would wait 79% of the time for these two cores; ten cores keep it busy. Labels take 12.0 ms per image against
 255 ms for the one-hot alone: 21x.
 """
 
 from __future__ import annotations
 
 import argparse
-import functools
 import io
 import json
 import os
@@ -30,13 +30,12 @@ import pathlib
 import statistics
 import sys
 import time
-from types import ModuleType
-from typing import Any
 
 import cv2
 import jax
 import numpy as np
 from PIL import Image
+from sides.load_torchvision import import_torchvision
 
 from hummingbird import config as settings
 from hummingbird.data import augment, crops
@@ -49,11 +48,10 @@ from hummingbird.tasks.segmentation import SegmentationTask, patch_labels
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BATCH = 32
 CLASSES, PATCH, PROMPT_SIZE = 150, 16, 512
-OPERATORS: list[Any] = []  # keeps declared operators alive
 
 
 def jpegs(folder: pathlib.Path) -> list[bytes]:
-    """Encoded photographs, or rendered scenes stretched to the usual size of one."""
+    """Returns encoded photographs, or rendered scenes stretched to the usual size of a photograph."""
     files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)[:128]
     if files:
         return [path.read_bytes() for path in files]
@@ -66,31 +64,14 @@ def jpegs(folder: pathlib.Path) -> list[bytes]:
 
 
 def cpu_seconds(work) -> float:
-    """CPU seconds of all threads of this process while `work()` runs."""
+    """Returns the CPU seconds that all threads of this process spend in `work()`."""
     start = time.process_time()
     work()
     return time.process_time() - start
 
 
-@functools.cache
-def import_torchvision() -> ModuleType:
-    """torchvision.transforms, also where torchvision's C++ operators are not those of this torch (CPU builds)."""
-    try:
-        import torch
-
-        if not hasattr(torch.ops.torchvision, "nms"):
-            # torchvision's Python part gives shapes to these two when imported; no transform of an image calls them
-            OPERATORS.append(torch.library.Library("torchvision", "DEF"))
-            for operator in ("nms", "qnms"):
-                OPERATORS[0].define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        from torchvision import transforms
-    except (ImportError, RuntimeError) as error:
-        sys.exit(f"bench: {str(error).splitlines()[0]}; pip install torch, and torchvision with --no-deps")
-    return transforms
-
-
 def torchvision_views(size: int):
-    """bytes -> two uint8 tensors: T1 and T2 of Table 8 in torchvision's operations."""
+    """Returns a function bytes -> two uint8 tensors: T1 and T2 of Table 8 with torchvision."""
     t = import_torchvision()
 
     def view(blur: float, solarise: float):
@@ -116,7 +97,7 @@ def torchvision_views(size: int):
 
 
 def measure_views(data: list[bytes], size: int, rounds: int) -> dict[str, float]:
-    """Median CPU milliseconds of a pair of views: host, device, torchvision."""
+    """Returns the median CPU milliseconds per pair of views: host, device, torchvision."""
     theirs = torchvision_views(size)
     options = augment.build_photometric(settings.resolve("pretrain", overrides={"input_size": size}))
     on_device = jax.jit(augment.photometric, static_argnums=2)
@@ -145,7 +126,7 @@ def measure_views(data: list[bytes], size: int, rounds: int) -> dict[str, float]
 
 
 def measure_labels(rounds: int) -> dict[str, float]:
-    """Median CPU milliseconds of a prompt image: all of ours, and PyTorch's one-hot alone."""
+    """Returns the median CPU milliseconds per prompt image: all our steps, and PyTorch's one-hot alone."""
     import torch
 
     scene = render(0, 0, 500)
@@ -183,7 +164,7 @@ def main() -> None:
     parser.add_argument("--images", type=pathlib.Path, default=ROOT.parent / "shared" / "data" / "imagenet_mini")
     parser.add_argument("--size", type=int, default=224)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--accelerator", type=float, default=2000.0, help="images a second that it takes")
+    parser.add_argument("--accelerator", type=float, default=2000.0, help="images per second it consumes")
     arguments = parser.parse_args()
     import_torchvision()
     import torch

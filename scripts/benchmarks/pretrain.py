@@ -1,39 +1,39 @@
-"""The pretraining step: memory and time of the bank, of its nearest entries alone, and against PyTorch without one.
+"""The pretraining step: memory and time of the bank, attention to the nearest entries, and PyTorch without a bank.
 
     scripts/bench pretrain [--parts=memory,step,neighbours,throughput] [--encoder=vit_ti8] [--depth=6] [--size=64]
         [--batch=64] [--bank=40960] [--dtype=float32] [--rounds=2] [--checkpoint=WORKDIR]
 
 1. memory: temporary bytes of the compiled attention over the bank, forward and backward, for --bank entries and for an
-   eighth of them. `attention` is handed keys and values and hands back the values' gradient, so these arrays, which are
-   the bank's, are no temporaries of it; the copy of the keys of norm 1 is subtracted. `with_values` computes the values
-   as well, with all of phi's hidden activations; `values` is that alone. One network, as the step calls it twice.
+   eighth of them. `attention` takes keys and values as arguments and returns the values' gradient, so these arrays of
+   the bank's size are not counted; the normalised copy of the keys is subtracted. `with_values` also computes the
+   values, with all of phi's hidden activations; `values` is that part alone. All are for one network; a step runs two.
 2. step: the whole train step with the bank, with attention to its --k nearest entries, and without a bank.
-   `flops_paper_size` compares matrix products of the paper's run (ViT-B/16, batch 4096, 224 px), counted, not run.
-3. neighbours (needs --checkpoint, a training workdir): how far attention to the k nearest entries is from attention to
-   all, at the checkpoint's temperature, with features of photographs. Entries are what a bank holds, the target's mean
-   features of augmented crops; queries are the online network's tokens of crops of other photographs. `contextualised`
-   and `attended` are mean relative distances of c and of vhat (Eq. 2), `mass` the full attention's weight on the k
-   nearest, `gradient_cosine` the mean cosine of what reaches a token for a random gradient of c, and
-   `attended_gradient_cosine` of vhat.
-4. throughput: images a second of the step without a bank, pooling the mean, against the same step in PyTorch (a ViT of
-   timm, where that is installed, with our weights). Both get views as they are and, as `augmented`, views that our
-   photometric augmentation makes in the same seconds. The first losses must agree, or it ends with an error.
+   `flops_paper_size` compares the matrix products of the paper's run (ViT-B/16, batch 4096, 224 px), counted, not run.
+3. neighbours (needs --checkpoint, a training workdir): how close attention to the k nearest entries is to attention to
+   all, at the checkpoint's temperature, on features of photographs. Entries are those of a bank, the target network's
+   mean features of augmented crops; queries are the online network's tokens of crops of other photographs.
+   `contextualised` and `attended` are mean relative distances of c and of vhat (Eq. 2), `mass` is the full attention's
+   weight on the k nearest, `gradient_cosine` is the mean cosine between the gradients that reach a token for a random
+   gradient of c, and `attended_gradient_cosine` the same for vhat.
+4. throughput: images per second of the step without a bank and with mean pooling, against the same step in PyTorch
+   (timm's ViT if it is installed, with our weights). Both get the views unchanged and, as `augmented`, views that our
+   photometric augmentation makes in the measured time. If the first losses disagree, the benchmark ends with an error.
 
-Seconds are best and median of rounds taken in turns, after one that is not counted. With the defaults two CPU cores
-need about five minutes and 5 GB. On a GPU, for example:
+Seconds are the best and the median of interleaved rounds, after one that is not counted. With the defaults two CPU
+cores need about five minutes and 5 GB. On a GPU, for example:
 --encoder=vit_b16 --depth=12 --size=224 --batch=128 --dtype=bfloat16 --rounds=10.
 
 Two cores (AVX-512), float32, the defaults, best seconds:
 
-- memory: attention takes 120.5 MB beyond the bank for 5,120 and for 40,960 entries, ratio 1.00; the values 75.2 MB for
-  both, of which phi's hidden activations were 340 and 2,716 MB before they were computed in chunks.
+- memory: attention takes 120.5 MB beyond the bank for 5,120 and for 40,960 entries, ratio 1.00. The values take 75.2 MB
+  for both; before they were computed in chunks, phi's hidden activations took 340 and 2,716 MB.
 - step: 2.21 s without a bank, 18.1 s with 40,960 entries (8.2x, products 8.6x), 15.8 s with the nearest 30 (7.2x,
-  products 4.7x: what is no product, selecting and gathering, takes most of the saving). So large a bank beside so small
-  a batch and encoder says nothing of the paper's run, where products grow 1.71x, and 1.18x with the nearest 30.
-- throughput: 37.3 images a second against 35.4 of PyTorch 2.13 with timm 1.0, 1.05x; 1.02x with augmentation. With
+  products 4.7x: selecting and gathering takes most of the saving). A bank this large beside so small a batch and
+  encoder does not predict the paper's run, where products grow 1.71x, and 1.18x with the nearest 30.
+- throughput: 37.3 images per second against 35.4 of PyTorch 2.13 with timm 1.0, 1.05x; 1.02x with augmentation. With
   --dtype=bfloat16 28.0 against 42.2, 0.66x.
-- neighbours: `--parts=neighbours --checkpoint=RUN`, of 600 steps on 125 photographs at 48 px (width 96), temperature
-  0.02; 234 photographs, those 125 among them, and a bank of 4,096 entries. In brackets with `--entries=16384`:
+- neighbours: `--parts=neighbours --checkpoint=RUN`, a run of 600 steps on 125 photographs at 48 px (width 96),
+  temperature 0.02; 234 photographs, including those 125, and a bank of 4,096 entries. In brackets `--entries=16384`:
 
       k    contextualised   attended        mass           gradient_cosine    attended_gradient_cosine
       1    0.051 (0.055)    0.299 (0.311)   0.19 (0.11)    0.9972 (0.9974)    0 (0)
@@ -70,12 +70,12 @@ from hummingbird.models.context import contextualize
 from hummingbird.models.pretrainer import build_pretrainer
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-PAPER_BANK = 40_960  # of which the paper says that it makes a step 22% longer (Sec. 3.2)
-MEMORY_CHUNK = 1024  # divides both banks, so that both are read in parts of the same size
+PAPER_BANK = 40_960  # the paper reports 22% more time per step for this length (Sec. 3.2)
+MEMORY_CHUNK = 1024  # divides both lengths, so that both banks are read in chunks of the same size
 
 
 def pretrain_config(options: argparse.Namespace, **more: Any) -> Any:
-    """The paper's config at the sizes asked for."""
+    """Returns the paper's config at the sizes of the options."""
     own = {
         "encoder.name": options.encoder,
         "encoder.depth": options.depth,
@@ -90,7 +90,7 @@ def pretrain_config(options: argparse.Namespace, **more: Any) -> Any:
 
 
 class Step:
-    """Our compiled train step with a state of its own; calling it takes one."""
+    """Our compiled train step with its own state; a call takes one step and returns the loss."""
 
     def __init__(self, config: Any, views: np.ndarray, augmented: bool = True):
         self.config, self.program = config, train.build_program(config, examples=1000 * config.batch_size)
@@ -110,14 +110,14 @@ class Step:
         return float(metrics["loss"])
 
     def utilisation(self, seconds: float) -> dict[str, float]:
-        """Model flops utilisation, where the chip's peak is known."""
+        """Returns the model flops utilisation, or nothing for a chip with an unknown peak."""
         peak = train.seconds_at_peak(self.config, self.program)
         return {} if peak is None else {"mfu": peak / seconds}
 
 
 # ---------------------------------------------------------------- 1. memory
 def measure_memory(options: argparse.Namespace) -> dict[str, Any]:
-    """Temporary bytes for the bank and for an eighth of it."""
+    """Returns the temporary bytes for the bank and for an eighth of it."""
     lengths = [options.bank // 8, options.bank]
     chunk = min(MEMORY_CHUNK, lengths[0])
     rows = {name: [] for name in ("attention", "with_values", "values", "unit_keys")}
@@ -137,7 +137,7 @@ def measure_memory(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def temporaries(config: Any) -> dict[str, int]:
-    """Of the attention with its gradients, with and without computing the values, and of the values alone."""
+    """Returns the temporary bytes of attention with gradients, with and without values, and of the values alone."""
     state = train.build_program(config, examples=1000 * config.batch_size).state
     model, attention = build_pretrainer(config), build_bank_attention(config.context)
     width, keys = model.encoder.width, state.bank.keys
@@ -177,7 +177,7 @@ def temporaries(config: Any) -> dict[str, int]:
 
 # ---------------------------------------------------------------- 2. the step with the bank
 def measure_step(options: argparse.Namespace, views: np.ndarray) -> dict[str, Any]:
-    """Seconds and flops with the bank, with its nearest entries, and without."""
+    """Returns seconds and flops with the bank, with its nearest entries, and without a bank."""
     changes = {"bank": {}, "nearest": {"context.neighbours": options.k}, "without": {"context.bank_length": 0}}
     steps = {name: Step(pretrain_config(options, **change), views) for name, change in changes.items()}
     seconds = interleaved({**steps}, options.rounds)
@@ -198,7 +198,7 @@ def measure_step(options: argparse.Namespace, views: np.ndarray) -> dict[str, An
 
 
 def paper_flops(change: dict[str, Any]) -> float:
-    """Matrix products of a step of the paper's run, with the bank whose cost it reports."""
+    """Counts the matrix products of one step of the paper's run, with a bank of PAPER_BANK entries."""
     own = {"context.bank_length": PAPER_BANK, "optimizer.warmup_steps": 10}
     config = settings.resolve("pretrain", overrides={**own, **change})
     program = train.build_program(config, examples=1000 * config.batch_size)
@@ -207,7 +207,7 @@ def paper_flops(change: dict[str, Any]) -> float:
 
 # ---------------------------------------------------------------- 4. against PyTorch
 def measure_throughput(options: argparse.Namespace, views: np.ndarray) -> dict[str, Any]:
-    """Images a second of both, with and without augmentation."""
+    """Returns images per second of both sides, with and without augmentation."""
     from sides.contrastive import TorchStep
 
     config = pretrain_config(options, **{"context.bank_length": 0, "pooling": "mean"})
@@ -219,7 +219,7 @@ def measure_throughput(options: argparse.Namespace, views: np.ndarray) -> dict[s
     planes = theirs.tensor(jnp.asarray(views).transpose(0, 1, 4, 2, 3) / 255)
     losses = plain(), theirs(planes)
     if not np.isclose(*losses, rtol=1e-3 if options.dtype == "float32" else 5e-2):
-        sys.exit(f"bench: the two sides do not compute the same: first losses {losses}")
+        sys.exit(f"bench: the two sides compute different things: first losses {losses}")
     sides = {
         "ours": plain,
         "pytorch": lambda: theirs(planes),
@@ -249,22 +249,23 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=64)
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--bank", type=int, default=40960)
-    parser.add_argument("--k", type=int, default=30, help="entries that `nearest` attends to")
+    parser.add_argument("--k", type=int, default=30, help="nearest entries to attend to")
     parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"))
     parser.add_argument("--rounds", type=int, default=2)
-    parser.add_argument("--checkpoint", help="training workdir whose features part 3 looks at")
-    parser.add_argument("--images", type=pathlib.Path, default=ROOT.parent / "shared" / "data", help="JPEGs of part 3")
-    parser.add_argument("--entries", type=int, default=4096, help="of the bank of part 3")
-    parser.add_argument("--queries", type=int, default=2048, help="tokens of part 3")
+    parser.add_argument("--checkpoint", help="training workdir for part 3")
+    parser.add_argument("--images", type=pathlib.Path, default=ROOT.parent / "shared" / "data", help="JPEGs for part 3")
+    parser.add_argument("--entries", type=int, default=4096, help="bank entries in part 3")
+    parser.add_argument("--queries", type=int, default=2048, help="query tokens in part 3")
     options = parser.parse_args()
-    coarse = np.random.default_rng(0).integers(0, 256, (options.batch, 2, 4, 4, 3), np.uint8)  # noise looks all alike
+    # Coarse noise: fine noise would make all images alike to the encoder.
+    coarse = np.random.default_rng(0).integers(0, 256, (options.batch, 2, 4, 4, 3), np.uint8)
     views = coarse.repeat(-(-options.size // 4), 2).repeat(-(-options.size // 4), 3)[
         :, :, : options.size, : options.size
     ]
     parts = {
         "memory": lambda: measure_memory(options),
         "step": lambda: measure_step(options, views),
-        "neighbours": lambda: measure_neighbours(options) if options.checkpoint else "left out: needs --checkpoint",
+        "neighbours": lambda: measure_neighbours(options) if options.checkpoint else "skipped: needs --checkpoint",
         "throughput": lambda: measure_throughput(options, views),
     }
     asked = options.parts.split(",")

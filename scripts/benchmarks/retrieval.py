@@ -1,23 +1,24 @@
-"""Retrieval evaluation against a stand-in for the public reference implementation, without or with the encoder.
+"""A whole retrieval evaluation, against a stand-in for open-hummingbird-eval 2.0 that takes its steps in PyTorch.
 
-Both sides decode, augment, label, fill a bank with every patch, index, search, transfer labels and measure the same
-images under the same protocol (open-hummingbird's). By default both have the same cheap stand-in for an encoder, whose
-time is not counted; with --encoder=vit_s16 both have that ViT with the same random weights, the reference in PyTorch
-and float32, ours in --dtype, and everything is counted. Each side runs in its own process, one after the other.
+Both sides decode, augment and label the same images, fill a bank with every patch, index, search, transfer labels and
+score, under the same protocol (open-hummingbird). By default both use the same cheap encoder and its time is not
+counted. With --encoder=vit_s16 both use that ViT with the same random weights, the reference in PyTorch and float32,
+ours in --dtype, and everything is counted. Each side runs in its own process, one after the other.
 
     scripts/bench retrieval [--prompt=367] [--queries=233] [--size=512] [--dim=384] [--data=FOLDER]
                             [--encoder=vit_s16 --dtype=bfloat16]
 
 On two cores, everything but the encoder: 23.6 s against 160.9 s, 48 against 226 processor seconds, 1.44 against
-7.87 GB, recall@30 0.684 against 0.672 with the 5 leaves that this recall needs (the default here). With Table 6
-(--dimensions_per_block=4 --leaves_to_search=32) 32.5 s against 147.5 s on a busier day.
+7.87 GB, recall@30 0.684 against 0.672 when our index searches 5 leaves (the default here), which is enough for the
+reference's recall. With Table 6's settings (--dimensions_per_block=4 --leaves_to_search=32) 32.5 s against 147.5 s on
+a busier machine.
 
 With --encoder=vit_s16 --dtype=bfloat16 --leaves_to_search=16: 190.9 s against 508.2 s (2.7 times as fast), 1.59 against
 8.26 GB, recall@30 0.914 against 0.906, 34.54 against 34.49 mIoU. The encoder is 167 s of ours and 360 s of theirs; in
-float32 ours is 246 s (1.9 times as fast as a whole). Chips whose bfloat16 is three times their float32 will gain more.
+float32 our encoder takes 246 s (1.9 times as fast in total). Processors with AMX gain more from bfloat16.
 
---data is a folder with images/, labels/, train.txt and val.txt (class ids, 255 void), by default
-../shared/data/camvid_mini; its images are repeated up to the number wanted. Without it scenes are rendered.
+--data is a folder with images/, labels/ (class ids, 255 void), train.txt and val.txt, by default
+../shared/data/camvid_mini; its images are repeated to the requested number. If it is missing, scenes are rendered.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ SIZE = (360, 480)
 
 
 class Pairs:
-    """Image and label files, decoded when they are asked for."""
+    """A dense source over image and label files, decoded on access."""
 
     task, ignore = "segmentation", 255
 
@@ -63,7 +64,7 @@ class Pairs:
 
 
 def find_pairs(data: str, count: int, split: str, folder: pathlib.Path) -> list[tuple[str, str]]:
-    """`count` pairs of files: those of `data`, repeated, or rendered into `folder`."""
+    """Returns `count` pairs of image and label files: those of `data`, repeated, or scenes rendered into `folder`."""
     if data:
         names = (pathlib.Path(data) / f"{split}.txt").read_text().split()
         found = [pathlib.Path(name).stem for name in names]
@@ -84,8 +85,8 @@ def find_pairs(data: str, count: int, split: str, folder: pathlib.Path) -> list[
 
 # ---------------------------------------------------------------- ours
 def ours(options: argparse.Namespace, prompt: Pairs, query: Pairs) -> dict:
-    """`hummingbird.retrieval.measure` under protocol=open-hummingbird."""
-    import jax  # as on the other side, imports are not counted
+    """Runs `hummingbird.retrieval.measure` under protocol=open-hummingbird."""
+    import jax  # before the clock starts, as on the other side
 
     from hummingbird import config, retrieval
 
@@ -113,7 +114,7 @@ def ours(options: argparse.Namespace, prompt: Pairs, query: Pairs) -> dict:
         "encoder_seconds_not_counted": alone[0],
         "wall": wall,
         "processor_seconds": cpu - alone[1],
-        "parts": seconds,  # they overlap: their sum is more than the total
+        "parts": seconds,  # they overlap, so their sum exceeds the total
         "miou": result["metrics"]["miou"],
         "keys": result["memory"]["length"],
         "index": result["memory"]["index"],
@@ -122,9 +123,9 @@ def ours(options: argparse.Namespace, prompt: Pairs, query: Pairs) -> dict:
     }
 
 
-# ---------------------------------------------------------------- the stand-in
+# ---------------------------------------------------------------- the reference
 def reference(options: argparse.Namespace, prompt: Pairs, query: Pairs) -> dict:
-    """The steps of the public implementation, in PyTorch, as it takes them."""
+    """Takes the steps of open-hummingbird-eval 2.0 in PyTorch, in its order and with its settings."""
     import torch
     from scann.scann_ops.py import scann_ops_pybind
 
@@ -243,14 +244,14 @@ def main() -> None:
     parser.add_argument("--queries", type=int, default=233)
     parser.add_argument("--size", type=int, default=512)
     parser.add_argument("--dim", type=int, default=384)
-    parser.add_argument("--encoder", default="", help="count a ViT of this name too, for example vit_s16")
-    parser.add_argument("--dtype", default="float32", help="ours of that ViT; float32 over there")
+    parser.add_argument("--encoder", default="", help="use a ViT of this name and count its time, for example vit_s16")
+    parser.add_argument("--dtype", default="float32", help="compute type of our ViT; the reference uses float32")
     parser.add_argument("--data", default=str(here) if here.is_dir() else "")
-    parser.add_argument("--dimensions_per_block", type=int, default=2, help="ours; 4 in Table 6, 2 over there")
-    parser.add_argument("--leaves_to_search", type=int, default=5, help="ours; 32 in Table 6 and over there")
-    parser.add_argument("--reorder", type=int, default=120, help="ours; 120 in Table 6 and over there")
-    parser.add_argument("--key_dtype", default="auto", help="ours; float32 over there")
-    parser.add_argument("--no-recall", action="store_true", help="do not measure recall (an exact search)")
+    parser.add_argument("--dimensions_per_block", type=int, default=2, help="ours; Table 6: 4, reference: 2")
+    parser.add_argument("--leaves_to_search", type=int, default=5, help="ours; Table 6 and reference: 32")
+    parser.add_argument("--reorder", type=int, default=120, help="ours; Table 6 and reference: 120")
+    parser.add_argument("--key_dtype", default="auto", help="ours; reference: float32")
+    parser.add_argument("--no-recall", action="store_true", help="skip recall, which takes an exact search")
     parser.add_argument("--side", choices=SIDES, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.side:
@@ -271,7 +272,7 @@ def main() -> None:
         results[side] = json.loads(output.splitlines()[-1])
     a, b = results["ours"], results["reference"]
     results["times_faster"] = round(b["seconds"] / a["seconds"], 2)
-    # On a busy machine the processor time says more than the clock.
+    # On a busy machine processor time is more reliable than wall time.
     results["times_less_processor_time"] = round(b["processor_seconds"] / a["processor_seconds"], 2)
     results["memory_ratio"] = round(a["peak_memory_bytes"] / b["peak_memory_bytes"], 3)
     print(json.dumps({"benchmark": "retrieval", "options": vars(options), **results}))

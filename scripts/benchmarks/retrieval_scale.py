@@ -1,26 +1,27 @@
 """Index build and search time, bytes and recall as the memory bank grows (Figure 5), up to 10,240,000 keys.
 
-Keys are drawn in chunks from a clustered model (a tree of centres, decaying spectrum), stored in bfloat16 in a file and
-memory-mapped. Recall is against an exact search over the same stored keys.
+Keys are drawn in chunks from a clustered model (a tree of centres, decaying spectrum), stored in a bfloat16 file and
+memory-mapped. Recall is measured against an exact search over the same keys.
 
     scripts/bench retrieval_scale [--lengths=40960,163840,655360,2621440,10240000] [--dim=768] [--index=scann]
                                   [--folder=DIR] [--plot=FILE.png] [--leaves=512 --leaves_to_search=32 --reorder=120]
 
---leaves_to_search=32,256 --reorder=120,1800 measures all four searches of one index.
+--leaves_to_search=32,256 --reorder=120,1800 measures all four combinations with one index.
 
-Two cores, 24 GiB, the defaults (Table 6's tree; the plot is .assets/retrieval_scale.png). The index is asked 1,024
-queries, which are one image, the exact search only the 64 that recall is measured on (--recall):
+Two cores, 24 GiB, the defaults (Table 6's tree; plotted in .assets/retrieval_scale.png). The index gets 1,024 queries,
+one image; the exact search only the 64 on which recall is measured (--recall):
 
-          keys    keys' bytes    build    1,024 queries    recall@30    64 exactly    memory of its own
+          keys    keys' bytes    build    1,024 queries    recall@30    64 exactly    anonymous memory
         40,960        63 MB       4.3 s         0.05 s          0.87        0.08 s             0.4 GB
        163,840       252 MB       5.4 s         0.08 s          0.94        0.30 s             0.7 GB
        655,360       1.0 GB        16 s         0.20 s          0.93        1.3 s              1.3 GB
      2,621,440       4.0 GB        46 s         0.85 s          0.60        5.2 s              0.7 GB
     10,240,000      15.7 GB       166 s         2.6 s           0.32       17 s                1.7 GB
 
-The file of keys is mapped and may be dropped from memory; with it the largest run held 17.6 GB at most. The paper
-reports 0.03 s up to a million and 0.2 s at ten, on an A100, and no recall. What costs recall is that Table 6 re-scores
-120 candidates whatever the length, not the tree. 10,240,000 keys with --leaves_to_search=32,256 --reorder=120,1800:
+The operating system may drop the mapped keys from memory; including them the largest run peaked at 17.6 GB. On an A100
+the paper reports 0.03 s up to a million keys and 0.2 s at ten million, without recall. Recall falls because Table 6
+re-scores 120 candidates at any length, not because of the tree: 10,240,000 keys with --leaves_to_search=32,256
+--reorder=120,1800:
 
         leaves    re-scored    1,024 queries    recall@30
             32          120            2.4 s         0.32
@@ -54,7 +55,7 @@ CHUNK, QUERIES, K = 65_536, 1024, 30
 
 
 class Model:
-    """Unit features around 4,096 centres that themselves lie around 64, with variance falling along the axes."""
+    """Draws unit features around 4,096 centres, which lie around 64 coarser ones; variance decays along the axes."""
 
     def __init__(self, dim: int):
         rng = np.random.default_rng(0)
@@ -68,7 +69,7 @@ class Model:
 
 
 def write_keys(path: str, model: Model, length: int) -> np.ndarray:
-    """Draws `length` keys into a bfloat16 file; memory-mapped."""
+    """Writes `length` keys to a bfloat16 file and returns them memory-mapped, [length, D]."""
     with open(path, "wb") as file:
         chunks = list(enumerate(range(0, length, CHUNK)))
         for number, start in track(chunks, len(chunks), f"{length:,} keys", True):
@@ -78,7 +79,7 @@ def write_keys(path: str, model: Model, length: int) -> np.ndarray:
 
 
 class Searcher:
-    """One of an index's searchers, that looks into another number of leaves than the index was built for."""
+    """Wraps a searcher of an index to search another number of leaves than the index was built with."""
 
     def __init__(self, searcher: Any, leaves: int):
         self.searcher, self.leaves = searcher, leaves
@@ -88,7 +89,7 @@ class Searcher:
 
 
 def measure(keys: np.ndarray, queries: np.ndarray, options: argparse.Namespace) -> Iterator[dict]:
-    """Times of one bank: build, then for each search setting the best of three searches of 1,024 queries."""
+    """Times one bank: its build, then for each search setting the best of three searches with all queries."""
     settings = {"leaves_to_search": options.leaves_to_search[0], "reorder": options.reorder[0]}
     start, cpu = time.perf_counter(), time.process_time()
     index: Any = build_index(keys, options.index, progress=True, leaves=options.leaves, **settings)
@@ -118,22 +119,22 @@ def measure(keys: np.ndarray, queries: np.ndarray, options: argparse.Namespace) 
             "recall_at_30": round(float(recall), 4),
             "exact_seconds": round(exact, 2),
             "exact_queries": len(truth),
-            # Pages of the key file that lie in memory count in the second, though the system takes them back at will.
+            # The peak also counts resident pages of the mapped key file, which the system can reclaim.
             "anonymous_memory_bytes": anonymous_memory(),
             "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
         }
         if not built:
-            return  # no other setting to search with
+            return  # other indexes have no search settings
 
 
 def anonymous_memory() -> int:
-    """Bytes of this process that are not pages of files."""
+    """Returns the bytes of this process that are not backed by files."""
     with open("/proc/self/status") as file:
         return next(int(line.split()[1]) * 1024 for line in file if line.startswith("RssAnon"))
 
 
 def plot(rows: list[dict], path: str) -> None:
-    """Search time and recall over the number of keys (Figure 5)."""
+    """Plots search time and recall over the number of keys (Figure 5)."""
     import matplotlib.figure
 
     figure = matplotlib.figure.Figure((8, 3.2), layout="constrained")
@@ -167,10 +168,10 @@ def main() -> None:
     parser.add_argument("--dim", type=int, default=768)
     parser.add_argument("--index", default="scann", choices=("scann", "exact", "device"))
     parser.add_argument("--leaves", type=int, default=512)
-    parser.add_argument("--leaves_to_search", type=numbers, default=(32,), help="several: 32,256")
-    parser.add_argument("--reorder", type=numbers, default=(120,), help="several: 120,1800")
-    parser.add_argument("--recall", type=int, default=64, help="queries on which recall is measured")
-    parser.add_argument("--folder", default=None, help="where the keys are kept meanwhile")
+    parser.add_argument("--leaves_to_search", type=numbers, default=(32,), help="one or several, for example 32,256")
+    parser.add_argument("--reorder", type=numbers, default=(120,), help="one or several, for example 120,1800")
+    parser.add_argument("--recall", type=int, default=64, help="queries for recall")
+    parser.add_argument("--folder", default=None, help="folder for the key file; default: the system's")
     parser.add_argument("--plot", default="")
     options = parser.parse_args()
     model, rows = Model(options.dim), []
@@ -183,7 +184,7 @@ def main() -> None:
                 print(json.dumps(row), flush=True)
             os.unlink(path)
             if options.plot:
-                plot(rows, options.plot)  # after every length: a long run that ends early leaves what it has
+                plot(rows, options.plot)  # after every length, so that an interrupted run leaves its results
     print(json.dumps({"benchmark": "retrieval_scale", "options": vars(options), "rows": rows}))
 
 

@@ -1,24 +1,24 @@
-"""Building a ScaNN index: trained on a sample, as here, against ScaNN's training on the whole bank; recall of both.
+"""Building a ScaNN index: our training on a sample against ScaNN's training on the whole bank, with the recall of both.
 
-Keys are features of random crops of real images, queries those of other images. Both sides have the settings of Table 6
-(4 dimensions per block, 512 leaves) and all cores; each runs in its own process, one after the other. Recall@30 against
-exact search is measured for several numbers of leaves searched and candidates re-scored, with the time for 1,024
-queries; `reaches` is the fastest of them with a recall of 0.99.
+Keys are features of random crops of images, queries are features of other images. Both sides use the settings of
+Table 6 (4 dimensions per block, 512 leaves) and all cores; each runs in its own process, one after the other. Recall@30
+against exact search and the time for 1,024 queries are measured for several numbers of leaves searched and candidates
+re-scored; `reaches` is the fastest setting with a recall of at least 0.99.
 
     scripts/bench scann_build [--keys=1000000] [--dim=384] [--encoder=PATH] [--data=FOLDER] [--leaves=512]
 
 On two cores, 1,000,000 features of 384 dimensions:
 
-- of a ViT-S/16 trained for 300 steps on 125 photographs: 21.4 s against 92.5 s, 28 against 158 processor seconds. 64
-  leaves and 3,000 candidates find 0.996 of the neighbours in 0.54 s, Table 6's 32 and 120 find 0.73 in 0.21 s. Training
-  on the whole bank finds a little more with the same settings (0.9998 and 0.79). The encoder was made by `pretrain
+- of a ViT-S/16 trained for 300 steps on 125 photographs: 21.4 s against 92.5 s, 28 against 158 processor seconds. With
+  64 leaves and 3,000 candidates recall is 0.996 in 0.54 s, with Table 6's 32 and 120 it is 0.73 in 0.21 s. Training on
+  the whole bank finds slightly more at the same settings (0.9998 and 0.79). The encoder was trained by `pretrain
   --config=configs/pretrain/small.py:cpu` with encoder.name=vit_s16, encoder.width=384, encoder.depth=12,
   encoder.heads=6, input_size=96, batch_size=32, total_steps=300.
-- of pixels: 19.4 s against 125.9 s, and more neighbours found with every setting (Table 6's: 0.54 against 0.49). No
-  setting here reaches 0.99 of these, on either side.
+- of pixels: 19.4 s against 125.9 s, with a higher recall at every setting (Table 6's: 0.54 against 0.49). No setting
+  reaches 0.99 on these features, on either side.
 
---encoder is a checkpoint, as for `hummingbird evaluate` (then its width is the dimension); without it features are
-random features of a patch's pixels. --data is a folder that is searched for photographs, by default ../shared/data.
+--encoder is a checkpoint as for `hummingbird evaluate` and then gives the dimension; the default is random features of
+a patch's pixels. --data is a folder that is searched for photographs, by default ../shared/data.
 """
 
 from __future__ import annotations
@@ -44,14 +44,14 @@ LABELS = ("label", "segmentation", "gtfine", "annotation", "depth")
 
 
 def photographs(folder: str) -> list[pathlib.Path]:
-    """Image files under a folder that do not lie among labels."""
+    """Returns the image files under a folder, except those of label folders."""
     files = [p for p in sorted(pathlib.Path(folder).rglob("*")) if p.suffix.lower() in (".jpg", ".jpeg", ".png")]
     inside = [(p, str(p.relative_to(folder)).lower()) for p in files]
     return [p for p, name in inside if not any(word in name for word in LABELS)]
 
 
 def extract(options: argparse.Namespace, folder: pathlib.Path) -> str:
-    """Writes keys.npy and queries.npy, L2-normalised; what they are features of."""
+    """Writes keys.npy and queries.npy, L2-normalised; returns a description of the features."""
     from hummingbird.data.crops import random_resized_crop
     from hummingbird.data.image_files import decode_image
     from hummingbird.retrieval.bank.memory import normalise
@@ -65,7 +65,7 @@ def extract(options: argparse.Namespace, folder: pathlib.Path) -> str:
 
         encoder = PixelFeatures(options.dim)
     files = photographs(options.data)
-    # Neighbours in a sorted listing are alike: one part of it gives the queries.
+    # Files next to each other in a sorted listing are often similar, so blocks of eight go to queries or keys.
     asked, held = (
         [p for i, p in enumerate(files) if i // 8 % 8 == 7],
         [p for i, p in enumerate(files) if i // 8 % 8 < 7],
@@ -92,12 +92,12 @@ def extract(options: argparse.Namespace, folder: pathlib.Path) -> str:
 
 
 def refuse_shards(keys: int, dim: int) -> None:
-    """Ends the program where an index has several searchers: they are compared here one to one."""
+    """Ends the program if the index would be sharded: this benchmark compares one searcher with one."""
     from hummingbird.retrieval.index.scann import SHARD_BYTES, count_shards
 
     if count_shards(keys, dim) > 1:
         most = SHARD_BYTES // (4 * dim)
-        sys.exit(f"scann_build: {keys:,} keys of {dim} dimensions are searched in shards; give --keys={most} at most")
+        sys.exit(f"bench: {keys:,} keys of {dim} dimensions would be searched in shards; use at most --keys={most}")
 
 
 def ours(keys: np.ndarray, options: argparse.Namespace) -> Any:
@@ -119,9 +119,9 @@ SIDES = {"ours": ours, "whole_bank": whole_bank}
 
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
-    """Build time and recalls of one side."""
+    """Returns the build time and the recalls of one side."""
     import jax
-    import scann  # noqa: F401 imports are not counted
+    import scann  # noqa: F401 before the clock starts
 
     jax.local_devices()
     keys, queries = (np.load(pathlib.Path(options.folder) / name) for name in ("keys.npy", "queries.npy"))
@@ -137,7 +137,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         _, similarity = searcher.search_batched_parallel(queries, K, max(K, reorder), leaves, 512)
         row = {"leaves_to_search": leaves, "reorder": reorder, "seconds": round(time.perf_counter() - start, 3)}
         row["processor_seconds"] = round(time.process_time() - cpu, 3)
-        # Alike patches have alike keys: whichever of them is found, it is as near as the true 30th neighbour.
+        # Compared by similarity, not by id: among equal keys any is as near as the true 30th neighbour.
         row["recall_at_30"] = round(float((similarity >= least).mean()), 4)
         rows.append(row)
     good = [row for row in rows if row["recall_at_30"] >= 0.99]
@@ -152,7 +152,7 @@ def main() -> None:
     parser.add_argument("--leaves", type=int, default=512)
     parser.add_argument("--encoder", default="")
     parser.add_argument("--data", default=str(ROOT.parent / "shared" / "data"))
-    parser.add_argument("--folder", default="", help="where keys are kept, and found again; default: nowhere")
+    parser.add_argument("--folder", default="", help="folder that keeps keys for later runs; default: a temporary one")
     parser.add_argument("--side", choices=SIDES, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.side:

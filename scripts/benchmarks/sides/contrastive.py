@@ -1,4 +1,4 @@
-"""PyTorch's side of `scripts/bench pretrain`: the contrastive step without a bank, as PyTorch users write it."""
+"""The PyTorch side of `scripts/bench pretrain`: the contrastive step without a bank, as PyTorch users write it."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 def encoder(vit: ViT, params: Any) -> tuple[str, torch.nn.Module]:
-    """timm's ViT with our weights, or where that is not installed the one of `scripts/bench encoder`."""
+    """Returns the name of a ViT in PyTorch and the ViT with our weights: timm's if installed, else `TorchViT`."""
     if importlib.util.find_spec("timm") is None:
-        from encoder import TorchViT
+        from sides.torch_vit import TorchViT
 
         return "torch modules", TorchViT(vit, params)
-    from input import import_torchvision
+    from sides.load_torchvision import import_torchvision
 
     import_torchvision()  # timm imports it
     import timm
@@ -40,7 +40,7 @@ def encoder(vit: ViT, params: Any) -> tuple[str, torch.nn.Module]:
 
 
 def head(params: Any, momentum: float) -> torch.nn.Module:
-    """Dense, batch norm, ReLU, dense with the parameters of our `MlpHead`."""
+    """Returns dense, batch norm, ReLU, dense with the parameters of our `MlpHead`."""
     hidden, output = (np.asarray(params[name]["kernel"]) for name in ("hidden", "output"))
     layers = torch.nn.Sequential(
         torch.nn.Linear(*hidden.shape, bias=False),
@@ -53,7 +53,7 @@ def head(params: Any, momentum: float) -> torch.nn.Module:
 
 
 class Network(torch.nn.Module):
-    """Views [B, 2, 3, S, S] in [0, 1] -> projections and predictions [B, P] of each view."""
+    """Maps views [B, 2, 3, S, S] in [0, 1] to projections or predictions [B, P] of each view."""
 
     def __init__(self, vit: ViT, params: Any, momentum: float):
         super().__init__()
@@ -70,7 +70,7 @@ class Network(torch.nn.Module):
 
 
 class TorchStep:
-    """Calling it takes a step on views [B, 2, 3, S, S] in [0, 1] and returns the loss."""
+    """The train step in PyTorch; a call takes one step on views [B, 2, 3, S, S] in [0, 1] and returns the loss."""
 
     def __init__(self, vit: ViT, state: Any, config: Any):
         o = config.optimizer
@@ -90,11 +90,11 @@ class TorchStep:
         self.optimizer = torch.optim.AdamW(groups, lr=o.learning_rate, betas=(o.b1, o.b2), fused=True)
 
     def tensor(self, x: jax.Array) -> torch.Tensor:
-        """The array as a tensor on the same device, not copied."""
+        """Returns the array as a tensor on the same device, without a copy."""
         return torch.from_dlpack(x)
 
     def contrastive(self, predictions: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        """InfoNCE over the batch (Eq. 4)."""
+        """Returns InfoNCE over the batch (Eq. 4)."""
         q, z = functional.normalize(predictions.float(), dim=1), functional.normalize(targets.float(), dim=1)
         return functional.cross_entropy(q @ z.T / self.tau, torch.arange(len(q), device=q.device))
 

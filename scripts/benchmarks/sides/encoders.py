@@ -1,4 +1,4 @@
-"""The encoders of `scripts/bench retrieval`: the same for both sides, which import it without what the other needs."""
+"""The encoders of `scripts/bench retrieval`, the same for both sides; each side imports only what it needs itself."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from hummingbird.models.vit import MEAN, STD, ViT, build_vit, normalize, to_grid
 
 
 class PixelFeatures:
-    """A cheap encoder with features of the wanted width: fixed random features of the patch's pixels."""
+    """A cheap encoder: fixed random features of a patch's pixels, of any width."""
 
     patch_size, name, fingerprint = 16, "pixel features", "pixel-features"
 
@@ -26,8 +26,10 @@ class PixelFeatures:
         self.images = 0
 
     def alone(self, size: int, images: int = 8) -> tuple[float, float]:
-        """Wall and processor seconds for all images seen so far, from batches encoded alone: what else runs beside
-        the encoder must not count as the encoder's."""
+        """Estimates the wall and processor seconds spent on all images so far, from batches encoded in isolation.
+
+        Timing the calls themselves would count other threads that run beside the encoder.
+        """
         batch, times = np.random.default_rng(0).integers(0, 256, (images, size, size, 3), np.uint8), []
         for _ in range(5):
             start, cpu = time.perf_counter(), time.process_time()
@@ -48,20 +50,20 @@ class PixelFeatures:
 
 
 def frozen(vit: ViT, params: Any) -> FrozenEncoder:
-    """uint8 [B, H, W, 3] -> features [B, h, w, D] as an evaluation computes them."""
+    """Returns the encoder as an evaluation runs it: uint8 [B, H, W, 3] -> features [B, h, w, D]."""
     apply = lambda p, x: to_grid(vit.apply({"params": p}, normalize(x)).patches, x, vit.patch_size)
     return FrozenEncoder(apply, params, vit.patch_size, vit.width, name="ViT, random weights", fingerprint="random")
 
 
 def random_vit(options: argparse.Namespace) -> tuple[Any, Any]:
-    """The ViT of --encoder in --dtype, and its random parameters."""
+    """Returns the ViT of --encoder in --dtype and its random parameters."""
     vit = build_vit({"name": options.encoder}, options.size, jnp.dtype(options.dtype))
     pixels = np.zeros((1, options.size, options.size, 3), np.float32)
     return vit, jax.jit(vit.init)(jax.random.key(0), pixels)["params"]
 
 
 def our_encoder(options: argparse.Namespace) -> Any:
-    """uint8 [B, H, W, 3] -> [B, h, w, D]: the ViT as an evaluation runs it, or pixel features."""
+    """Returns a function uint8 [B, H, W, 3] -> [B, h, w, D]: the ViT as an evaluation runs it, or pixel features."""
     if not options.encoder:
         return PixelFeatures(options.dim)
     vit, params = random_vit(options)
@@ -69,11 +71,11 @@ def our_encoder(options: argparse.Namespace) -> Any:
 
 
 def their_encoder(options: argparse.Namespace) -> Any:
-    """Normalised tensor [B, 3, H, W] -> features, tensor [B, N, D]: the same ViT in PyTorch, or pixel features."""
+    """Returns a function from normalised tensors [B, 3, H, W] to [B, N, D]: the ViT in PyTorch, or pixel features."""
     import torch
 
     if options.encoder:
-        from encoder import TorchViT
+        from sides.torch_vit import TorchViT
 
         vit, params = random_vit(options)
         return TorchViT(vit, params).eval()
@@ -88,5 +90,5 @@ def their_encoder(options: argparse.Namespace) -> Any:
 
 
 def spent_alone(encoder: Any, options: argparse.Namespace) -> tuple[float, float]:
-    """Wall and processor seconds of the encoder that are not to be counted: none of a real one."""
+    """Returns the wall and processor seconds of the encoder to leave out: those of pixel features, none of a ViT."""
     return (0.0, 0.0) if options.encoder else encoder.alone(options.size)

@@ -1,4 +1,4 @@
-"""Part 3 of `scripts/bench pretrain`: how far attention to the nearest entries is from attention to all."""
+"""Part 3 of `scripts/bench pretrain`: how close attention to the nearest entries is to attention to all entries."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ CROPS_AT_A_TIME = 128
 
 
 def measure_neighbours(options: argparse.Namespace) -> dict[str, Any]:
-    """A row for each k."""
+    """Returns the distances between both attentions, a row for each k; see `scripts/benchmarks/pretrain.py`."""
     _, manifest, arrays = checkpoint.load_newest(options.checkpoint)
     config = settings.of_run(manifest["config"], **{"context.neighbours": 0})
     tree, model = unflatten(arrays), build_pretrainer(config)
     online, target = ({"params": tree[n], "batch_stats": tree[f"{n}_stats"]} for n in ("online", "target"))
     files = sorted(path for path in options.images.rglob("*") if path.suffix.lower() in (".jpg", ".jpeg"))
     if len(files) < 10:
-        sys.exit(f"bench: {options.images} holds {len(files)} JPEGs; give --images=FOLDER with more")
+        sys.exit(f"bench: {options.images} holds {len(files)} JPEGs; give a folder with at least 10 in --images")
     held_out = files[::5]
     known = [path for path in files if path not in set(held_out)]
     encode = jax.jit(lambda variables, x: patch_features(model, variables, x))
@@ -77,7 +77,7 @@ def measure_neighbours(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def contextualised(model: Pretrainer, variables: Any, q: Any, keys: Any, gradient: Any) -> tuple[Any, ...]:
-    """c, vhat, and the gradient of q [T, D] for a gradient [T, D] of c, and of vhat."""
+    """Returns c, vhat, and the gradients of q [T, D] for a gradient [T, D] of c and of vhat."""
 
     def run(module: Pretrainer, q: Any) -> tuple[Any, Any]:
         values = module.values(jnp.asarray(keys))
@@ -92,7 +92,7 @@ def contextualised(model: Pretrainer, variables: Any, q: Any, keys: Any, gradien
 
 
 def photographs(files: list[pathlib.Path], count: int, config: Any, seed: int) -> np.ndarray:
-    """At least `count` pairs of augmented crops, as many of each file: float32 [count, 2, S, S, 3]."""
+    """Returns pairs of augmented crops, equally many from each file: float32 [count, 2, S, S, 3]."""
     table, pairs = config.augment, -(-count // len(files))
     area, aspect = tuple(table.crop_area), tuple(table.crop_aspect)
     views = []

@@ -1,4 +1,4 @@
-"""Seconds of several things, in turn."""
+"""Timing of several functions in interleaved rounds."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 
 def interleaved(sides: dict[str, Callable[[], Any]], rounds: int) -> dict[str, dict[str, float]]:
-    """{name: {"best", "median"}} seconds of sides that are run once before and then in turn."""
+    """Returns {name: {"best", "median"}} in seconds; each side runs once uncounted, then all of them in turn."""
     for run in sides.values():
         run()
     times: dict[str, list[float]] = {name: [] for name in sides}
