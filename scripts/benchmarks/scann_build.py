@@ -93,7 +93,7 @@ def extract(options: argparse.Namespace, folder: pathlib.Path) -> str:
 
 def refuse_shards(keys: int, dim: int) -> None:
     """Ends the program if the index would be sharded: this benchmark compares one searcher with one."""
-    from hummingbird.retrieval.index.scann import SHARD_BYTES, count_shards
+    from hummingbird.retrieval.index.scann_build import SHARD_BYTES, count_shards
 
     if count_shards(keys, dim) > 1:
         most = SHARD_BYTES // (4 * dim)

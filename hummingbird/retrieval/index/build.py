@@ -1,91 +1,85 @@
-"""Nearest neighbours of queries among the keys of a memory bank, behind one interface.
+"""Builds an index of any kind: `build_index(keys, kind).search(queries, k)`.
 
-`build_index(keys, kind).search(queries, k)` gives entry numbers and cosine similarities, best first. Keys and queries
-are L2-normalised by the caller; similarity is their inner product.
+Keys and queries are L2-normalised by the caller, so that their inner product is the cosine similarity.
 """
 
 from __future__ import annotations
 
-import contextlib
-import os
-from typing import Any, Protocol
+import dataclasses
+from collections.abc import Callable
 
+import jax
 import numpy as np
+from numpy.typing import ArrayLike
 
+from hummingbird.config.evaluate import Scann
+from hummingbird.config.schema import resolve
 from hummingbird.errors import UserError
 from hummingbird.retrieval.bank.memory import KEY_DTYPES
-from hummingbird.retrieval.index import scann as scann_index
+from hummingbird.retrieval.index import scann
+from hummingbird.retrieval.index.device import DeviceIndex
 from hummingbird.retrieval.index.exact import ExactIndex
+from hummingbird.retrieval.index.interface import Index, Keys
+from hummingbird.retrieval.index.scann_build import build_scann, scann_bytes
 
 # Below this many keys an exact search is as fast as building and searching a tree.
 AUTO_SCANN_LENGTH = 50_000
 
 
-class Index(Protocol):
-    """What every kind of index can do."""
-
-    kind: str
-    exact: bool
-
-    def search(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-        """queries float32 [Q, D] -> ids int32 [Q, k], similarity float32 [Q, k]; best first, -1 and -inf for none."""
-        ...
-
-
 def build_index(
-    keys: Any, kind: str = "auto", folder: str | None = None, progress: bool = False, **settings: Any
+    keys: ArrayLike, kind: str = "auto", folder: str | None = None, progress: bool = False, **settings: int | float
 ) -> Index:
-    """An index over keys.
+    """Builds an index over keys.
 
     Args:
-      keys: float32 or bfloat16 [M, D], L2-normalised, finite; numbers of another type are copied to float32.
-      kind: "exact"; "scann" (tree and asymmetric hashing, App. A.2; exact with a warning where ScaNN is missing or
-        the bank holds fewer keys than the tree has leaves); "device" (exact, on all local JAX devices, in the
-        type of the keys); "auto" (device where there is an accelerator, else scann for large banks, exact for small).
-      folder: where an index that takes time to build is kept and looked for; None: nowhere.
-      progress: show a bar with the time left where building takes time.
-      **settings: for "scann": dimensions_per_block, leaves, leaves_to_search, reorder, anisotropic_threshold,
-        training_sample, autopilot (defaults in `hummingbird.config`); other kinds ignore them.
+      keys: float32 or bfloat16 [M, D], L2-normalised, finite; other numbers are copied to float32.
+      kind: "exact"; "scann" (tree and asymmetric hashing, App. A.2; exact, with a warning, if ScaNN cannot be imported
+        or there are fewer keys than leaves); "device" (exact, on all local JAX devices, in the type of the keys);
+        "auto" (device on accelerators; on CPUs scann for large banks and exact for small ones).
+      folder: keeps the index of kind "scann" and finds it again; None: not kept.
+      progress: show a progress bar while an index of kind "scann" is built.
+      **settings: fields of `hummingbird.config.evaluate.Scann`; other kinds ignore them.
 
     Raises:
       UserError: unknown kind or setting, no keys, or keys that are not numbers, not [M, D] or not finite.
+
+    Example:
+      >>> index = build_index(np.eye(3, dtype=np.float32), kind="exact")
+      >>> index.search(np.array([[0.6, 0.8, 0.0]], np.float32), k=2)
+      (array([[1, 0]], dtype=int32), array([[0.8, 0.6]], dtype=float32))
     """
     if kind not in INDEXES:
         raise UserError(f"retrieval.index: {kind!r} is not one of {', '.join(INDEXES)}")
-    unknown = [name for name in settings if name not in scann_index.DEFAULTS]
+    names = [field.name for field in dataclasses.fields(Scann)]
+    unknown = [name for name in settings if name not in names]
     if unknown:
-        raise UserError(f"index setting {unknown[0]!r} is unknown; there are {', '.join(scann_index.DEFAULTS)}")
+        raise UserError(f"index setting {unknown[0]!r} is unknown; there are {', '.join(names)}")
+    chosen = resolve(Scann, settings)
+    return INDEXES[kind](checked(keys), chosen, folder, progress)
+
+
+def checked(keys: ArrayLike) -> Keys:
+    """Returns the keys as a contiguous float32 or bfloat16 array; UserError if they cannot be searched."""
     try:
-        keys = np.asarray(keys)
-        shape, stored = keys.shape, keys.dtype in KEY_DTYPES.values()
-        keys = np.ascontiguousarray(keys, keys.dtype if stored else np.float32)
+        array = np.asarray(keys)
+        dtype = array.dtype if array.dtype in KEY_DTYPES.values() else np.dtype(np.float32)
+        shape, array = array.shape, np.ascontiguousarray(array, dtype)
     except (TypeError, ValueError) as error:
         raise UserError(f"index keys: expected numbers [M, D]: {error}") from error
-    if len(shape) != 2 or not len(keys):
+    if len(shape) != 2 or not len(array):
         raise UserError(f"index keys: shape {shape}, expected [M, D] with at least one key")
-    # A NaN or Inf key makes ScaNN's tree build end the process, so it is refused here for every kind.
-    check_finite(keys)
-    return INDEXES[kind](keys, folder=folder, progress=progress, **settings)
+    # A NaN key makes ScaNN's tree build end the process, so it is refused here for every kind.
+    check_finite(array)
+    return array
 
 
-def index_bytes(kind: str, length: int, dim: int, itemsize: int, dimensions_per_block: int) -> int:
-    """Memory that `build_index` takes beside keys of `itemsize` bytes a value, before it is built: an estimate."""
-    import jax
-
-    host = jax.default_backend() == "cpu"
-    scann = kind == "scann" or (kind == "auto" and host and length >= AUTO_SCANN_LENGTH)
-    if scann and scann_index.import_scann() is not None:
-        return scann_index.index_bytes(length, dim, itemsize, dimensions_per_block)
-    return length * dim * itemsize if kind == "device" and host else 0
-
-
-def check_finite(keys: np.ndarray, chunk: int = 65_536) -> None:
-    """UserError that names the first rows of `keys` [M, D] holding NaN or Inf."""
+def check_finite(keys: Keys, chunk: int = 65_536) -> None:
+    """Raises UserError that names the first rows holding NaN or infinity."""
     for start in range(0, len(keys), chunk):
         part = keys[start : start + chunk]
         with np.errstate(over="ignore", invalid="ignore"):
             if part.dtype == np.float32 and np.isfinite(part.sum()):
-                continue  # no value can be NaN or infinite; the other way round the sum may overflow
+                continue  # no value is NaN or infinite; the converse does not hold, since the sum may overflow
         if part.dtype.itemsize == 2 and (part.view(np.uint16) & 0x7F80).max() < 0x7F80:
             continue  # bfloat16: an exponent of all ones is NaN or infinity
         finite = np.isfinite(part).all(axis=1)
@@ -94,35 +88,45 @@ def check_finite(keys: np.ndarray, chunk: int = 65_536) -> None:
             raise UserError(f"index keys: rows {rows} (and perhaps more) are NaN or infinite; check the encoder")
 
 
-def build_exact(keys: np.ndarray, **_: Any) -> Index:
-    """Exact search, float32."""
+def index_bytes(kind: str, length: int, dim: int, itemsize: int, dimensions_per_block: int) -> int:
+    """Estimates the memory that `build_index` takes in addition to the keys.
+
+    Args:
+      kind: as for `build_index`.
+      length, dim, itemsize: number, dimensions and bytes per value of the keys.
+      dimensions_per_block: setting of kind "scann".
+
+    Returns:
+      Bytes of host memory.
+    """
+    host = jax.default_backend() == "cpu"
+    if kind == "scann" or (kind == "auto" and host and length >= AUTO_SCANN_LENGTH):
+        return scann_bytes(length, dim, itemsize, dimensions_per_block) if scann.find_scann().module else 0
+    return length * dim * itemsize if kind == "device" and host else 0
+
+
+def build_exact(keys: Keys, settings: Scann, folder: str | None, progress: bool) -> Index:
+    """Builds an exact float32 index in NumPy."""
     return ExactIndex(keys)
 
 
-def build_scann(keys: np.ndarray, folder: str | None = None, progress: bool = False, **settings: Any) -> Index:
-    """ScaNN, kept in `folder` if one is given; made if missing."""
-    if folder:
-        with contextlib.suppress(OSError):  # a folder that cannot be made is warned of like one that cannot be written
-            os.makedirs(folder, exist_ok=True)
-    return scann_index.build_scann(keys, folder, progress, **settings)
-
-
-def build_device(keys: np.ndarray, **_: Any) -> Index:
-    """Exact search on all local JAX devices, in the type of the keys."""
-    from hummingbird.retrieval.index.device import DeviceIndex
-
+def build_device(keys: Keys, settings: Scann, folder: str | None, progress: bool) -> Index:
+    """Builds an exact index on all local JAX devices."""
     return DeviceIndex(keys)
 
 
-def build_auto(keys: np.ndarray, folder: str | None = None, progress: bool = False, **settings: Any) -> Index:
-    """On accelerators the device index; else ScaNN for large banks where it is installed, exact for small ones."""
-    import jax
-
+def build_auto(keys: Keys, settings: Scann, folder: str | None, progress: bool) -> Index:
+    """Builds a device index on accelerators; on CPUs ScaNN for large banks if installed, else an exact index."""
     if jax.default_backend() != "cpu":
-        return build_device(keys)
-    if len(keys) >= AUTO_SCANN_LENGTH and scann_index.import_scann() is not None:
-        return build_scann(keys, folder, progress, **settings)
-    return build_exact(keys)
+        return build_device(keys, settings, folder, progress)
+    if len(keys) >= AUTO_SCANN_LENGTH and scann.find_scann().installed:
+        return build_scann(keys, settings, folder, progress)
+    return build_exact(keys, settings, folder, progress)
 
 
-INDEXES = {"auto": build_auto, "exact": build_exact, "scann": build_scann, "device": build_device}
+INDEXES: dict[str, Callable[[Keys, Scann, str | None, bool], Index]] = {
+    "auto": build_auto,
+    "exact": build_exact,
+    "scann": build_scann,
+    "device": build_device,
+}

@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 import numpy as np
+from jaxtyping import Float, Int
+
+from hummingbird.retrieval.index.interface import Keys, Neighbours, Queries
 
 
 class ExactIndex:
-    """Exact search by matrix products over chunks of keys, float32.
+    """Exact float32 search by matrix products over chunks of keys; see `interface.Index`.
 
-    The k best keys of a query lie in the k blocks with the largest block maxima, so only those are looked at closely.
+    The k best keys of a query lie in the k blocks with the largest maxima, so only their scores are sorted.
+
+    Args:
+      keys: L2-normalised; may be memory-mapped.
+      chunk: keys compared at a time.
+      block: scores per block.
     """
 
     kind, exact = "exact", True
 
-    def __init__(self, keys: np.ndarray, chunk: int = 16_384, block: int = 64):
+    def __init__(self, keys: Keys, chunk: int = 16_384, block: int = 64):
         self.keys, self.chunk, self.block = keys, chunk, block
 
-    def search(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    def search(self, queries: Queries, k: int) -> Neighbours:
+        """See `interface.Index.search`."""
         queries = np.ascontiguousarray(queries, np.float32)
         ids = np.full((len(queries), k), -1, np.int32)
         best = np.full((len(queries), k), -np.inf, np.float32)
@@ -29,11 +38,22 @@ class ExactIndex:
         return ids, best
 
 
-def top_k(scores: np.ndarray, k: int, block: int = 64) -> tuple[np.ndarray, np.ndarray]:
-    """The k largest of each row, [Q, M] -> columns int32, scores float32 [Q, min(k, M)], best first.
+def top_k(scores: Float[np.ndarray, "Q M"], k: int, block: int = 64) -> Neighbours:
+    """Finds the k largest scores of each row.
 
-    Among equal scores the lower column comes first; which of those at the border are kept is fixed but arbitrary.
-    Blocks are strided (column j is in block j mod blocks), so that their maxima are plain vector operations.
+    Args:
+      scores: one row per query.
+      k: columns wanted; all M if there are fewer.
+      block: scores per block; blocks are strided (column j is in block j mod blocks), so that their maxima are plain
+        vector operations.
+
+    Returns:
+      Columns and scores [Q, min(k, M)], best first; of equal scores, the lower column first. Which of the equal scores
+      at the border are kept is deterministic but arbitrary.
+
+    Example:
+      >>> top_k(np.array([[0.1, 0.7, 0.3]], np.float32), k=2)
+      (array([[1, 2]], dtype=int32), array([[0.7, 0.3]], dtype=float32))
     """
     columns = scores.shape[1]
     blocks = columns // block
@@ -56,9 +76,12 @@ def top_k(scores: np.ndarray, k: int, block: int = 64) -> tuple[np.ndarray, np.n
 
 
 def merge_top_k(
-    ids: np.ndarray, similarity: np.ndarray, new_ids: np.ndarray, new_similarity: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """The k best of two candidate lists per row: [Q, k] and [Q, n] -> [Q, k], best first; ties: lower id first."""
+    ids: Int[np.ndarray, "Q k"],
+    similarity: Float[np.ndarray, "Q k"],
+    new_ids: Int[np.ndarray, "Q n"],
+    new_similarity: Float[np.ndarray, "Q n"],
+) -> tuple[Int[np.ndarray, "Q k"], Float[np.ndarray, "Q k"]]:
+    """Returns the k best of two candidate lists per query, best first; of equal similarities, the lower id first."""
     k = ids.shape[1]
     all_ids = np.concatenate([ids, new_ids], axis=1)
     all_similarity = np.concatenate([similarity, new_similarity], axis=1)

@@ -1,12 +1,15 @@
+import sys
+
 import ml_dtypes
 import numpy as np
 import pytest
 
 from hummingbird.errors import UserError
 from hummingbird.retrieval.index import build as index
-from hummingbird.retrieval.index import scann as scann_index
+from hummingbird.retrieval.index import scann_build
 from hummingbird.retrieval.index.build import build_index
 from hummingbird.retrieval.index.exact import ExactIndex, merge_top_k, top_k
+from hummingbird.retrieval.index.scann import find_scann
 
 
 def unit(rng, n, d):
@@ -22,6 +25,28 @@ def clustered():
     draw = lambda n: centres[rng.integers(0, 300, n)] + 0.3 * unit(rng, n, 32)
     keys, queries = draw(20_000), draw(200)
     return tuple(x / np.linalg.norm(x, axis=1, keepdims=True) for x in (keys, queries))
+
+
+class NoScann:
+    """An import finder for which ScaNN is not installed."""
+
+    def find_spec(self, name, *_):
+        if name == "scann":
+            raise ModuleNotFoundError("No module named 'scann'", name="scann")
+
+
+@pytest.fixture
+def no_scann_yet(monkeypatch):
+    """`find_scann` imports again; the real module is back after the test."""
+
+    def forget():
+        for name in [name for name in sys.modules if name.partition(".")[0] == "scann"]:
+            monkeypatch.delitem(sys.modules, name)
+        find_scann.cache_clear()
+
+    forget()
+    yield
+    forget()
 
 
 def check_exact(keys, queries, k, ids, similarity):
@@ -40,24 +65,19 @@ def test_exact_index_finds_the_true_neighbours_whatever_the_chunk(clustered, chu
     check_exact(keys, queries, 30, ids, similarity)
 
 
-class CountedKeys:
+class CountedKeys(np.ndarray):
     """Keys that count how often each is read."""
-
-    def __init__(self, keys):
-        self.keys, self.reads = keys, np.zeros(len(keys), int)
-
-    def __len__(self):
-        return len(self.keys)
 
     def __getitem__(self, part):
         self.reads[part] += 1
-        return self.keys[part]
+        return self.view(np.ndarray)[part]
 
 
 def test_exact_index_reads_each_key_once_however_many_queries(clustered):
     """Keys may lie on a disk."""
     keys, queries = clustered[0].astype(ml_dtypes.bfloat16), np.tile(clustered[1], (11, 1))
-    counted = CountedKeys(keys)
+    counted = keys.view(CountedKeys)
+    counted.reads = np.zeros(len(keys), int)
     ids, similarity = ExactIndex(counted, chunk=7000).search(queries, 5)
     assert (counted.reads == 1).all()
     check_exact(keys, queries[2000:], 5, ids[2000:], similarity[2000:])
@@ -109,7 +129,7 @@ def test_shards_find_as_much_and_rescore_exactly(clustered, monkeypatch):
     pytest.importorskip("scann", reason="ScaNN exists for Linux only")
     keys, queries = clustered
     truth, _ = build_index(keys, "exact").search(queries, 30)
-    monkeypatch.setattr(scann_index, "SHARD_BYTES", 4 * 7000 * 32)
+    monkeypatch.setattr(scann_build, "SHARD_BYTES", 4 * 7000 * 32)
     found = build_index(keys, "scann", leaves=32, leaves_to_search=16, reorder=300)
     assert len(found.searchers) == 3
     ids, similarity = found.search(queries, 30)
@@ -125,7 +145,7 @@ def test_scann_is_built_once_and_can_be_moved(clustered, tmp_path, monkeypatch):
     settings = {"leaves": 32, "leaves_to_search": 8}
     first = build_index(keys, "scann", str(tmp_path / "a"), **settings).search(queries, 10)
     (tmp_path / "a").rename(tmp_path / "b")
-    monkeypatch.setattr(scann_index, "write_index", lambda *a, **k: pytest.fail("built again"))
+    monkeypatch.setattr(scann_build, "write_index", lambda *a, **k: pytest.fail("built again"))
     again = build_index(keys, "scann", str(tmp_path / "b"), **settings).search(queries, 10)
     np.testing.assert_array_equal(first[0], again[0])
     np.testing.assert_array_equal(first[1], again[1])
@@ -153,14 +173,51 @@ def test_scann_says_where_it_found_nothing(clustered):
     assert all((np.bincount(row[row >= 0]) <= 1).all() for row in ids)
 
 
-def test_scann_falls_back_to_exact_with_a_warning(clustered, monkeypatch):
-    keys, queries = clustered
+def test_scann_falls_back_to_exact_with_a_warning_for_few_keys(clustered):
+    pytest.importorskip("scann", reason="ScaNN exists for Linux only")
     with pytest.warns(UserWarning, match=r"fewer than 512 leaves"):
-        assert build_index(keys[:400], "scann").kind == "exact"
-    monkeypatch.setattr(scann_index, "import_scann", lambda: None)
-    with pytest.warns(UserWarning, match=r"not installed"):
+        assert build_index(clustered[0][:400], "scann").kind == "exact"
+
+
+@pytest.mark.usefixtures("no_scann_yet")
+def test_without_scann_the_search_is_exact_with_a_warning(clustered, monkeypatch):
+    keys, queries = clustered
+    monkeypatch.setattr(sys, "meta_path", [NoScann(), *sys.meta_path])
+    with pytest.warns(UserWarning, match=r"scann is not installed, searching exactly instead"):
         found = build_index(keys, "scann")
     check_exact(keys, queries, 5, *found.search(queries, 5))
+    monkeypatch.setattr(index, "AUTO_SCANN_LENGTH", 1000)
+    assert build_index(keys, "auto").kind == "exact"  # without a warning: nobody chose ScaNN
+    assert index.index_bytes("scann", *keys.shape, 4, 4) == 0
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        ("raise ImportError('libtensorflow_framework.so.2: cannot open')", r"ImportError: libtensorflow_framework"),
+        (
+            "class NotFoundError(Exception): pass\nraise NotFoundError('undefined symbol: _ZN10')",
+            r"NotFoundError: undef",
+        ),
+        ("import scann_that_is_not_there", r"ModuleNotFoundError: No module named 'scann_that_is_not_there'"),
+        ("raise AttributeError", r"AttributeError: AttributeError"),
+        ("", r"ModuleNotFoundError: No module named 'scann.scann_ops'"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["scann", "auto"])
+@pytest.mark.usefixtures("no_scann_yet")
+def test_a_scann_that_cannot_be_imported_is_a_warning_whatever_it_raises(
+    clustered, tmp_path, monkeypatch, body, reason, kind
+):
+    keys, queries = clustered
+    (tmp_path / "scann").mkdir()
+    (tmp_path / "scann" / "__init__.py").write_text(body)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(index, "AUTO_SCANN_LENGTH", 1000)
+    with pytest.warns(UserWarning, match=rf"scann cannot be imported \({reason}.*\), searching exactly instead"):
+        found = build_index(keys, kind)
+    check_exact(keys, queries, 5, *found.search(queries, 5))
+    assert index.index_bytes(kind, *keys.shape, 4, 4) == 0
 
 
 def test_auto_searches_small_banks_exactly(clustered):
@@ -220,7 +277,7 @@ def test_unknown_kinds_and_settings_name_the_valid_ones():
 def test_scann_s_memory_is_estimated_to_a_twentieth_of_what_it_loads(clustered, tmp_path, monkeypatch, shards, dtype):
     pytest.importorskip("scann", reason="ScaNN exists for Linux only")
     keys = clustered[0].astype(dtype)
-    monkeypatch.setattr(scann_index, "SHARD_BYTES", -(-4 * keys.size // shards))
+    monkeypatch.setattr(scann_build, "SHARD_BYTES", -(-4 * keys.size // shards))
     assert len(build_index(keys, "scann", str(tmp_path), leaves=32, leaves_to_search=8).searchers) == shards
     loaded = {path: path.stat().st_size for path in tmp_path.rglob("*.npy")}
     codes = sum(size for path, size in loaded.items() if path.name == "hashed_dataset.npy")

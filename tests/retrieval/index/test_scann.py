@@ -3,7 +3,6 @@
 import concurrent.futures
 import contextlib
 import errno
-import hashlib
 import json
 import os
 import time
@@ -11,13 +10,15 @@ import time
 import numpy as np
 import pytest
 
+from hummingbird.config.evaluate import Scann
 from hummingbird.errors import UserError
 from hummingbird.retrieval.bank import writing as bank_writing
 from hummingbird.retrieval.bank.memory import normalise
-from hummingbird.retrieval.index import scann as scann_index
+from hummingbird.retrieval.index import scann_build
+from hummingbird.retrieval.index.scann import find_scann
 
-pytestmark = pytest.mark.skipif(scann_index.import_scann() is None, reason="scann is not installed")
-SMALL = {"leaves": 4, "leaves_to_search": 4, "reorder": 60}
+pytestmark = pytest.mark.skipif(find_scann().module is None, reason="scann is not installed")
+SMALL = Scann(leaves=4, leaves_to_search=4, reorder=60)
 
 
 @pytest.fixture(scope="module")
@@ -26,12 +27,12 @@ def keys():
 
 
 def build(keys, folder):
-    return scann_index.build_scann(keys, str(folder), **SMALL)
+    return scann_build.build_scann(keys, SMALL, str(folder))
 
 
 def test_a_kept_index_is_found_again_and_never_written_twice(keys, tmp_path, monkeypatch):
     first = build(keys, tmp_path).search(keys[:5], 3)
-    monkeypatch.setattr(scann_index, "write_index", lambda *_, **__: pytest.fail("built again"))
+    monkeypatch.setattr(scann_build, "write_index", lambda *_, **__: pytest.fail("built again"))
     again = build(keys, tmp_path).search(keys[:5], 3)
     for a, b in zip(first, again, strict=True):
         np.testing.assert_array_equal(a, b)
@@ -63,7 +64,7 @@ def test_a_full_disk_leaves_no_part_of_an_index(keys, tmp_path, monkeypatch):
         build(keys, tmp_path)
     assert not list(tmp_path.glob("index-*"))
     with pytest.raises(UserError, match=r"set TMPDIR"):
-        scann_index.build_scann(keys, **SMALL)
+        scann_build.build_scann(keys, SMALL)
 
 
 def test_a_bank_that_cannot_be_written_is_searched_all_the_same(keys, tmp_path, monkeypatch):
@@ -77,24 +78,23 @@ def test_a_bank_that_cannot_be_written_is_searched_all_the_same(keys, tmp_path, 
 def test_a_kept_index_serves_where_nothing_can_be_written(keys, tmp_path, monkeypatch):
     build(keys, tmp_path)
     monkeypatch.setattr(os, "access", lambda path, mode: False)
-    monkeypatch.setattr(scann_index, "write_index", lambda *_, **__: pytest.fail("built again"))
-    monkeypatch.setattr(scann_index, "lock", lambda *_, **__: pytest.fail("written to"))
+    monkeypatch.setattr(scann_build, "write_index", lambda *_, **__: pytest.fail("built again"))
+    monkeypatch.setattr(scann_build, "lock", lambda *_, **__: pytest.fail("written to"))
     assert build(keys, tmp_path).search(keys[:1], 1)[0][0, 0] == 0
 
 
 def test_who_asks_for_an_index_under_construction_waits_says_so_and_finds_it(keys, tmp_path, monkeypatch, caplog):
-    held, real = contextlib.ExitStack(), scann_index.write_index
+    held, real = contextlib.ExitStack(), scann_build.write_index
     held.enter_context(bank_writing.lock(tmp_path))
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(build, keys, tmp_path)
         while "waiting for it" not in caplog.text:
             assert not waiting.done()
             time.sleep(0.01)
-        settings = {**scann_index.DEFAULTS, **SMALL}
-        digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:12]
-        (tmp_path / f"index-scann-{digest}").mkdir()
-        real(tmp_path / f"index-scann-{digest}", keys, settings, checksums=True)
-        monkeypatch.setattr(scann_index, "write_index", lambda *_, **__: pytest.fail("built again"))
+        path = scann_build.kept_path(str(tmp_path), SMALL)
+        path.mkdir()
+        real(path, keys, SMALL, checksums=True)
+        monkeypatch.setattr(scann_build, "write_index", lambda *_, **__: pytest.fail("built again"))
         held.close()
         assert waiting.result().search(keys[:1], 1)[0][0, 0] == 0
 
