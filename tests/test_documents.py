@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.test_imports import LAYERS, tracked
+from tests.test_imports import tracked
 
 ROOT = Path(__file__).resolve().parent.parent
 GITHUB = ROOT / ".github"
@@ -44,13 +44,6 @@ def test_relative_links_lead_to_files_of_the_checkout():
         if not (page.parent / target).exists()
     ]
     assert not broken
-
-
-def test_the_architecture_page_shows_the_layers_that_the_import_test_enforces():
-    text = (GITHUB / "ARCHITECTURE.md").read_text()
-    block = text.partition("```text\n")[2].partition("```")[0]
-    shown = tuple(tuple(re.split(r"\s{2,}", line)[0].split()) for line in block.splitlines())
-    assert shown == LAYERS
 
 
 def test_contributing_stays_a_page():
@@ -94,6 +87,7 @@ def test_pre_commit_hooks_are_local_and_of_the_tested_versions():
     assert not [package for package in pinned if package not in tested]
 
 
+@pytest.mark.parity  # needs PyTorch
 def test_the_readmes_example_scores_a_pytorch_model(tmp_path, monkeypatch):
     torch = pytest.importorskip("torch")
 
@@ -112,3 +106,11 @@ def test_the_readmes_example_scores_a_pytorch_model(tmp_path, monkeypatch):
     assert '"configs/evaluate/scenes.py")' in example
     exec(compile(example.replace('"configs/evaluate/scenes.py"', small), "README.md", "exec"), {})
     assert 0 < json.loads((tmp_path / "runs/dino-scenes/metrics.json").read_text())["metrics"]["miou"] < 100
+
+
+def test_workflows_give_scripts_test_options_that_it_or_pytest_takes():
+    known = set(re.findall(r"--[a-z]+", (ROOT / "scripts" / "test").read_text()))
+    known |= set(re.findall(r'addoption\("(--\w+)"', (ROOT / "tests" / "conftest.py").read_text()))
+    used = {option for path in WORKFLOWS for option in re.findall(r"scripts/test (--\w+)", path.read_text())}
+    assert used == {"--fast", "--all", "--shard"}
+    assert used <= known
