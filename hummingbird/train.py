@@ -22,7 +22,7 @@ from jax.experimental import multihost_utils
 from hummingbird import train_step
 from hummingbird.config import PretrainConfig, replace, to_flat
 from hummingbird.data.augment import build_photometric
-from hummingbird.data.pipeline import build_batches
+from hummingbird.data.pipeline import Batches, build_batches
 from hummingbird.devices import chips, flops
 from hummingbird.devices import mesh as meshes
 from hummingbird.errors import Preempted, UserError
@@ -31,6 +31,7 @@ from hummingbird.models.pretrainer import Pretrainer, build_pretrainer
 from hummingbird.run import checkpoint
 from hummingbird.run import workdir as workdirs
 from hummingbird.run.files import write_json
+from hummingbird.run.saver import Saver
 from hummingbird.run.training_log import Measured, build_training_log
 from hummingbird.train_step import TrainState
 from hummingbird.weights import warm_start
@@ -126,7 +127,21 @@ def pretrain(
         workdirs.check(folder, to_flat(config))
     batches = build_batches(config, config.seed, host, hosts)
     program = program or build_program(config, batches.fingerprint["images"])
-    begun = any((step / "manifest.json").exists() for step in checkpoint.steps(folder))
+    with workdirs.hold(folder):  # not before here: a config that is refused leaves nothing behind
+        return _run(config, folder, hooks, program, batches, began)
+
+
+def _run(
+    config: PretrainConfig,
+    folder: epath.Path,
+    hooks: tuple[Hook, ...],
+    program: Program,
+    batches: Batches,
+    began: float,
+) -> TrainState:
+    """`pretrain` in a workdir that no other run can write to."""
+    host, hosts = jax.process_index(), jax.process_count()
+    begun = any(checkpoint.is_finished(step) for step in checkpoint.steps(folder))
     flat, given = to_flat(config), None
     if begun:
         if config.init_from:
@@ -134,7 +149,7 @@ def pretrain(
         flat["init_from"] = workdirs.recorded(folder, "init_from") or ""
     elif config.init_from:
         given = warm_start.read(config.init_from, program.model.encoder, program.state)
-    if host == 0:  # not before here: a config that is refused leaves nothing behind
+    if host == 0:
         workdirs.claim(folder, flat)
 
     if begun:
@@ -149,7 +164,7 @@ def pretrain(
     start = int(state.step)
     peak = seconds_at_peak(config, program)
     with (
-        checkpoint.Saver(folder, config=flat, keep=config.keep_checkpoints, more={"init_from": record}) as saver,
+        Saver(folder, config=flat, keep=config.keep_checkpoints, init_from=record) as saver,
         StopSignal() as stop,
         build_training_log(config, folder, start, program.total_steps, program.schedule, began, peak) as training_log,
         _closing(hooks),
@@ -208,22 +223,11 @@ def batch_shapes(config: PretrainConfig) -> tuple[jax.ShapeDtypeStruct, jax.Shap
     return jax.ShapeDtypeStruct((batch, 2, size, size, 3), jnp.uint8), jax.ShapeDtypeStruct((batch,), jnp.int32)
 
 
-def restore(folder: epath.Path, program: Program, batches: Any) -> tuple[TrainState, dict[str, Any] | None]:
+def restore(folder: epath.Path, program: Program, batches: Batches) -> tuple[TrainState, dict[str, Any] | None]:
     """The newest sound state, on the program's devices, and what it began with; sets the position of `batches`."""
-    expected = checkpoint.to_arrays(program.state)
-    names = {name: x for name, x in expected.items() if x.size}  # arrays without elements are not saved
-    shardings = checkpoint.to_arrays(program.shardings)
-    step, manifest, arrays = checkpoint.load_newest(folder, shardings=shardings, wanted=names.__contains__)
-    wrong = [
-        f"{name}: {tuple(x.shape)} {x.dtype} expected"
-        for name, x in names.items()
-        if name not in arrays or arrays[name].shape != x.shape or arrays[name].dtype != x.dtype
-    ]
-    if wrong:
-        raise UserError(f"checkpoint {step} is of another model ({'; '.join(wrong[:3])}); use another workdir")
+    state, manifest = checkpoint.restore_newest(folder, program.state, program.shardings)
     batches.set_state(manifest["data"])
-    empty = {name: jnp.zeros(x.shape, x.dtype) for name, x in expected.items() if not x.size}
-    return checkpoint.from_arrays(program.state, {**arrays, **empty}), manifest.get("init_from")
+    return state, manifest.get("init_from")
 
 
 def fill_bank(program: Program, config: PretrainConfig, state: TrainState, host: int, hosts: int) -> TrainState:

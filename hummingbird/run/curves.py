@@ -1,31 +1,46 @@
-"""WORKDIR/curves.png: a training run at a glance, drawn from its metrics.jsonl."""
+"""Draws WORKDIR/curves.png, a training run at a glance, from its metrics.jsonl."""
 
 from __future__ import annotations
 
 import io
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import matplotlib
 import numpy as np
 from etils import epath
+from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from hummingbird.run.files import write_bytes
 
-POINTS = 2000  # of a curve at most; longer ones are thinned out
+POINTS = 2000  # at most, per curve; longer ones are thinned out
 
 
 class Panel(NamedTuple):
-    """One plot. `names` of metrics, or beginnings of names that end in _; `percent`: shares are told in percent."""
+    """One plot.
+
+    Attributes:
+      title: above the plot.
+      names: of metrics; a name that ends in "_" stands for all metrics that start with it.
+      percent: show shares in percent.
+      logarithmic: use a logarithmic axis if values differ by more than a factor of 30.
+    """
 
     title: str
     names: tuple[str, ...]
     percent: bool = False
     logarithmic: bool = False
+
+
+class Curve(NamedTuple):
+    """Values of a metric over steps."""
+
+    steps: Float[np.ndarray, " n"]
+    values: Float[np.ndarray, " n"]
 
 
 PANELS = (
@@ -37,25 +52,24 @@ PANELS = (
     Panel("bank: age, steps", ("bank_age",)),
     Panel("distance to the target network", ("ema_distance",)),
     Panel("images a second", ("images_per_second",)),
-    Panel("time well spent, %", ("goodput", "mfu", "data_wait"), percent=True),
+    Panel("share of time, %", ("goodput", "mfu", "data_wait"), percent=True),
     Panel("learning rate", ("learning_rate",)),
 )
-# What retrieval inside the run measured: one plot for each, as the units differ.
+# Scores of the online evaluation; one plot each, since their units differ.
 SCORES = {"eval_miou": "retrieval, mIoU", "eval_rmse": "retrieval, RMSE in metres"}
-# These come with the names of their own; a plot of a single curve needs no legend.
-PANELS_OF_SCORES = tuple(Panel(title, (name,)) for name, title in SCORES.items())
+SCORE_PANELS = tuple(Panel(title, (name,)) for name, title in SCORES.items())
 
 
-def read(path: epath.Path) -> list[dict[str, Any]]:
-    """The whole lines of a metrics.jsonl, by step."""
+def read(path: epath.Path) -> list[dict[str, float]]:
+    """Reads the complete lines of a metrics.jsonl, sorted by step; an empty list if there is no file."""
     lines = path.read_text().splitlines() if path.exists() else []
     return sorted((json.loads(line) for line in lines if line.endswith("}")), key=lambda line: line["step"])
 
 
 def write(workdir: epath.Path) -> bool:
-    """Draws curves.png of a run; False if it has no two lines to draw a curve through."""
+    """Draws curves.png of a run; returns False if it has fewer than two records and so no curve."""
     lines = read(workdir / "metrics.jsonl")
-    panels = [(panel, found) for panel in PANELS_OF_SCORES + PANELS if (found := curves(panel, lines))]
+    panels = [(panel, found) for panel in SCORE_PANELS + PANELS if (found := curves(panel, lines))]
     if len(lines) < 2 or not panels:
         return False
     content = io.BytesIO()
@@ -64,8 +78,13 @@ def write(workdir: epath.Path) -> bool:
     return True
 
 
-def curves(panel: Panel, lines: Sequence[Mapping[str, Any]]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """{metric: (steps, values)} of those of a panel that the lines have."""
+def curves(panel: Panel, lines: Sequence[Mapping[str, float]]) -> dict[str, Curve]:
+    """Returns {metric: curve} for the metrics of a panel that the records have.
+
+    Args:
+      panel: what to plot.
+      lines: records of metrics.jsonl.
+    """
     every = {name for line in lines for name in line}
     chosen = [
         name
@@ -77,19 +96,22 @@ def curves(panel: Panel, lines: Sequence[Mapping[str, Any]]) -> dict[str, tuple[
     for name in dict.fromkeys(chosen):
         points = np.array([(line["step"], line[name]) for line in lines if name in line], np.float64)
         points = points[:: -(-len(points) // POINTS)]
-        found[name] = (points[:, 0], points[:, 1] * (100 if panel.percent else 1))
-    if "loss" in found and len(found) == 2:  # the only part of the loss, up to its weight
+        found[name] = Curve(points[:, 0], points[:, 1] * (100 if panel.percent else 1))
+    if "loss" in found and len(found) == 2:  # the other one is the only term of the loss
         del found["loss"]
     return found
 
 
-def figure(panels: Sequence[tuple[Panel, dict[str, tuple[np.ndarray, np.ndarray]]]]) -> Figure:
-    """All panels, three in a row."""
+def figure(panels: Sequence[tuple[Panel, Mapping[str, Curve]]]) -> Figure:
+    """Draws all panels, three in a row."""
     columns = min(3, len(panels))
     rows = -(-len(panels) // columns)
-    style: Any = {"axes.spines.top": False, "axes.spines.right": False, "font.size": 9, "axes.titlesize": 10}
-    with matplotlib.rc_context(style):
-        drawn = Figure(figsize=(4.2 * columns, 2.5 * rows), layout="constrained")  # not of pyplot: nothing to close
+    with matplotlib.rc_context(
+        {"axes.spines.top": False, "axes.spines.right": False, "font.size": 9, "axes.titlesize": 10}
+    ):
+        drawn = Figure(
+            figsize=(4.2 * columns, 2.5 * rows), layout="constrained"
+        )  # without pyplot there is nothing to close
         grid = drawn.subplots(rows, columns, squeeze=False).ravel()
         for axes, (panel, found) in zip(grid, panels, strict=False):
             plot(axes, panel, found)
@@ -99,8 +121,8 @@ def figure(panels: Sequence[tuple[Panel, dict[str, tuple[np.ndarray, np.ndarray]
     return drawn
 
 
-def plot(axes: Axes, panel: Panel, found: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> None:
-    """One panel. Few points are marked; where there are many, the pale raw curve has a running mean over it."""
+def plot(axes: Axes, panel: Panel, found: Mapping[str, Curve]) -> None:
+    """Draws one panel. Few points get markers; many get a running mean over the pale raw curve."""
     for name, (steps, values) in found.items():
         marker = "." if len(steps) <= 30 else None
         width = len(steps) // 50

@@ -1,82 +1,117 @@
-"""Whose workdir it is: a training run's folder is never taken from another run, and never from something else."""
+"""Guards a workdir: a run never writes into another run's folder or into one that holds unrelated files."""
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Mapping
-from typing import Any
+import os
+from collections.abc import Iterator, Mapping
 
+import jax
 from etils import epath
 
 from hummingbird.config import declared
+from hummingbird.config.schema import Value
 from hummingbird.errors import UserError, first_line
-from hummingbird.run import checkpoint
+from hummingbird.run import checkpoint, locks
 from hummingbird.run.files import write_json
 
+CONFIG = "config.json"
+LOCK = ".lock"
 
-def check(folder: epath.Path, flat: Mapping[str, Any]) -> None:
-    """Compares the config of a run that is there with this one; writes nothing.
 
-    What is read from `data.*` is left to the input pipeline, which compares fingerprints: a data set may move.
+def check(folder: epath.Path, config: Mapping[str, Value]) -> None:
+    """Compares the config of the run in `folder`, if there is one, with this run's; writes nothing.
+
+    Settings that were added since are not compared, so that old runs can be resumed. Nor is `data.*`, since a data set
+    may move: the input pipeline compares fingerprints instead.
 
     Args:
       folder: the workdir; need not exist.
-      flat: this run's config.
+      config: this run's flat config.
 
     Raises:
-      UserError: the folder holds something else, or a run whose config differs in a key that may not change on resume.
+      UserError: the folder holds something else, or a run whose config differs in a key that may not change.
     """
-    path = folder / "config.json"
-    try:
-        if path.exists():
-            there = _read(path)
-            keys = [k for k, setting in declared("pretrain").items() if not setting.resumable]
-            changed = [k for k in keys if k in there and not k.startswith("data.") and _tuple(there[k]) != flat[k]]
+    with _one_line(folder, "read"):
+        if (folder / CONFIG).exists():
+            saved = _read(folder / CONFIG)
+            fixed = [k for k, s in declared("pretrain").items() if not (s.resumable or k.startswith("data."))]
+            changed = [k for k in fixed if k in saved and saved[k] != config[k]]
             if changed:
-                shown = "; ".join(f"{k}: {there[k]!r} there, {flat[k]!r} here" for k in changed)
+                shown = "; ".join(f"{k}: {saved[k]!r} there, {config[k]!r} here" for k in changed)
                 raise UserError(f"workdir {folder} holds a run with another config ({shown}); use another workdir")
-        elif folder.exists() and any(folder.iterdir()) and not checkpoint.steps(folder):
+        elif folder.exists() and not checkpoint.steps(folder) and any(p.name != LOCK for p in folder.iterdir()):
             raise UserError(f"workdir {folder} is not empty and holds no run; use an empty or new folder")
-    except ImportError as error:
-        raise UserError(f"workdir {folder} needs the client of that bucket: {first_line(error)}") from error
-    except OSError as error:
-        raise UserError(f"workdir {folder} cannot be read: {error.strerror or first_line(error)}") from error
-    except Exception as error:  # what the clients of buckets make of wrong credentials and names
-        if "://" not in str(folder) or isinstance(error, UserError):
+
+
+@contextlib.contextmanager
+def hold(folder: epath.Path) -> Iterator[None]:
+    """Keeps every other run out of a workdir until the block ends or the process dies.
+
+    Process 0 holds the lock for all processes of a run. A bucket has no locks: there, two runs in one workdir are not
+    noticed.
+
+    Args:
+      folder: the workdir; made if missing, and removed again if the block fails before anything is written to it.
+
+    Raises:
+      UserError: another run holds the workdir, or it cannot be written.
+    """
+    if jax.process_index() or "://" in os.fspath(folder):
+        yield
+        return
+    is_new = not folder.exists()
+    with contextlib.ExitStack() as held:
+        with _one_line(folder, "written"):
+            busy, advice = f"workdir {folder}: another run is using it", "wait for it, or use another workdir"
+            held.enter_context(locks.hold(folder / LOCK, busy, advice))
+        try:
+            yield
+        except BaseException:
+            if is_new and [p.name for p in folder.iterdir()] == [LOCK]:
+                folder.rmtree()
             raise
-        raise UserError(f"workdir {folder} cannot be reached: {first_line(error)}") from error
 
 
-def recorded(folder: epath.Path, key: str) -> Any:
-    """What the config of the run that is there says of a setting; None if it says nothing."""
-    path = folder / "config.json"
+def recorded(folder: epath.Path, key: str) -> Value:
+    """Returns a setting of the run in `folder`; None if there is no run or it does not have the setting."""
+    path = folder / CONFIG
     return _read(path).get(key) if path.exists() else None
 
 
-def claim(folder: epath.Path, flat: Mapping[str, Any]) -> None:
-    """Makes the folder and writes config.json. Raises UserError if it cannot be written."""
-    try:
+def claim(folder: epath.Path, config: Mapping[str, Value]) -> None:
+    """Makes the folder and writes config.json.
+
+    Raises:
+      UserError: it cannot be written.
+    """
+    with _one_line(folder, "written"):
         folder.mkdir(parents=True, exist_ok=True)
-        write_json(folder / "config.json", dict(flat))
+        write_json(folder / CONFIG, config)
+
+
+@contextlib.contextmanager
+def _one_line(folder: epath.Path, verb: str) -> Iterator[None]:
+    """Turns the exceptions of file systems and bucket clients into a UserError: "workdir ... cannot be `verb`"."""
+    try:
+        yield
+    except ImportError as error:
+        raise UserError(f"workdir {folder} needs the client of that bucket: {first_line(error)}") from error
     except OSError as error:
-        raise UserError(f"workdir {folder} cannot be written: {error.strerror or first_line(error)}") from error
-    except Exception as error:
-        if "://" not in str(folder):
+        raise UserError(f"workdir {folder} cannot be {verb}: {error.strerror or first_line(error)}") from error
+    except Exception as error:  # clients raise types of their own for wrong credentials and names
+        if "://" not in os.fspath(folder) or isinstance(error, UserError):
             raise
-        raise UserError(f"workdir {folder} cannot be written: {first_line(error)}") from error
+        raise UserError(f"workdir {folder} cannot be {verb}: {first_line(error)}") from error
 
 
-def _read(path: epath.Path) -> dict[str, Any]:
-    """The flat config at `path`; UserError if it is somebody else's config.json."""
+def _read(path: epath.Path) -> dict[str, Value]:
+    """Reads the flat config at `path`; UserError if it is not a config of this project."""
     try:
         content = json.loads(path.read_text())
     except ValueError as error:
         raise UserError(f"{path} is not a config of this project ({first_line(error)}); use another workdir") from error
     if not isinstance(content, dict) or "context.bank_length" not in content:
         raise UserError(f"{path} is not a config of this project; use another workdir")
-    return content
-
-
-def _tuple(value: Any) -> Any:
-    """JSON has no tuples."""
-    return tuple(value) if isinstance(value, list) else value
+    return {k: tuple(v) if isinstance(v, list) else v for k, v in content.items()}  # JSON has no tuples

@@ -27,7 +27,7 @@ from hummingbird.errors import UserError
 from hummingbird.models.frozen import FrozenEncoder
 from hummingbird.models.pretrainer import DTYPES
 from hummingbird.run import fingerprint
-from hummingbird.run.checkpoint import versions
+from hummingbird.run.files import versions
 from hummingbird.weights import files
 from hummingbird.weights.convnext import ConvNeXtArchitecture
 from hummingbird.weights.families import FAMILIES

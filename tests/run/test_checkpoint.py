@@ -1,4 +1,4 @@
-"""Checkpoints prove what they hold; damaged ones are passed over; a run goes on to the bit."""
+"""Checkpoints prove what they hold, damaged ones are skipped, and a resumed run equals one that never stopped."""
 
 import errno
 import json
@@ -6,6 +6,7 @@ import logging
 import os
 import pathlib
 import resource
+import shutil
 import signal
 import time
 
@@ -18,8 +19,9 @@ from hummingbird import hooks, train
 from hummingbird.data.pipeline import build_batches
 from hummingbird.encoder import load_encoder
 from hummingbird.errors import Preempted, UserError
-from hummingbird.run import checkpoint, fingerprint
+from hummingbird.run import checkpoint, fingerprint, saver
 from hummingbird.run.files import write_json
+from hummingbird.run.saver import Saver
 from tests import tiny
 
 
@@ -34,32 +36,30 @@ def finished(tmp_path_factory):
 @pytest.fixture
 def copied(finished, tmp_path):
     """A copy of the finished run, to be damaged."""
-    import shutil
-
     return shutil.copytree(finished[0], tmp_path / "run")
 
 
 def data_files(folder):
-    """Those that hold arrays; Orbax keeps some twice."""
+    """Lists the files that hold arrays; Orbax keeps some twice."""
     return [p for p in pathlib.Path(folder).rglob("*") if p.is_file() and p.parent.name == "d"]
 
 
 def flip_a_byte(folder):
-    """In the middle of each data file: TensorStore would restore it without a word."""
+    """Flips a bit in the middle of each data file, which TensorStore would restore silently."""
     for file in data_files(folder):
         content = bytearray(file.read_bytes())
         content[len(content) // 2] ^= 0x10
         file.write_bytes(content)
 
 
-def test_what_is_saved_comes_back_to_the_bit(finished):
+def test_arrays_are_restored_bit_for_bit(finished):
     workdir, state = finished
     _, manifest, arrays = checkpoint.load_newest(workdir)
     assert manifest["step"] == 4
     jax.tree.map(np.testing.assert_array_equal, checkpoint.to_arrays(state), arrays)
 
 
-def test_stopped_and_resumed_equals_never_stopped(finished, tmp_path):
+def test_a_resumed_run_equals_one_that_never_stopped(finished, tmp_path):
     def stop_at_step_3(step, state, model, batch):
         if step == 3:
             raise KeyboardInterrupt
@@ -69,17 +69,17 @@ def test_stopped_and_resumed_equals_never_stopped(finished, tmp_path):
     state = train.pretrain(tiny.tiny_config(), str(tmp_path / "run"))
     jax.tree.map(np.testing.assert_array_equal, jax.device_get(state), finished[1])
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
-    assert [line["step"] for line in lines] == [1, 2, 3, 4]  # step 3 was taken twice and is listed once
+    assert [line["step"] for line in lines] == [1, 2, 3, 4]  # step 3 was taken twice and is logged once
 
 
-def test_a_finished_run_started_again_changes_nothing(copied):
+def test_restarting_a_finished_run_changes_nothing(copied):
     before = checkpoint.load_newest(copied)[1]["fingerprint"]
     train.pretrain(tiny.tiny_config(), str(copied))
     assert checkpoint.load_newest(copied)[1]["fingerprint"] == before
 
 
 @pytest.mark.parametrize("damage", ["flipped", "truncated", "no manifest", "half a manifest", "empty"])
-def test_a_damaged_step_is_skipped_with_a_warning_that_names_it(copied, damage, caplog):
+def test_a_damaged_step_is_skipped_and_named(copied, damage, caplog):
     newest = checkpoint.steps(copied)[0]
     if damage == "flipped":
         flip_a_byte(newest / "state")
@@ -99,18 +99,18 @@ def test_a_damaged_step_is_skipped_with_a_warning_that_names_it(copied, damage, 
     assert newest.name in caplog.text
 
 
-def test_an_array_that_is_not_what_was_saved_is_found_by_its_checksum(copied, caplog):
+def test_a_changed_array_fails_its_checksum(copied, caplog):
     newest = checkpoint.steps(copied)[0]
-    # Saved anew with one bit changed, so that Orbax has nothing to complain about.
+    # Saved again with one bit changed, so that Orbax notices nothing.
     arrays = checkpoint.load_newest(newest)[2]
     arrays["bank.keys"].view(np.uint32)[0, 0, 0] ^= 1
-    checkpoint._checkpointer().save(newest / "state", args=ocp.args.PyTreeSave(arrays), force=True)
+    checkpoint.checkpointer().save(newest / "state", args=ocp.args.PyTreeSave(arrays), force=True)
     with caplog.at_level(logging.WARNING):
         assert checkpoint.load_newest(copied)[1]["step"] == 2
     assert "bank.keys does not have the checksum" in caplog.text
 
 
-def test_sound_checkpoints_are_kept_while_a_damaged_newer_one_lies_there(copied):
+def test_a_damaged_newer_step_does_not_count_as_kept(copied):
     flip_a_byte(checkpoint.steps(copied)[0] / "state")
 
     def stop_in_4(step, state, model, batch):
@@ -136,26 +136,26 @@ def test_a_run_without_a_bank_is_saved_and_resumed(tmp_path):
     assert load_encoder(str(tmp_path / "run")).dim == 32
 
 
-def test_a_config_json_of_somebody_else_is_left_alone(tmp_path):
+def test_a_config_of_another_project_is_left_alone(tmp_path):
     (tmp_path / "config.json").write_text('{"model_type": "vit"}')
     with pytest.raises(UserError, match="not a config of this project"):
         train.pretrain(tiny.tiny_config(), str(tmp_path))
     assert (tmp_path / "config.json").read_text() == '{"model_type": "vit"}'
 
 
-def test_a_manifest_of_something_else_is_no_checkpoint(tmp_path):
+def test_a_foreign_manifest_is_not_a_checkpoint(tmp_path):
     for content in ("{}", "[]", '{"kind": "other"}'):
         (tmp_path / "manifest.json").write_text(content)
         with pytest.raises(UserError, match="no sound checkpoint"):
             checkpoint.load_newest(tmp_path)
 
 
-def test_another_number_of_devices_may_go_on(copied):
+def test_a_run_resumes_on_more_devices(copied):
     state = train.pretrain(tiny.tiny_config(**{"mesh.data": 2, "total_steps": 5}), str(copied))
     assert int(state.step) == 5
 
 
-def test_the_run_is_scored_by_retrieval_as_it_goes(tmp_path):
+def test_online_evaluation_logs_scores(tmp_path):
     config = tiny.tiny_config(**{"online_eval.every": 2, "online_eval.max_images": 4, "data.scenes.size": 32})
     train.pretrain(config, str(tmp_path / "run"), hooks.build_hooks(config, str(tmp_path / "run")))
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
@@ -163,24 +163,24 @@ def test_the_run_is_scored_by_retrieval_as_it_goes(tmp_path):
     assert all(0 <= line["eval_miou"] <= 100 for line in lines if "eval_miou" in line)
 
 
-def test_buckets_are_absolute_and_local_paths_become_so():
+def test_local_paths_are_made_absolute_and_buckets_are_kept():
     assert str(checkpoint.absolute("gs://bucket/run")) == "gs://bucket/run"
     assert checkpoint.absolute("runs/x").is_absolute()
 
 
-def test_no_sound_step_at_all_is_an_error(copied):
+def test_a_run_without_a_sound_step_is_an_error(copied):
     for step in checkpoint.steps(copied):
         (step / "manifest.json").unlink()
     with pytest.raises(UserError, match="no sound checkpoint"):
         checkpoint.load_newest(copied)
 
 
-def test_old_checkpoints_are_removed_but_the_newest(tmp_path):
+def test_only_the_newest_checkpoints_are_kept(tmp_path):
     train.pretrain(tiny.tiny_config(keep_checkpoints=1), str(tmp_path / "run"))
     assert [p.name for p in checkpoint.steps(tmp_path / "run")] == ["00000004"]
 
 
-def test_another_config_is_refused_and_the_difference_shown(copied):
+def test_another_config_is_refused_with_the_difference(copied):
     with pytest.raises(UserError, match=r"ema_decay: 0.99 there, 0.5 here"):
         train.pretrain(tiny.tiny_config(ema_decay=0.5), str(copied))
 
@@ -194,7 +194,7 @@ def test_other_data_are_refused(copied):
         train.pretrain(tiny.tiny_config(), str(copied))
 
 
-def test_a_folder_of_something_else_is_left_alone(tmp_path):
+def test_a_folder_with_unrelated_files_is_left_alone(tmp_path):
     (tmp_path / "thesis.txt").write_text("precious")
     with pytest.raises(UserError, match="not empty"):
         train.pretrain(tiny.tiny_config(), str(tmp_path))
@@ -212,18 +212,14 @@ def test_an_interrupted_first_save_loses_nothing(tmp_path, monkeypatch, finished
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(checkpoint, "write_json", lambda p, c: killed() if p.name == "manifest.json" else save(p, c))
-        save = checkpoint_write_json
+        patch.setattr(saver, "write_json", killed)
         with pytest.raises(KeyboardInterrupt):
             train.pretrain(tiny.tiny_config(), str(tmp_path / "run"))
     state = train.pretrain(tiny.tiny_config(), str(tmp_path / "run"))
     jax.tree.map(np.testing.assert_array_equal, jax.device_get(state), finished[1])
 
 
-checkpoint_write_json = checkpoint.write_json
-
-
-def test_a_signal_saves_and_the_next_start_goes_on(tmp_path, finished):
+def test_sigterm_saves_and_the_next_start_resumes(tmp_path, finished):
     def terminate(step, state, model, batch):
         if step == 1:
             os.kill(os.getpid(), signal.SIGTERM)
@@ -235,7 +231,7 @@ def test_a_signal_saves_and_the_next_start_goes_on(tmp_path, finished):
     jax.tree.map(np.testing.assert_array_equal, jax.device_get(state), finished[1])
 
 
-def test_a_loss_that_is_not_finite_stops_the_run_keeps_the_last_good_checkpoint_and_writes_the_images_down(tmp_path):
+def test_a_nonfinite_loss_stops_the_run_and_lists_its_images(tmp_path):
     config = tiny.tiny_config(total_steps=4)
     with pytest.raises(UserError, match=r"step \d+: .*not finite.*failure.json.*learning_rate"):
         train.pretrain(config, str(tmp_path / "run"), (Poison(),))
@@ -247,13 +243,13 @@ def test_a_loss_that_is_not_finite_stops_the_run_keeps_the_last_good_checkpoint_
     assert failure["metrics"]["loss"] == "nan"
 
 
-def test_a_failing_write_names_its_step_and_earlier_checkpoints_stay(tmp_path, caplog):
+def test_a_failed_save_names_its_step_and_keeps_earlier_ones(tmp_path, caplog):
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
 
-    def no_room(step, state, model, batch):  # for files as large as those of a checkpoint
+    def no_room(step, state, model, batch):  # for files as large as a checkpoint's
         if step == 3:
             while not (tmp_path / "run" / "checkpoints" / "00000002" / "manifest.json").exists():
-                time.sleep(0.01)  # the save of step 2 is still under way
+                time.sleep(0.01)  # the save of step 2 is still in progress
             resource.setrlimit(resource.RLIMIT_FSIZE, (32 * 1024, limits[1]))
 
     try:
@@ -265,14 +261,14 @@ def test_a_failing_write_names_its_step_and_earlier_checkpoints_stay(tmp_path, c
     assert checkpoint.load_newest(tmp_path / "run")[1]["step"] == 2
 
 
-def test_a_failed_save_is_told_at_the_next_step_at_the_latest_at_the_next_save(tmp_path, monkeypatch):
+def test_a_failed_save_is_raised_once_by_the_next(tmp_path, monkeypatch):
     state = {"step": np.int32(1), "online": {"x": np.arange(3.0)}}
-    saver = checkpoint.Saver(tmp_path, config={}, keep=1)
-    monkeypatch.setattr(checkpoint, "write_json", full_disk)
-    saver.save(Arrays(jax.tree.map(jax.numpy.asarray, state)), {})
+    saving = Saver(tmp_path, config={}, keep=1)
+    monkeypatch.setattr(saver, "write_json", full_disk)
+    saving.save(Arrays(jax.tree.map(jax.numpy.asarray, state)), {})
     with pytest.raises(UserError, match=r"\(step 1\) could not be saved: .*No space left"):
-        saver.save(Arrays(jax.tree.map(jax.numpy.asarray, {**state, "step": np.int32(2)})), {})
-    saver.check()  # it is told once
+        saving.save(Arrays(jax.tree.map(jax.numpy.asarray, {**state, "step": np.int32(2)})), {})
+    saving.check()  # raised only once
 
 
 def full_disk(path, content):
@@ -280,7 +276,7 @@ def full_disk(path, content):
 
 
 class Arrays(dict):
-    """As much of a train state as is saved."""
+    """A minimal train state."""
 
     @property
     def step(self):
@@ -288,12 +284,12 @@ class Arrays(dict):
 
 
 @pytest.mark.parametrize(("kind", "said"), [("dtype", "float32 expected"), ("shape", r"\(32, 96\) float32 expected")])
-def test_another_dtype_or_shape_is_refused_on_resume_not_cast(copied, kind, said):
+def test_another_dtype_or_shape_is_refused_not_cast(copied, kind, said):
     newest = checkpoint.steps(copied)[0]
     _, manifest, arrays = checkpoint.load_newest(newest)
     name = "online.encoder.block_00.attention.qkv.kernel"
     arrays[name] = arrays[name].astype(np.float16) if kind == "dtype" else arrays[name][:16]
-    checkpoint._checkpointer().save(newest / "state", args=ocp.args.PyTreeSave(arrays), force=True)
+    checkpoint.checkpointer().save(newest / "state", args=ocp.args.PyTreeSave(arrays), force=True)
     sums = fingerprint.array_checksums(arrays)
     manifest["arrays"] = {n: [str(x.dtype), list(x.shape), sums[n]] for n, x in arrays.items()}
     write_json(newest / "manifest.json", manifest)
@@ -301,12 +297,12 @@ def test_another_dtype_or_shape_is_refused_on_resume_not_cast(copied, kind, said
         train.pretrain(tiny.tiny_config(total_steps=5), str(copied))
 
 
-def test_an_array_stored_with_another_dtype_than_its_manifest_says_is_no_sound_step(copied, caplog):
-    newest = checkpoint.steps(copied)[0]  # Orbax would cast it without a word
+def test_a_dtype_that_differs_from_the_manifest_is_damage(copied, caplog):
+    newest = checkpoint.steps(copied)[0]  # Orbax would cast it silently
     arrays = checkpoint.load_newest(newest)[2]
     name = "online.encoder.block_00.attention.qkv.kernel"
     arrays[name] = arrays[name].astype(np.float16)
-    checkpoint._checkpointer().save(newest / "state", args=ocp.args.PyTreeSave(arrays), force=True)
+    checkpoint.checkpointer().save(newest / "state", args=ocp.args.PyTreeSave(arrays), force=True)
     with caplog.at_level(logging.WARNING):
         assert checkpoint.load_newest(copied)[1]["step"] == 2
     assert f"array {name} does not have the checksum" in caplog.text

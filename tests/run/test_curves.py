@@ -17,9 +17,7 @@ def write(folder, lines):
 def test_a_curve_has_the_values_of_its_metric(tmp_path):
     lines = [{"step": 10 * i, "loss": 1.0, "top1": 0.01 * i} for i in range(1, 4)]
     lines[1]["eval_miou"] = 12.0
-    top1, score = (
-        next(p for p in curves.PANELS + curves.PANELS_OF_SCORES if n in p.names) for n in ("top1", "eval_miou")
-    )
+    top1, score = (next(p for p in curves.PANELS + curves.SCORE_PANELS if n in p.names) for n in ("top1", "eval_miou"))
     steps, values = curves.curves(top1, lines)["top1"]
     np.testing.assert_allclose(steps, [10, 20, 30])
     np.testing.assert_allclose(values, [1, 2, 3])  # percent
@@ -27,7 +25,7 @@ def test_a_curve_has_the_values_of_its_metric(tmp_path):
     assert (list(steps), list(values)) == ([20], [12])
 
 
-def test_the_total_loss_is_left_out_where_it_is_its_only_part():
+def test_the_total_loss_is_left_out_if_it_has_one_term():
     loss = curves.PANELS[0]
     one, two = (
         {"step": 1, "loss": 2.0, "loss_ssl": 2.0},
@@ -37,7 +35,7 @@ def test_the_total_loss_is_left_out_where_it_is_its_only_part():
     assert set(curves.curves(loss, [two])) == {"loss", "loss_ssl", "loss_retrieval"}
 
 
-def test_long_curves_are_thinned_out_and_metrics_that_are_absent_have_no_plot(tmp_path):
+def test_long_curves_are_thinned_and_absent_metrics_have_no_plot(tmp_path):
     rng = np.random.default_rng(0)
     lines = [
         {"step": i, "loss": float(rng.random()), "gradient_norm": float(10.0 ** rng.normal())} for i in range(5000)
@@ -47,7 +45,7 @@ def test_long_curves_are_thinned_out_and_metrics_that_are_absent_have_no_plot(tm
     assert Image.open(tmp_path / "curves.png").size == (840, 250)  # two plots
 
 
-def test_a_run_without_two_lines_has_no_picture(tmp_path):
+def test_a_run_with_fewer_than_two_records_has_no_picture(tmp_path):
     assert not curves.write(epath.Path(tmp_path))
     assert not curves.write(write(tmp_path, [{"step": 1, "loss": 1.0}]))
     assert not (tmp_path / "curves.png").exists()

@@ -18,7 +18,7 @@ from hummingbird.encoder import load_encoder
 from hummingbird.errors import UserError
 from hummingbird.models.pretrainer import build_pretrainer
 from hummingbird.models.vit import normalize
-from hummingbird.run import checkpoint
+from hummingbird.run.saver import Saver
 from tests.weights.hf_zoo import HF_ZOO
 from tests.weights.small import timm_arrays
 from tests.weights.upstream import relative_error, upstream
@@ -55,7 +55,8 @@ def workdir_of(folder, **changes):
         for network in ("online", "target")
     }
     state = State(np.int32(5), *({"encoder": trees[network]} for network in ("online", "target")))
-    checkpoint.save(folder, state, config=config.to_flat(resolved), data={}, keep=1)
+    with Saver(folder, config=config.to_flat(resolved), keep=1) as saver:
+        saver.save(state, {})
     return vit, trees
 
 

@@ -11,6 +11,7 @@ from hummingbird import train
 from hummingbird.errors import UserError
 from hummingbird.models.vit import ViT
 from hummingbird.run import checkpoint
+from hummingbird.run.saver import Saver
 from hummingbird.weights import warm_start
 from hummingbird.weights.foreign import Weights, fresh_folder, write_own
 from hummingbird.weights.vision import Architecture, Features
@@ -42,7 +43,8 @@ def run_folder(path, arrays, step=7):
     state.step = saved["step"]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(checkpoint, "to_arrays", lambda _: saved)
-        checkpoint.save(path, state, config={"encoder.heads": 2}, data={}, keep=1)
+        with Saver(path, config={"encoder.heads": 2}, keep=1) as saver:
+            saver.save(state, {})
     return path
 
 
