@@ -14,17 +14,18 @@ Example:
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, TypeVar, overload
+from typing import Literal, TypeAlias, TypeVar, overload
 
 from hummingbird.config import schema
 from hummingbird.config.evaluate import EvaluateConfig
 from hummingbird.config.files import as_dict, load_file
+from hummingbird.config.listing import list_settings
 from hummingbird.config.pretrain import PretrainConfig
-from hummingbird.config.schema import Setting, to_flat
+from hummingbird.config.schema import Setting, Tree, Value, to_flat
 
 Kind = Literal["pretrain", "evaluate"]
 Config = TypeVar("Config", PretrainConfig, EvaluateConfig)
-Overrides = Sequence[tuple[str, str]] | Mapping[str, Any]
+Overrides: TypeAlias = "Sequence[tuple[str, str]] | Tree"
 
 KINDS: dict[str, type[PretrainConfig] | type[EvaluateConfig]] = {"pretrain": PretrainConfig, "evaluate": EvaluateConfig}
 
@@ -34,6 +35,7 @@ __all__ = [
     "Setting",
     "as_dict",
     "declared",
+    "list_settings",
     "load_file",
     "of_run",
     "replace",
@@ -66,13 +68,13 @@ def resolve(kind: str, path: str | None = None, overrides: Overrides = ()) -> Pr
     return schema.resolve(KINDS[kind], differences, overrides)
 
 
-def replace(config: Config, changes: Mapping[str, Any]) -> Config:
+def replace(config: Config, changes: Tree) -> Config:
     """Returns a copy of `config` with other values: {"a.b": value}; checked like `resolve`."""
     return schema.resolve(type(config), {**to_flat(config), **schema.flatten(changes)})
 
 
-def of_run(flat: Mapping[str, Any], **changes: Any) -> PretrainConfig:
-    """Restores the config of a run from its config.json; settings that were added since take their defaults."""
+def of_run(flat: Tree, **changes: Value) -> PretrainConfig:
+    """Restores the config of a run from its config.json, with `changes`; newer settings take their defaults."""
     return schema.resolve(PretrainConfig, {**flat, **changes})
 
 

@@ -36,8 +36,8 @@ class Scenes:
 class Data:
     """What every job needs to find a data set."""
 
-    name: str = setting("scenes", "data set; `hummingbird.data.sources` lists the names")
-    root: str = setting("", "folder, .tar file or bucket that holds the data set; unused by `scenes`")
+    name: str = setting("scenes", "data set")
+    root: str = setting("", "folder, .tar file or bucket that holds the data set; unused by `scenes`", path=True)
     lenient: bool = setting(False, "accept JPEGs with damage in the middle, as far as they decode")
     tfds: Tfds = Tfds()
     scenes: Scenes = Scenes()
@@ -47,6 +47,7 @@ class Data:
 class TrainingData(Data):
     """What pretraining reads, and how fast."""
 
+    name: str = setting("scenes", "data set: scenes, imagenet, images (any folder), tfds or tfds/NAME")
     split: str = setting("", "folder or TFDS split, with an optional slice: train[:10%]; empty: the usual one")
     max_broken: int = setting(10, "unreadable images, each replaced by the next one, before the run stops", low=0)
     workers: int = setting(
@@ -66,7 +67,9 @@ class Folder:
 
     images: str = setting("images", "a folder, or a pattern with {name}, {split}, *: rgb/{name}_rgb.png")
     labels: str = setting("labels", "the same for masks or depth maps")
-    classes: str = setting("", "YAML or JSON file: a list of names, or names by id; empty: counted from the masks")
+    classes: str = setting(
+        "", "YAML or JSON file: a list of names, or names by id; empty: counted from the masks", path=True
+    )
     ignore: int = setting(255, "stored id of void pixels", low=0, high=65535)
     depth_scale: float = setting(0.001, "metres per stored unit", above=0)
 
@@ -75,6 +78,11 @@ class Folder:
 class EvaluationData(Data):
     """Which images are annotated (the prompt) and which are predicted (the queries)."""
 
+    name: str = setting(
+        "scenes",
+        "data set: scenes, folder (any images with labels), pascal_voc, ade20k, cityscapes, coco_stuff, nyuv2, tfds or "
+        "tfds/NAME",
+    )
     exif: Literal["auto", "upright", "stored"] = setting(
         "auto", "orientation of images with EXIF data: as their labels are drawn, upright, or as stored"
     )
@@ -82,10 +90,12 @@ class EvaluationData(Data):
         None, "kind of label; none: the data set's own, segmentation if it has both"
     )
     prompt: str = setting(
-        "", "split (for `folder`: or list file), with an optional slice: train[:100], [:80%]; empty: the usual one"
+        "",
+        "split (for `folder`: or list file), with an optional slice: train[:100], [:80%]; empty: the usual one",
+        path=True,
     )
-    query: str = setting("", "as data.prompt, for the images to predict")
-    names: str = setting("", "file that lists the prompt images to use, one per line; empty: all")
+    query: str = setting("", "as data.prompt, for the images to predict", path=True)
+    names: str = setting("", "file that lists the prompt images to use, one per line; empty: all", path=True)
     folder: Folder = Folder()
     fraction: float = setting(1.0, "share of the prompt images to use (Sec. 4.2)", above=0, high=1)
     fractions: tuple[float, ...] = setting(

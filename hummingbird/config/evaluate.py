@@ -68,6 +68,7 @@ class Retrieval:
         "",
         "folder that keeps the bank: reused if present, else built; with data.fractions, one bank for all subsets in a "
         "subfolder; empty: in memory",
+        path=True,
     )
     index: Literal["auto", "exact", "scann", "device"] = setting("auto", "nearest-neighbour search")
     metric_resolution: Literal["original", "input"] = setting(

@@ -6,14 +6,14 @@ import importlib.util
 import inspect
 import pathlib
 import sys
-from typing import Any
 
 import ml_collections
 
+from hummingbird.config.schema import Tree
 from hummingbird.errors import UserError
 
 
-def load_file(path: str) -> dict[str, Any]:
+def load_file(path: str) -> Tree:
     """Calls `get_config` of a config file (`FILE` or `FILE:variant`) and returns its nested dict.
 
     Raises:
@@ -50,7 +50,7 @@ def load_file(path: str) -> dict[str, Any]:
     return as_dict(differences, f"config file {file}: get_config returned")
 
 
-def as_dict(differences: object, source: str) -> dict[str, Any]:
+def as_dict(differences: Tree | ml_collections.ConfigDict | None, source: str) -> Tree:
     """Converts a dict or `ml_collections.ConfigDict` to a plain dict; UserError for anything else."""
     if isinstance(differences, ml_collections.ConfigDict):
         return differences.to_dict()

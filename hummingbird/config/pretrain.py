@@ -98,7 +98,7 @@ class OnlineEval:
     """Retrieval evaluation during training."""
 
     every: int = setting(0, "steps between evaluations; 0: never", low=0, resumable=True)
-    config: str = setting("", "evaluation config FILE[:variant]; empty: scenes", resumable=True)
+    config: str = setting("", "evaluation config FILE[:variant]; empty: scenes", resumable=True, path=True)
     max_images: int = setting(128, "most prompt and query images", low=1, resumable=True)
 
 
@@ -147,7 +147,9 @@ class PretrainConfig:
     ema_decay: float = setting(0.99, "decay of the target network (App. C.2)", low=0, high=1)
     dtype: Literal["float32", "bfloat16"] = setting("float32", "compute type; parameters and losses stay float32")
     mesh: Mesh = Mesh()
-    init_from: str = setting("", "path of the parameters to start from (--init_from); empty: random", resumable=True)
+    init_from: str = setting(
+        "", "path of the parameters to start from (--init_from); empty: random", resumable=True, path=True
+    )
     checkpoint_every: int = setting(
         1000, "steps between checkpoints; the last step is always saved", low=1, resumable=True
     )

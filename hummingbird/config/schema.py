@@ -17,15 +17,24 @@ import dataclasses
 import difflib
 import functools
 import math
+import operator
+import os
 import types
 import typing
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict, TypeVar
 
 from hummingbird.errors import UserError
 
-Value = bool | int | float | str | None | tuple[bool | int | float | str, ...]
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+One: TypeAlias = bool | int | float | str
+Value: TypeAlias = One | tuple[One, ...] | None
+# Values as users give them, which are not checked yet: by key, nested or dotted.
+Tree: TypeAlias = "Mapping[str, Value | Sequence[One] | Tree]"
 Job = TypeVar("Job")
+Default = TypeVar("Default")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,6 +52,7 @@ class Setting:
       many: a tuple of values ("1,2,3" on the command line).
       count: number of values in the tuple; None: any.
       resumable: may differ when a run is resumed.
+      path: a path, in which a leading "~" stands for the home folder.
     """
 
     kind: type
@@ -56,6 +66,7 @@ class Setting:
     many: bool = False
     count: int | None = None
     resumable: bool = False
+    path: bool = False
 
     def parse(self, key: str, text: str) -> Value:
         """Converts the text of `--config.key=text` to the setting's type; UserError if it does not fit."""
@@ -65,7 +76,7 @@ class Setting:
             return tuple(self._parse_one(key, part.strip()) for part in text.strip("()[]").split(",") if part.strip())
         return self._parse_one(key, text)
 
-    def _parse_one(self, key: str, text: str) -> bool | int | float | str:
+    def _parse_one(self, key: str, text: str) -> One:
         if self.kind is bool:
             if text.lower() in ("true", "1", "yes"):
                 return True
@@ -79,7 +90,7 @@ class Setting:
         except ValueError:
             raise UserError(f"--config.{key}={text}: expected {self.describe()}") from None
 
-    def check(self, key: str, value: object) -> Value:
+    def check(self, key: str, value: Value | Sequence[One]) -> Value:
         """Returns `value` in the setting's own type; UserError if its type or range is wrong."""
         if value is None:
             if self.optional:
@@ -93,7 +104,7 @@ class Setting:
             return tuple(self._check_one(key, item) for item in value)
         return self._check_one(key, value)
 
-    def _check_one(self, key: str, value: object) -> bool | int | float | str:
+    def _check_one(self, key: str, value: One | Sequence[One]) -> One:
         if self.kind is float and type(value) is int:
             value = float(value)
         accepted = type(value) is self.kind and (self.choices is None or value in self.choices)
@@ -104,21 +115,24 @@ class Setting:
                 and (self.high is None or value <= self.high)
                 and (self.above is None or value > self.above)
             )
-        if not accepted or not isinstance(value, bool | int | float | str):
+        if not accepted or not isinstance(value, One):
             raise UserError(f"config key {key}: {value!r} is not accepted, expected {self.describe()}")
-        return value
+        return os.path.expanduser(value) if self.path and isinstance(value, str) else value
 
     def describe(self) -> str:
         """Says in words which values are accepted."""
         if self.choices is not None:
             text = "one of " + ", ".join(self.choices)
         else:
-            text = {int: "an integer", float: "a finite number", bool: "true or false", str: "a text"}[self.kind]
-            limits = ((">=", self.low), (">", self.above), ("<=", self.high))
-            bounds = [f"{sign} {limit:g}" for sign, limit in limits if limit is not None]
-            text += (" " + " and ".join(bounds)) if bounds else ""
+            text = {int: "an integer", float: "a number", bool: "true or false", str: "text"}[self.kind]
+            text = "a path" if self.path else text
+            limits = {">=": self.low, ">": self.above, "<=": self.high}
+            bounds = [f"{sign} {limit}" for sign, limit in limits.items() if limit is not None]
+            text += f" {' and '.join(bounds)}" if bounds else ""
+            if self.low is not None and self.high is not None:
+                text = text.replace(">= ", "from ").replace(" and <= ", " to ")
         if self.many:
-            text = f"{self.count or 'a list of'} values, each {text}"
+            text = f"{self.count or 'any number of'} values, each {text}"
         return text + (" or none" if self.optional else "")
 
 
@@ -135,17 +149,18 @@ def _integer(text: str) -> int:
 
 # ---------------------------------------------------------------- declaring
 def setting(
-    default: Value,
+    default: Default,
     help: str,
     *,
     low: float | None = None,
     high: float | None = None,
     above: float | None = None,
     resumable: bool = False,
-) -> Any:
+    path: bool = False,
+) -> Default:
     """Declares a field of a settings dataclass; see `Setting` for the arguments."""
-    limits = {"low": low, "high": high, "above": above}
-    return dataclasses.field(default=default, metadata={"help": help, "resumable": resumable, **limits})
+    metadata = {"help": help, "low": low, "high": high, "above": above, "resumable": resumable, "path": path}
+    return dataclasses.field(default=default, metadata=metadata)
 
 
 @functools.cache
@@ -162,8 +177,17 @@ def declared(job: type) -> Mapping[str, Setting]:
     return types.MappingProxyType(found)
 
 
-def _kind_of(hint: Any) -> dict[str, Any]:
-    """`kind`, `choices`, `optional`, `many` and `count` of a `Setting`, from a type annotation."""
+class _Kind(TypedDict, total=False):
+    """The attributes of a `Setting` that its type annotation decides."""
+
+    kind: type
+    choices: tuple[str, ...]
+    optional: bool
+    many: bool
+    count: int | None
+
+
+def _kind_of(hint: Any) -> _Kind:
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin in (types.UnionType, typing.Union):
         (inner,) = (argument for argument in arguments if argument is not type(None))
@@ -176,14 +200,14 @@ def _kind_of(hint: Any) -> dict[str, Any]:
 
 
 # ---------------------------------------------------------------- resolving
-def resolve(job: type[Job], differences: Mapping[str, Any], overrides: Sequence[tuple[str, str]] = ()) -> Job:
-    """Applies `differences` (typed values, nested or dotted), then `overrides` (text), to the defaults of `job`.
+def resolve(job: type[Job], differences: Tree, overrides: Sequence[tuple[str, str]] = ()) -> Job:
+    """Applies `differences` (typed values), then `overrides` (text), to the defaults of `job`.
 
     Raises:
       UserError: unknown key (the nearest valid ones are named), wrong type or range.
     """
     settings = declared(job)
-    values: dict[str, Any] = {key: setting.default for key, setting in settings.items()}
+    values: dict[str, Value | Sequence[One]] = {key: setting.default for key, setting in settings.items()}
     for key, value in flatten(differences).items():
         if key not in settings:
             raise unknown_key(key, list(settings))
@@ -192,41 +216,36 @@ def resolve(job: type[Job], differences: Mapping[str, Any], overrides: Sequence[
         if key not in settings:
             raise unknown_key(key, list(settings))
         values[key] = settings[key].parse(key, text)
-    return _build(job, unflatten({key: settings[key].check(key, value) for key, value in values.items()}))
+    return _build(job, {key: setting.check(key, values[key]) for key, setting in settings.items()}, "")
 
 
-def _build(job: type[Job], tree: Mapping[str, Any]) -> Job:
-    hints = typing.get_type_hints(job)
-    return job(**{k: _build(hints[k], v) if dataclasses.is_dataclass(hints[k]) else v for k, v in tree.items()})
+def _build(job: type[Job], values: Mapping[str, Value], prefix: str) -> Job:
+    fields = {}
+    for name, hint in typing.get_type_hints(job).items():
+        is_group = isinstance(hint, type) and dataclasses.is_dataclass(hint)
+        fields[name] = _build(hint, values, f"{prefix}{name}.") if is_group else values[prefix + name]
+    return job(**fields)
 
 
-def to_flat(config: object) -> dict[str, Value]:
-    """Lists a config's values as {"a.b": value}, for comparison and for JSON."""
-    return {key: functools.reduce(getattr, key.split("."), config) for key in declared(type(config))}  # pyright: ignore
+def to_flat(config: DataclassInstance) -> dict[str, Value]:
+    """Returns a config's values as {"a.b": value}, for comparison and for JSON."""
+    return {key: operator.attrgetter(key)(config) for key in declared(type(config))}
 
 
-def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """{"a": {"b": 1}} -> {"a.b": 1}."""
-    flat: dict[str, Any] = {}
+def flatten(tree: Tree, prefix: str = "") -> dict[str, Value | Sequence[One]]:
+    """Joins the keys of nested mappings.
+
+    Example:
+      >>> flatten({"a": {"b": 1, "c.d": 2}, "e": 3})
+      {'a.b': 1, 'a.c.d': 2, 'e': 3}
+    """
+    flat: dict[str, Value | Sequence[One]] = {}
     for name, value in tree.items():
-        key = f"{prefix}{name}"
         if isinstance(value, Mapping):
-            flat.update(flatten(value, key + "."))
+            flat.update(flatten(value, f"{prefix}{name}."))
         else:
-            flat[key] = value
+            flat[f"{prefix}{name}"] = value
     return flat
-
-
-def unflatten(flat: Mapping[str, Any]) -> dict[str, Any]:
-    """{"a.b": 1} -> {"a": {"b": 1}}."""
-    tree: dict[str, Any] = {}
-    for key, value in flat.items():
-        *parents, name = key.split(".")
-        node = tree
-        for parent in parents:
-            node = node.setdefault(parent, {})
-        node[name] = value
-    return tree
 
 
 def unknown_key(key: str, valid: Sequence[str]) -> UserError:

@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from etils import epath
+from flax import traverse_util
 
 from hummingbird import config as configs
-from hummingbird.config.schema import unflatten
 from hummingbird.errors import UserError
 from hummingbird.models.frozen import FrozenEncoder
 from hummingbird.models.pretrainer import DTYPES, build_pretrainer, patch_features
@@ -26,7 +26,7 @@ def load_trained(path: str, network: str, dtype: str) -> FrozenEncoder:
     folder, manifest, arrays = checkpoint.load_newest(path, wanted=wanted)
     config = configs.of_run(manifest["config"], dtype=dtype)
     model = build_pretrainer(config)
-    tree = unflatten(arrays)
+    tree = traverse_util.unflatten_dict(arrays, sep=".")
     variables = {"params": tree[network], "batch_stats": tree[f"{network}_stats"]}
     keys = arrays.get("bank.keys", np.zeros((0, 1, model.encoder.width), np.float32))
     size = model.encoder.patch_size

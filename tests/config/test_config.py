@@ -3,6 +3,7 @@
 import pytest
 
 from hummingbird import config
+from hummingbird.config.listing import show
 from hummingbird.config.schema import Setting
 from hummingbird.errors import UserError
 
@@ -59,6 +60,36 @@ def test_numbers_may_be_written_as_people_write_them():
     assert (resolved.total_steps, resolved.context.bank_length) == (100_000, 40_960)
     assert config.resolve("pretrain", None, [("augment.crop_area", "(0.2, 1)")]).augment.crop_area == (0.2, 1.0)
     assert config.resolve("pretrain", None, [("total_steps", "none")]).total_steps is None
+
+
+def test_a_tilde_in_a_path_stands_for_the_home_folder(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    resolved = config.resolve(
+        "evaluate", None, [("retrieval.bank", "~/bank"), ("data.root", "~"), ("data.names", "x~y")]
+    )
+    assert (resolved.retrieval.bank, resolved.data.root) == (f"{tmp_path}/bank", str(tmp_path))
+    assert resolved.data.names == "x~y"
+    assert config.resolve("pretrain", overrides={"init_from": "~/run"}).init_from == f"{tmp_path}/run"
+    assert config.of_run({"data.root": "gs://b/~"}).data.root == "gs://b/~"
+
+
+def test_settings_can_be_listed_by_group():
+    listing = config.list_settings(config.declared("evaluate"))
+    assert all(f"\n{key}=" in f"\n{listing}" for key in config.declared("evaluate"))
+    assert "retrieval.temperature=0.02  (a number > 0)\n    beta of Eq. 1" in listing
+    group = config.list_settings(config.declared("pretrain"), "data.scenes")
+    assert [line.partition("=")[0] for line in group.splitlines() if line[0] != " "] == [
+        f"data.scenes.{name}" for name in ("size", "seed", "pretrain_images", "prompt_images", "query_images")
+    ]
+    assert "from 16 to 1024" in group
+    with pytest.raises(UserError, match="did you mean"):
+        config.list_settings(config.declared("pretrain"), "data.scene")
+
+
+def test_listed_defaults_can_be_typed_as_they_are_shown():
+    for kind in ("pretrain", "evaluate"):
+        for key, setting in config.declared(kind).items():
+            assert setting.check(key, setting.parse(key, show(setting.default))) == setting.default, key
 
 
 def test_a_bank_shorter_than_the_batch_is_refused():

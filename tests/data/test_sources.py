@@ -5,7 +5,7 @@ import pytest
 
 from hummingbird import config
 from hummingbird.data.interface import DenseSource, ImageSource
-from hummingbird.data.sources import DENSE, build_dense_source, build_image_source
+from hummingbird.data.sources import DENSE, IMAGES, build_dense_source, build_image_source
 from tests.data.files import dense, images, refused
 
 
@@ -21,6 +21,12 @@ def test_scenes_of_all_splits_differ_and_keep_their_task():
     pictures = [prompt[0]["image"], query[0]["image"], train[0]["image"]]
     assert len({picture.tobytes() for picture in pictures}) == 3
     assert len({prompt.fingerprint, query.fingerprint, train.fingerprint}) == 3
+
+
+def test_the_help_of_data_name_lists_the_data_sets():
+    for kind, table in (("evaluate", DENSE), ("pretrain", IMAGES)):
+        text = config.declared(kind)["data.name"].help
+        assert not [name for name in table if name not in text]
 
 
 def test_an_unknown_name_lists_those_there_are():

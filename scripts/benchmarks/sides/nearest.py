@@ -11,9 +11,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import traverse_util
 
 from hummingbird import config as settings
-from hummingbird.config.schema import unflatten
 from hummingbird.data import augment, crops
 from hummingbird.models.bank_attention import build_bank_attention
 from hummingbird.models.context import l2_normalize
@@ -28,7 +28,7 @@ def measure_neighbours(options: argparse.Namespace) -> dict[str, Any]:
     """Returns the distances between both attentions, a row for each k; see `scripts/benchmarks/pretrain.py`."""
     _, manifest, arrays = checkpoint.load_newest(options.checkpoint)
     config = settings.of_run(manifest["config"], **{"context.neighbours": 0})
-    tree, model = unflatten(arrays), build_pretrainer(config)
+    tree, model = traverse_util.unflatten_dict(arrays, sep="."), build_pretrainer(config)
     online, target = ({"params": tree[n], "batch_stats": tree[f"{n}_stats"]} for n in ("online", "target"))
     files = sorted(path for path in options.images.rglob("*") if path.suffix.lower() in (".jpg", ".jpeg"))
     if len(files) < 10:
