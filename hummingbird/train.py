@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import logging
 import math
 import signal
@@ -33,7 +34,7 @@ from hummingbird.run import workdir as workdirs
 from hummingbird.run.files import write_json
 from hummingbird.run.saver import Saver
 from hummingbird.run.training_log import Measured, build_training_log
-from hummingbird.train_step import TrainState
+from hummingbird.train_step import Algorithm, TrainState
 from hummingbird.weights import warm_start
 
 log = logging.getLogger(__name__)
@@ -65,27 +66,26 @@ def build_program(config: PretrainConfig, examples: int, devices: list[Any] | No
     steps_per_epoch = examples / config.batch_size
     total_steps = config.total_steps or math.ceil(config.epochs * steps_per_epoch)
     optimizer, schedule = train_step.build_optimizer(config, total_steps, steps_per_epoch)
-    augment = build_photometric(config)
 
     def init() -> TrainState:
         bank = init_bank(config.context.bank_length, config.batch_size, model.encoder.width)
         views = (config.batch_size, 2, config.input_size, config.input_size, 3)
         return train_step.init_state(model, optimizer, jax.random.key(config.seed), views, bank)
 
-    step = train_step.make_train_step(
-        model,
-        optimizer,
+    algorithm = Algorithm(
+        model=model,
+        optimizer=optimizer,
+        augment=build_photometric(config),
         seed=config.seed,
-        augment=augment,
         micro_batches=config.micro_batches,
         tau=config.contrastive.temperature,
         contrastive_weight=config.contrastive.weight,
         supervised_weight=config.supervised.weight,
         supervised_beta=config.supervised.temperature,
         ema_decay=config.ema_decay,
-        everywhere=lambda arrays: jax.lax.with_sharding_constraint(arrays, meshes.replicated(mesh)),
+        replicate=functools.partial(jax.lax.with_sharding_constraint, shardings=meshes.replicated(mesh)),
     )
-    fill = train_step.make_fill_step(model, seed=config.seed, augment=augment)
+    step, fill = (functools.partial(f, algorithm) for f in (train_step.train_step, train_step.fill_step))
     state = jax.eval_shape(init)
     shardings = meshes.state_shardings(mesh, state)
     batch, whole = meshes.batch_sharding(mesh), meshes.replicated(mesh)

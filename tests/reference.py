@@ -29,7 +29,7 @@ def mlp_head(p, x):
     return dense(p["output"], np.maximum(h, 0))
 
 
-def contextualized(p, h, keys, weight, beta):
+def contextualised(p, h, keys, weight, beta):
     """App. B: h [B, N, D], keys [M, D] -> c [B, N, D]."""
     v = mlp_head(p["value_head"], keys)
     vhat = cross_attention(h.reshape(-1, h.shape[-1]), keys, v, beta).reshape(h.shape)

@@ -60,7 +60,7 @@ def see(
     x = photometric(jax.random.fold_in(jax.random.key(seed), state.step - 1), views, augment)
     variables = {"params": state.online, "batch_stats": state.online_stats}
     apply = lambda method, *arrays: model.apply(variables, *arrays, method=method, mutable=["batch_stats"])[0]
-    seen = apply("look", x, keys, apply("values", keys))
+    seen = apply("encode_views", x, keys, apply("values", keys))
     slots, rows = keys.shape[:2]
     if not neighbours:
         none = jnp.zeros((len(views), 0))

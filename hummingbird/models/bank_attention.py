@@ -1,47 +1,60 @@
 """How tokens attend to the bank: over all entries (Eq. 1) or over the nearest ones, on one device or on a mesh.
 
-What attending to the 30 nearest alone costs and changes: a step of the paper's ViT-B at 153,600 entries takes 15.1
-instead of 32.8 Tflop a v3 core (`hummingbird plan`, 9.1 without a bank). On features of photographs by a small trained
-encoder the 30 nearest of 4,096 entries hold 75% of the weight (of 16,384: 53%), c is 0.8% (1.4%) away from that of all
-entries, vhat 4.6% (8.1%), and the cosine between the gradients that reach a token is 0.9998 (0.9995)
-(`scripts/bench pretrain --parts=neighbours`). On a CPU finding the nearest takes most of what it saves.
+What attending to the 30 nearest entries costs and changes: a step of the paper's ViT-B at 153,600 entries takes 15.1
+Tflop per v3 core instead of 32.8 (`hummingbird plan`; 9.1 without a bank). On features of photographs from a small
+trained encoder, the 30 nearest of 4,096 entries hold 75% of the weight (of 16,384: 53%), c differs by 0.8% (1.4%) from
+attention to all entries, vhat by 4.6% (8.1%), and the gradients that reach a token have a cosine of 0.9998 (0.9995)
+(`scripts/bench pretrain --parts=neighbours`). On a CPU the search takes most of the time that it saves.
 """
+
+# JAX's own annotations are partly unknown.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 
 from __future__ import annotations
 
 import functools
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.sharding import Mesh, PartitionSpec
+from jaxtyping import Float, Int
 
+from hummingbird.config.pretrain import Context
 from hummingbird.devices.mesh import BATCH
 from hummingbird.models.context import Attended, BankAttention, attend, grouped
 
-TOKENS_AT_A_TIME = 1024  # whose nearest keys and values are gathered together
+TOKENS_AT_A_TIME = 1024  # tokens whose nearest keys and values are gathered together
 
 
 def attend_nearest(
-    q: Array, keys: Array, values: Array, beta: float, chunk: int, neighbours: int, approximate: bool = False
+    q: Float[Array, "T D"],
+    keys: Float[Array, "S R D"],
+    values: Float[Array, "S R Dv"],
+    beta: float,
+    chunk: int,
+    neighbours: int,
+    approximate: bool = False,
 ) -> Attended:
-    """CA of Eq. 1 over the `neighbours` nearest entries of each query; ours, the paper attends to all.
+    """Attends from each query to its nearest entries only (Eq. 1 over k entries). Ours: the paper attends to all.
 
-    The search streams over the bank as `attend` does, but only the scores do: values are read, and get gradients, at
-    the nearest entries alone. Memory is O(T k + chunk (T + D)).
+    The search streams over the bank like `attend`, but values are read, and receive gradients, at the nearest entries
+    alone. Memory is O(T k + chunk (T + D)).
 
     Args:
-      q: [T, D] unit rows. keys: [S, R, D] unit rows. values: [S, R, Dv].
-      beta: temperature. chunk: entries at a time.
-      neighbours: k, at most S * R.
-      approximate: on TPU, find the nearest by `jax.lax.approx_max_k`, which misses one in twenty; exactly elsewhere.
+      q: queries, unit rows.
+      keys: unit rows; no gradient.
+      values: one for each key.
+      beta: temperature.
+      chunk: number of entries in memory at a time.
+      neighbours: k, at most S R.
+      approximate: search with `jax.lax.approx_max_k` on TPU, which misses one entry in twenty; exact elsewhere.
     """
     keys = jax.lax.stop_gradient(keys)
     ids = nearest(jax.lax.stop_gradient(q), keys, chunk, neighbours, approximate)
     flat_keys, flat_values = (x.reshape(-1, x.shape[-1]) for x in (keys, values))
 
-    # Recomputed going backward: what is gathered is k times as large as the tokens.
+    # Recomputed in the backward pass: the gathered arrays are k times as large as the tokens.
     @functools.partial(jax.checkpoint, prevent_cse=False)
     def read(token: tuple[Array, Array]) -> Attended:
         row, found = token  # [D], [k]
@@ -57,8 +70,10 @@ def attend_nearest(
     return jax.lax.map(read, (q, ids), batch_size=min(TOKENS_AT_A_TIME, len(q)))
 
 
-def nearest(q: Array, keys: Array, chunk: int, k: int, approximate: bool) -> Array:
-    """Numbers [T, k] of the nearest of keys [S, R, D], counted slot by slot, best first."""
+def nearest(
+    q: Float[Array, "T D"], keys: Float[Array, "S R D"], chunk: int, k: int, approximate: bool
+) -> Int[Array, "T k"]:
+    """Returns the positions of the nearest keys in slot-major order, best first."""
     groups = grouped(keys, chunk)
     entries = groups.shape[1] * groups.shape[2]
     kept = min(k, entries)
@@ -78,19 +93,20 @@ def nearest(q: Array, keys: Array, chunk: int, k: int, approximate: bool) -> Arr
 
 
 def _largest(scores: Array, k: int, approximate: bool) -> tuple[Array, Array]:
+    """Returns the k largest scores of each row, best first, and their columns."""
     exact = functools.partial(jax.lax.top_k, k=k)
     if not approximate:
         return exact(scores)
-    # On other devices approx_max_k sorts everything: slower than top_k, and not approximate.
+    # On other devices approx_max_k sorts everything: it is slower than top_k and not approximate.
     return jax.lax.platform_dependent(scores, tpu=functools.partial(jax.lax.approx_max_k, k=k), default=exact)
 
 
 def on_mesh(attention: BankAttention, mesh: Mesh) -> BankAttention:
-    """`attention` of every device's own tokens over the whole bank.
+    """Runs `attention` on a mesh: each device's own tokens attend to the whole bank.
 
-    Keys and values come with their rows split over the devices, and are fetched once, before the first chunk: a chunk
-    at a time would be fetched twice, going forward and backward. The gradient of the values is summed and split again
-    once, after the last.
+    Keys and values arrive with their rows split over the devices and are gathered once, before the first chunk;
+    gathering chunk by chunk would do it twice, forward and backward. The gradient of the values is summed and scattered
+    once, after the last chunk.
     """
     tokens, rows, whole = PartitionSpec(BATCH), PartitionSpec(None, BATCH), PartitionSpec()
 
@@ -101,12 +117,20 @@ def on_mesh(attention: BankAttention, mesh: Mesh) -> BankAttention:
     return local
 
 
-def build_bank_attention(context: Any, mesh: Mesh | None = None) -> BankAttention:
-    """The attention of a config's `context` group; `mesh`: of a run on several devices."""
-    how: dict[str, Any] = {"beta": context.temperature, "chunk": context.chunk}
-    attention: BankAttention = functools.partial(attend, **how)
+def build_bank_attention(context: Context, mesh: Mesh | None = None) -> BankAttention:
+    """Builds the attention over the bank from a config's `context` group.
+
+    Args:
+      context: reads `temperature`, `chunk`, `neighbours` and `search`.
+      mesh: devices of the run; None: one device.
+    """
+    attention: BankAttention = functools.partial(attend, beta=context.temperature, chunk=context.chunk)
     if context.neighbours:
         attention = functools.partial(
-            attend_nearest, **how, neighbours=context.neighbours, approximate=context.search == "approximate"
+            attend_nearest,
+            beta=context.temperature,
+            chunk=context.chunk,
+            neighbours=context.neighbours,
+            approximate=context.search == "approximate",
         )
     return attention if mesh is None or mesh.size == 1 else on_mesh(attention, mesh)

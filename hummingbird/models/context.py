@@ -1,9 +1,12 @@
 """Attention across images: the pretraining memory bank (Eq. 2) and the streaming attention over it (Eq. 1, App. B).
 
-The bank is stored as [S, R, D]: S ring slots of R rows, R = gcd(batch, |Mp|). A step writes batch / R whole slots, so a
-bank whose rows are sharded like the batch is written without communication, first in, first out. The layout depends on
-the batch and the length only, never on the number of devices.
+The bank is stored as [S, R, D]: S ring slots of R rows, R = gcd(batch, |Mp|). A step overwrites batch / R whole slots,
+first in, first out. A bank whose rows are sharded like the batch is therefore written without communication. The layout
+depends on the batch and the bank length only, never on the number of devices.
 """
+
+# JAX's own annotations are partly unknown.
+# pyright: reportUnknownMemberType=false
 
 from __future__ import annotations
 
@@ -16,15 +19,17 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jax.typing import DTypeLike
+from jaxtyping import Float, Int
 
 
-class MemoryBank(flax.struct.PyTreeNode):
-    """Mp of Eq. 2; values are recomputed from the keys by the network that attends.
+class ContextBank(flax.struct.PyTreeNode):
+    """The memory bank Mp of Eq. 2. Values are not stored: the network that attends recomputes them from the keys.
 
     Attributes:
-      keys: [S, R, D] float32, target features averaged over the tokens of an image.
-      labels: [S, R] int32 image labels (Sec. 3.4), -1 where there is none.
-      cursor: int32 slot that is overwritten next: the oldest.
+      keys: [S, R, D] float32, features of the target network averaged over the tokens of an image.
+      labels: [S, R] int32 image labels (Sec. 3.4), -1 for images without one.
+      cursor: int32, the slot to overwrite next, which is the oldest.
     """
 
     keys: Array
@@ -33,133 +38,176 @@ class MemoryBank(flax.struct.PyTreeNode):
 
 
 class Attended(NamedTuple):
-    """What queries read from the bank.
+    """What T queries read from the bank. Only `output` has a gradient; the rest is for logging.
 
     Attributes:
-      output: [T, Dv] weighted mean of the values.
-      nearest: [T] cosine to the nearest key. share: [T] its weight. entropy: [T] of the weights.
+      output: [T, Dv] float32, weighted mean of the values.
+      nearest: [T] float32, cosine similarity to the nearest key.
+      share: [T] float32, attention weight of the nearest key.
+      entropy: [T] float32, entropy of the attention weights in nats.
     """
 
-    output: Array
-    nearest: Array
-    share: Array
-    entropy: Array
+    output: Float[Array, "T Dv"]
+    nearest: Float[Array, " T"]
+    share: Float[Array, " T"]
+    entropy: Float[Array, " T"]
 
 
 # (q [T, D] unit rows, keys [S, R, D] unit rows, values [S, R, Dv]) -> Attended
 BankAttention = Callable[[Array, Array, Array], Attended]
 
 
-def init_bank(length: int, batch: int, dim: int) -> MemoryBank:
-    """An empty bank of `length` entries, written `batch` at a time. length 0 gives a bank without slots."""
+def init_bank(length: int, batch: int, dim: int) -> ContextBank:
+    """Returns an empty bank of `length` entries that is written `batch` entries at a time.
+
+    Args:
+      length: |Mp|; 0 gives a bank without slots, which `push` and `contextualise` leave alone.
+      batch: images in the global batch.
+      dim: D, the width of the encoder.
+
+    Example:
+      >>> init_bank(12, batch=8, dim=5).keys.shape
+      (3, 4, 5)
+    """
     rows = math.gcd(length, batch)
     slots = length // rows
-    return MemoryBank(
+    return ContextBank(
         keys=jnp.zeros((slots, rows, dim), jnp.float32),
         labels=jnp.full((slots, rows), -1, jnp.int32),
         cursor=jnp.zeros((), jnp.int32),
     )
 
 
-def push(bank: MemoryBank, keys: Array, labels: Array) -> MemoryBank:
-    """Overwrites the oldest entries. keys [B, D] float, labels [B] int, B a multiple of the bank's rows."""
+def push(bank: ContextBank, keys: Float[Array, "B D"], labels: Int[Array, " B"]) -> ContextBank:
+    """Overwrites the oldest entries of the bank.
+
+    Args:
+      bank: written in a copy; a bank without slots is returned as it is.
+      keys: new keys; stored as float32 and without gradient. B is a multiple of the bank's rows.
+      labels: image labels, -1 for images without one.
+    """
     slots, rows, dim = bank.keys.shape
     if slots == 0:
         return bank
     new = keys.shape[0] // rows
-    # Row r takes the images r * new ... (r + 1) * new: the split that data parallelism makes of the batch.
+    # Row r takes images r * new ... (r + 1) * new, which is how data parallelism splits the batch.
     keys = jax.lax.stop_gradient(keys).astype(jnp.float32).reshape(rows, new, dim).swapaxes(0, 1)
     labels = labels.reshape(rows, new).swapaxes(0, 1)
     where = (bank.cursor + jnp.arange(new)) % slots
-    return MemoryBank(
+    return ContextBank(
         keys=bank.keys.at[where].set(keys),
         labels=bank.labels.at[where].set(labels),
         cursor=(bank.cursor + new) % slots,
     )
 
 
-def mean_age(bank: MemoryBank, batch: int) -> Array:
-    """Steps since an entry was written, averaged over a full bank that takes `batch` a step; the newest is 1 old."""
-    slots, rows, _ = bank.keys.shape
-    written = batch // rows  # slots a step
-    return jnp.mean(jnp.arange(slots) // written + 1.0)
+def contextualise(
+    q: Float[Array, "T D"],
+    keys: Float[Array, "S R D"],
+    values: Float[Array, "S R D"],
+    weight: float,
+    attention: BankAttention,
+) -> tuple[Float[Array, "T D"], Attended]:
+    """Mixes each token with what it reads from the bank (Sec. 3.2, App. B), before psi.
 
-
-def contextualize(
-    q: Array, keys: Array, values: Array, weight: float, attention: BankAttention
-) -> tuple[Array, Attended]:
-    """(1 - lambda) q / |q| + lambda vhat / |vhat|, with vhat = CA(q, k, v) (Sec. 3.2), before psi.
+    Computes (1 - lambda) q / |q| + lambda vhat / |vhat| with vhat = CA(q, k, v).
 
     Args:
-      q: [T, D] patch features.
-      keys, values: [S, R, D] bank.
+      q: patch tokens.
+      keys: keys of the bank; need not be normalised.
+      values: values of the bank.
       weight: lambda.
-      attention: CA, on unit rows in the type of the values.
+      attention: CA; gets unit rows in the dtype of the values.
 
     Returns:
-      [T, D] in the dtype of q, and what was read from the bank.
+      The mixed tokens in the dtype of q, and what the tokens read from the bank.
     """
     read = attention(l2_normalize(q).astype(values.dtype), unit_keys(keys, values.dtype), values)
     mixed = (1 - weight) * l2_normalize(q) + weight * l2_normalize(read.output)
     return mixed.astype(q.dtype), read
 
 
-def unit_keys(keys: Array, dtype: jnp.dtype) -> Array:
-    """The bank's keys [S, R, D] as all who read them on several devices fetch them: unit rows, without gradient."""
+def unit_keys(keys: Float[Array, "S R D"], dtype: DTypeLike) -> Float[Array, "S R D"]:
+    """Returns the keys as unit rows without gradient, in the dtype in which they cross devices."""
     return jax.lax.stop_gradient(l2_normalize(keys).astype(dtype))
 
 
-def context_attention(q: Array, keys: Array, values: Array, beta: float, chunk: int = 2048) -> Array:
-    """CA(q, k, v) = softmax_j(<q, k_j> / (|q| |k_j| beta)) v_j (Eq. 1), streamed over the bank.
+def context_attention(
+    q: Float[Array, "Q D"], keys: Float[Array, "M D"], values: Float[Array, "M Dv"], beta: float, chunk: int = 2048
+) -> Float[Array, "Q Dv"]:
+    """Computes CA(q, k, v) = softmax_j(<q, k_j> / (|q| |k_j| beta)) v_j (Eq. 1), streamed over the bank.
 
-    Memory is O(Q * (D + chunk)), forward and backward, whatever M is. Keys carry no gradient.
+    Memory is O(Q (D + chunk)), forward and backward, for any M. Keys carry no gradient.
 
     Args:
-      q: [Q, D] queries.
-      keys: [M, D].
-      values: [M, Dv].
+      q: queries; need not be normalised.
+      keys: at least one; need not be normalised.
+      values: one for each key.
       beta: temperature, > 0.
-      chunk: entries in memory at a time.
+      chunk: number of entries in memory at a time.
 
     Returns:
-      [Q, Dv] float32.
+      The weighted means of the values, float32.
+
+    Example:
+      >>> keys = jnp.eye(2)
+      >>> context_attention(keys, keys, jnp.array([[1.0], [5.0]]), beta=0.01)
+      Array([[1.],
+             [5.]], dtype=float32)
     """
     length = keys.shape[0]
     size = min(chunk, length)
     slots = -(-length // size)
-    pad = lambda x: jnp.pad(x, ((0, slots * size - length), (0, 0))).reshape(slots, size, x.shape[-1])
-    return attend(l2_normalize(q), l2_normalize(pad(keys)), pad(values), beta, size, length).output
+    keys, values = (
+        jnp.pad(x, ((0, slots * size - length), (0, 0))).reshape(slots, size, x.shape[-1]) for x in (keys, values)
+    )
+    return attend(l2_normalize(q), l2_normalize(keys), values, beta, size, length).output
 
 
-def l2_normalize(x: Array, epsilon: float = 1e-12) -> Array:
-    """x / |x| along the last axis, in float32; a zero vector stays zero, with a finite gradient."""
+def l2_normalize(x: Float[Array, "*axes D"], epsilon: float = 1e-12) -> Float[Array, "*axes D"]:
+    """Returns x / |x| along the last axis, in float32; a zero vector stays zero and has a finite gradient."""
     x = x.astype(jnp.float32)
     return x * jax.lax.rsqrt(jnp.maximum(jnp.sum(x * x, axis=-1, keepdims=True), epsilon**2))
 
 
 def grouped(bank: Array, chunk: int) -> Array:
-    """[S, R, ...] -> [S / g, g, R, ...]: g slots at a time, the most that divide S and hold at most `chunk` entries."""
+    """Reshapes [S, R, ...] to [S / g, g, R, ...], with the largest g that divides S and gives g R <= chunk (or g = 1).
+
+    Example:
+      >>> grouped(jnp.zeros((6, 4, 5)), chunk=10).shape
+      (3, 2, 4, 5)
+    """
     slots, rows = bank.shape[:2]
     group = max((g for g in range(1, slots + 1) if slots % g == 0 and g * rows <= chunk), default=1)
     return bank.reshape(slots // group, group, *bank.shape[1:])
 
 
-def attend(q: Array, keys: Array, values: Array, beta: float, chunk: int, length: int | None = None) -> Attended:
-    """Streaming softmax attention of unit queries over unit keys.
+def attend(
+    q: Float[Array, "T D"],
+    keys: Float[Array, "S R D"],
+    values: Float[Array, "S R Dv"],
+    beta: float,
+    chunk: int,
+    length: int | None = None,
+) -> Attended:
+    """Attends from unit queries to all entries of the bank: a streaming softmax over unit keys (Eq. 1).
 
     Args:
-      q: [T, D] unit rows. keys: [S, R, D] unit rows. values: [S, R, Dv].
-      beta: temperature. chunk: entries at a time.
-      length: entries that count, in slot-major order; None: all.
+      q: queries, unit rows.
+      keys: unit rows; no gradient.
+      values: one for each key.
+      beta: temperature.
+      chunk: number of entries in memory at a time.
+      length: number of entries that count, in slot-major order; None: all.
     """
     keys, values = grouped(keys, chunk), grouped(values, chunk)
-    # A custom_vjp is an object to the type checker, so what it returns is said here.
-    read: tuple[Array, ...] = _stream(beta, length, q, jax.lax.stop_gradient(keys), values)
+    # The type checker cannot see through custom_vjp, hence the annotation.
+    read: tuple[Array, Array, Array, Array] = _stream(beta, length, q, jax.lax.stop_gradient(keys), values)
     return Attended(*read)
 
 
 def _scores(q: Array, keys: Array, beta: float, length: int | None, index: Array) -> Array:
-    """<q, k> / beta of one group [g, R, D] of keys: [T, g, R] float32; entries past `length` are -inf."""
+    """Returns <q, k> / beta for one group [g, R, D] of keys: [T, g, R] float32; -inf for entries past `length`."""
     scores = jnp.einsum("td,grd->tgr", q, keys.astype(q.dtype), preferred_element_type=jnp.float32) / beta
     if length is None:
         return scores
@@ -168,51 +216,72 @@ def _scores(q: Array, keys: Array, beta: float, length: int | None, index: Array
     return jnp.where(position < length, scores, -jnp.inf)
 
 
-# Online softmax: only the running maximum, normaliser, output and score sum of each query are kept. The backward pass
-# recomputes the scores group by group from the log-normaliser.
+class _Running(NamedTuple):
+    """Online softmax of T queries: all that is kept between groups of keys, float32.
+
+    Attributes:
+      top: [T] largest score so far.
+      total: [T] sum of exp(score - top).
+      output: [T, Dv] sum of the values with these weights.
+      weighted: [T] sum of the scores with these weights, for the entropy.
+    """
+
+    top: Array
+    total: Array
+    output: Array
+    weighted: Array
+
+
+_Saved = tuple[Array, Array, Array, Array, Array]  # q, keys, values, output, log of the normaliser
+
+
+# The backward pass recomputes the scores group by group from the log of the normaliser.
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
-def _stream(beta: float, length: int | None, q: Array, keys: Array, values: Array) -> tuple[Array, ...]:
+def _stream(beta: float, length: int | None, q: Array, keys: Array, values: Array) -> tuple[Array, Array, Array, Array]:
     return _stream_forward(beta, length, q, keys, values)[0]
 
 
-def _stream_forward(beta: float, length: int | None, q: Array, keys: Array, values: Array):
-    def step(carry, group):
-        top, total, output, weighted = carry
+def _stream_forward(
+    beta: float, length: int | None, q: Array, keys: Array, values: Array
+) -> tuple[tuple[Array, Array, Array, Array], _Saved]:
+    def step(carry: _Running, group: tuple[Array, Array, Array]) -> tuple[_Running, None]:
         index, k, v = group
         scores = _scores(q, k, beta, length, index)
-        new_top = jnp.maximum(top, scores.max(axis=(1, 2)))
-        p = jnp.exp(scores - new_top[:, None, None])
-        scale = jnp.exp(top - new_top)
+        top = jnp.maximum(carry.top, scores.max(axis=(1, 2)))
+        p = jnp.exp(scores - top[:, None, None])
+        scale = jnp.exp(carry.top - top)
         read = jnp.einsum("tgr,grd->td", p.astype(v.dtype), v, preferred_element_type=jnp.float32)
         finite = jnp.where(p > 0, scores, 0.0)
-        carry = (
-            new_top,
-            total * scale + p.sum(axis=(1, 2)),
-            output * scale[:, None] + read,
-            weighted * scale + (p * finite).sum(axis=(1, 2)),
+        carry = _Running(
+            top,
+            carry.total * scale + p.sum(axis=(1, 2)),
+            carry.output * scale[:, None] + read,
+            carry.weighted * scale + (p * finite).sum(axis=(1, 2)),
         )
         return carry, None
 
     tokens = q.shape[0]
-    start = (
+    start = _Running(
         jnp.full((tokens,), -jnp.inf, jnp.float32),
         jnp.zeros((tokens,), jnp.float32),
         jnp.zeros((tokens, values.shape[-1]), jnp.float32),
         jnp.zeros((tokens,), jnp.float32),
     )
-    (top, total, output, weighted), _ = jax.lax.scan(step, start, (jnp.arange(keys.shape[0]), keys, values))
-    log_total = top + jnp.log(total)
-    output = output / total[:, None]
-    entropy = log_total - weighted / total
-    return (output, top * beta, 1 / total, entropy), (q, keys, values, output, log_total)
+    end, _ = jax.lax.scan(step, start, (jnp.arange(keys.shape[0]), keys, values))
+    log_total = end.top + jnp.log(end.total)
+    output = end.output / end.total[:, None]
+    entropy = log_total - end.weighted / end.total
+    return (output, end.top * beta, 1 / end.total, entropy), (q, keys, values, output, log_total)
 
 
-def _stream_backward(beta: float, length: int | None, saved, cotangents):
+def _stream_backward(
+    beta: float, length: int | None, saved: _Saved, cotangents: tuple[Array, Array, Array, Array]
+) -> tuple[Array, Array, Array]:
     q, keys, values, output, log_total = saved
-    d_output = cotangents[0]  # the other outputs are read as metrics only
+    d_output = cotangents[0]  # see `Attended`: the other outputs have no gradient
     offset = jnp.sum(d_output * output, axis=-1)[:, None, None]
 
-    def step(d_q, group):
+    def step(d_q: Array, group: tuple[Array, Array, Array]) -> tuple[Array, Array]:
         index, k, v = group
         p = jnp.exp(_scores(q, k, beta, length, index) - log_total[:, None, None])
         d_v = jnp.einsum("tgr,td->grd", p.astype(v.dtype), d_output.astype(v.dtype), preferred_element_type=jnp.float32)

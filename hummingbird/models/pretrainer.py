@@ -1,52 +1,71 @@
-"""The whole network of pretraining: encode, contextualise, pool, project, predict (Sections 3.2 and 3.3).
+"""The network of pretraining: encode, contextualise, pool (Sections 3.2 and 3.3).
 
 One module, applied with two trees of parameters: theta (online) and xi (target, the moving average of theta). It works
-in three parts, so that a batch larger than memory can pass the second one piece by piece:
+in two parts, so that a batch larger than memory can pass the second one in micro-batches:
 
-    values = phi(keys)                          of the bank
-    seen = look(views, keys, values)            each image by itself
-    projections, predictions = predict(seen)    the whole batch: batch norm
+    values = phi(keys)                              once for the whole bank
+    outputs = encode_views(views, keys, values)     each image on its own
 """
+
+# JAX's own annotations are partly unknown.
+# pyright: reportUnknownMemberType=false
 
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import NamedTuple
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.sharding import Mesh
+from jax.typing import DTypeLike
+from jaxtyping import Float
 
 from hummingbird.config import PretrainConfig
 from hummingbird.models.bank_attention import build_bank_attention
-from hummingbird.models.context import BankAttention, contextualize
+from hummingbird.models.context import BankAttention, contextualise
 from hummingbird.models.heads import MlpHead
+from hummingbird.models.network import Network
+from hummingbird.models.params import Params
 from hummingbird.models.pooling import POOLING
 from hummingbird.models.value_head import ValueHead
 from hummingbird.models.vit import Tokens, ViT, build_vit, normalize, to_grid
 
 
-class Seen(NamedTuple):
-    """What the network makes of V views of B images, image by image.
+class ViewOutputs(NamedTuple):
+    """Per-image outputs for B images x V views.
 
     Attributes:
-      summary: [B, V, D] float32, h averaged over the patches: what the bank takes (Eq. 2).
-      pooled: chat [B, V, D].
-      masks: m [B, V, N] float32, the pooling attention.
-      bank: of each token's attention over the bank [B, V, N] float32: "similarity", the cosine to the nearest entry,
-        "share", its weight, and "entropy"; empty without a bank.
+      summary: [B, V, D] float32, h averaged over the patches; the bank takes that of the first view (Eq. 2).
+      pooled: [B, V, D], chat (Eq. 3).
+      masks: [B, V, N] float32, m, the pooling attention (Eq. 3).
+      attention_stats: {"similarity", "share", "entropy"}: [B, V, N] float32 each, what `Attended` has for each token's
+        attention over the bank; empty without a bank.
     """
 
     summary: Array
     pooled: Array
     masks: Array
-    bank: dict[str, Array]
+    attention_stats: dict[str, Array]
 
 
 class Pretrainer(nn.Module):
-    """Views of images [B, V, S, S, 3] in [0, 1] and the bank's keys [slots, rows, D] -> Seen, z and q(z) [B, V, P]."""
+    """Encoder, contextualisation and pooling, with the heads that follow them.
+
+    Attributes:
+      encoder: f.
+      pooling: a name in `POOLING`.
+      context_weight: lambda.
+      context_hidden: hidden width of phi.
+      context_chunk: number of bank entries that phi processes at a time.
+      bank_attention: CA.
+      head_hidden, head_output: widths of projector and predictor.
+      bn_momentum: decay of running batch-norm statistics.
+      classes: outputs of the linear classifier; 0: none.
+      dtype: compute type.
+    """
 
     encoder: ViT
     pooling: str
@@ -58,86 +77,116 @@ class Pretrainer(nn.Module):
     head_output: int
     bn_momentum: float
     classes: int = 0
-    dtype: Any = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     def setup(self) -> None:
         width = self.encoder.width
-        mlp = lambda hidden, output: MlpHead(hidden, output, self.bn_momentum, self.dtype)
         self.value_head = ValueHead(self.context_hidden, width, self.context_chunk, self.bn_momentum, self.dtype)  # phi
         self.mix = nn.Dense(width, dtype=self.dtype)  # psi
         self.pool = POOLING[self.pooling](self.dtype)  # a, omega
-        self.projector = mlp(self.head_hidden, self.head_output)  # p
-        self.predictor = mlp(self.head_hidden, self.head_output)  # q
+        self.projector = MlpHead(self.head_hidden, self.head_output, self.bn_momentum, self.dtype)  # p
+        self.predictor = MlpHead(self.head_hidden, self.head_output, self.bn_momentum, self.dtype)  # q
         if self.classes:
             self.classifier = nn.Dense(self.classes, dtype=self.dtype)
 
-    def __call__(self, views: Array, keys: Array) -> tuple[Seen, Array, Array]:
-        seen = self.look(views, keys, self.values(keys))
+    def __call__(
+        self, views: Float[Array, "B V S S 3"], keys: Float[Array, "slots rows D"]
+    ) -> tuple[ViewOutputs, Float[Array, "B V P"], Float[Array, "B V P"]]:
+        """Runs every part, for initialisation and tests: returns the outputs, projections and predictions."""
+        outputs = self.encode_views(views, keys, self.values(keys))
         if self.classes:
-            self.classify(seen.pooled)
-        return seen, *self.predict(seen.pooled)
+            self.classify(outputs.pooled)
+        projections = self.project(outputs.pooled)
+        return outputs, projections, self.predict(projections)
 
-    def values(self, keys: Array, train: bool = True) -> Array:
-        """v = phi(k) (Eq. 2) of the bank's keys [slots, rows, D]; empty without a bank.
+    def values(self, keys: Float[Array, "slots rows D"], train: bool = True) -> Float[Array, "slots rows D"]:
+        """Computes v = phi(k) (Eq. 2) for the keys of the bank; without a bank returns the empty `keys`.
 
-        `train`: phi's batch norm uses the statistics of the bank, not the running ones.
+        Args:
+          keys: keys of the bank.
+          train: phi's batch norm uses the statistics of the bank, not the running ones.
         """
         return self.value_head(keys, train) if keys.shape[0] else keys
 
-    def look(self, views: Array, keys: Array, values: Array) -> Seen:
-        """Encodes, contextualises and pools views [B, V, S, S, 3]: nothing here depends on the other images."""
+    def encode_views(
+        self, views: Float[Array, "B V S S 3"], keys: Float[Array, "slots rows D"], values: Float[Array, "slots rows D"]
+    ) -> ViewOutputs:
+        """Encodes, contextualises and pools views; no output depends on another image of the batch.
+
+        Args:
+          views: pixels in [0, 1].
+          keys: keys of the bank.
+          values: what `values` returns for them.
+        """
         tokens = [self.encode(views[:, i]) for i in range(views.shape[1])]
-        # All views read the bank together, [B, V N, D]: it is streamed, and fetched from other devices, once.
-        together = jnp.concatenate([self.summarized(h) for h in tokens], axis=1)
-        contextual, bank = self.contextualized(together, keys, values)
+        # All views read the bank together, [B, V N, D], so that it is streamed and gathered from other devices once.
+        together = jnp.concatenate([self.pooling_tokens(h) for h in tokens], axis=1)
+        contextual, stats = self.contextualise(together, keys, values)
         pooled, masks = zip(*(self.pool(c) for c in jnp.split(contextual, len(tokens), axis=1)), strict=True)  # Eq. 3
         summary = [h.patches.astype(jnp.float32).mean(axis=1) for h in tokens]
-        by_view = jax.tree.map(lambda x: x.reshape(len(views), len(tokens), -1), bank)
-        return Seen(jnp.stack(summary, axis=1), jnp.stack(pooled, axis=1), jnp.stack(masks, axis=1), by_view)
+        by_view = {name: x.reshape(len(views), len(tokens), -1) for name, x in stats.items()}
+        return ViewOutputs(jnp.stack(summary, axis=1), jnp.stack(pooled, axis=1), jnp.stack(masks, axis=1), by_view)
 
-    def predict(self, pooled: Array) -> tuple[Array, Array]:
-        """Projections z and predictions q(z) [B, V, P] of pooled views [B, V, D]; batch norm over each view's batch."""
-        projections = [self.projector(pooled[:, i]) for i in range(pooled.shape[1])]
-        predictions = [self.predictor(z) for z in projections]
-        return jnp.stack(projections, axis=1), jnp.stack(predictions, axis=1)
+    def project(self, pooled: Float[Array, "B V D"]) -> Float[Array, "B V P"]:
+        """Computes the projections z (Eq. 3); batch norm is over the batch of each view."""
+        return jnp.stack([self.projector(pooled[:, i]) for i in range(pooled.shape[1])], axis=1)
 
-    def classify(self, pooled: Array) -> Array:
-        """Logits of a linear classifier [..., classes] float32."""
+    def predict(self, projections: Float[Array, "B V P"]) -> Float[Array, "B V P"]:
+        """Computes the predictions q(z) (Eq. 4); batch norm is over the batch of each view."""
+        return jnp.stack([self.predictor(projections[:, i]) for i in range(projections.shape[1])], axis=1)
+
+    def classify(self, pooled: Float[Array, "B V D"]) -> Float[Array, "B V classes"]:
+        """Computes the logits of the linear classifier, float32."""
         return self.classifier(pooled).astype(jnp.float32)
 
-    def encode(self, images: Array) -> Tokens:
-        """h = f(x) (Eq. 2) of images [B, S, S, 3] in [0, 1]."""
+    def encode(self, images: Float[Array, "B S S 3"]) -> Tokens:
+        """Computes h = f(x) (Eq. 2) for pixels in [0, 1]."""
         return self.encoder(normalize(images).astype(self.dtype))
 
-    def summarized(self, h: Tokens) -> Array:
-        """The tokens [B, N, D] that pooling summarises: the patches, or the [CLS] token alone."""
+    def pooling_tokens(self, h: Tokens) -> Float[Array, "B N D"]:
+        """Returns the tokens that are pooled: the patches, or the [CLS] token alone if pooling is "cls"."""
         return h.cls[:, None] if self.pooling == "cls" and h.cls is not None else h.patches
 
-    def contextualized(self, h: Array, keys: Array, values: Array) -> tuple[Array, dict[str, Array]]:
-        """c = psi((1 - lambda) q / |q| + lambda vhat / |vhat|) for tokens [B, N, D]; without a bank c = h.
+    def contextualise(
+        self, h: Float[Array, "B N D"], keys: Float[Array, "slots rows D"], values: Float[Array, "slots rows D"]
+    ) -> tuple[Float[Array, "B N D"], dict[str, Array]]:
+        """Computes c = psi((1 - lambda) q / |q| + lambda vhat / |vhat|) (App. B); without a bank c = h.
 
         Returns:
-          c [B, N, D], and of each token's attention what `Seen.bank` lists [B, N].
+          c, and the statistics of each token's attention that `ViewOutputs.attention_stats` lists, [B, N] each.
         """
         if not keys.shape[0]:
             return h, {}
-        flat = h.reshape(-1, h.shape[-1])  # [B * N, D]
-        mixed, read = contextualize(flat, keys, values, self.context_weight, self.bank_attention)
-        told = {"similarity": read.nearest, "share": read.share, "entropy": read.entropy}
-        return self.mix(mixed).reshape(h.shape), {name: x.reshape(h.shape[:-1]) for name, x in told.items()}
+        flat = h.reshape(-1, h.shape[-1])  # [B N, D]
+        mixed, read = contextualise(flat, keys, values, self.context_weight, self.bank_attention)
+        stats = {"similarity": read.nearest, "share": read.share, "entropy": read.entropy}
+        return self.mix(mixed).reshape(h.shape), {name: x.reshape(h.shape[:-1]) for name, x in stats.items()}
 
 
-def patch_features(model: Pretrainer, variables: Any, images: Array) -> Array:
-    """f(x) as a map: images [B, H, W, 3] in [0, 1] -> [B, h, w, D]."""
-    tokens: Any = model.apply(variables, images, method="encode")
+def patch_features(
+    model: Pretrainer, variables: Mapping[str, Params], images: Float[Array, "B H W 3"]
+) -> Float[Array, "B h w D"]:
+    """Computes f(x) as a map of patches.
+
+    Args:
+      model: the network.
+      variables: {"params": theta or xi}; other collections are ignored.
+      images: pixels in [0, 1].
+    """
+    tokens, _ = Network(variables["params"], {}).apply(model, Pretrainer.encode, images)
     return to_grid(tokens.patches, images, model.encoder.patch_size)
 
 
-DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
+DTYPES: dict[str, DTypeLike] = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
 
 def build_pretrainer(config: PretrainConfig, mesh: Mesh | None = None) -> Pretrainer:
-    """The network of a pretraining config; `mesh`: of a run on several devices."""
+    """Builds the network of a pretraining config.
+
+    Args:
+      config: reads `encoder`, `pooling`, `context`, `heads`, `supervised`, `input_size` and `dtype`.
+      mesh: devices of the run; None: one device.
+    """
     dtype = DTYPES[config.dtype]
     encoder = dataclasses.asdict(config.encoder)
     encoder["cls_token"] = config.encoder.cls_token or config.pooling == "cls"

@@ -49,7 +49,6 @@ PANELS = (
     Panel("gradient norm", ("gradient_norm",), logarithmic=True),
     Panel("entropy, nats", ("bank_entropy", "pooling_entropy")),
     Panel("bank: cosine to the nearest, its weight", ("bank_similarity", "bank_share")),
-    Panel("bank: age, steps", ("bank_age",)),
     Panel("distance to the target network", ("ema_distance",)),
     Panel("images a second", ("images_per_second",)),
     Panel("share of time, %", ("goodput", "mfu", "data_wait"), percent=True),

@@ -36,7 +36,7 @@ def load_trained(path: str, network: str, dtype: str) -> FrozenEncoder:
 
     def attention(params: Any, images: jax.Array) -> jax.Array:
         def run(module: Any, images: jax.Array, keys: jax.Array) -> jax.Array:
-            c, _ = module.contextualized(module.encode(images).patches, keys, module.values(keys, train=False))
+            c, _ = module.contextualise(module.encode(images).patches, keys, module.values(keys, train=False))
             return module.pool(c)[1]
 
         masks: Any = model.apply(params["model"], images, params["keys"], method=run)

@@ -66,7 +66,7 @@ from hummingbird import train, train_step
 from hummingbird.data import augment
 from hummingbird.devices import chips, flops
 from hummingbird.models.bank_attention import build_bank_attention
-from hummingbird.models.context import contextualize
+from hummingbird.models.context import contextualise
 from hummingbird.models.pretrainer import build_pretrainer
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -151,7 +151,7 @@ def temporaries(config: Any) -> dict[str, int]:
         return model.apply(variables, keys, method="values", mutable=["batch_stats"])[0]
 
     def read(q: Any, values: Any, keys: Any) -> Any:
-        return contextualize(q, keys, values, config.context.weight, attention)[0]
+        return contextualise(q, keys, values, config.context.weight, attention)[0]
 
     def only(q: Any, values: Any, keys: Any, out: Any) -> Any:
         c, back = jax.vjp(lambda q, values: read(q, values, keys), q, values)

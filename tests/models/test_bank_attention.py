@@ -63,7 +63,7 @@ def test_attention_on_a_mesh_equals_that_on_one_device(attention, shape):
 
     def loss(attention):
         def f(q, keys, values):
-            mixed, read = context.contextualize(q, keys, values, 0.2, attention)
+            mixed, read = context.contextualise(q, keys, values, 0.2, attention)
             return jnp.sum(jnp.sin(mixed)) + 0 * read.entropy.sum(), read
 
         return jax.value_and_grad(f, (0, 2), has_aux=True)
@@ -84,7 +84,7 @@ def test_bank_crosses_devices_once_and_not_once_a_chunk():
 
     def collectives(slots):
         attention = bank_attention.on_mesh(functools.partial(context.attend, beta=BETA, chunk=8), mesh)
-        loss = lambda q, k, v: jnp.sin(context.contextualize(q, k, v, 0.2, attention)[0]).sum()
+        loss = lambda q, k, v: jnp.sin(context.contextualise(q, k, v, 0.2, attention)[0]).sum()
         arrays = [jax.ShapeDtypeStruct(s, jnp.float32) for s in ((24, 16), (slots, 8, 16), (slots, 8, 16))]
         step = jax.jit(jax.grad(loss, (0, 2)), in_shardings=(tokens, rows, rows), out_shardings=(tokens, rows))
         return hlo.collectives(step.lower(*arrays).compile().as_text())

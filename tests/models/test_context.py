@@ -85,19 +85,11 @@ def test_bank_holds_the_newest_images_when_the_batch_divides_it():
     assert sorted(np.asarray(bank.labels)[int(bank.cursor)]) == [16, 17, 18, 19]  # the oldest are next to go
 
 
-def test_mean_age_is_that_of_the_steps_in_which_entries_were_written():
-    assert context.mean_age(context.init_bank(12, 4, 1), 4) == 2  # 1, 2 and 3 steps old
-    assert context.mean_age(context.init_bank(8, 8, 1), 8) == 1
-    assert float(context.mean_age(context.init_bank(20, 8, 1), 8)) == pytest.approx(
-        (1 + 1 + 2 + 2 + 3) / 5
-    )  # five slots of four rows
-
-
 def test_bank_is_written_without_communication():
     mesh = Mesh(np.asarray(jax.devices()[:4]), ("data",))
     batch, rows = (NamedSharding(mesh, PartitionSpec(*s)) for s in (("data",), (None, "data")))
     bank = context.init_bank(24, 8, 4)
-    layout = context.MemoryBank(rows, rows, NamedSharding(mesh, PartitionSpec()))
+    layout = context.ContextBank(rows, rows, NamedSharding(mesh, PartitionSpec()))
     step = jax.jit(context.push, in_shardings=(layout, batch, batch), out_shardings=layout)
     text = step.lower(bank, jnp.zeros((8, 4)), jnp.zeros(8, jnp.int32)).compile().as_text()
     assert not any(word in text for word in ("all-gather", "all-reduce", "collective-permute", "all-to-all"))

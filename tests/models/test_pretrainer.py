@@ -34,16 +34,16 @@ def build(**changes):
 
 def test_network_equals_equations_2_and_3_in_float64():
     model, variables, keys = build()
-    (seen, projections, predictions), _ = model.apply(variables, VIEWS, keys, mutable=["batch_stats"])
+    (outputs, projections, predictions), _ = model.apply(variables, VIEWS, keys, mutable=["batch_stats"])
     p = jax.tree.map(lambda x: np.asarray(x, np.float64), variables["params"])
     for view in range(2):
         h = np.asarray(model.apply(variables, VIEWS[:, view], method="encode").patches, np.float64)
-        c = reference.contextualized(p, h, KEYS.reshape(-1, 16).astype(np.float64), 0.2, 0.1)
+        c = reference.contextualised(p, h, KEYS.reshape(-1, 16).astype(np.float64), 0.2, 0.1)
         pooled, masks = reference.attention_pooling(p["pool"], c)
         z = reference.mlp_head(p["projector"], pooled)
-        np.testing.assert_allclose(seen.summary[:, view], h.mean(axis=1), atol=1e-5)
-        np.testing.assert_allclose(seen.masks[:, view], masks, atol=1e-5)
-        np.testing.assert_allclose(seen.pooled[:, view], pooled, atol=1e-4)
+        np.testing.assert_allclose(outputs.summary[:, view], h.mean(axis=1), atol=1e-5)
+        np.testing.assert_allclose(outputs.masks[:, view], masks, atol=1e-5)
+        np.testing.assert_allclose(outputs.pooled[:, view], pooled, atol=1e-4)
         np.testing.assert_allclose(projections[:, view], z, atol=1e-3)
         np.testing.assert_allclose(predictions[:, view], reference.mlp_head(p["predictor"], z), atol=2e-3)
 
@@ -53,7 +53,7 @@ def test_gradients_equal_central_differences_in_float64():
     tokens = np.random.default_rng(2).normal(size=(6, 4, 16))
 
     def prediction(module, h, keys):
-        c, _ = module.contextualized(h, keys, module.values(keys))
+        c, _ = module.contextualise(h, keys, module.values(keys))
         return module.predictor(module.projector(module.pool(c)[0]))
 
     def ours(params, h):
@@ -61,7 +61,7 @@ def test_gradients_equal_central_differences_in_float64():
         return jnp.sum(jnp.sin(out))
 
     def independent(p, h):
-        c = reference.contextualized(p, h, KEYS.reshape(-1, 16).astype(np.float64), 0.2, 0.1)
+        c = reference.contextualised(p, h, KEYS.reshape(-1, 16).astype(np.float64), 0.2, 0.1)
         z = reference.mlp_head(p["projector"], reference.attention_pooling(p["pool"], c)[0])
         return np.sum(np.sin(reference.mlp_head(p["predictor"], z)))
 
@@ -93,13 +93,13 @@ def test_lambda_zero_reads_nothing_from_the_bank():
 @pytest.mark.parametrize("bank_length", [0, 12])
 def test_every_row_of_table_5_has_its_own_parameters(pooling, bank_length):
     model, variables, keys = build(pooling=pooling, **{"context.bank_length": bank_length})
-    (seen, *_), _ = model.apply(variables, VIEWS, keys, mutable=["batch_stats"])
+    (outputs, *_), _ = model.apply(variables, VIEWS, keys, mutable=["batch_stats"])
     params = variables["params"]
     assert ("mix" in params) == ("value_head" in params) == (bank_length > 0)
     assert ("pool" in params) == (pooling in ("qkv", "qk"))
     if pooling in ("qkv", "qk"):
         assert ("value" in params["pool"]) == (pooling == "qkv")
     assert ("cls" in params["encoder"]) == (pooling == "cls")
-    assert seen.masks.shape == (6, 2, 1 if pooling == "cls" else 4)
-    np.testing.assert_allclose(seen.masks.sum(axis=2), 1, rtol=1e-5)
-    assert set(seen.bank) == ({"similarity", "share", "entropy"} if bank_length else set())
+    assert outputs.masks.shape == (6, 2, 1 if pooling == "cls" else 4)
+    np.testing.assert_allclose(outputs.masks.sum(axis=2), 1, rtol=1e-5)
+    assert set(outputs.attention_stats) == ({"similarity", "share", "entropy"} if bank_length else set())

@@ -82,7 +82,7 @@ def contextualised(model: Pretrainer, variables: Any, q: Any, keys: Any, gradien
     def run(module: Pretrainer, q: Any) -> tuple[Any, Any]:
         values = module.values(jnp.asarray(keys))
         unit = l2_normalize(jnp.asarray(keys))
-        return module.contextualized(q[None], keys, values)[0][0], module.bank_attention(l2_normalize(q), unit, values)
+        return module.contextualise(q[None], keys, values)[0][0], module.bank_attention(l2_normalize(q), unit, values)
 
     apply = lambda q: model.apply(variables, q, method=run, mutable=["batch_stats"])[0]
     (c, read), back = jax.vjp(apply, q)
