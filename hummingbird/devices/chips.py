@@ -1,4 +1,4 @@
-"""Published peaks of accelerators: what a plan's roofline and the utilisation of a run are measured against."""
+"""Published peaks of accelerators, which a plan's roofline and a run's MFU are measured against."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ GB = 10**9
 
 
 class Chip(NamedTuple):
-    """Of one device as JAX counts them.
+    """Peaks of one device, as JAX counts devices.
 
     Attributes:
-      memory: bytes. flops: dense bf16 operations a second, accumulated in float32. bandwidth: of the memory, bytes/s.
-      network: bytes/s that the device can send to others (ICI, NVLink or, on cards without it, PCIe).
+      memory: bytes.
+      flops: dense bfloat16 operations per second, accumulated in float32.
+      bandwidth: of the memory, bytes per second.
+      network: bytes per second that it can send to other devices (ICI, NVLink or, on cards without it, PCIe).
     """
 
     memory: float
@@ -23,8 +25,9 @@ class Chip(NamedTuple):
     network: float
 
 
-# By the words of `device_kind`; more words are more special. From Google's system pages (v2, v3: a core; v4 without
-# megacore: a core; later: a chip) and NVIDIA's data sheets and white papers (half of what they give "with sparsity").
+# By the words of `device_kind`; a name with more words is more specific. From Google's system pages (v2, v3, and v4
+# without megacore: per core; later: per chip) and NVIDIA's data sheets and white papers (half of the figures "with
+# sparsity").
 CHIPS: dict[str, Chip] = {
     "TPU v2": Chip(8 * GIB, 22.5e12, 350e9, 31e9),
     "TPU v3": Chip(16 * GIB, 61.5e12, 450e9, 41e9),
@@ -45,18 +48,24 @@ CHIPS: dict[str, Chip] = {
     "RTX 3090": Chip(24 * GB, 71e12, 936e9, 32e9),
     "RTX 4090": Chip(24 * GB, 165.2e12, 1008e9, 32e9),
 }
-# Words that make another chip of the same name: slower, faster, or a part of one.
-OTHERS = {"ti", "d", "laptop", "mobile", "max", "mig", "super"}
+# Words that mark a different chip with a similar name: slower, faster, or a part of one.
+VARIANTS = {"ti", "d", "laptop", "mobile", "max", "mig", "super"}
 
 
 def find(kind: str) -> Chip | None:
-    """The chip of a `device_kind` such as "NVIDIA A100-SXM4-80GB"; None if its peaks are not known here."""
+    """Returns the chip of a `device_kind`; None if its peaks are unknown.
+
+    Example:
+      >>> find("NVIDIA A100-SXM4-80GB").flops, find("cpu")
+      (312000000000000.0, None)
+    """
     words = _words(kind)
-    if words & OTHERS:
+    if words & VARIANTS:
         return None
     named = [name for name in CHIPS if _words(name) <= words]
     return CHIPS[max(named, key=lambda name: len(_words(name)))] if named else None
 
 
 def _words(name: str) -> set[str]:
+    """Splits a name at everything that is not a letter or digit: "A100-SXM4-80GB" -> {"a100", "sxm4", "80gb"}."""
     return set(re.findall(r"[a-z0-9]+", name.lower()))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable
-from typing import Any
+from typing import TypedDict
 
 COLLECTIVES = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute", "collective-broadcast")
 BITS = {"pred": 8, "s8": 8, "u8": 8, "s16": 16, "u16": 16, "bf16": 16, "f16": 16, "s32": 32, "u32": 32, "f32": 32}
@@ -21,23 +21,30 @@ _CONSTANT = re.compile(r"= s32\[\][^ ]* constant\((\d+)\)")
 _CALLED = re.compile(r"(?:calls|to_apply|true_computation|false_computation)=%?([\w.\-]+)")
 
 
-def collectives(text: str) -> dict[str, dict[str, Any]]:
-    """{"all-reduce": {"count", "bytes"}, ...} per device and run of a compiled program.
+class Collective(TypedDict):
+    """How often a collective runs per step, and the bytes of its results."""
 
-    Bytes are those of each collective's result, an operation inside a loop counts once per trip. For a reduce-scatter
-    that is what a device keeps; an all-gather's result is what it ends up holding.
+    count: int
+    bytes: int
+
+
+def collectives(text: str) -> dict[str, Collective]:
+    """Counts the collectives of a compiled program, per device and run: {"all-reduce": {"count", "bytes"}, ...}.
+
+    Bytes are those of each collective's result: for a reduce-scatter the part that a device keeps, for an all-gather
+    the whole that it ends up with. An operation inside a loop counts once per trip.
 
     Args:
       text: `compiled.as_text()`.
     """
     computations = _split(text)
-    runs: dict[tuple[str, str], tuple[int, int]] = {}  # {(operation, where): (times, bytes of one)}
+    runs: dict[tuple[str, str], tuple[int, int]] = {}  # {(operation, place): (times, bytes of one result)}
 
     def visit(name: str, times: int) -> None:
         for number, line in enumerate(computations.get(name, ())):
             operation = _OPERATION.search(line)
             if operation:
-                # One that the TPU compiler spreads over computations beside it is there many times, as one chain.
+                # The TPU compiler may spread one operation over several computations; they share a chain.
                 chain = _CHAIN.search(line)
                 key = operation[2], chain[1] if chain else f"{name}:{number}"
                 size = _result_bytes(operation[1], operation[3] is not None and operation[2] != "all-reduce")
@@ -50,7 +57,7 @@ def collectives(text: str) -> dict[str, dict[str, Any]]:
                     visit(called, times)
 
     visit("ENTRY", 1)
-    found = {name: {"count": 0, "bytes": 0} for name, _ in runs}
+    found = {name: Collective(count=0, bytes=0) for name, _ in runs}
     for (name, _), (times, size) in runs.items():
         found[name]["count"] += times
         found[name]["bytes"] += times * size
@@ -58,9 +65,9 @@ def collectives(text: str) -> dict[str, dict[str, Any]]:
 
 
 def _trips(loop: str, condition: Iterable[str]) -> int:
-    """How often a loop runs: what XLA notes beside it, else the bound that its condition compares the counter with.
+    """Returns how often a loop runs: XLA's annotation, else the bound in its condition.
 
-    The TPU compiler leaves no note. The loops of a step are scans, which count from 0 by 1.
+    The TPU compiler leaves no annotation. The loops of a step are scans, which count from 0 by 1.
     """
     noted = _TRIPS.search(loop)
     bounds = [int(n) for line in condition for n in _CONSTANT.findall(line)]
@@ -68,7 +75,7 @@ def _trips(loop: str, condition: Iterable[str]) -> int:
 
 
 def _split(text: str) -> dict[str, list[str]]:
-    """{computation: its lines}; the entry computation is called ENTRY."""
+    """Splits a program into {computation: its lines}; the entry computation is called ENTRY."""
     computations: dict[str, list[str]] = {}
     lines: list[str] = []
     for line in text.splitlines():
@@ -81,7 +88,7 @@ def _split(text: str) -> dict[str, list[str]]:
 
 
 def _result_bytes(shapes: str, paired: bool) -> int:
-    """Bytes of the results; of (operand, result, ...) pairs the result is the largest."""
+    """Returns the bytes of the results; in a tuple (operand, result, ...), the result is the largest."""
     sizes = [
         BITS[dtype] // 8 * math.prod(int(n) for n in dims.split(",") if n) for dtype, dims in _SHAPE.findall(shapes)
     ]

@@ -1,4 +1,4 @@
-"""Devices as a mesh, and which array is split over which of its axes.
+"""Arranges devices in a mesh, and decides which arrays are split over which of its axes.
 
 Two axes: "data" splits the batch and the bank; "fsdp" splits the batch, the bank and, unlike "data", parameters and
 optimiser state too. The result of a step does not depend on either, up to rounding.
@@ -7,72 +7,102 @@ optimiser state too. The result of a step does not depend on either, up to round
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Sequence
+from typing import Protocol, TypeVar
 
 import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.tree_util import KeyPath, keystr
+from jaxtyping import Shaped
 
 from hummingbird.config import PretrainConfig
 from hummingbird.errors import UserError
 
 BATCH = ("data", "fsdp")  # the axes that images and bank rows are split over
-MIN_SHARDED = 2**14  # smaller arrays are cheaper to keep whole than to gather
+MIN_SHARDED = 2**14  # elements; smaller arrays are cheaper to replicate than to gather
+State = TypeVar("State")
 
 
-def build_mesh(config: PretrainConfig, devices: list[Any] | None = None) -> Mesh:
-    """The mesh of a pretraining config over `devices` (default: all).
+class Device(Protocol):
+    """A device, as `jax.devices()` lists them."""
+
+    @property
+    def device_kind(self) -> str:
+        """Name of the chip."""
+        ...
+
+
+def build_mesh(config: PretrainConfig, devices: Sequence[Device] | None = None) -> Mesh:
+    """Builds the mesh of a pretraining config.
+
+    Args:
+      config: reads `mesh.*`, `batch_size`, `micro_batches` and `context.bank_length`.
+      devices: to use; None: all.
 
     Raises:
-      UserError: the devices cannot be laid out so, or do not divide the batch or the bank.
+      UserError: the devices cannot be arranged as configured, or do not divide the batch or the bank.
     """
     devices = jax.devices() if devices is None else devices
     count, fsdp = len(devices), config.mesh.fsdp
     data = config.mesh.data if config.mesh.data > 0 else count // fsdp
-    if data * fsdp > count or (config.mesh.data <= 0 and count % fsdp):
-        raise UserError(f"config keys mesh.data={config.mesh.data}, mesh.fsdp={fsdp}: do not fit {count} devices")
-    if jax.process_count() > 1 and data * fsdp != count:
-        raise UserError(f"config keys mesh.data={config.mesh.data}, mesh.fsdp={fsdp}: must use all {count} devices")
     used = data * fsdp
-    for key, value in (("batch_size", config.batch_size), ("context.bank_length", config.context.bank_length)):
-        if value % used:
-            raise UserError(
-                f"config key {key}: {value} is not a multiple of the {used} devices; change it or mesh.data"
-            )
-    if config.batch_size // config.micro_batches % used:
-        raise UserError(
-            f"config key micro_batches: {config.micro_batches} parts of batch_size {config.batch_size} are not a "
-            f"multiple of the {used} devices each"
-        )
-    rows = math.gcd(config.batch_size, config.context.bank_length)
-    if rows % used:
-        raise UserError(
-            f"config key context.bank_length: gcd({config.context.bank_length}, batch_size {config.batch_size}) = "
-            f"{rows} rows are not a multiple of the {used} devices"
-        )
-    grid = np.asarray(devices[:used]).reshape(data, fsdp)
+    keys = f"config keys mesh.data={config.mesh.data}, mesh.fsdp={fsdp}"
+    if used > count or (config.mesh.data <= 0 and count % fsdp):
+        raise UserError(f"{keys}: do not fit {count} devices")
+    if jax.process_count() > 1 and used != count:
+        raise UserError(f"{keys}: must use all {count} devices")
+    _check_divisible(config, used)
+    grid = np.asarray(list(devices)[:used]).reshape(data, fsdp)
     return Mesh(grid, BATCH, axis_types=(AxisType.Auto, AxisType.Auto))
 
 
+def _check_divisible(config: PretrainConfig, devices: int) -> None:
+    """Raises UserError unless batch, micro-batches and bank rows can be split evenly over the devices."""
+    batch, bank, parts = config.batch_size, config.context.bank_length, config.micro_batches
+    multiple = f"not a multiple of the {devices} devices"
+    for key, value in (("batch_size", batch), ("context.bank_length", bank)):
+        if value % devices:
+            raise UserError(f"config key {key}: {value} is {multiple}; change it or mesh.data")
+    if batch // parts % devices:
+        raise UserError(f"config key micro_batches: {parts} parts of batch_size {batch} are each {multiple}")
+    rows = math.gcd(batch, bank)
+    if rows % devices:
+        raise UserError(f"config key context.bank_length: gcd({bank}, batch_size {batch}) = {rows} rows are {multiple}")
+
+
 def batch_sharding(mesh: Mesh) -> NamedSharding:
-    """Of arrays with a leading batch axis."""
+    """Returns the sharding of arrays with a leading batch axis."""
     return NamedSharding(mesh, PartitionSpec(BATCH))
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
-    """Of arrays that every device holds whole."""
+    """Returns the sharding of arrays that every device holds whole."""
     return NamedSharding(mesh, PartitionSpec())
 
 
-def state_shardings(mesh: Mesh, state: Any) -> Any:
-    """A tree like the TrainState `state` (arrays or shapes): bank rows over the batch axes, the rest over "fsdp"."""
-    whole = jax.tree.map(lambda x: NamedSharding(mesh, _fsdp_spec(x.shape, mesh.shape["fsdp"])), state)
+def state_shardings(mesh: Mesh, state: State) -> State:
+    """Returns the shardings of a TrainState: bank rows over the batch axes, parameters and optimiser over "fsdp".
+
+    Args:
+      mesh: from `build_mesh`.
+      state: a tree of arrays or shapes, with the memory bank under `bank`: [slots, rows, ...] arrays and scalars.
+
+    Returns:
+      The same tree, of shardings.
+    """
     rows = NamedSharding(mesh, PartitionSpec(None, BATCH))
-    return whole.replace(bank=whole.bank.replace(keys=rows, labels=rows, cursor=replicated(mesh)))
+
+    def place(path: KeyPath, x: jax.ShapeDtypeStruct) -> NamedSharding:
+        if keystr(path[:1], simple=True) == "bank":
+            return rows if x.ndim else replicated(mesh)
+        return NamedSharding(mesh, _fsdp_spec(x.shape, mesh.shape["fsdp"]))
+
+    return jax.tree_util.tree_map_with_path(place, state)
 
 
 def _fsdp_spec(shape: tuple[int, ...], parts: int) -> PartitionSpec:
-    """Splits the longest axis that `parts` divides; small arrays stay whole."""
+    """Splits the longest axis that `parts` divides; small arrays are not split."""
     if parts == 1 or math.prod(shape) < MIN_SHARDED:
         return PartitionSpec()
     axes = [axis for axis, size in enumerate(shape) if size % parts == 0]
@@ -82,6 +112,6 @@ def _fsdp_spec(shape: tuple[int, ...], parts: int) -> PartitionSpec:
     return PartitionSpec(*(["fsdp" if axis == longest else None for axis in range(longest + 1)]))
 
 
-def to_global(mesh: Mesh, local: np.ndarray) -> jax.Array:
-    """The global batch from each process's own part [B / processes, ...]."""
+def to_global(mesh: Mesh, local: Shaped[np.ndarray, " b *item"]) -> Shaped[jax.Array, " B *item"]:
+    """Joins the parts of a batch that the processes hold into the global batch, B = b * processes."""
     return jax.make_array_from_process_local_data(batch_sharding(mesh), local)

@@ -1,4 +1,4 @@
-"""A device is given the peaks of its own chip, and none where they are not known."""
+"""Known devices have the peaks of their own chip; unknown ones have none."""
 
 import pytest
 
@@ -22,7 +22,7 @@ from hummingbird.devices import chips
         ("NVIDIA GeForce RTX 4090", 165.2, 24),
     ],
 )
-def test_a_known_device_has_its_published_peaks(kind, teraflops, gigabytes):
+def test_known_devices_have_their_published_peaks(kind, teraflops, gigabytes):
     chip = chips.find(kind)
     assert chip is not None
     assert chip.flops / 1e12 == pytest.approx(teraflops)
@@ -41,11 +41,11 @@ def test_a_known_device_has_its_published_peaks(kind, teraflops, gigabytes):
         "TPU v99",
     ],
 )
-def test_a_device_that_only_resembles_a_known_one_has_none(kind):
+def test_a_similar_name_is_not_a_known_device(kind):
     assert chips.find(kind) is None
 
 
-def test_of_two_names_that_fit_the_more_special_one_counts():
+def test_the_more_specific_of_two_names_wins():
     ordinary, card = chips.find("NVIDIA A100-SXM4-80GB"), chips.find("NVIDIA A100 80GB PCIe")
     assert ordinary is not None
     assert card is not None

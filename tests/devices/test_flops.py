@@ -1,4 +1,4 @@
-"""Operations are counted by hand-worked formulas, as often as they run."""
+"""Operations match formulas worked out by hand, and count as often as they run."""
 
 import jax
 import jax.numpy as jnp
@@ -22,7 +22,7 @@ def test_the_gradient_of_a_product_costs_two_more():
     assert flops.count(gradient, shape(3, 5), shape(5, 7)) == 3 * 2 * 3 * 5 * 7
 
 
-def test_a_loop_counts_every_trip_and_jit_is_seen_through():
+def test_every_trip_of_a_loop_counts_also_inside_jit():
     def loop(x, w):
         return jax.lax.scan(lambda c, _: (jax.jit(lambda y: y @ w)(c), None), x, None, length=6)[0]
 
@@ -38,7 +38,7 @@ def test_a_recomputed_layer_is_counted_again():
     assert flops.count(jax.grad(jax.checkpoint(layer)), shape(4, 4), shape(3, 4)) >= 6 * once
 
 
-def test_what_every_device_does_counts_once_for_each():
+def test_operations_of_a_shard_map_count_once_per_device():
     mesh = Mesh(np.asarray(jax.devices()[:4]), ("data",))
     rows = PartitionSpec("data")
     product = jax.shard_map(lambda a: a @ a.T, mesh=mesh, in_specs=rows, out_specs=rows)

@@ -21,7 +21,7 @@ def test_a_sum_over_the_batch_is_one_all_reduce_of_the_result():
     assert hlo.collectives(text) == {"all-reduce": {"count": 1, "bytes": 16 * 4}}
 
 
-def test_what_runs_in_a_loop_counts_once_per_trip():
+def test_collectives_in_a_loop_count_once_per_trip():
     def loop(w, x):
         # Each trip depends on the one before, so that nothing can be moved out of the loop.
         return jax.lax.scan(lambda c, _: (jnp.tanh(x * c).sum(axis=0), None), w, None, length=5)[0]
@@ -34,8 +34,8 @@ def test_a_program_without_communication_has_none():
     assert hlo.collectives(compiled_text(lambda x: x * 2, ((8, 16), ()))) == {}
 
 
-def test_what_the_tpu_compiler_interleaves_with_other_work_counts_once():
-    # As it prints an asynchronous all-gather: in the computation that starts it, and in each that carries it on.
+def test_an_asynchronous_collective_counts_once():
+    # The TPU compiler prints an all-gather in the computation that starts it and in each that continues it.
     piece = '  %g.{} = bf16[75,2048]{{1,0}} all-gather(%p), channel_id=1, frontend_attributes={{chain_id="{}"}}'
     lines = ["%start (p: bf16[75,8]) -> bf16[75,2048] {", piece.format(1, 0), "}"]
     lines += ["%on (p: bf16[75,8]) -> bf16[75,2048] {", piece.format(2, 0), "}"]
