@@ -1,27 +1,32 @@
-"""The command `hummingbird`: parses arguments, calls one function per sub-command, turns errors into exit statuses.
+"""The command `hummingbird`: parses arguments, calls one function per command, turns errors into exit statuses.
 
-Exit status: 0 success; 2 bad config or input (one line, no traceback); 42 stopped by a signal after saving (start the
-same command again to go on); 1 anything else.
+Exit status: 0 success; 1 failure; 2 bad config or input (one line, no traceback); 42 stopped by a signal after saving;
+130 interrupted. After 42 and 130 the same command resumes the run.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
+import functools
 import logging
 import os
-import pathlib
+import re
 import sys
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-from hummingbird.errors import Preempted, UserError
+import hummingbird
+from hummingbird.commands.printing import print_all
+from hummingbird.commands.table import COMMANDS, Command, Overrides
+from hummingbird.errors import Preempted, UserError, first_line
+
+log = logging.getLogger(__name__)
 
 PREEMPTED_STATUS = 42
+INTERRUPTED_STATUS = 130
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Entry point; exits the process."""
+    """Runs the command line `argv` (by default the process's own) and exits."""
     sys.exit(run(sys.argv[1:] if argv is None else list(argv)))
 
 
@@ -30,263 +35,143 @@ def run(argv: list[str]) -> int:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s", stream=sys.stderr)
     logging.getLogger("hummingbird").setLevel(logging.INFO)
+    _disable_x64()
     try:
         arguments, overrides = parse(argv)
-        return COMMANDS[arguments.command](arguments, overrides) or 0
+        return COMMANDS[arguments.command].run(arguments, overrides) or 0
     except UserError as error:
-        print(f"hummingbird: error: {error}", file=sys.stderr)
-        return 2
+        return _fail(f"error: {error}", 2)
     except Preempted as stopped:
-        print(f"hummingbird: {stopped}", file=sys.stderr)
-        return PREEMPTED_STATUS
+        return _fail(str(stopped), PREEMPTED_STATUS)
     except KeyboardInterrupt:
-        print("hummingbird: interrupted; the same command goes on from the last checkpoint", file=sys.stderr)
-        return 130
+        return _fail("interrupted; the same command resumes from the last checkpoint", INTERRUPTED_STATUS)
+    except Exception:
+        missing = _missing_platform()
+        if not missing:
+            raise
+        return _fail(f"error: {missing}", 2)
 
 
-CONFIG = ("--config", {"metavar": "FILE[:variant]", "help": "config file; --config.a.b=value overrides a setting"})
-CHECKPOINT = ("--checkpoint", {"help": "workdir, step folder, imported folder, weights file, random:vit_s16 or rgb:16"})
-WORKDIR = ("--workdir", {"required": True, "help": "folder of the run; the same one goes on where it stopped"})
-INIT_FROM = (
-    "--init_from",
-    {
-        "metavar": "PATH",
-        "help": "a NEW run, at step 0, with the encoder (and all else that fits) of a training workdir, imported folder"
-        " or weights file; optimiser, bank and statistics are new. To go on with a run give its --workdir alone: one"
-        " that has a checkpoint goes on from it, and this is ignored",
-    },
-)
-JSON = ("--json", {"action": "store_true", "help": "one line of JSON"})
-NETWORK = {"default": "online", "choices": ("online", "target"), "help": "which network of a training run"}
-TOPOLOGY = {"metavar": "v3:8x8", "help": "TPU topology; without it, the devices of this machine"}
-FAMILY = ("--family", {"help": "whose weights they are; default: recognised"})
-Option = tuple[str, dict[str, Any]]
+def _fail(message: str, status: int) -> int:
+    print(f"hummingbird: {message}", file=sys.stderr)
+    return status
 
 
-def numbers(text: str) -> tuple[int, ...]:
-    """ "-2,-1" -> (-2, -1)."""
-    return tuple(int(word) for word in text.split(","))
+# ---------------------------------------------------------------- the environment
+def _disable_x64() -> None:
+    """Ignores JAX_ENABLE_X64, which would turn arrays to 64 bits that checkpoints and kernels hold in 32."""
+    if os.environ.get("JAX_ENABLE_X64", "").lower() in ("1", "true", "yes", "on"):
+        log.warning("JAX_ENABLE_X64 is ignored: everything is computed in float32 or bfloat16")
+        os.environ["JAX_ENABLE_X64"] = "0"
 
 
-def required(option: Option) -> Option:
-    """The option, which must be given."""
-    return option[0], {**option[1], "required": True}
+def _missing_platform() -> str:
+    """Says that JAX_PLATFORMS names no device of this machine; "" if it does, or is not set."""
+    wanted = os.environ.get("JAX_PLATFORMS")
+    if not wanted:
+        return ""
+    import jax
+
+    try:
+        jax.devices()
+    except Exception as error:
+        reason = f" ({first_line(error)})" if str(error) else ""
+        return f"JAX_PLATFORMS={wanted}: this machine has no such device{reason}; unset it to use what there is"
+    return ""
 
 
-# name: (what it does, its arguments)
-PARSERS: dict[str, tuple[str, list[Option]]] = {
-    "pretrain": ("pretrain an encoder", [required(CONFIG), WORKDIR, INIT_FROM]),
-    "evaluate": ("score an encoder by retrieval", [required(CONFIG), required(CHECKPOINT), WORKDIR]),
-    "sweep": (
-        "run many pretrainings or evaluations from one file of overrides",
-        [
-            required(CONFIG),
-            ("--sweep", {"required": True, "metavar": "FILE[:variant]", "help": "sweep file, see configs/sweeps/"}),
-            WORKDIR,
-            ("--launcher", {"default": "local", "help": "local, slurm or print"}),
-            CHECKPOINT,
-            ("--parallel", {"type": int, "help": "runs at a time"}),
-        ],
-    ),
-    "plan": (
-        "compile the train step for a TPU topology without the hardware",
-        [
-            required(CONFIG),
-            ("--topology", TOPOLOGY),
-            ("--table", {"action": "store_true", "help": "a table, not JSON"}),
-        ],
-    ),
-    "info": ("say what a checkpoint, bank or weights file is", [("path", {"metavar": "PATH"}), FAMILY, JSON]),
-    "import": (
-        "make another project's weights ours",
-        [
-            ("src", {"metavar": "SRC", "help": "weights file or folder of another project"}),
-            ("dst", {"metavar": "DST", "help": "new folder"}),
-            FAMILY,
-            ("--features", {"choices": ("tokens", "query", "key", "value"), "help": "the features; default: tokens"}),
-            ("--layers", {"type": numbers, "metavar": "-2,-1", "help": "layers side by side; default: the last"}),
-            ("--norm", {"action": argparse.BooleanOptionalAction, "help": "final norm on tokens; default: with it"}),
-        ],
-    ),
-    "export": (
-        "write an encoder in the form that others load",
-        [
-            ("src", {"metavar": "SRC", "help": "training workdir, step folder or imported folder"}),
-            ("dst", {"metavar": "DST", "help": "new folder"}),
-            ("--format", {"default": "timm", "help": "timm, hf, big_vision or hummingbird"}),
-            ("--network", NETWORK),
-        ],
-    ),
-    "data": (
-        "show what a config would read, and check it",
-        [
-            ("config", {"metavar": "FILE[:variant]"}),
-            ("--all", {"action": "store_true", "help": "check every item, not a sample"}),
-            ("--out", {"default": "", "help": "folder for the contact sheet"}),
-        ],
-    ),
-    "bank": (
-        "build, inspect or verify a memory bank",
-        [
-            ("action", {"choices": ("build", "info", "verify"), "help": "what to do"}),
-            ("path", {"metavar": "BANK", "help": "folder of the bank"}),
-            CONFIG,
-            CHECKPOINT,
-            JSON,
-        ],
-    ),
-}
+# ---------------------------------------------------------------- arguments
+def parse(argv: list[str]) -> tuple[argparse.Namespace, Overrides]:
+    """Parses a command line; exits with the usage if it is wrong, or with the help that it asks for.
+
+    Raises:
+      UserError: a setting without a value, or for a command that takes none.
+    """
+    words, overrides = split_overrides(argv)
+    command = COMMANDS.get(words[0]) if words else None
+    for key, text in overrides:
+        if command and not command.settings:
+            raise UserError(f"--config.{key}: hummingbird {words[0]} takes no settings")
+        if command and key == "help":
+            _list_settings(command.settings, text)
+            sys.exit(0)
+    parser = _parser()
+    if not words:
+        parser.print_help(sys.stderr)
+        sys.exit(2)
+    return parser.parse_args(words), overrides
 
 
-def parse(argv: list[str]) -> tuple[argparse.Namespace, list[tuple[str, str]]]:
-    """The arguments, and the pairs (key, text) of every `--config.key=text`."""
+def split_overrides(argv: Sequence[str]) -> tuple[list[str], Overrides]:
+    """Separates the settings, --config.KEY=VALUE or --config.KEY VALUE, from the other words of a command line.
+
+    Example:
+      >>> split_overrides(["plan", "--config=a.py", "--config.seed", "3", "--config.data.name=images"])
+      (['plan', '--config=a.py'], [('seed', '3'), ('data.name', 'images')])
+    """
+    words, overrides = [], []
+    rest = iter(_join_negative(argv))
+    for word in rest:
+        if not word.startswith("--config."):
+            words.append(word)
+            continue
+        key, equals, text = word.removeprefix("--config.").partition("=")
+        if not equals and key != "help":
+            text = next(rest, "--")
+            if text.startswith("--"):
+                raise UserError(f"{word} needs a value: {word}=VALUE")
+        overrides.append((key, text))
+    return words, overrides
+
+
+def _join_negative(argv: Sequence[str]) -> list[str]:
+    """Joins "--layers", "-2,-1" to "--layers=-2,-1": argparse would take the second word for an option."""
+    words: list[str] = []
+    for word in argv:
+        if words and re.match(r"-\d", word) and re.fullmatch(r"--[^=]+", words[-1]):
+            words[-1] += f"={word}"
+        else:
+            words.append(word)
+    return words
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="hummingbird",
-        description="Pretrains encoders that understand scenes in context, and measures any encoder that way.",
+        description="Pretrain vision encoders in context, and score any encoder by dense retrieval.",
+        epilog="hummingbird COMMAND --help explains a command.",
         allow_abbrev=False,
     )
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for name, (text, options) in PARSERS.items():
-        sub = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
-        for flag, how in options:
-            sub.add_argument(flag, **how)
-    known, rest = parser.parse_known_args(argv)
-    return known, _overrides(parser, rest)
+    parser.add_argument("--version", action="version", version=f"hummingbird {hummingbird.__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", title="commands")
+    for name, command in COMMANDS.items():
+        text = command.help[0].upper() + command.help[1:] + "."
+        sub = commands.add_parser(
+            name,
+            help=command.help,
+            description=text,
+            epilog=_epilog(name, command),
+            formatter_class=functools.partial(argparse.HelpFormatter, max_help_position=28),
+            allow_abbrev=False,
+        )
+        for declared in command.options:
+            sub.add_argument(declared.name, **declared.keywords)
+    return parser
 
 
-def _overrides(parser: argparse.ArgumentParser, rest: list[str]) -> list[tuple[str, str]]:
-    pairs = []
-    words = iter(rest)
-    for word in words:
-        if not word.startswith("--config."):
-            parser.error(f"unrecognised argument {word}")
-        key, equals, text = word.removeprefix("--config.").partition("=")
-        if not equals:
-            text = next(words, None)
-            if text is None or text.startswith("--"):
-                parser.error(f"{word} needs a value: {word}=VALUE")
-        pairs.append((key, text))
-    return pairs
-
-
-def _pretrain(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> None:
-    from hummingbird import config, hooks, train
-    from hummingbird.devices import distributed
-
-    if arguments.init_from is not None:
-        overrides = [*overrides, ("init_from", arguments.init_from)]
-    resolved = config.resolve("pretrain", arguments.config, overrides)
-    distributed.initialize()
-    train.pretrain(resolved, arguments.workdir, hooks.build_hooks(resolved, arguments.workdir))
-
-
-def _evaluate(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> None:
-    from hummingbird import config, encoder, retrieval
-    from hummingbird.devices import distributed
-
-    resolved = config.resolve("evaluate", arguments.config, overrides)
-    distributed.initialize()
-    loaded = encoder.build_encoder(arguments.checkpoint, resolved.encoder)
-    result = retrieval.evaluate(loaded, resolved, arguments.workdir)
-    print(json.dumps({"task": result["task"], "dataset": result["dataset"], **_scalars(result["metrics"])}))
-    report = pathlib.Path(arguments.workdir) / "report.html"
-    if resolved.report.enabled and report.exists():
-        print(f"report: {report}", file=sys.stderr)
-
-
-def _scalars(metrics: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in metrics.items() if not isinstance(value, dict)}
-
-
-def _sweep(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> int:
-    from hummingbird import sweep
-
-    failed = sweep.run(
-        arguments.config,
-        arguments.sweep,
-        arguments.workdir,
-        arguments.launcher,
-        overrides,
-        checkpoint=arguments.checkpoint,
-        parallel=arguments.parallel,
+def _epilog(name: str, command: Command) -> str | None:
+    if not command.settings:
+        return None
+    return (
+        f"`hummingbird {name} --config.help` lists all settings that --config.KEY=VALUE overrides,"
+        " with their defaults; `--config.help=data` lists those of one group."
     )
-    return 1 if failed else 0
 
 
-def _plan(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> None:
+def _list_settings(kinds: Sequence[str], group: str) -> None:
     from hummingbird import config
-    from hummingbird.commands import plan
 
-    result = plan.plan(config.resolve("pretrain", arguments.config, overrides), arguments.topology)
-    print(plan.table(result) if arguments.table else json.dumps(result))
-
-
-def _info(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> None:
-    from hummingbird.commands import info
-
-    show(info.describe(arguments.path, arguments.family), arguments.json)
-
-
-def _import(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> None:
-    from hummingbird import weights
-
-    chosen = {name: getattr(arguments, name) for name in ("family", "features", "layers", "norm")}
-    show(weights.import_weights(arguments.src, arguments.dst, **chosen))
-
-
-def _export(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> None:
-    from hummingbird import weights
-
-    show(weights.export_weights(arguments.src, arguments.dst, format=arguments.format, network=arguments.network))
-
-
-def _data(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> int:
-    from hummingbird.commands import inspect_data
-
-    return inspect_data.run(arguments.config, overrides, out=arguments.out, check_all=arguments.all)
-
-
-def _bank(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> None:
-    from hummingbird import config, encoder
-    from hummingbird.retrieval import store
-
-    if arguments.action == "build":
-        if not (arguments.config and arguments.checkpoint):
-            raise UserError("bank build needs --config=FILE and --checkpoint=PATH")
-        resolved = config.resolve("evaluate", arguments.config, overrides)
-        loaded = encoder.build_encoder(arguments.checkpoint, resolved.encoder)
-        show(store.build(loaded, resolved, arguments.path), arguments.json)
-    else:
-        show({"info": store.bank_info, "verify": store.verify_bank}[arguments.action](arguments.path), arguments.json)
-
-
-def show(found: dict[str, Any], as_json: bool = False) -> None:
-    """Prints what a command found, as JSON or for people."""
-    try:
-        print(json.dumps(found) if as_json else "\n".join(_lines(found)), flush=True)
-    except BrokenPipeError:  # the reader has seen enough, as `head` does; nothing is to be said at exit either
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def _lines(found: dict[str, Any]) -> Iterator[str]:
-    for key, value in found.items():
-        if key == "config" and isinstance(value, dict):
-            yield "config:"
-            yield from (f"  {name} = {setting}" for name, setting in value.items())
-        elif isinstance(value, dict):
-            yield f"{key}: " + ", ".join(f"{name} {item}" for name, item in value.items())
-        else:
-            yield f"{key}: {value:,}" if isinstance(value, int) and key != "step" else f"{key}: {value}"
-
-
-COMMANDS = {
-    "pretrain": _pretrain,
-    "evaluate": _evaluate,
-    "sweep": _sweep,
-    "plan": _plan,
-    "info": _info,
-    "import": _import,
-    "export": _export,
-    "data": _data,
-    "bank": _bank,
-}
+    having = [kind for kind in kinds if any(f"{key}.".startswith(f"{group}.") for key in config.declared(kind))]
+    for kind in having if group and having else kinds:
+        title = f"# settings of `hummingbird {kind}`\n" if len(kinds) > 1 else ""
+        print_all(title + config.list_settings(config.declared(kind), group))

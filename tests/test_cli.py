@@ -69,6 +69,9 @@ def test_pretrain_evaluate_and_info_from_the_command_line(tmp_path, capsys):
         (["evaluate", *EVALUATE, "--checkpoint=rgb:8", "--workdir=gs://bucket/w"], "gs://bucket/w"),
         (["info", "nowhere"], "nowhere"),
         (["bank", "build", "w"], "--checkpoint"),
+        (["info", "nowhere", "--config.seed=1"], "info takes no settings"),
+        (["pretrain", *TINY, "--workdir=w", "--config.seed"], "--config.seed=VALUE"),
+        (["evaluate", "--config.help=retrievel"], "did you mean retrieval."),
     ],
 )
 def test_bad_input_is_one_line_and_status_2(argv, said, capsys, tmp_path):
@@ -101,7 +104,7 @@ def test_a_topology_that_cannot_be_described_says_what_helps(reason, said, monke
 
 @pytest.mark.process
 def test_a_reader_that_has_seen_enough_is_no_error(repository):
-    shown = "from hummingbird.cli import show; show({str(i): 'x' * 1000 for i in range(1000)})"
+    shown = "from hummingbird.commands.printing import show; show({str(i): 'x' * 1000 for i in range(1000)})"
     program = subprocess.Popen(
         [sys.executable, "-c", shown], cwd=repository, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
@@ -119,3 +122,78 @@ def test_unknown_commands_and_arguments_are_usage_errors(argv, capsys):
         cli.run(argv)
     assert stopped.value.code == 2
     assert "usage" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", cli.COMMANDS)
+def test_every_command_explains_itself(command, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        cli.run([command, "--help"])
+    assert stopped.value.code == 0
+    text = capsys.readouterr().out
+    declared = cli.COMMANDS[command]
+    assert f"usage: hummingbird {command}" in text
+    assert ("--config.help" in text) == bool(declared.settings)
+    for option in declared.options:
+        words = option.keywords["help"].split()
+        assert 1 <= len(words) <= 26, option.name
+
+
+@pytest.mark.parametrize(
+    ("argv", "keys", "absent"),
+    [
+        (["pretrain", "--config.help"], ["batch_size=4096", "data.root="], ["retrieval.bank="]),
+        (["evaluate", "--config.help=retrieval.scann"], ["retrieval.scann.leaves=512"], ["seed=0"]),
+        (["data", "x.py", "--config.help=context"], ["context.bank_length="], ["`hummingbird evaluate`"]),
+        (["data", "--config.help=seed"], ["`hummingbird pretrain`", "`hummingbird evaluate`", "seed=0"], []),
+    ],
+)
+def test_settings_are_listed_on_request(argv, keys, absent, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        cli.run(argv)
+    assert stopped.value.code == 0
+    text = capsys.readouterr().out
+    assert [key for key in keys if key not in text] == []
+    assert [key for key in absent if key in text] == []
+
+
+def test_a_tilde_is_expanded_in_every_argument_that_is_a_path(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    lines = {
+        "pretrain --config=~/c.py:big --workdir=~/run --init_from ~/old": ("config", "workdir", "init_from"),
+        "evaluate --config=~/c.py --checkpoint=random:~/run --workdir=~/x": ("config", "checkpoint", "workdir"),
+        "sweep --config ~/c.py --sweep=~/s.py --workdir=~/x --checkpoint=~/w.pth": ("sweep", "checkpoint"),
+        "import ~/a.pth ~/b": ("src", "dst"),
+        "export ~/a ~/b": ("src", "dst"),
+        "info ~/a.pth": ("path",),
+        "data ~/c.py --out=~/pictures": ("config", "out"),
+        "bank build ~/bank --config=~/c.py": ("path", "config"),
+    }
+    for line, names in lines.items():
+        arguments, _ = cli.parse(line.split())
+        for name in names:
+            value = getattr(arguments, name)
+            assert value.removeprefix("random:").startswith(f"{tmp_path}/"), (line, name)
+    assert cli.parse(["info", "gs://bucket/~x"])[0].path == "gs://bucket/~x"
+
+
+def test_values_may_begin_with_a_minus():
+    arguments, _ = cli.parse(["import", "a", "b", "--layers", "-2,-1"])
+    assert arguments.layers == (-2, -1)
+    arguments, overrides = cli.parse(["data", "--config.mesh.data", "-1", "x.py", "--config.data.root", "here"])
+    assert (arguments.config, overrides) == ("x.py", [("mesh.data", "-1"), ("data.root", "here")])
+
+
+@pytest.mark.process
+@pytest.mark.parametrize(
+    ("variable", "value", "status", "said"),
+    [("JAX_PLATFORMS", "cuda", 2, "JAX_PLATFORMS=cuda"), ("JAX_ENABLE_X64", "1", 0, "JAX_ENABLE_X64 is ignored")],
+)
+def test_variables_left_in_the_shell_are_named_in_one_line(variable, value, status, said, tmp_path, repository):
+    command = [sys.executable, "-m", "hummingbird", "evaluate", *EVALUATE, "--checkpoint=rgb:8"]
+    quiet = ["--config.retrieval.neighbours=4", "--config.progress=false", "--config.report.enabled=false"]
+    environment = {**os.environ, "PYTHONPATH": str(repository), variable: value}
+    result = subprocess.run(
+        [*command, *quiet, f"--workdir={tmp_path}"], env=environment, capture_output=True, text=True, cwd=repository
+    )
+    assert result.returncode == status, result.stderr
+    assert [said in line for line in result.stderr.splitlines()] == [True], result.stderr

@@ -18,6 +18,7 @@ import numpy as np
 from jax import Array
 from jaxtyping import UInt32
 
+from hummingbird.errors import UserError
 from hummingbird.run.files import Json
 
 Words = TypeVar("Words", Array, np.ndarray)
@@ -110,5 +111,7 @@ def _device_words(x: Array) -> UInt32[Array, " *words"]:
     """Returns the bits of `x`, one word per element."""
     if x.dtype == np.bool_:
         return x.astype(np.uint32)
+    if x.dtype.itemsize == 8:
+        raise UserError(f"arrays of type {x.dtype} are not supported on devices; unset JAX_ENABLE_X64")
     kind = {1: jnp.uint8, 2: jnp.uint16, 4: jnp.uint32}[x.dtype.itemsize]
     return jax.lax.bitcast_convert_type(x, kind).astype(jnp.uint32)

@@ -1,0 +1,284 @@
+"""The commands of `hummingbird`: what each does, its arguments, and the function that runs it."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import os
+import pathlib
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from hummingbird.commands.printing import show
+from hummingbird.errors import UserError
+
+Overrides = list[tuple[str, str]]  # key and text of each --config.key=text
+
+
+# ---------------------------------------------------------------- what a command declares
+@dataclasses.dataclass(frozen=True)
+class Option:
+    """One argument: its name, and what `ArgumentParser.add_argument` needs to know about it."""
+
+    name: str
+    keywords: Mapping[str, Any]
+
+
+def option(name: str, help: str, **keywords: Any) -> Option:
+    """Declares an argument; `keywords` as of `ArgumentParser.add_argument`."""
+    return Option(name, {"help": help, **keywords})
+
+
+def local_path(text: str) -> str:
+    """Expands "~" at the start of a path, also of one behind "random:".
+
+    Shells leave it alone in --workdir=~/run.
+    """
+    kind, colon, rest = text.partition(":")
+    return f"random:{os.path.expanduser(rest)}" if (kind, colon) == ("random", ":") else os.path.expanduser(text)
+
+
+def layer_numbers(text: str) -> tuple[int, ...]:
+    """Parses "-2,-1" to (-2, -1)."""
+    return tuple(int(word) for word in text.split(","))
+
+
+def path_option(name: str, help: str, metavar: str = "PATH", **keywords: Any) -> Option:
+    """Declares an argument that is a path."""
+    return option(name, help, metavar=metavar, type=local_path, **keywords)
+
+
+@dataclasses.dataclass(frozen=True)
+class Command:
+    """A command of `hummingbird`.
+
+    Attributes:
+      run: (arguments, settings) -> exit status, None for 0.
+      help: what it does, in a few words.
+      options: its arguments.
+      settings: the kinds of config that it takes settings for.
+    """
+
+    run: Callable[[argparse.Namespace, Overrides], int | None]
+    help: str
+    options: tuple[Option, ...]
+    settings: tuple[str, ...] = ()
+
+
+# ---------------------------------------------------------------- running them
+def _pretrain(arguments: argparse.Namespace, overrides: Overrides) -> None:
+    from hummingbird import config, hooks, train
+    from hummingbird.devices import distributed
+
+    if arguments.init_from is not None:
+        overrides = [*overrides, ("init_from", arguments.init_from)]
+    resolved = config.resolve("pretrain", arguments.config, overrides)
+    distributed.initialize()
+    train.pretrain(resolved, arguments.workdir, hooks.build_hooks(resolved, arguments.workdir))
+
+
+def _evaluate(arguments: argparse.Namespace, overrides: Overrides) -> None:
+    from hummingbird import config, encoder, retrieval
+    from hummingbird.devices import distributed
+
+    resolved = config.resolve("evaluate", arguments.config, overrides)
+    distributed.initialize()
+    loaded = encoder.build_encoder(arguments.checkpoint, resolved.encoder)
+    result = retrieval.evaluate(loaded, resolved, arguments.workdir)
+    scores = {name: value for name, value in result["metrics"].items() if not isinstance(value, dict)}
+    print(json.dumps({"task": result["task"], "dataset": result["dataset"], **scores}))
+    report = pathlib.Path(arguments.workdir) / "report.html"
+    if resolved.report.enabled and report.exists():
+        print(f"report: {report}", file=sys.stderr)
+
+
+def _sweep(arguments: argparse.Namespace, overrides: Overrides) -> int:
+    from hummingbird import sweep
+
+    failed = sweep.run(
+        arguments.config,
+        arguments.sweep,
+        arguments.workdir,
+        arguments.launcher,
+        overrides,
+        checkpoint=arguments.checkpoint,
+        parallel=arguments.parallel,
+    )
+    return 1 if failed else 0
+
+
+def _plan(arguments: argparse.Namespace, overrides: Overrides) -> None:
+    from hummingbird import config
+    from hummingbird.commands import plan
+
+    result = plan.plan(config.resolve("pretrain", arguments.config, overrides), arguments.topology)
+    print(plan.table(result) if arguments.table else json.dumps(result))
+
+
+def _info(arguments: argparse.Namespace, overrides: Overrides) -> None:
+    from hummingbird.commands import info
+
+    show(info.describe(arguments.path, arguments.family), arguments.json)
+
+
+def _import(arguments: argparse.Namespace, overrides: Overrides) -> None:
+    from hummingbird import weights
+
+    chosen = {name: getattr(arguments, name) for name in ("family", "features", "layers", "norm")}
+    show(weights.import_weights(arguments.src, arguments.dst, **chosen))
+
+
+def _export(arguments: argparse.Namespace, overrides: Overrides) -> None:
+    from hummingbird import weights
+
+    show(weights.export_weights(arguments.src, arguments.dst, format=arguments.format, network=arguments.network))
+
+
+def _data(arguments: argparse.Namespace, overrides: Overrides) -> int:
+    from hummingbird.commands import inspect_data
+
+    return inspect_data.run(arguments.config, overrides, out=arguments.out, check_all=arguments.all)
+
+
+def _bank(arguments: argparse.Namespace, overrides: Overrides) -> None:
+    from hummingbird import config, encoder
+    from hummingbird.retrieval import store
+
+    if arguments.action == "build":
+        if not (arguments.config and arguments.checkpoint):
+            raise UserError("bank build needs --config=FILE and --checkpoint=PATH")
+        resolved = config.resolve("evaluate", arguments.config, overrides)
+        loaded = encoder.build_encoder(arguments.checkpoint, resolved.encoder)
+        show(store.build(loaded, resolved, arguments.path), arguments.json)
+    else:
+        show({"info": store.bank_info, "verify": store.verify_bank}[arguments.action](arguments.path), arguments.json)
+
+
+# ---------------------------------------------------------------- declaring them
+FILE = "FILE[:variant]"
+CONFIG_HELP = "config file; --config.KEY=VALUE overrides a setting"
+CHECKPOINT_HELP = "encoder: training workdir or step folder, imported folder, weights file, random:vit_s16 or rgb:16"
+CONFIG = path_option("--config", CONFIG_HELP, FILE, required=True)
+CHECKPOINT = path_option("--checkpoint", CHECKPOINT_HELP)
+WORKDIR = path_option("--workdir", "output folder; the same command resumes", "DIR", required=True)
+DESTINATION = path_option("dst", "folder to create", "DST")
+FAMILY = option("--family", "project that the weights come from; default: detected", metavar="NAME")
+JSON = option("--json", "print one line of JSON", action="store_true")
+
+COMMANDS: dict[str, Command] = {
+    "pretrain": Command(
+        _pretrain,
+        "pretrain an encoder",
+        (
+            CONFIG,
+            WORKDIR,
+            path_option(
+                "--init_from",
+                "start a new run from the weights of a training workdir, imported folder or weights file; ignored when"
+                " the workdir holds a checkpoint to resume from",
+            ),
+        ),
+        ("pretrain",),
+    ),
+    "evaluate": Command(
+        _evaluate,
+        "score a frozen encoder by retrieval",
+        (CONFIG, path_option("--checkpoint", CHECKPOINT_HELP, required=True), WORKDIR),
+        ("evaluate",),
+    ),
+    "sweep": Command(
+        _sweep,
+        "run many pretrainings or evaluations from one file of overrides",
+        (
+            CONFIG,
+            path_option("--sweep", "sweep file; configs/sweeps/ has examples", FILE, required=True),
+            WORKDIR,
+            CHECKPOINT,
+            option(
+                "--launcher",
+                "where to run: local, slurm, or print (only print the commands); default: local",
+                metavar="NAME",
+                default="local",
+            ),
+            option("--parallel", "number of runs at a time; default: one per GPU", metavar="N", type=int),
+        ),
+        ("pretrain", "evaluate"),
+    ),
+    "plan": Command(
+        _plan,
+        "compile the train step for a TPU topology, without the hardware",
+        (
+            CONFIG,
+            option("--topology", "TPU topology, such as v3:8x8; default: this machine's devices", metavar="NAME"),
+            option("--table", "print a table instead of JSON", action="store_true"),
+        ),
+        ("pretrain",),
+    ),
+    "info": Command(
+        _info,
+        "describe a training run, a memory bank or a weights file",
+        (path_option("path", "workdir, step folder, bank or weights file"), FAMILY, JSON),
+    ),
+    "import": Command(
+        _import,
+        "convert weights of another project",
+        (
+            path_option("src", "weights file or folder", "SRC"),
+            DESTINATION,
+            FAMILY,
+            option(
+                "--features",
+                "what the encoder returns: tokens, or the query, key or value of attention; default: tokens",
+                metavar="NAME",
+                choices=("tokens", "query", "key", "value"),
+            ),
+            option(
+                "--layers",
+                "layers to concatenate, such as -2,-1 for the last two; default: the last",
+                metavar="LIST",
+                type=layer_numbers,
+            ),
+            option("--norm", "apply the final layer norm; default: yes", action=argparse.BooleanOptionalAction),
+        ),
+    ),
+    "export": Command(
+        _export,
+        "write an encoder in a format that other projects load",
+        (
+            path_option("src", "training workdir, step folder or imported folder", "SRC"),
+            DESTINATION,
+            option("--format", "timm, hf, big_vision or hummingbird; default: timm", metavar="NAME", default="timm"),
+            option(
+                "--network",
+                "network of a training run: online or target; default: online",
+                metavar="NAME",
+                default="online",
+                choices=("online", "target"),
+            ),
+        ),
+    ),
+    "data": Command(
+        _data,
+        "check the data that a config reads, and write pictures of it",
+        (
+            path_option("config", CONFIG_HELP, FILE),
+            option("--all", "check every item instead of a sample", action="store_true"),
+            path_option("--out", "folder for data.json and pictures; default: runs/data/NAME", "DIR", default=""),
+        ),
+        ("pretrain", "evaluate"),
+    ),
+    "bank": Command(
+        _bank,
+        "build, describe or verify a memory bank",
+        (
+            option("action", "build, info or verify", metavar="ACTION", choices=("build", "info", "verify")),
+            path_option("path", "folder of the bank", "BANK"),
+            path_option("--config", CONFIG_HELP.replace("file;", "file, for build;"), FILE),
+            path_option("--checkpoint", CHECKPOINT_HELP.replace("encoder:", "encoder, for build:")),
+            JSON,
+        ),
+        ("evaluate",),
+    ),
+}
