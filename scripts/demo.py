@@ -1,142 +1,128 @@
-"""`scripts/demo`: the whole job on the embedded data set, in minutes, with a report to look at.
+"""The whole job on rendered scenes, in minutes: pretrain, evaluate, compare. `scripts/demo` sets up and runs it.
 
-Pretrains a small Hummingbird, then scores it, the same encoder with random weights and raw RGB patches on segmentation
-and depth. Evaluation sees another world (seed) than pretraining. Finished parts are kept when it is called again.
+Pretrains a small Hummingbird, then scores it, the same encoder with random weights, and raw RGB patches, on
+segmentation and depth. Evaluation happens in another world (seed) than pretraining. Run it again to resume: finished
+parts are kept.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
-import pathlib
+import sys
 import time
-from typing import Any
+from collections.abc import Iterator
+from pathlib import Path
 
 from hummingbird import cli
+from hummingbird.retrieval import report
+from hummingbird.retrieval.samples import load_samples
+from hummingbird.run.files import write_json
 
-TASKS = {"segmentation": "miou", "depth": "rmse"}
 PRETRAIN = "configs/pretrain/demo.py"
 EVALUATE = "configs/evaluate/demo.py"
+PATCH = 8  # the patch size of the demo's encoder, so that raw pixels are compared patch by patch
+HEADLINES = {"segmentation": "miou", "depth": "rmse"}
+TITLES = {"pretrained": "Hummingbird", "random": "random weights", "rgb": "raw RGB patches"}
 
 
 def main() -> None:
     """Runs the demo; exits with the status of the first part that fails."""
-    parser = argparse.ArgumentParser(prog="scripts/demo", description="The whole job on the embedded data set.")
-    parser.add_argument("--workdir", default="runs/demo", help="folder for checkpoints, results and the report")
-    parser.add_argument("--setup-seconds", type=float, default=0.0, help="time the set-up took, for summary.json")
+    parser = argparse.ArgumentParser(prog="scripts/demo", description="Pretrain, evaluate and compare, in minutes.")
+    parser.add_argument("--workdir", type=Path, default=Path("runs/demo"), help="output folder; rerun to resume")
     parser.add_argument("--seed", type=int, default=0, help="seed of pretraining and of the worlds")
-    arguments = parser.parse_args()
-    raise SystemExit(run(pathlib.Path(arguments.workdir), arguments.setup_seconds, arguments.seed))
+    parser.add_argument("--setup-seconds", type=float, default=0.0, help="set-up time to include in summary.json")
+    options = parser.parse_args()
+    workdir: Path = options.workdir
+    seconds = workdir / "seconds.json"
+    if not seconds.exists():  # later calls find everything installed
+        write_json(seconds, {"setup": options.setup_seconds})
 
-
-def run(workdir: pathlib.Path, setup_seconds: float, seed: int) -> int:
-    """The demo in `workdir`; returns the exit status."""
-    pretrained = workdir / "pretrain"
-    clock = Stopwatch(workdir / "seconds.json")
-    clock.seconds.setdefault("setup", setup_seconds)  # of the first call: later ones find everything installed
-    worlds = {"pretrain": 2 * seed, "evaluate": 2 * seed + 1}
     print("1/3  pretraining a small Hummingbird on rendered scenes", flush=True)
-    with clock("pretrain"):
-        status = cli.run(
-            [
-                "pretrain",
-                f"--config={PRETRAIN}",
-                f"--workdir={pretrained}",
-                f"--config.seed={seed}",
-                f"--config.data.scenes.seed={worlds['pretrain']}",
-            ]
-        )
-    if status:
-        return status
-    encoders = {"pretrained": str(pretrained), "random": f"random:{pretrained}", "rgb": f"rgb:{PATCH}"}
-    print("2/3  retrieving segmentation and depth with it, with random weights and with raw pixels", flush=True)
-    for task in TASKS:
-        for name, checkpoint in encoders.items():
-            folder = workdir / task / name
-            if is_newer(folder / "metrics.json", pretrained / "metrics.jsonl"):
-                continue
-            with clock("evaluate"):
-                status = cli.run(
-                    [
-                        "evaluate",
-                        f"--config={EVALUATE}:{task}",
-                        f"--checkpoint={checkpoint}",
-                        f"--workdir={folder}",
-                        f"--config.data.scenes.seed={worlds['evaluate']}",
-                        "--config.encoder.network=target",
-                    ]
-                )
-            if status:
-                return status
+    with timed(seconds, "pretrain"):
+        pretrain(workdir / "pretrain", options.seed)
+    print("2/3  scoring it, random weights and raw pixels on segmentation and depth", flush=True)
+    with timed(seconds, "evaluate"):
+        for task in HEADLINES:
+            for encoder in TITLES:
+                evaluate(workdir, task, encoder, options.seed)
     print("3/3  writing the report", flush=True)
-    with clock("evaluate"):
-        results = {task: {name: read(workdir / task / name) for name in encoders} for task in TASKS}
-        write_report(workdir, results)
-    summary: dict[str, Any] = {
-        task: {name: result["metrics"][TASKS[task]] for name, result in by_name.items()}
-        for task, by_name in results.items()
-    }
-    summary["seconds"] = clock.seconds
-    (workdir / "summary.json").write_text(json.dumps(summary, indent=1) + "\n")
-    show(workdir, summary)
-    return 0
+    with timed(seconds, "evaluate"):
+        results = compare(workdir)
+    summary = {**results, "seconds": json.loads(seconds.read_text())}
+    write_json(workdir / "summary.json", summary)
+    print_summary(summary)
+    print(f"Report: {workdir / 'report.html'}")
 
 
-def is_newer(result: pathlib.Path, than: pathlib.Path) -> bool:
-    """Whether a result is there and was made after another file."""
-    return result.exists() and result.stat().st_mtime > than.stat().st_mtime
+def pretrain(folder: Path, seed: int) -> None:
+    """Pretrains in world 2 * seed, or resumes."""
+    run(
+        "pretrain",
+        f"--config={PRETRAIN}",
+        f"--workdir={folder}",
+        f"--config.seed={seed}",
+        f"--config.data.scenes.seed={2 * seed}",
+    )
 
 
-PATCH = 8  # of the demo's encoder, so that raw pixels are compared patch by patch
+def evaluate(workdir: Path, task: str, encoder: str, seed: int) -> None:
+    """Scores an encoder in world 2 * seed + 1, unless its result is newer than the pretraining."""
+    pretrained, folder = workdir / "pretrain", workdir / task / encoder
+    result, trained = folder / "metrics.json", pretrained / "metrics.jsonl"
+    if result.exists() and result.stat().st_mtime > trained.stat().st_mtime:
+        return
+    checkpoints = {"pretrained": f"{pretrained}", "random": f"random:{pretrained}", "rgb": f"rgb:{PATCH}"}
+    run(
+        "evaluate",
+        f"--config={EVALUATE}:{task}",
+        f"--checkpoint={checkpoints[encoder]}",
+        f"--workdir={folder}",
+        f"--config.data.scenes.seed={2 * seed + 1}",
+        "--config.encoder.network=target",
+    )
 
 
-def read(folder: pathlib.Path) -> dict[str, Any]:
-    """metrics.json of an evaluation."""
-    return json.loads((folder / "metrics.json").read_text())
+def run(*arguments: str) -> None:
+    """Runs a command line of `hummingbird` in this process; exits with its status if it fails."""
+    if status := cli.run(list(arguments)):
+        sys.exit(status)
 
 
-def write_report(workdir: pathlib.Path, results: dict[str, dict[str, Any]]) -> None:
-    """One page that shows every encoder on both tasks side by side."""
-    from hummingbird.retrieval import report
-    from hummingbird.retrieval.samples import load_samples
-
-    titles = {"pretrained": "Hummingbird", "random": "random weights", "rgb": "raw RGB patches"}
-    runs = [
-        {"name": titles[name], "metrics": metrics, "samples": load_samples(str(workdir / task / name / "samples.npz"))}
-        for task, by_name in results.items()
-        for name, metrics in by_name.items()
-    ]
+def compare(workdir: Path) -> dict[str, dict[str, float]]:
+    """Writes report.html, with all encoders side by side; returns the headline score of each by task."""
+    runs, scores = [], {}
+    for task, headline in HEADLINES.items():
+        scores[task] = {}
+        for encoder, title in TITLES.items():
+            folder = workdir / task / encoder
+            metrics = json.loads((folder / "metrics.json").read_text())
+            runs.append({"name": title, "metrics": metrics, "samples": load_samples(str(folder / "samples.npz"))})
+            scores[task][encoder] = metrics["metrics"][headline]
     report.write_comparison(str(workdir / "report.html"), runs, title="Hummingbird demo")
+    return scores
 
 
-def show(workdir: pathlib.Path, summary: dict[str, Any]) -> None:
-    """Prints both numbers of every encoder, and where the report lies."""
+def print_summary(summary: dict[str, dict[str, float]]) -> None:
+    """Prints both scores of every encoder and the seconds that the parts took."""
     print("\n                      segmentation, mIoU (higher is better)   depth, RMSE in metres (lower is better)")
-    for name in summary["segmentation"]:
-        print(f"  {name:20s}{summary['segmentation'][name]:10.1f}{summary['depth'][name]:40.2f}")
-    seconds = ", ".join(f"{part} {value:.0f} s" for part, value in summary["seconds"].items())
-    print(f"\n{seconds}\nA toy world: these numbers mean nothing elsewhere.\nReport: {workdir / 'report.html'}")
+    for encoder, title in TITLES.items():
+        print(f"  {title:20s}{summary['segmentation'][encoder]:10.1f}{summary['depth'][encoder]:40.2f}")
+    print("\n" + ", ".join(f"{part} {seconds:.0f} s" for part, seconds in summary["seconds"].items()))
+    print("Rendered scenes are a toy world: these scores mean nothing elsewhere.")
 
 
-class Stopwatch:
-    """Seconds per part, added up over interrupted runs."""
-
-    def __init__(self, path: pathlib.Path):
-        self.path = path
-        self.seconds: dict[str, float] = json.loads(path.read_text()) if path.exists() else {}
-
-    def __call__(self, part: str) -> Stopwatch:
-        self.part = part
-        return self
-
-    def __enter__(self) -> None:
-        self.since = time.perf_counter()
-
-    def __exit__(self, *_: Any) -> None:
-        total = self.seconds.get(self.part, 0.0) + time.perf_counter() - self.since
-        self.seconds[self.part] = round(total, 1)
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self.path.write_text(json.dumps(self.seconds))
+@contextlib.contextmanager
+def timed(path: Path, part: str) -> Iterator[None]:
+    """Adds the seconds of the block to those of `part` in the file, also when the block is interrupted."""
+    start = time.perf_counter()
+    try:
+        yield
+    finally:
+        seconds: dict[str, float] = json.loads(path.read_text())
+        seconds[part] = round(seconds.get(part, 0.0) + time.perf_counter() - start, 1)
+        write_json(path, seconds)
 
 
 if __name__ == "__main__":
