@@ -1,14 +1,15 @@
-"""Cityscapes: 2,975 images of train prompt 500 of val; 19 classes, mIoU. Not in the paper.
+"""Cityscapes: mIoU over 19 classes; prompt train (2,975 images), query val (500). Not in the paper.
 
     hummingbird evaluate --config=configs/evaluate/cityscapes.py \
         --checkpoint=PATH --workdir=DIR --config.data.root=FOLDER
 
-The folder holds leftImg8bit/ and gtFine/. `:few` has the hyper-parameters of Sec. 4.2, `:fractions` scores parts.
+FOLDER holds leftImg8bit/ and gtFine/. `:few` uses the hyper-parameters of Sec. 4.2; `:fractions` scores 1/128 to all of
+the prompt with them.
 """
 
 from hummingbird.retrieval.protocol import variants
 
 
 def get_config(variant="full"):
-    """`:full` (Table 6, "Everywhere else"), `:few` (Sec. 4.2's column), or `:fractions` (the same for each part)."""
+    """Returns `:full` (Table 6, "Everywhere else"), `:few` (Table 6, Sec. 4.2) or `:fractions` (`:few` by fraction)."""
     return variants({"data": {"name": "cityscapes"}})[variant]

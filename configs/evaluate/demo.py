@@ -1,13 +1,13 @@
-"""What `scripts/demo` scores: a small prompt of `scenes`, segmentation or depth.
+"""The evaluation of `scripts/demo`: segmentation or depth on `scenes`, with a small prompt.
 
     hummingbird evaluate --config=configs/evaluate/demo.py:depth --checkpoint=runs/demo/pretrain --workdir=DIR
 
-64 annotated images of 64 px: few, because a larger prompt lets raw pixels find their match by sheer number.
+The prompt has only 64 images, of 64 px: in a larger one raw pixels find matches by sheer number.
 """
 
 
 def get_config(variant="segmentation"):
-    """`:segmentation` (default) or `:depth`."""
+    """Returns `:segmentation` (the default) or `:depth`."""
     tasks = {"segmentation": {}, "depth": {"depth": {"high": 20.0}}}
     return {
         "input_size": 64,

@@ -1,15 +1,15 @@
-"""PASCAL VOC 2012: trainaug (10,582 images) prompts val (1,449); 21 classes, mIoU (Tables 1, 2, 6).
+"""PASCAL VOC 2012: mIoU over 21 classes; prompt trainaug (10,582 images), query val (1,449) (Tables 1, 2, 6).
 
     hummingbird evaluate --config=configs/evaluate/pascal_voc.py \
         --checkpoint=PATH --workdir=DIR --config.data.root=VOCdevkit/VOC2012
 
-`:few` has the hyper-parameters of Sec. 4.2, `:fractions` scores 1/128 (83 images) to all of the prompt with them.
-The paper: 15 minutes on an A100; 70.5 with ViT-B pretrained on ImageNet-1k, 73.5 on ImageNet-22k (Table 12).
+`:few` uses the hyper-parameters of Sec. 4.2; `:fractions` scores 1/128 (83 images) to all of the prompt with them. The
+paper reports 15 minutes on an A100, and 70.5 for a ViT-B pretrained on ImageNet-1k, 73.5 on ImageNet-22k (Table 12).
 """
 
 from hummingbird.retrieval.protocol import variants
 
 
 def get_config(variant="full"):
-    """`:full` (Table 6, "Everywhere else"), `:few` (Sec. 4.2's column), or `:fractions` (the same for each part)."""
+    """Returns `:full` (Table 6, "Everywhere else"), `:few` (Table 6, Sec. 4.2) or `:fractions` (`:few` by fraction)."""
     return variants({"data": {"name": "pascal_voc"}})[variant]

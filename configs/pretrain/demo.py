@@ -1,22 +1,23 @@
-"""A Hummingbird that a laptop trains in minutes, on the embedded `scenes`: views of 32 px, patch 8.
+"""A small Hummingbird that a laptop trains in minutes, on the rendered `scenes`: views of 32 px, patch size 8.
 
     hummingbird pretrain --config=configs/pretrain/demo.py --workdir=runs/demo/pretrain
 
-With `--config.pictures.every=400` it draws what it sees into WORKDIR/pictures (about 3 s in all, most of it compiling).
+With `--config.pictures.every=400` it saves pictures of views, attention and nearest entries in WORKDIR/pictures (about
+3 s in total, most of it compilation).
 
-A toy for first contact: it shows every part of the method at work, its scores mean nothing elsewhere. What differs from
-the paper, and why (measured on two cores, 1,200 steps):
+A toy: it shows every part of the method at work, but its scores mean nothing elsewhere. Differences from the paper, and
+their reasons (measured on two cores, 1,200 steps):
 
-- Small crops at the scale of evaluation and 16 tokens a view: steps are what matters, features fall below random ones
-  for the first 200 and pass raw pixels at about 400.
-- Any hue, milder brightness, hardly any blur, no solarisation: in this world colours mean nothing and textures all, and
-  BYOL's brightness of 0.4 washes the textures out (loss at step 250: 4.5 against 4.0 with 0.2).
-- An EMA of 0.95: at 0.99 the target would be the random network for most of the run.
+- Small crops at the scale of evaluation, and 16 tokens per view: the number of steps matters most. Features are worse
+  than random ones for the first 200 steps and better than raw pixels from about 400.
+- Any hue, weaker brightness, hardly any blur, no solarisation: in this world colours carry no information and textures
+  carry all of it. BYOL's brightness of 0.4 washes textures out (loss at step 250: 4.5 instead of 4.0 with 0.2).
+- An EMA decay of 0.95: with 0.99 the target would stay close to the random network for most of the run.
 """
 
 
 def get_config(variant=""):
-    """`:tiny` is a run of seconds, for trying things out."""
+    """Returns the demo's recipe (the default), or `:tiny`, a run of seconds for trying things out."""
     config = {
         "input_size": 32,
         "batch_size": 96,

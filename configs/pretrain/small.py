@@ -1,25 +1,25 @@
-"""Recipes for machines that are no pod: one GPU of 16 or 24 GB, or a CPU.
+"""Recipes for small machines: one GPU with 16 or 24 GB, or a CPU.
 
     hummingbird pretrain --config=configs/pretrain/small.py --workdir=runs/s16 --config.data.root=IMAGENET
     hummingbird pretrain --config=configs/pretrain/small.py:b16 --workdir=runs/b16 --config.data.root=IMAGENET
     hummingbird pretrain --config=configs/pretrain/small.py:cpu --workdir=runs/cpu --config.data.root=FOLDER_OF_IMAGES
 
-| variant | for | encoder, view | batch (at a time) | bank |
+| variant | machine | encoder, view | batch (micro-batch) | bank |
 |---|---|---|---|---|
-| (none) | 16 GB | ViT-S/16, 224 px | 1024 (256) | 40,960 |
-| `:b16` | 24 GB | ViT-B/16, 224 px | 4096 (128): the paper's batch | 40,960 |
+| (none) | GPU, 16 GB | ViT-S/16, 224 px | 1024 (256) | 40,960 |
+| `:b16` | GPU, 24 GB | ViT-B/16, 224 px | 4096 (128): the paper's batch | 40,960 |
 | `:cpu` | two cores, minutes | width 96, 3 layers, patch 8, 48 px | 64 | 512 |
 
-The batch passes in micro-batches (`micro_batches`), which changes neither negatives nor batch-norm statistics, and 40k
-entries are where the paper sees the gains of a bank begin (Fig. 6). The first two are sized by hand: they have neither
-been trained nor compiled for a GPU here. `hummingbird plan --config=configs/pretrain/small.py --table` on the machine
-itself says what they need; more `micro_batches` need less.
-`:cpu` is the recipe of the ablation in configs/README.md; it is for trying, its scores mean nothing elsewhere.
+The batch is processed in micro-batches (`micro_batches`), which changes neither negatives nor batch-norm statistics. In
+the paper a bank starts to help at about 40k entries (Fig. 6). The sizes of the GPU recipes are estimates: they have
+been neither trained nor compiled for a GPU. `hummingbird plan --config=configs/pretrain/small.py --table` on the
+machine itself prints the memory they need; more `micro_batches` need less. `:cpu` is the recipe of the ablation in
+configs/README.md, for trying things out; its scores mean nothing elsewhere.
 """
 
 
 def get_config(variant=""):
-    """One GPU of 16 GB, `:b16` for 24 GB, or `:cpu`."""
+    """Returns the recipe for a GPU with 16 GB (the default), `:b16` for 24 GB, or `:cpu`."""
     gpu = {"data.name": "imagenet", "dtype": "bfloat16", "context.bank_length": 40_960, "epochs": 100.0}
     variants = {
         "": {**gpu, "encoder.name": "vit_s16", "batch_size": 1024, "micro_batches": 4},

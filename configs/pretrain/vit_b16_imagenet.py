@@ -1,4 +1,4 @@
-"""ViT-B/16 on ImageNet-1k, batch 4096, 300 epochs, bank of 153,600 (App. B, C.2): every row that the paper trains so.
+"""ViT-B/16 on ImageNet-1k: batch 4096, 300 epochs, a bank of 153,600 (App. B, C.2), and the paper's variants.
 
     hummingbird pretrain --config=configs/pretrain/vit_b16_imagenet.py --workdir=gs://BUCKET/vit_b16 \
         --config.data.root=gs://BUCKET/imagenet
@@ -17,14 +17,14 @@
 | `:supervised_vit` | softmax classifier alone | 1 | 35.1 | 13.8 | .913 |
 | `:classifier` | linear classifier beside L_SSL, no bank | 6, at 0 | (plot) | (plot) | |
 
-Scores are the paper's, by retrieval; none of these runs was repeated here. `:supervised_vit` is the baseline with this
-project's optimiser and views; how the paper trained its own is not said. Cost: the paper reports 21 h on 128 TPU v3
-cores (0.81 s a step); what the compiler makes of it is in configs/pretrain/README.md.
+Scores are the paper's, by retrieval; none of these runs has been repeated here. `:supervised_vit` uses this project's
+optimiser and views, because the paper does not say how its baseline was trained. Cost: the paper reports 21 h on 128
+TPU v3 cores (0.81 s per step); configs/pretrain/README.md has the compiler's estimate.
 """
 
 
 def get_config(variant=""):
-    """Hummingbird, or one of the variants above. What differs from the defaults, which are the paper's."""
+    """Returns Hummingbird (the default) or one of the variants above; the defaults of settings are the paper's."""
     mean, cls, alone = {"pooling": "mean"}, {"pooling": "cls"}, {"context.bank_length": 0}
     classifier = {"supervised.objective": "classifier", **alone}
     variants = {

@@ -12,14 +12,14 @@
 | `:no_bank` | L_SSL alone, no bank | 6, at 0 | (plot) | (plot) | |
 | `:classifier` | linear classifier beside L_SSL, no bank | 6, at 0 | (plot) | (plot) | |
 
-Scores are the paper's, by retrieval; none of these runs was repeated here. Figures 6 and 8 train these with banks of 0
-to 300,000: configs/sweeps/bank_length_pretraining.py, `:supervised` for its other curve. The paper reports 60 h on 256
-TPU v3 cores. `data.root` holds one folder, or one .tar, for each of the 21,841 classes.
+Scores are the paper's, by retrieval; none of these runs has been repeated here. For Figures 6 and 8, with banks of 0 to
+300,000 entries, see configs/sweeps/bank_length_pretraining.py. The paper reports 60 h on 256 TPU v3 cores. `data.root`
+holds a folder or a .tar for each of the 21,841 classes.
 """
 
 
 def get_config(variant=""):
-    """Hummingbird, or one of the variants above."""
+    """Returns Hummingbird (the default) or one of the variants above."""
     classifier = {"supervised.objective": "classifier", "supervised.classes": 21_841, "context.bank_length": 0}
     variants = {
         "": {},

@@ -1,4 +1,4 @@
-"""ViT-L/16 on ImageNet-1k: 300 epochs (App. C.2), layers recomputed going backward so that 16 GiB a device are enough.
+"""ViT-L/16 on ImageNet-1k: 300 epochs (App. C.2); layers are recomputed in the backward pass to fit 16 GiB per device.
 
     hummingbird pretrain --config=configs/pretrain/vit_l16_imagenet.py --workdir=gs://BUCKET/vit_l16 \
         --config.data.root=gs://BUCKET/imagenet
@@ -8,13 +8,13 @@
 | (none) | Hummingbird | 11 |
 | `:supervised` | Hummingbird++ | 11 |
 
-The paper gives fine-tuned scores alone for these two (Table 11: 82.4 and 81.8 VOC mIoU), and 53 h on 128 TPU v3 cores.
-Not run here; what the compiler makes of it is in configs/pretrain/README.md.
+For these two the paper reports only fine-tuned scores (Table 11: 82.4 and 81.8 VOC mIoU), and 53 h on 128 TPU v3 cores.
+They have not been run here; configs/pretrain/README.md has the compiler's estimate.
 """
 
 
 def get_config(variant=""):
-    """Hummingbird, or Hummingbird++."""
+    """Returns Hummingbird (the default) or Hummingbird++."""
     variants = {"": {}, "supervised": {"supervised.weight": 0.05}}
     return {
         "data.name": "imagenet",

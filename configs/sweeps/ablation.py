@@ -1,13 +1,13 @@
-"""Does the method show at a laptop's size? Mean pooling, + context, + QKV pooling, and both, three seeds of each.
+"""The four corners of Table 5 at a laptop's size: mean pooling, + context, + QKV pooling, and both; three seeds.
 
     hummingbird sweep --config=configs/pretrain/small.py:cpu --sweep=configs/sweeps/ablation.py \
         --workdir=runs/ablation --config.data.root=imagenet_mini --config.evaluate.camvid.data.root=camvid_mini
     hummingbird sweep --config=configs/pretrain/demo.py --sweep=configs/sweeps/ablation.py:demo \
         --workdir=runs/ablation-scenes --config.total_steps=800
 
-The four corners of Table 5, at one budget of steps. The first line trains on real images (any folder of them) and
-scores street scenes (any folder that configs/evaluate/folder.py reads); `:demo` trains and scores on `scenes`. Twelve
-runs of some minutes each on two cores. What came out is in configs/README.md.
+All have the same number of steps. The first command trains on photographs (any folder of images) and scores on street
+scenes (any folder that configs/evaluate/folder.py reads); `:demo` trains and scores on `scenes`. Twelve runs of a few
+minutes each on two cores. Results are in configs/README.md.
 """
 
 from hummingbird.sweep import EVALUATIONS, Sweep, cross, grid
@@ -19,14 +19,12 @@ ROWS = [
     {"name": "Hummingbird", "pooling": "qkv"},
 ]
 SEEDS = grid({"seed": [0, 1, 2]})
-# A scale at which patches are about as large in the scene as in the training views.
+# At this size a patch covers about as much of the scene as in the training views.
 STREETS = {"evaluate.camvid.input_size": 128, "evaluate.camvid.retrieval.augmentation_epochs": 0}
-
-
 SCORED = {"": ([STREETS], {"camvid": "configs/evaluate/folder.py"}), "demo": ([{}], EVALUATIONS["demo"])}
 
 
 def get_sweep(variant=""):
-    """Real images, or `:demo`."""
+    """Returns the sweep on photographs (the default) or `:demo`."""
     settings, evaluations = SCORED[variant]
     return Sweep("pretrain", cross(SEEDS, ROWS, settings), evaluate=evaluations)

@@ -1,11 +1,12 @@
-"""Figures 6 and 8, right: how long the memory bank of evaluation should be, with and without sampling.
+"""Figures 6 and 8, right: the length of the memory bank in evaluation, with and without sampling.
 
     hummingbird sweep --config=configs/evaluate/pascal_voc.py --sweep=configs/sweeps/bank_length_evaluation.py \
         --checkpoint=PATH --workdir=DIR --config.data.root=VOCdevkit/VOC2012
     hummingbird sweep --config=configs/evaluate/demo.py --sweep=configs/sweeps/bank_length_evaluation.py:demo \
         --checkpoint=runs/demo/pretrain --workdir=DIR
 
-Five lengths, patches sampled by Eq. 5 or all of as many images as fit. The paper: gains up to 10 million entries.
+Five lengths; patches are sampled by Eq. 5, or all patches are kept until the bank is full. The paper reports gains up
+to 10 million entries.
 """
 
 from hummingbird.sweep import Sweep, grid
@@ -17,6 +18,6 @@ LENGTHS = {
 
 
 def get_sweep(variant=""):
-    """The paper's lengths, or `:demo`."""
+    """Returns the paper's lengths (the default) or `:demo`."""
     axes = {"retrieval.memory_length": LENGTHS[variant], "retrieval.sampling": ["salient", "all"]}
     return Sweep("evaluate", grid(axes))

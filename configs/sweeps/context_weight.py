@@ -1,4 +1,4 @@
-"""How much of the neighbours is mixed into each patch: lambda of App. B, for which the paper gives 0.2.
+"""The weight of the neighbours in each patch: lambda of App. B, 0.2 in the paper.
 
     hummingbird sweep --config=configs/pretrain/vit_b16_imagenet.py \
         --sweep=configs/sweeps/context_weight.py --workdir=DIR --config.data.root=IMAGENET \
@@ -13,6 +13,6 @@ from hummingbird.sweep import EVALUATIONS, Sweep, grid
 
 
 def get_sweep(variant=""):
-    """The paper's evaluations, or `:demo`."""
+    """Returns the sweep with the paper's evaluations (the default) or `:demo`."""
     axes = {"context.weight": [0.0, 0.1, 0.2, 0.3, 0.5, 0.8], "seed": [0, 1, 2]}
     return Sweep("pretrain", grid(axes), evaluate=EVALUATIONS[variant])

@@ -1,11 +1,11 @@
-"""Tables 2, 9 and 10: how few annotated images suffice; five draws of each fraction, mean and deviation.
+"""Tables 2, 9 and 10: few annotated images; five draws of each fraction, mean and standard deviation.
 
     hummingbird sweep --config=configs/evaluate/pascal_voc.py:few --sweep=configs/sweeps/data_fractions.py \
         --checkpoint=PATH --workdir=DIR --config.data.root=VOCdevkit/VOC2012
     hummingbird sweep --config=configs/evaluate/demo.py --sweep=configs/sweeps/data_fractions.py:demo \
         --checkpoint=runs/demo/pretrain --workdir=DIR
 
-Forty evaluations (`:demo`: twelve). For Table 10 the same with configs/evaluate/ade20k.py:few.
+Forty evaluations (`:demo`: twelve). For Table 10 use configs/evaluate/ade20k.py:few.
 """
 
 from hummingbird.sweep import Sweep, grid
@@ -15,5 +15,5 @@ SEEDS = {"": 5, "demo": 4}
 
 
 def get_sweep(variant=""):
-    """The paper's fractions and seeds, or `:demo`."""
+    """Returns the paper's fractions and seeds (the default) or `:demo`."""
     return Sweep("evaluate", grid({"data.fraction": FRACTIONS[variant], "seed": list(range(SEEDS[variant]))}))

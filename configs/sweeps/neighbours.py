@@ -1,11 +1,11 @@
-"""Appendix A.2: neighbours, temperature and re-ordering, over one bank that is encoded once.
+"""Appendix A.2: neighbours, temperature and re-ordering, with one bank that is encoded once.
 
     hummingbird sweep --config=configs/evaluate/pascal_voc.py --sweep=configs/sweeps/neighbours.py \
         --checkpoint=PATH --workdir=DIR --config.data.root=VOCdevkit/VOC2012
     hummingbird sweep --config=configs/evaluate/demo.py --sweep=configs/sweeps/neighbours.py:demo \
         --checkpoint=runs/demo/pretrain --workdir=DIR
 
-Sixty settings (`:demo`: twenty). The paper: temperature and re-ordering matter most, k hardly.
+Sixty settings (`:demo`: twenty). In the paper temperature and re-ordering matter most, and k hardly matters.
 """
 
 from hummingbird.sweep import Sweep, grid
@@ -15,5 +15,5 @@ REORDER = {"retrieval.scann.reorder": [200, 500, 1800]}  # at least the largest 
 
 
 def get_sweep(variant=""):
-    """All three, or `:demo`: neighbours and temperature, for a bank too small for an approximate index."""
+    """Returns all three settings (the default), or `:demo` without re-ordering: its bank is searched exactly."""
     return Sweep("evaluate", grid({"": {**ATTENTION, **REORDER}, "demo": ATTENTION}[variant]))

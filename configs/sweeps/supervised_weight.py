@@ -1,18 +1,17 @@
-"""How much the labels count: alpha of Sec. 3.4 (the paper: 0.05, and 0.25 for ViT-B on ImageNet-22k).
+"""The weight of the labels: alpha of Sec. 3.4, in the paper 0.05, and 0.25 for ViT-B on ImageNet-22k.
 
     hummingbird sweep --config=configs/pretrain/vit_b16_imagenet.py \
         --sweep=configs/sweeps/supervised_weight.py --workdir=DIR --config.data.root=IMAGENET \
         --config.evaluate.voc.data.root=VOCdevkit/VOC2012 \
         --config.evaluate.ade20k.data.root=ADEChallengeData2016 --config.evaluate.nyuv2.data.root=NYUV2
 
-Six pretrainings. Not yet run here at that size. It needs image labels, which `scenes` has
-not: there is no `:demo`.
+Six pretrainings, not yet run here at that size. There is no `:demo`, because `scenes` has no image labels.
 """
 
 from hummingbird.sweep import EVALUATIONS, Sweep, grid
 
 
 def get_sweep():
-    """The paper's evaluations."""
+    """Returns the sweep with the paper's evaluations."""
     axes = {"supervised.weight": [0.0, 0.01, 0.05, 0.1, 0.25, 1.0]}
     return Sweep("pretrain", grid(axes), evaluate=EVALUATIONS[""])

@@ -5,8 +5,8 @@
         --config.evaluate.voc.data.root=VOCdevkit/VOC2012 \
         --config.evaluate.ade20k.data.root=ADEChallengeData2016 --config.evaluate.nyuv2.data.root=NYUV2
 
-Three pretrainings. The paper on ImageNet-1k, PASCAL mIoU: 56.9, 70.5, 72.1. Not yet run here at that size. It needs
-image labels, which `scenes` has not: there is no `:demo`.
+Three pretrainings, not yet run here at that size. The paper reports 56.9, 70.5 and 72.1 PASCAL mIoU on ImageNet-1k.
+There is no `:demo`, because `scenes` has no image labels.
 """
 
 from hummingbird.sweep import EVALUATIONS, Sweep
@@ -19,5 +19,5 @@ ROWS = [
 
 
 def get_sweep():
-    """The paper's evaluations."""
+    """Returns the sweep with the paper's evaluations."""
     return Sweep("pretrain", ROWS, evaluate=EVALUATIONS[""])

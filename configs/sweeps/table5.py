@@ -6,8 +6,8 @@
         --config.evaluate.ade20k.data.root=ADEChallengeData2016 --config.evaluate.nyuv2.data.root=NYUV2
     hummingbird sweep --config=configs/pretrain/demo.py --sweep=configs/sweeps/table5.py:demo --workdir=DIR
 
-Seven pretrainings, each evaluated on PASCAL VOC, ADE20K and NYUv2 (`:demo`: on `scenes`). The paper, PASCAL mIoU from
-the first row to the last: 38.6, 55.6, 64.5, 65.6, 68.7, 68.0, 70.5. Not yet run here at that size.
+Seven pretrainings, each evaluated on PASCAL VOC, ADE20K and NYUv2 (`:demo`: on `scenes`), not yet run here at that
+size. The paper reports 38.6, 55.6, 64.5, 65.6, 68.7, 68.0 and 70.5 PASCAL mIoU, from the first row to the last.
 """
 
 from hummingbird.sweep import EVALUATIONS, Sweep
@@ -24,5 +24,5 @@ ROWS = [
 
 
 def get_sweep(variant=""):
-    """The paper's evaluations, or `:demo`."""
+    """Returns the sweep with the paper's evaluations (the default) or `:demo`."""
     return Sweep("pretrain", ROWS, evaluate=EVALUATIONS[variant])
