@@ -17,19 +17,20 @@ import rich.table
 from PIL import Image
 
 from hummingbird import config as settings
-from hummingbird.commands import sheets
 from hummingbird.config import EvaluateConfig, PretrainConfig
 from hummingbird.data import augment, crops
 from hummingbird.data.image_files import decode_image
 from hummingbird.data.interface import DenseSource, ImageItem, ImageSource, Unreadable, image_name
 from hummingbird.data.sources import build_dense_source, build_image_source
+from hummingbird.drawing import Picture, Tile, sheet
 from hummingbird.errors import UserError
 from hummingbird.retrieval.encode import prepare_prompt
 from hummingbird.retrieval.protocol import Protocol, build_protocol
 from hummingbird.tasks import Task, build_task
 
 SAMPLE = 200  # items that are read unless all are asked for
-SHOWN = 8  # items in a picture
+SHOWN = 8  # items in a picture, and in a row of one
+SIDE = 224  # of a tile, pixels
 console = rich.console.Console()
 
 
@@ -75,7 +76,7 @@ def describe(config: PretrainConfig | EvaluateConfig, out: str | os.PathLike[str
     if isinstance(config, PretrainConfig):
         source = build_image_source(config)
         found = {"pretrain": _check_images(source, config.data.lenient, all)}
-        pictures = {"contact.png": sheets.contact(found["pretrain"].pop("shown"))}
+        pictures = {"contact.png": contact(found["pretrain"].pop("shown"))}
         pictures["views.png"] = _views(source, config)
     else:
         splits = {split: build_dense_source(config, split) for split in ("prompt", "query")}
@@ -83,7 +84,7 @@ def describe(config: PretrainConfig | EvaluateConfig, out: str | os.PathLike[str
         task = build_task(prompt, config)
         found = {split: _check_dense(split, source, task, all) for split, source in splits.items()}
         shown = [item for split in found for item in found[split].pop("shown")]
-        pictures = {"contact.png": sheets.contact(shown, task)}
+        pictures = {"contact.png": contact(shown, task)}
         protocol = build_protocol(config, task, patch_size=1)
         numbers = [item["index"] for item in shown if item["split"] == "prompt"]
         if protocol.augmentation_epochs and numbers:
@@ -224,21 +225,33 @@ def _views(source: ImageSource, config: PretrainConfig) -> np.ndarray:
         if len(views) == SHOWN:
             break
     if not views:
-        return np.zeros((1, 1, 3), np.uint8)
+        return sheet([], config.input_size)
     table = augment.build_photometric(config)
     seen = augment.photometric(jax.random.key(config.seed), jax.numpy.asarray(np.stack(views)), table)
-    return sheets.grid(np.round(np.asarray(seen) * 255).astype(np.uint8))
+    pictures = np.round(np.asarray(seen) * 255).astype(np.uint8)
+    return sheet([[Tile(picture) for picture in row] for row in pictures.swapaxes(0, 1)], config.input_size)
+
+
+def contact(items: Sequence[dict[str, Any]], task: Task | None = None) -> Picture:
+    """Draws items of a source with their names, eight in a row; their labels below them, if they are of a task."""
+    rows: list[list[Tile]] = []
+    for start in range(0, len(items), SHOWN):
+        part = items[start : start + SHOWN]
+        rows.append([Tile(item["image"], item.get("name", "")) for item in part])
+        if task is not None:
+            rows.append([Tile(task.paint(item["label"])) for item in part])
+    return sheet(rows, SIDE)
 
 
 def _augmented(source: DenseSource, numbers: Sequence[int], task: Task, protocol: Protocol) -> np.ndarray:
     """Prompt images in their first augmented pass, each above its mask and above both laid over one another."""
     columns = []
     for number in numbers:
-        seen = prepare_prompt(source, number, 0, task, protocol)
-        colours = task.paint(seen.label)
-        over = np.round(0.5 * seen.image + 0.5 * colours).astype(np.uint8)
-        columns.append([sheets.fit(picture) for picture in (seen.image, colours, over)])
-    return sheets.grid(np.array(columns))
+        example = prepare_prompt(source, number, 0, task, protocol)
+        painted = task.paint(example.label)
+        over = np.round(0.5 * example.image + 0.5 * painted).astype(np.uint8)
+        columns.append([Tile(example.image), Tile(painted), Tile(over, example.name)])
+    return sheet(list(zip(*columns, strict=True)), SIDE)
 
 
 # ---------------------------------------------------------------- printing

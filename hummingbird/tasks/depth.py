@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
-import matplotlib
 import numpy as np
-from jaxtyping import Bool, Float, Float32, Int, UInt8
+from jaxtyping import Bool, Float, Float32, Int
 
 from hummingbird.config import EvaluateConfig
 from hummingbird.config.evaluate import Depth as DepthSettings
 from hummingbird.errors import UserError
 from hummingbird.run.files import Json
+from hummingbird.tasks.painting import ValuePainter
 from hummingbird.tasks.patches import patch_count, patch_index
 from hummingbird.tasks.task import Choices, Column, LocalLabels, Score, Scores, Task
 from hummingbird.tasks.upsampling import upsample
@@ -233,9 +233,14 @@ class DepthTask(Task):
         """Returns the absolute error in metres; NaN where the truth is invalid."""
         return np.where(self.valid(truth), np.abs(prediction - truth), np.nan).astype(np.float32)
 
-    def paint(self, label: Depth) -> UInt8[np.ndarray, "H W 3"]:
-        """Paints near pixels bright and far ones dark, from the smallest to the largest depth; 0 is white."""
-        known = label > 0
-        low, high = (label[known].min(), label[known].max()) if known.any() else (0.0, 1.0)
-        picture = matplotlib.colormaps["magma_r"]((label - low) / max(high - low, 1e-6))[..., :3]
-        return np.where(known[..., None], np.round(picture * 255), 255).astype(np.uint8)
+    @classmethod
+    def painter(
+        cls,
+        classes: Sequence[str],
+        void: int,
+        truths: Iterable[Float[np.ndarray, "_ _"]] = (),
+        predictions: Iterable[Float[np.ndarray, "_ _"]] = (),
+        errors: Iterable[Float[np.ndarray, "_ _"]] = (),
+    ) -> ValuePainter:
+        """See `Task.painter`."""
+        return ValuePainter("depth", ("m", "metres"), cls.void, truths, errors)

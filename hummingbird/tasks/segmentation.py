@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import colorsys
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Literal
 
 import numpy as np
 import scipy.optimize
-from jaxtyping import Array, Bool, Float, Float32, Int, Int32, Integer, UInt8
+from jaxtyping import Array, Bool, Float, Float32, Int, Int32, Integer
 
 from hummingbird.config import EvaluateConfig
 from hummingbird.errors import UserError
 from hummingbird.run.files import Json
 from hummingbird.tasks import class_counts
 from hummingbird.tasks.class_counts import ClassCounts, sparse_columns
+from hummingbird.tasks.painting import ClassPainter
 from hummingbird.tasks.patches import patch_count, patch_index
 from hummingbird.tasks.task import Choices, Column, LocalLabels, Score, Scores, Task
 from hummingbird.tasks.upsampling import upsampled_argmax
@@ -185,13 +185,6 @@ class ClassCensus:
         return {"classes": {name: {"pixel_share": count / total, "images": seen} for name, count, seen in rows}}
 
 
-def class_colours(count: int) -> UInt8[np.ndarray, "{count} 3"]:
-    """Returns a colour for each class: hues that differ for neighbouring ids."""
-    # The golden ratio spreads any number of hues; three brightnesses separate those that come close.
-    palette = [colorsys.hsv_to_rgb(i * 0.618034 % 1, 0.75, (0.95, 0.7, 0.5)[i % 3]) for i in range(count)]
-    return np.round(np.array(palette).reshape(count, 3) * 255).astype(np.uint8)
-
-
 # ---------------------------------------------------------------- the task
 @dataclasses.dataclass(frozen=True)
 class Rules:
@@ -288,9 +281,14 @@ class SegmentationTask(Task):
         """Returns the valid pixels with a wrong class."""
         return (truth != prediction) & (truth != self.ignore)
 
-    def paint(self, label: Mask) -> UInt8[np.ndarray, "H W 3"]:
-        """Paints classes in `class_colours`; void is white."""
-        table = np.full((max(len(self.classes), self.ignore) + 1, 3), 255, np.uint8)
-        table[: len(self.classes)] = class_colours(len(self.classes))
-        table[self.ignore] = 255
-        return table[label]
+    @classmethod
+    def painter(
+        cls,
+        classes: Sequence[str],
+        void: int,
+        truths: Iterable[Int[np.ndarray, "_ _"]] = (),
+        predictions: Iterable[Int[np.ndarray, "_ _"]] = (),
+        errors: Iterable[Bool[np.ndarray, "_ _"]] = (),
+    ) -> ClassPainter:
+        """See `Task.painter`."""
+        return ClassPainter(classes, void, [*truths, *predictions])

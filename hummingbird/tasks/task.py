@@ -7,14 +7,16 @@ subclass of `Task` and add it to `hummingbird.tasks.KINDS`.
 from __future__ import annotations
 
 import abc
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import ClassVar, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
-from jaxtyping import Bool, Float, Float32, Int, Shaped, UInt8
+from jaxtyping import Bool, Float, Float32, Int, Shaped
 
 from hummingbird.config import EvaluateConfig
+from hummingbird.drawing import Picture
 from hummingbird.run.files import Json
+from hummingbird.tasks.painting import Painter
 
 Column: TypeAlias = Shaped[np.ndarray, " n *C"]
 Scores: TypeAlias = "dict[str, float | dict[str, float | None]]"
@@ -248,6 +250,25 @@ class Task(abc.ABC):
     ) -> Shaped[np.ndarray, "H W"]:
         """Returns the error of each pixel, or what the report draws of it."""
 
+    @classmethod
     @abc.abstractmethod
-    def paint(self, label: Shaped[np.ndarray, "H W *C"]) -> UInt8[np.ndarray, "H W 3"]:
-        """Paints a label or a prediction; void is white."""
+    def painter(
+        cls,
+        classes: Sequence[str],
+        void: int,
+        truths: Iterable[Shaped[np.ndarray, "_ _ *C"]] = (),
+        predictions: Iterable[Shaped[np.ndarray, "_ _ *C"]] = (),
+        errors: Iterable[Shaped[np.ndarray, "_ _"]] = (),
+    ) -> Painter:
+        """Returns a painter that paints several images in the same colours.
+
+        Args:
+          classes: class names by id.
+          void: class id of void pixels.
+          truths, predictions: labels to be painted.
+          errors: what `error` returned for them.
+        """
+
+    def paint(self, label: Shaped[np.ndarray, "H W *C"]) -> Picture:
+        """Paints a label or a prediction in its own range of values; pixels without a label are hatched."""
+        return self.painter(self.classes, int(self.void), [label]).paint(label)

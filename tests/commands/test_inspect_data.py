@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hummingbird import config
-from hummingbird.commands import inspect_data, sheets
+from hummingbird import config, drawing
+from hummingbird.commands import inspect_data
 from hummingbird.data.sources import build_dense_source
 from hummingbird.errors import UserError
 from hummingbird.retrieval.encode import prepare_prompt
@@ -19,6 +19,12 @@ from tests.data.files import blocks, encode, make_folder, ramp, write
 def evaluation(root, **changes):
     overrides = {"data.name": "folder", "data.root": str(root), "input_size": 32, **changes}
     return config.resolve("evaluate", overrides=overrides)
+
+
+def sheet_size(rows, columns, side):
+    """Height and width of a sheet without headings."""
+    width = 2 * drawing.MARGIN + columns * (side + drawing.GAP) - drawing.GAP
+    return 2 * drawing.MARGIN + rows * (side + drawing.TEXT + drawing.GAP), width
 
 
 @pytest.fixture
@@ -38,9 +44,9 @@ def test_it_counts_what_a_dense_config_reads_and_draws_it(folder, tmp_path, caps
     assert found["prompt"]["classes"]["sky"] == {"pixel_share": 0.5, "images": 3}
     assert found["prompt"]["classes"]["car"]["images"] == 0
     contact = np.asarray(Image.open(tmp_path / "out/contact.png"))
-    side = sheets.TILE + 2 * sheets.GAP
-    assert contact.shape == (4 * side, 8 * side, 3)  # 3 prompts and 8 queries in two rows, masks below
-    assert Image.open(tmp_path / "out/augmented.png").size == (3 * side, 3 * side)
+    side = inspect_data.SIDE
+    assert contact.shape == (*sheet_size(4, 8, side), 3)  # 3 prompts and 8 queries in two rows, masks below
+    assert np.asarray(Image.open(tmp_path / "out/augmented.png")).shape == (*sheet_size(3, 3, side), 3)
     shown = capsys.readouterr().out
     assert "not seen in what was read: car" in shown
 
@@ -76,9 +82,9 @@ def test_the_augmented_prompts_are_those_that_an_evaluation_sees(folder, tmp_pat
     choices = build_protocol(settings, task, patch_size=8)
     for column in range(3):
         seen = prepare_prompt(source, column, 0, task, choices).image
-        left = column * (sheets.TILE + 2 * sheets.GAP) + sheets.GAP
-        tile = picture[sheets.GAP : sheets.GAP + sheets.TILE, left : left + sheets.TILE]
-        np.testing.assert_array_equal(tile, sheets.fit(seen))
+        side, left = inspect_data.SIDE, drawing.MARGIN + column * (inspect_data.SIDE + drawing.GAP)
+        tile = picture[drawing.MARGIN : drawing.MARGIN + side, left : left + side]
+        np.testing.assert_array_equal(tile, drawing.square(drawing.Tile(seen), side))
 
 
 def test_without_augmented_passes_there_is_no_picture_of_them(folder, tmp_path):
@@ -114,7 +120,7 @@ def test_it_draws_the_two_views_of_pretraining_images(tmp_path):
     found = inspect_data.describe(config.resolve("pretrain", overrides=overrides), tmp_path / "out")
     facts = found["pretrain"]
     assert (facts["images"], facts["labelled_share"], facts["classes_named"], len(facts["broken"])) == (4, 1.0, 2, 1)
-    assert Image.open(tmp_path / "out/views.png").size == (3 * 24, 2 * 24)
+    assert np.asarray(Image.open(tmp_path / "out/views.png")).shape == (*sheet_size(2, 3, 16), 3)
 
 
 def test_the_command_tells_by_its_status_whether_something_is_broken(folder, tmp_path):

@@ -8,8 +8,9 @@ from PIL import Image
 
 from hummingbird import hooks, train
 from hummingbird.data.augment import build_photometric, photometric
+from hummingbird.drawing import BLANK, GAP, MARGIN, TEXT
 from hummingbird.hooks import pictures
-from hummingbird.hooks.picture_sheet import BLANK, GAP, MARGIN, TEXT, TILE, Row, draw
+from hummingbird.hooks.picture_sheet import SIDE, Row, draw
 from hummingbird.models import context
 from hummingbird.models.pretrainer import patch_features
 from tests import tiny
@@ -117,7 +118,7 @@ def test_attention_is_drawn_over_the_patches_it_belongs_to():
     sheet = draw("step 1", [Row("image 0", view, mask, [])]).astype(int)
     top = MARGIN + 2 * TEXT + GAP
     for i, patch in ((1, (1, 2)), (3, (3, 3))):
-        left = MARGIN + i * (TILE + GAP)
-        tile = sheet[top : top + TILE, left : left + TILE]
-        brightness = tile.sum(axis=-1).reshape(4, TILE // 4, 4, TILE // 4).mean(axis=(1, 3))
+        left = MARGIN + i * (SIDE + GAP)
+        tile = sheet[top : top + SIDE, left : left + SIDE]
+        brightness = tile.sum(axis=-1).reshape(4, SIDE // 4, 4, SIDE // 4).mean(axis=(1, 3))
         assert np.unravel_index(brightness.argmax(), (4, 4)) == patch

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from hummingbird.config.evaluate import Depth
+from hummingbird.drawing import hatch
 from hummingbird.errors import UserError
 from hummingbird.tasks.depth import DepthMetrics, DepthTask, MeanValues, eigen_crop, patch_depth
 
@@ -77,9 +78,9 @@ def test_errors_are_absolute_and_nan_where_the_truth_is_invalid():
     np.testing.assert_array_equal(error, [[2.5, np.nan]])
 
 
-def test_unknown_depth_is_painted_white():
+def test_unknown_depth_is_hatched():
     painted = DepthTask().paint(np.array([[0.0, 1.0, 5.0]], np.float32))
-    assert painted[0, 0].tolist() == [255, 255, 255]
+    assert painted[0, 0].tolist() == hatch(1, 1)[0, 0].tolist()
     assert painted[0, 1].tolist() != painted[0, 2].tolist()
 
 

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from hummingbird.drawing import hatch
 from hummingbird.errors import UserError
 from hummingbird.tasks.segmentation import PROTOCOLS, SegmentationMetrics, SegmentationTask, patch_labels
 
@@ -144,10 +145,10 @@ def test_mixed_patches_are_not_shown():
     assert group[1] == 1
 
 
-def test_void_is_painted_white_and_classes_in_distinct_colours():
+def test_void_is_hatched_and_classes_have_distinct_colours():
     painted = SegmentationTask([str(i) for i in range(40)]).paint(np.append(np.arange(40), 255)[None])
     assert len(np.unique(painted[0], axis=0)) == 41
-    assert painted[0, -1].tolist() == [255, 255, 255]
+    assert painted[0, -1].tolist() == hatch(1, 41)[0, -1].tolist()
 
 
 def test_classes_are_counted_by_pixel_and_image():

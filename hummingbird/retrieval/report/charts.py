@@ -5,6 +5,7 @@ import math
 import numpy as np
 from markupsafe import Markup, escape
 
+from hummingbird import drawing
 from hummingbird.retrieval.report import pictures
 from hummingbird.retrieval.report.runs import finite, show
 
@@ -82,8 +83,8 @@ def series_colour(i: int) -> str:
 
 
 def colour_bar(low: float, high: float, name: str, label: str) -> Markup:
-    """The scale of `pictures.colour_values` with five ticks; `label` names the quantity and its unit."""
-    strip = pictures.colour_values(np.linspace(low, high, 256)[None, :], low, high, name)
+    """The scale of `drawing.paint_values` with five ticks; `label` names the quantity and its unit."""
+    strip = drawing.paint_values(np.linspace(low, high, 256)[None, :], low, high, name)
     parts = [
         '<svg class="scale" viewBox="0 0 300 40" width="300" role="img">',
         f'<image href="{pictures.data_uri(strip, photo=False)}" x="10" y="2" width="280" height="11" '

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from hummingbird import drawing
 from hummingbird.retrieval.report import pictures
 from hummingbird.retrieval.report.painters import PAINTERS, flat, photo
 from hummingbird.retrieval.report.runs import Group
@@ -145,5 +146,5 @@ def insides(group: Group) -> Iterator[dict[str, Any]]:
 def _heat(query: dict) -> dict[str, Any]:
     weights = np.asarray(query["attention"], np.float32)
     peak = float(weights.max() * weights.size / max(float(weights.sum()), 1e-12))
-    small = pictures.fit(query["image"], 300, smooth=True)
-    return photo(pictures.overlay_heat(small, weights), f"peak {peak:.1f} × uniform")
+    small = drawing.fit(query["image"], 300, smooth=True)
+    return photo(drawing.overlay_heat(small, weights), f"peak {peak:.1f} × uniform")

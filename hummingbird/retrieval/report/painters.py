@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from hummingbird import drawing
 from hummingbird.retrieval.report import charts, pictures
 from hummingbird.retrieval.report.runs import Group, show
 
@@ -17,7 +18,7 @@ PICTURE = 400  # longest side, in pixels, of a picture in the page
 
 def photo(image: np.ndarray, caption: str, boxes: list[dict] | None = None) -> dict[str, Any]:
     """Cell of a photograph uint8 [H, W, 3]."""
-    small = pictures.fit(image, PICTURE, smooth=True)
+    small = drawing.fit(image, PICTURE, smooth=True)
     return {"src": pictures.data_uri(small), "caption": caption, "boxes": boxes or [], "stretch": None}
 
 
@@ -32,7 +33,7 @@ class SegmentationPainter:
     def __init__(self, group: Group):
         samples = group.shown[0]["samples"]
         self.classes, self.ignore = list(samples["classes"]), int(samples["ignore"])
-        self.colours = pictures.palette(self.classes)
+        self.colours = drawing.class_colours(self.classes)
         kept = [query for run in group.shown for query in run["samples"]["queries"]]
         ids = {int(c) for query in kept for k in ("truth", "prediction") for c in np.unique(query[k])}
         self.present = sorted(ids & set(range(len(self.classes))))
@@ -45,14 +46,14 @@ class SegmentationPainter:
         return self._labels(query["prediction"], f"mIoU {show(query.get('score'), 1)}")
 
     def _labels(self, labels: np.ndarray, caption: str) -> dict:
-        small = pictures.fit(labels, PICTURE, smooth=False)
-        return flat(pictures.colour_labels(small, self.colours, self.ignore), caption)
+        small = drawing.fit(labels, PICTURE, smooth=False)
+        return flat(drawing.paint_classes(small, self.colours, self.ignore), caption)
 
     def error(self, query: dict) -> dict:
         codes = pictures.error_codes(query["prediction"], query["truth"], self.ignore)
         wrong, valid = int((codes == pictures.MISTAKE).sum()), int((codes != pictures.VOID).sum())
-        small = pictures.fit(codes, PICTURE, smooth=False)
-        below = pictures.resize(query["image"], *small.shape)
+        small = drawing.fit(codes, PICTURE, smooth=False)
+        below = drawing.resize(query["image"], *small.shape)
         share = show(100 * wrong / valid if valid else None, 1)
         return photo(pictures.paint_errors(small, below), f"{share} % of valid pixels wrong")
 
@@ -62,7 +63,7 @@ class SegmentationPainter:
             return {"text": "no label", "colour": "hatch", "title": ""}
         name = self.classes[int(label)]
         title = f"{name}, {100 * float(share):.0f} % of the patch" if share is not None else name
-        return {"text": name, "colour": pictures.css(self.colours[int(label)]), "title": title}
+        return {"text": name, "colour": drawing.css(self.colours[int(label)]), "title": title}
 
     def patch_truth(self, query: dict, box: tuple[int, int, int, int]) -> dict[str, Any]:
         top, left, height, width = (int(v) for v in box)
@@ -71,7 +72,7 @@ class SegmentationPainter:
         return self.patch(ids[counts.argmax()] if len(ids) else -1)
 
     def legend(self) -> list[dict[str, str]]:
-        entries = [{"colour": pictures.css(self.colours[c]), "name": self.classes[c]} for c in self.present]
+        entries = [{"colour": drawing.css(self.colours[c]), "name": self.classes[c]} for c in self.present]
         return entries + [{"colour": "hatch", "name": "void: no ground truth"}] * self.has_void
 
     def scales(self) -> list:
@@ -104,21 +105,21 @@ class DepthPainter:
         return self._depth(query["prediction"], f"RMSE {show(query.get('score'), 3)} m")
 
     def _depth(self, metres: np.ndarray, caption: str) -> dict:
-        small = pictures.fit(metres, PICTURE, smooth=False)
-        return flat(pictures.colour_values(small, self.low, self.high, DEPTH_MAP), caption)
+        small = drawing.fit(metres, PICTURE, smooth=False)
+        return flat(drawing.paint_values(small, self.low, self.high, DEPTH_MAP), caption)
 
     def error(self, query: dict) -> dict:
         finite = query["error"][np.isfinite(query["error"])]
-        small = pictures.fit(query["error"], PICTURE, smooth=False)
+        small = drawing.fit(query["error"], PICTURE, smooth=False)
         mean = show(float(finite.mean(dtype=np.float64)) if len(finite) else None, 3)
-        return flat(pictures.colour_values(small, 0.0, self.worst, ERROR_MAP), f"mean error {mean} m")
+        return flat(drawing.paint_values(small, 0.0, self.worst, ERROR_MAP), f"mean error {mean} m")
 
     def patch(self, label: Any, share: Any = None) -> dict[str, Any]:
         """What is said under a patch: its mean depth, with the colour of that depth."""
         if not np.isfinite(label) or label <= 0:
             return {"text": "no depth", "colour": "hatch", "title": ""}
-        colour = pictures.colour_values(np.array([[float(label)]]), self.low, self.high, DEPTH_MAP)[0, 0]
-        return {"text": f"{float(label):.2f} m", "colour": pictures.css(colour), "title": "mean depth of the patch"}
+        colour = drawing.paint_values(np.array([[float(label)]]), self.low, self.high, DEPTH_MAP)[0, 0]
+        return {"text": f"{float(label):.2f} m", "colour": drawing.css(colour), "title": "mean depth of the patch"}
 
     def patch_truth(self, query: dict, box: tuple[int, int, int, int]) -> dict[str, Any]:
         top, left, height, width = (int(v) for v in box)

@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterator
 from numbers import Real
 from typing import Any
 
-from hummingbird.retrieval.report import charts, closeups, facts, parts, pictures
+from hummingbird import drawing
+from hummingbird.retrieval.report import charts, closeups, facts, parts
 from hummingbird.retrieval.report.painters import PAINTERS, photo
 from hummingbird.retrieval.report.runs import MAIN_SCORES, Group, finite, show
 
@@ -100,7 +101,9 @@ def class_scores(group: Group) -> Iterator[dict[str, Any]]:
     many = len(group.runs) > 1
     if group.shown and not many:
         classes = group.shown[0]["samples"]["classes"]
-        swatches = {name: pictures.css(colour) for name, colour in zip(classes, pictures.palette(classes), strict=True)}
+        swatches = {
+            name: drawing.css(colour) for name, colour in zip(classes, drawing.class_colours(classes), strict=True)
+        }
     absent = sum(not finite(v) for v in lead.values())
     yield {
         "kind": "bars",
