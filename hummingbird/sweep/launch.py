@@ -8,7 +8,6 @@ import shlex
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 
@@ -18,6 +17,7 @@ from hummingbird.errors import Preempted, UserError
 from hummingbird.run.files import write_json
 from hummingbird.sweep import state
 from hummingbird.sweep.plan import Plan, Task
+from hummingbird.sweep.python import python_command
 from hummingbird.sweep.state import Workdir
 from hummingbird.sweep.worker import job_lock
 
@@ -100,7 +100,7 @@ def launch_local(plan: Plan, workdir: Workdir, parallel: int | None, show: Show)
 
 def _start(number: int, slot: int, slots: int, gpus: list[str], workdir: Workdir) -> subprocess.Popen:
     environment = {**os.environ, **slot_environment(slot, slots, gpus)}
-    command = [sys.executable, "-m", "hummingbird.sweep.worker", str(workdir.path), str(number), str(os.getpid())]
+    command = [*python_command(), "-m", "hummingbird.sweep.worker", str(workdir.path), str(number), str(os.getpid())]
     process = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, start_new_session=True)
     if not gpus and slots > 1 and hasattr(os, "sched_setaffinity"):
         cores = sorted(os.sched_getaffinity(0))
@@ -161,7 +161,7 @@ def launch_slurm(plan: Plan, workdir: Workdir, parallel: int | None, show: Show)
             array=",".join(map(str, numbers)) + (f"%{parallel}" if parallel else ""),
             logs=folder.resolve(),
             folder=pathlib.Path.cwd(),
-            python=sys.executable,
+            python=python_command(),
             workdir=workdir.path.resolve(),
         )
     )

@@ -8,9 +8,10 @@ Imports nothing heavy: every worker begins with it.
 
 import dataclasses
 import json
-import sys
 from collections.abc import Mapping
 from typing import Any
+
+from hummingbird.sweep.python import python_command
 
 Pairs = list[tuple[str, str]]
 
@@ -81,7 +82,7 @@ class Plan:
     objective: str
     maximise: bool | None
     repeat: list[str]
-    program: list[str] = dataclasses.field(default_factory=lambda: [sys.executable, "-m", "hummingbird"])
+    program: list[str] = dataclasses.field(default_factory=lambda: [*python_command(), "-m", "hummingbird"])
 
     def to_json(self) -> dict[str, Any]:
         return dataclasses.asdict(self)

@@ -13,6 +13,7 @@ import time
 from hummingbird.errors import UserError
 from hummingbird.sweep import state
 from hummingbird.sweep.plan import Task
+from hummingbird.sweep.python import python_command
 from hummingbird.sweep.state import Workdir
 
 PREEMPTED = 42  # exit status of a command that saved and can go on
@@ -62,7 +63,7 @@ class Worker:
         command = [*self.program, *first.arguments, f"--workdir={self.workdir.folder(first.id)}"]
         if len(tasks) > 1 or first.cut:
             ids = [task.id for task in tasks]
-            command = [sys.executable, "-m", "hummingbird.sweep.shared", str(self.workdir.path), *ids]
+            command = [*python_command(), "-m", "hummingbird.sweep.shared", str(self.workdir.path), *ids]
         self.workdir.log(first.id).parent.mkdir(parents=True, exist_ok=True)
         started = time.time()
         with open(self.workdir.log(first.id), "ab") as log:

@@ -190,3 +190,23 @@ def test_workers_get_their_share_of_the_gpus():
     shared = slot_environment(3, 4, ["0", "1"])
     assert shared == {"CUDA_VISIBLE_DEVICES": "1", "XLA_PYTHON_CLIENT_MEM_FRACTION": "0.45"}
     assert slot_environment(1, 2, []) == {}
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("points", ["grid({'seed': [0]})", "grid({'retrieval.neighbours': [3, 5]})"])
+def test_a_sweep_beside_the_user_s_own_random_py_works(tmp_path, sweep_file, points):
+    """One evaluation by the command itself, two in a process that shares their encoding: modules of all of them."""
+    (tmp_path / "random.py").write_text("raise RuntimeError('this is not the random you are looking for')\n")
+    file = sweep_file(points, "evaluate", "checkpoint='no/such/checkpoint'")
+    code = "from hummingbird.cli import main; import sys; sys.exit(main(sys.argv[1:]))"
+    scenes = Path(SCENES).resolve()
+    arguments = ["sweep", f"--config={scenes}", f"--sweep={file}", f"--workdir={tmp_path / 'work'}"]
+    environment = {**os.environ, "PYTHONPATH": os.getcwd()}
+    result = subprocess.run(
+        [sys.executable, "-P", "-c", code, *arguments], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+    states = [row["state"] for row in rows(tmp_path)]
+    assert states == ["failed"] * len(states), result.stderr
+    logs = "".join(path.read_text() for path in (tmp_path / "work" / "runs").rglob("*.log"))
+    assert "no/such/checkpoint does not exist" in logs
+    assert "looking for" not in logs + result.stderr
