@@ -1,4 +1,4 @@
-"""A run on other hosts: copy the code, install it, start the command on each, follow the first, stop all."""
+"""Runs on remote hosts: copy and install the code, start the command everywhere, follow the first host, stop all."""
 
 from __future__ import annotations
 
@@ -6,46 +6,46 @@ import abc
 import contextlib
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from steps import REMOTE, Refused, Steps, code_archive, plainly
 
 WORKER = f"{REMOTE}/scripts/launch/worker"
-# Where a machine's Python is older than 3.11 scripts/setup lets uv bring one, and uv is faster anywhere.
+# With uv, scripts/setup is faster, and can install a Python on hosts that only have one older than 3.11.
 UV = "{ command -v uv || python3 -m pip install --quiet --user uv || true; } >/dev/null 2>&1"
 
 
 class Hosts(abc.ABC):
-    """How commands reach the hosts of a run; a command is a line for their shell, run in the home folder."""
+    """The hosts of a run and how to reach them. Commands are shell lines that run in the home folder."""
 
     steps: Steps
 
     @abc.abstractmethod
     def all(self, line: str) -> int:
-        """Runs a line on every host at once; 0 where all succeeded."""
+        """Runs a line on all hosts in parallel; returns 0 if it succeeds on all of them."""
 
     @abc.abstractmethod
     def first(self, line: str) -> int:
-        """Runs a line on the first host, its output shown; the exit status."""
+        """Runs a line on the first host and shows its output; returns the exit status."""
 
     @abc.abstractmethod
     def ask_first(self, line: str) -> str | None:
-        """What a line prints on the first host; None where the host or the line failed."""
+        """Returns what a line prints on the first host; None if the line fails or the host does not answer."""
 
     @abc.abstractmethod
     def copy(self, file: Path) -> int:
-        """Copies a file into the home folder of every host."""
+        """Copies a file into the home folder of every host; returns an exit status."""
 
     @abc.abstractmethod
     def start(self, command: Sequence[str]) -> int:
-        """Starts the command on every host in the background, each with the variables it needs."""
+        """Starts the command in the background of every host, with the variables each needs; returns an exit status."""
 
 
 def install(hosts: Hosts, extra: str) -> int:
-    """Copies the checkout to every host and sets it up there; an exit status."""
+    """Copies the checkout to every host and sets it up there; returns an exit status."""
     if not hosts.steps.dry_run and hosts.ask_first(f"{WORKER} status") == "running":
-        raise Refused("a run is going on there already: --follow attaches to it, --stop lets it save and end")
+        raise Refused("a run is already in progress there: --follow attaches to it, --stop lets it save and end")
     with tempfile.TemporaryDirectory() as folder:
         archive = Path(folder) / f"{REMOTE}.tar.gz"
         code_archive(hosts.steps, archive)
@@ -56,14 +56,15 @@ def install(hosts: Hosts, extra: str) -> int:
 
 
 def start_line(command: Sequence[str], settings: Mapping[str, str]) -> str:
-    """The line that starts a command in the background of a host."""
+    """Returns the line that starts a command in the background of a host."""
     return plainly([WORKER, "start", *command], settings)
 
 
 def follow(hosts: Hosts, retries: int = 5, pause: float = 10.0) -> int | None:
-    """Shows the first host's output until the command ends there, attaching again where the connection breaks.
+    """Shows the first host's output until the command ends, and reconnects when the connection breaks.
 
-    Returns the command's exit status; None where the host does not answer any more or went down in between.
+    Returns:
+      The command's exit status; None if the host no longer answers or went down in between.
     """
     line, misses = f"{WORKER} follow", 0
     while True:
@@ -83,14 +84,14 @@ def follow(hosts: Hosts, retries: int = 5, pause: float = 10.0) -> int | None:
 
 
 def stop(hosts: Hosts) -> int:
-    """Asks every host's run to save and end, and waits for it."""
+    """Asks the run on every host to save and end, and waits for it; returns an exit status."""
     return hosts.all(f"{WORKER} stop")
 
 
 @contextlib.contextmanager
-def detaching(again: str):
-    """Ctrl-C while following leaves the run alone and says how to come back."""
+def detaching(advice: str) -> Iterator[None]:
+    """Leaves the run alone on Ctrl-C, and says how to attach again."""
     try:
         yield
     except KeyboardInterrupt:
-        raise Refused(f"no longer following; the run goes on. The same command with {again}") from None
+        raise Refused(f"detached; the run continues. {advice}") from None

@@ -26,7 +26,7 @@ def test_two_processes_become_one_jax_program(launch, world, repository, monkeyp
     assert "2 processes, 4 devices, sum 11" in result.stdout
 
 
-def test_a_failing_process_stops_the_others_and_shows_its_last_words(launch, world):
+def test_a_failing_process_stops_the_others_and_shows_its_last_lines(launch, world):
     program = 'test "$HUMMINGBIRD_PROCESS_ID" = 0 || { echo out of paper; exit 5; }; sleep 50'
     result = launch("local", "--processes=3", f"--logs={world / 'logs'}", "--", "bash", "-c", program)
     assert result.returncode == 5
@@ -49,10 +49,10 @@ def test_sigterm_lets_every_process_save(world, repository):
 def test_a_command_is_needed(launch):
     result = launch("local", "--processes=2")
     assert result.returncode == 2
-    assert "say what to run after --" in result.stderr
+    assert "give the command to run after --" in result.stderr
 
 
-def test_a_program_that_is_not_there_is_named(launch, world):
+def test_a_missing_program_is_named(launch, world):
     result = launch("local", "--processes=2", f"--logs={world / 'logs'}", "--", "no-such-program")
     assert result.returncode == 2
     assert "no-such-program is not installed here" in result.stderr

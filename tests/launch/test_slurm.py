@@ -47,7 +47,7 @@ def test_a_run_that_failed_does_not(launch, world):
     assert "goes back" not in (world / "job.log").read_text()
 
 
-def test_a_machine_without_slurm_is_told_so(launch, monkeypatch, tmp_path):
+def test_a_machine_without_slurm_is_refused(launch, monkeypatch, tmp_path):
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin" / "mkdir").symlink_to(shutil.which("mkdir"))
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))

@@ -18,7 +18,7 @@ def test_a_dry_run_touches_nothing(launch, world):
     assert sorted(path.name for path in world.iterdir()) == ["venv"]
 
 
-def test_every_host_gets_the_code_and_its_place_in_the_run(launch, world):
+def test_every_host_gets_the_code_and_its_process_number(launch, world):
     result = launch("ssh", "--hosts=one,me@two", f"--logs={world / 'logs'}", "--", "ends", "0")
     assert result.returncode == 0, result.stderr
     assert "start 1 of process 0/2 at one:8476: ends with 0" in result.stdout
@@ -28,7 +28,7 @@ def test_every_host_gets_the_code_and_its_place_in_the_run(launch, world):
         assert not (world / host / "hummingbird/.git").exists()
 
 
-def test_a_failure_is_passed_on_and_the_other_hosts_are_stopped(launch, world):
+def test_a_failure_stops_the_other_hosts_and_its_status_is_returned(launch, world):
     result = launch("ssh", "--hosts=one,two", f"--logs={world / 'logs'}", "--", "ends", "3")
     assert result.returncode == 3
     assert re.search("^two: .*worker stop$", (world / "ssh.log").read_text(), re.MULTILINE)
@@ -38,7 +38,7 @@ def test_ctrl_c_leaves_the_run_alone_and_stop_lets_it_save(launch, world, reposi
     hosts = ("--hosts=one", f"--logs={world / 'logs'}")
     command = [sys.executable, "scripts/launch/ssh", *hosts, "--", "saves"]
     streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "start_new_session": True}
-    # A shell's background job begins with Ctrl-C ignored, and so would the launcher when the tests are one.
+    # A shell starts background jobs with Ctrl-C ignored, which the launcher would inherit if the tests run as one.
     streams["preexec_fn"] = lambda: signal.signal(signal.SIGINT, signal.default_int_handler)
     with subprocess.Popen(command, cwd=repository, **streams) as following:
         for line in following.stdout:
@@ -46,7 +46,7 @@ def test_ctrl_c_leaves_the_run_alone_and_stop_lets_it_save(launch, world, reposi
                 break
         os.killpg(following.pid, signal.SIGINT)  # as a terminal does: to it and to the ssh it waits for
         _, errors = following.communicate(timeout=20)
-    assert "the run goes on" in errors
+    assert "the run continues" in errors
     assert launch("ssh", *hosts, "--", "true").returncode == 2, "a second run beside it"
     assert launch("ssh", *hosts, "--stop").returncode == 0
     ended = launch("ssh", *hosts, "--follow")
@@ -54,7 +54,7 @@ def test_ctrl_c_leaves_the_run_alone_and_stop_lets_it_save(launch, world, reposi
     assert ended.returncode == 42
 
 
-def test_a_host_named_twice_is_refused(launch):
+def test_a_repeated_host_is_refused(launch):
     result = launch("ssh", "--hosts=one,one", "--", "true")
     assert result.returncode == 2
     assert "each host once" in result.stderr

@@ -11,7 +11,7 @@ def verbs(world) -> list[str]:
     return [" ".join(line.split()[2:4]) for line in (world / "gcloud.log").read_text().splitlines()]
 
 
-def test_a_dry_run_asks_google_for_nothing(launch, world):
+def test_a_dry_run_requests_nothing(launch, world):
     result = launch("tpu", *SLICE, "--spot", "--delete", "--dry-run", "--", "hummingbird", "pretrain")
     assert result.returncode == 0
     assert "--runtime-version=tpu-ubuntu2204-base --spot" in result.stdout
@@ -28,7 +28,7 @@ def test_the_slice_is_queued_for_and_every_worker_runs_the_command(launch, world
     assert "queued-resources delete" not in verbs(world)
 
 
-def test_a_preempted_slice_is_asked_for_again_and_the_run_goes_on(launch, world, monkeypatch):
+def test_a_preempted_slice_is_requested_again_and_the_run_resumes(launch, world, monkeypatch):
     monkeypatch.setenv("FAKE_COUNTER", str(world))  # the new slice's workers are new machines; this survives
     result = launch("tpu", *SLICE, "--delete", "--", "ends", "suspend", "suspend", "0", "0")
     assert result.returncode == 0, result.stderr
@@ -38,13 +38,13 @@ def test_a_preempted_slice_is_asked_for_again_and_the_run_goes_on(launch, world,
     assert not (world / "state").exists()
 
 
-def test_a_run_that_fails_by_itself_is_not_started_again(launch, world):
+def test_a_run_that_fails_is_not_restarted(launch, world):
     result = launch("tpu", *SLICE, "--", "ends", "1", "0")
     assert result.returncode == 1
     assert verbs(world).count("queued-resources create") == 1
 
 
-def test_a_slice_that_is_preempted_again_and_again_is_given_up(launch, world, monkeypatch):
+def test_the_launcher_gives_up_after_too_many_preemptions(launch, world, monkeypatch):
     monkeypatch.setenv("FAKE_COUNTER", str(world))
     result = launch("tpu", *SLICE, "--restarts=1", "--delete", "--", "ends", *["suspend"] * 6)
     assert result.returncode == 2

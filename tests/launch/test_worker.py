@@ -38,7 +38,7 @@ def wait_for_output(world: Path, text: str) -> None:
         time.sleep(0.02)
 
 
-def test_follow_shows_everything_and_ends_with_the_programs_status(worker):
+def test_follow_shows_all_output_and_exits_with_the_programs_status(worker):
     assert worker("start", "bash", "-c", "echo one; sleep 0.2; echo two >&2; exit 7").returncode == 0
     followed = worker("follow")
     assert followed.stdout.splitlines() == ["one", "two"]
@@ -56,7 +56,7 @@ def test_stop_lets_the_program_save(worker, world):
     assert followed.returncode == 42
 
 
-def test_a_program_that_does_not_end_is_killed_after_the_grace(worker, world, monkeypatch):
+def test_a_program_that_ignores_sigterm_is_killed_after_the_grace_period(worker, world, monkeypatch):
     monkeypatch.setenv("HUMMINGBIRD_GRACE", "0.2")
     worker("start", "bash", "-c", "trap '' TERM; echo deaf; while :; do sleep 0.05; done")
     wait_for_output(world, "deaf")
@@ -64,14 +64,14 @@ def test_a_program_that_does_not_end_is_killed_after_the_grace(worker, world, mo
     wait_for(worker, "ended 137")
 
 
-def test_a_second_run_is_refused_while_one_goes_on(worker):
+def test_a_second_run_is_refused_while_one_is_in_progress(worker):
     worker("start", "saves")
     again = worker("start", "true")
     assert again.returncode == 2
-    assert "going on already" in again.stderr
+    assert "already in progress" in again.stderr
 
 
-def test_a_run_whose_host_went_down_is_lost_and_can_be_started_again(worker, world):
+def test_a_run_is_lost_when_its_host_goes_down_and_can_be_restarted(worker, world):
     assert worker("status").stdout == "none\n"
     worker("start", "bash", "-c", "echo on; sleep 30")
     wait_for_output(world, "on")
@@ -82,7 +82,7 @@ def test_a_run_whose_host_went_down_is_lost_and_can_be_started_again(worker, wor
     wait_for(worker, "ended 0")
 
 
-def test_nothing_to_follow_is_said(worker):
+def test_following_without_a_run_is_refused(worker):
     followed = worker("follow")
     assert followed.returncode == 2
     assert "nothing was started" in followed.stderr
