@@ -1,4 +1,4 @@
-"""What happens beside training: retrieval evaluation and pictures every n steps, a profiler trace."""
+"""What happens beside training: retrieval evaluation, pictures, a profiler trace."""
 
 from __future__ import annotations
 
@@ -8,16 +8,26 @@ from hummingbird.config import PretrainConfig
 from hummingbird.hooks.online_eval import build_online_eval
 from hummingbird.hooks.pictures import build_pictures
 from hummingbird.hooks.profiler import Trace
+from hummingbird.hooks.tolerant import Tolerant
 from hummingbird.train import Hook
 
 
 def build_hooks(config: PretrainConfig, workdir: str) -> tuple[Hook, ...]:
-    """The hooks that a pretraining config asks for; bad settings are refused here, before anything is trained."""
+    """Builds the hooks that a pretraining config enables. A hook that fails later does not end the run.
+
+    Args:
+      config: reads `online_eval`, `pictures` and `profile`.
+      workdir: gets the profiler trace.
+
+    Raises:
+      UserError: a setting of a hook is wrong.
+    """
     hooks: list[Hook] = []
     if config.online_eval.every:
-        hooks.append(build_online_eval(config))
+        hooks.append(Tolerant(build_online_eval(config), "online evaluation"))
     if config.pictures.every:
-        hooks.append(build_pictures(config))
+        hooks.append(Tolerant(build_pictures(config), "pictures"))
     if config.profile.start:
-        hooks.append(Trace(epath.Path(workdir) / "profile", config.profile.start, config.profile.steps))
+        trace = Trace(epath.Path(workdir) / "profile", config.profile.start, config.profile.steps)
+        hooks.append(Tolerant(trace, "profiler trace"))
     return tuple(hooks)

@@ -1,21 +1,24 @@
-"""Scores the online encoder by retrieval every n steps of a pretraining run."""
+"""Scores the online encoder by retrieval every n steps of a pretraining run (Sec. 4.3: for model selection)."""
 
 from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
 
 import jax
 import numpy as np
+from jax import Array
 from jax.experimental import multihost_utils
+from jaxtyping import Shaped
 
 from hummingbird import config as configs
-from hummingbird.config import PretrainConfig
+from hummingbird.config import EvaluateConfig, PretrainConfig
+from hummingbird.config.schema import Value
 from hummingbird.data.interface import DenseSource
 from hummingbird.data.sources import build_dense_source
 from hummingbird.models.frozen import FrozenEncoder
+from hummingbird.models.params import Params
 from hummingbird.models.pretrainer import Pretrainer, patch_features
 from hummingbird.retrieval.evaluate import measure
 from hummingbird.train_step import TrainState
@@ -23,40 +26,49 @@ from hummingbird.train_step import TrainState
 
 @dataclasses.dataclass
 class OnlineEval:
-    """Scores the online encoder by retrieval on a small prompt (Sec. 4.3: for model selection)."""
+    """A hook that evaluates the online encoder on a small prompt every n steps.
+
+    Attributes:
+      every: steps between evaluations.
+      evaluation: config of the evaluation.
+      prompt: annotated images to retrieve from.
+      query: images to predict.
+      features: the encoder's function, the same object at all steps so that it is compiled once.
+    """
 
     every: int
-    evaluation: Any  # config of kind "evaluate"
+    evaluation: EvaluateConfig
     prompt: DenseSource
     query: DenseSource
-    features: Any = None  # one function for all steps, so that it is compiled once
+    features: Callable[[Mapping[str, Params], Array], Array] | None = None
 
     def __call__(
         self, step: int, state: TrainState, model: Pretrainer, batch: Mapping[str, np.ndarray]
     ) -> dict[str, float] | None:
-        """The scores when due; see `train.Hook`."""
+        """Returns {"eval_miou": ..., ...} every `every` steps; see `train.Hook`."""
         if step % self.every:
             return None
         if self.features is None:
             self.features = functools.partial(patch_features, model)
-        variables = {"params": jax.tree.map(_whole, state.online)}  # copied: the step donates its buffers
+        variables = {"params": jax.tree.map(_to_host, state.online)}  # copied, since the next step donates its buffers
         vit = model.encoder
         encoder = FrozenEncoder(self.features, variables, vit.patch_size, vit.width, f"step {step}", f"step{step}")
         metrics = measure(encoder, self.evaluation, self.prompt, self.query)[0]["metrics"]
-        return {f"eval_{name}": float(v) for name, v in metrics.items() if isinstance(v, int | float)}
+        return {f"eval_{name}": float(value) for name, value in metrics.items() if isinstance(value, int | float)}
 
 
-def _whole(x: jax.Array) -> np.ndarray:
-    """The array on this host, also where other hosts hold parts of it."""
-    if not x.is_fully_addressable:
-        return np.asarray(multihost_utils.process_allgather(x, tiled=True))
-    return np.asarray(x)
+def _to_host(x: Shaped[Array, " *shape"]) -> Shaped[np.ndarray, " *shape"]:
+    """Copies an array to this host, also if other hosts hold parts of it."""
+    return np.asarray(x if x.is_fully_addressable else multihost_utils.process_allgather(x, tiled=True))
 
 
 def build_online_eval(config: PretrainConfig) -> OnlineEval:
-    """From the settings `online_eval.*`; without a config file, `scenes` at the size of the training views."""
+    """Builds the hook from the settings `online_eval.*` of a pretraining config.
+
+    Without a config file, the data set is `scenes` at the size of the training views.
+    """
     online = config.online_eval
-    settings: dict[str, Any] = {"data.max_images": online.max_images, "report.enabled": False}
+    settings: dict[str, Value] = {"data.max_images": online.max_images, "report.enabled": False}
     if not online.config:
         settings |= {"data.name": "scenes", "input_size": config.input_size, "retrieval.augmentation_epochs": 0}
     evaluation = configs.resolve("evaluate", online.config or None, settings)

@@ -1,4 +1,4 @@
-"""A profiler trace of some steps of a run, on request: `--config.profile.start=100 --config.profile.steps=5`."""
+"""Records a profiler trace of some steps of a run: `--config.profile.start=100 --config.profile.steps=5`."""
 
 from __future__ import annotations
 
@@ -7,36 +7,45 @@ import logging
 import pathlib
 import tempfile
 from collections.abc import Mapping
-from typing import Any
 
 import jax
+import numpy as np
 from etils import epath
+
+from hummingbird.models.pretrainer import Pretrainer
+from hummingbird.train_step import TrainState
 
 log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass
 class Trace:
-    """A hook: traces the steps `start` ... `start + steps - 1` into WORKDIR/profile.
+    """A hook that traces the steps `start` to `start + steps - 1` into a folder.
 
-    The first step of a process compiles and is never traced; a process that begins after `start` traces those that are
-    left. Process 0 alone traces, its own devices. The profiler writes local files only, so they are made in a temporary
-    folder and copied to the workdir, which may be a bucket. There `tensorboard --logdir=WORKDIR` finds them (plug-in
-    xprof), and https://ui.perfetto.dev opens the `*.trace.json.gz`.
+    The first step of a process compiles and is never traced; a process that resumes after `start` traces the steps that
+    are left. Process 0 alone records a trace, of its own devices. The profiler writes only local files, so they are
+    made in a temporary folder and copied, as the workdir may be a bucket. TensorBoard (plug-in xprof) finds the trace
+    with `--logdir=WORKDIR`, and https://ui.perfetto.dev opens its `*.trace.json.gz`.
+
+    Attributes:
+      folder: gets plugins/profile/TIME/.
+      start: first step to trace.
+      steps: number of steps.
+      local: temporary folder while tracing.
     """
 
-    folder: epath.Path  # gets plugins/profile/<time>/
+    folder: epath.Path
     start: int
     steps: int
-    local: tempfile.TemporaryDirectory[str] | None = None  # while tracing
+    local: tempfile.TemporaryDirectory[str] | None = None
 
-    def __call__(self, step: int, state: Any, model: Any, batch: Mapping[str, Any]) -> None:
-        """Begins or ends the trace after a step; see `train.Hook`."""
+    def __call__(self, step: int, state: TrainState, model: Pretrainer, batch: Mapping[str, np.ndarray]) -> None:
+        """Starts or stops the trace after a step; see `train.Hook`."""
         last = self.start + self.steps - 1
         if jax.process_index():
             return
         if self.local is None and self.start - 1 <= step < last:
-            jax.block_until_ready(state.step)  # the step before is not part of it
+            jax.block_until_ready(state.step)  # leave this step out of the trace
             self.local = tempfile.TemporaryDirectory()
             jax.profiler.start_trace(self.local.name)
         elif self.local is not None and step >= last:
@@ -44,15 +53,15 @@ class Trace:
             self.close()
 
     def close(self) -> None:
-        """Ends the trace, if there is one, and puts it into the workdir."""
+        """Stops the trace, if there is one, and copies it to the folder."""
         if self.local is None:
             return
         jax.profiler.stop_trace()
         root = pathlib.Path(self.local.name)
         for file in (path for path in root.rglob("*") if path.is_file()):
-            there = self.folder / file.relative_to(root).as_posix()
-            there.parent.mkdir(parents=True, exist_ok=True)
-            there.write_bytes(file.read_bytes())
+            target = self.folder / file.relative_to(root).as_posix()
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(file.read_bytes())
         self.local.cleanup()
         self.local = None
-        log.info("the trace is in %s", self.folder)
+        log.info("profiler trace written to %s", self.folder)

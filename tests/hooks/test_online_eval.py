@@ -1,4 +1,4 @@
-"""What a pretraining run does beside training."""
+"""Retrieval evaluation during a pretraining run."""
 
 import types
 
@@ -10,7 +10,7 @@ from hummingbird.models.pretrainer import build_pretrainer
 from tests import tiny
 
 
-def test_retrieval_inside_a_run_compiles_the_encoder_once(caplog):
+def test_the_encoder_is_compiled_once(caplog):
     config = tiny.tiny_config(**{"online_eval.every": 2, "online_eval.max_images": 4, "data.scenes.size": 32})
     hook, model = build_online_eval(config), build_pretrainer(config)
     vit = jax.jit(model.encoder.init)(jax.random.key(0), jnp.zeros((1, 32, 32, 3)))["params"]
@@ -22,5 +22,5 @@ def test_retrieval_inside_a_run_compiles_the_encoder_once(caplog):
             scores.append(hook(step, state, model, {}))
         compiled.append(sum("Compiling" in record.getMessage() for record in caplog.records))
     assert compiled[0] > 0 == compiled[1]
-    assert scores[0] != scores[1]  # of each step's own parameters
+    assert scores[0] != scores[1]  # the parameters of each step are used
     assert hook(5, state, model, {}) is None

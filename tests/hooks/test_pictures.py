@@ -1,4 +1,4 @@
-"""Pictures show what the step saw, and the images that the bank's entries really come from."""
+"""Pictures show the views of the step, and the images that the bank's entries really come from."""
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +10,7 @@ from hummingbird import hooks, train
 from hummingbird.data.augment import build_photometric, photometric
 from hummingbird.drawing import BLANK, GAP, MARGIN, TEXT
 from hummingbird.hooks import pictures
+from hummingbird.hooks.origins import Origins, Thumbnails
 from hummingbird.hooks.picture_sheet import SIDE, Row, draw
 from hummingbird.models import context
 from hummingbird.models.pretrainer import patch_features
@@ -17,24 +18,24 @@ from tests import tiny
 
 
 @pytest.mark.parametrize(("length", "batch", "hosts"), [(18, 12, 1), (18, 12, 3), (24, 12, 2), (12, 12, 1)])
-def test_every_entry_is_traced_to_the_image_that_wrote_it(length, batch, hosts):
+def test_every_entry_is_traced_to_its_image(length, batch, hosts):
     """Labels travel through the bank with the keys: here they are the numbers of the images."""
     bank = context.init_bank(length, batch, 4)
     slots, rows, _ = bank.keys.shape
     push = jax.jit(context.push)
-    origins = [pictures.Origins(slots, rows, batch // rows, hosts, host) for host in range(hosts)]
+    origins = [Origins(slots, rows, batch // rows, hosts, host) for host in range(hosts)]
     for step in range(1, 6):
         numbers = 100 * step + np.arange(batch)
         bank = push(bank, jnp.zeros((batch, 4)), jnp.asarray(numbers))
         if step < 4:
-            continue  # before this start
+            continue  # before this process started
         for host, part in enumerate(np.split(numbers, hosts)):
-            origins[host].keep(step, part, part[:, None])
+            origins[host].add(step, Thumbnails(part, part[:, None]))
     for at in np.ndindex(slots, rows):
-        found = [kept for origin in origins if (kept := origin.find(5, int(bank.cursor), *at)) is not None]
+        found = [known for origin in origins if (known := origin.find(5, int(bank.cursor), *at)) is not None]
         assert len(found) == (int(bank.labels[at]) >= 400)
-        for kept, place in found:
-            assert kept.index[place] == kept.views[place, 0] == bank.labels[at]
+        for batch_of, place in found:
+            assert batch_of.index[place] == batch_of.views[place, 0] == bank.labels[at]
     assert all(len(origin.batches) <= origin.steps for origin in origins)
 
 
@@ -49,13 +50,13 @@ def stepped():
     return program.model, state, batch
 
 
-def test_the_views_are_those_of_the_step_and_the_neighbours_the_nearest_of_older_entries(stepped):
+def test_views_match_the_step_and_neighbours_are_the_nearest_older_entries(stepped):
     model, state, (views, _) = stepped
     config = tiny.tiny_config(**{"pictures.neighbours": 3})
-    seen = jax.device_get(jax.jit(pictures.build_pictures(config).look)(state, views[:4]))
+    shown = jax.device_get(jax.jit(pictures.build_pictures(config).inspect)(state, views[:4]))
     augmented = photometric(jax.random.fold_in(jax.random.key(0), 0), views, build_photometric(config))
-    np.testing.assert_allclose(seen.views, augmented[:4], atol=1e-5)
-    np.testing.assert_allclose(seen.masks.sum(axis=-1), 1, rtol=1e-5)
+    np.testing.assert_allclose(shown.views, augmented[:4], atol=1e-5)
+    np.testing.assert_allclose(shown.masks.sum(axis=-1), 1, rtol=1e-5)
 
     tokens = patch_features(model, {"params": state.online}, augmented[:4, 0])
     mean = np.asarray(tokens, np.float64).mean(axis=(1, 2))
@@ -64,12 +65,12 @@ def test_the_views_are_those_of_the_step_and_the_neighbours_the_nearest_of_older
     cosine = np.einsum("nd,srd->nsr", mean, keys)
     cosine /= np.linalg.norm(mean, axis=-1)[:, None, None] * np.linalg.norm(keys, axis=-1)
     cosine[:, written] = -np.inf  # the images themselves
-    np.testing.assert_allclose(seen.similarity, np.sort(cosine.reshape(4, -1))[:, :-4:-1], atol=1e-5)
-    found = np.stack([cosine[i][tuple(seen.nearest[i].T)] for i in range(4)])
-    np.testing.assert_allclose(found, seen.similarity, atol=1e-5)
+    np.testing.assert_allclose(shown.similarity, np.sort(cosine.reshape(4, -1))[:, :-4:-1], atol=1e-5)
+    found = np.stack([cosine[i][tuple(shown.nearest[i].T)] for i in range(4)])
+    np.testing.assert_allclose(found, shown.similarity, atol=1e-5)
 
 
-def test_a_run_leaves_a_sheet_every_n_steps_with_images_of_older_steps(tmp_path, monkeypatch):
+def test_a_run_draws_a_sheet_every_n_steps(tmp_path, monkeypatch):
     sheets = {}
     monkeypatch.setattr(pictures, "draw", lambda title, rows: sheets.setdefault(title, rows) and draw(title, rows))
     config = tiny.tiny_config(**{"pictures.every": 2, "pictures.images": 3, "pictures.neighbours": 4})
@@ -85,7 +86,7 @@ def test_a_run_leaves_a_sheet_every_n_steps_with_images_of_older_steps(tmp_path,
     assert events.read_bytes().count(b"pictures") == 2
 
 
-def test_the_first_step_of_a_start_can_be_due_and_its_older_entries_are_unknown(stepped):
+def test_entries_from_before_the_start_are_unknown(stepped):
     model, state, (views, labels) = stepped
     hook = pictures.build_pictures(tiny.tiny_config(**{"pictures.every": 1, "pictures.images": 2}))
     batch = {"views": views, "label": labels, "index": np.arange(len(views))}
@@ -98,20 +99,20 @@ def test_the_first_step_of_a_start_can_be_due_and_its_older_entries_are_unknown(
     assert not np.array_equal(again["pictures"], sheet)
 
 
-def test_no_bank_no_neighbours(stepped):
+def test_without_older_entries_there_are_no_neighbours(stepped):
     config = tiny.tiny_config(**{"context.bank_length": 0, "pictures.every": 1})
     assert pictures.build_pictures(config).neighbours == 0
     assert pictures.build_pictures(tiny.tiny_config(**{"context.bank_length": 16})).neighbours == 0
 
 
-def test_kept_images_of_a_large_bank_are_small():
+def test_thumbnails_of_a_large_bank_fit_in_memory():
     config = tiny.tiny_config(**{"input_size": 224, "context.bank_length": 160_000})
     side = pictures.build_pictures(config).side
     assert 16 <= side < 40
     assert 160_000 * side * side * 3 <= pictures.MEMORY
 
 
-def test_attention_is_drawn_over_the_patches_it_belongs_to():
+def test_attention_is_drawn_over_its_patches():
     mask = np.zeros((2, 16), np.float32)
     mask[0, 6] = mask[1, 15] = 1  # second row, third column; the last corner
     view = np.full((2, 32, 32, 3), 0.5, np.float32)

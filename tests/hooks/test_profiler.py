@@ -1,4 +1,4 @@
-"""A trace holds the steps asked for, and lands in the workdir."""
+"""A trace holds the configured steps and ends up in the workdir."""
 
 import gzip
 import json
@@ -23,19 +23,19 @@ def events(folder):
 
 
 @pytest.mark.parametrize("first", [1, 4], ids=["from the start", "resumed in the middle"])
-def test_the_steps_asked_for_are_traced(tmp_path, state, first):
+def test_the_configured_steps_are_traced(tmp_path, state, first):
     hook = Trace(epath.Path(tmp_path / "profile"), start=3, steps=3)
     for step in range(first, 9):
         with jax.profiler.TraceAnnotation(f"of step {step}"):
             jnp.ones(3).sum().block_until_ready()
         hook(step, state, None, {})
     hook.close()
-    told = {name for name in events(tmp_path / "profile") if str(name).startswith("of step")}
-    assert told == ({f"of step {step}" for step in (3, 4, 5)} if first == 1 else {"of step 5"})
+    traced = {name for name in events(tmp_path / "profile") if str(name).startswith("of step")}
+    assert traced == ({f"of step {step}" for step in (3, 4, 5)} if first == 1 else {"of step 5"})
     assert list((tmp_path / "profile").rglob("*.xplane.pb"))
 
 
-def test_a_run_that_ends_early_leaves_what_was_traced(tmp_path, state):
+def test_a_run_that_ends_early_keeps_its_trace(tmp_path, state):
     hook = Trace(epath.Path(tmp_path), start=2, steps=100)
     hook(1, state, None, {})
     hook.close()
