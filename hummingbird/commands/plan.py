@@ -1,117 +1,200 @@
-"""`hummingbird plan`: compiles the real train step of a config for a TPU topology, on a machine without TPUs.
+"""`hummingbird plan`: compiles the train step of a config for a TPU topology, on a machine without TPUs.
 
-libtpu compiles ahead of time on any Linux CPU. What comes back is what the pod would run: bytes per device, flops, and
-every collective with its bytes. The roofline is an estimate from the chips' published peaks, not a measurement.
+libtpu compiles ahead of time on any Linux CPU, so the plan describes what the pod would run: bytes per device, flops,
+and every collective with its bytes. The roofline is an estimate from the chips' published peaks, not a measurement.
 """
 
 from __future__ import annotations
 
 import os
 import time
-from typing import Any
+from typing import Literal, NotRequired, TypedDict
 
 import jax
+from jax.stages import Compiled
 
 from hummingbird import train
 from hummingbird.config import PretrainConfig
 from hummingbird.devices import chips, flops, hlo
-from hummingbird.devices.chips import GIB
-from hummingbird.errors import UserError
+from hummingbird.devices.chips import GIB, Chip
+from hummingbird.devices.mesh import Device
+from hummingbird.errors import UserError, first_line
 
 
-def plan(config: PretrainConfig, topology: str | None) -> dict[str, Any]:
+class Roofline(TypedDict):
+    """The least time of a step.
+
+    Attributes:
+      seconds: at the peak of "compute", "memory" and "network".
+      bound: the largest of the three.
+    """
+
+    seconds: dict[str, float]
+    bound: str
+
+
+class Analysis(TypedDict):
+    """What a compiled program needs, per device.
+
+    Attributes:
+      fits: whether `total_bytes` fit in `memory_bytes`; None if the chip is unknown.
+      argument_bytes, temporary_bytes, total_bytes: of device memory.
+      memory_bytes: of the device; None if unknown.
+      flops: operations per step.
+      hbm_bytes_at_least: memory traffic per step, where XLA counts the body of a loop once; None if unknown.
+      collectives: per step, {name: count and bytes}.
+      collective_bytes: their sum.
+      roofline: if the chip is known.
+    """
+
+    fits: bool | None
+    argument_bytes: int
+    temporary_bytes: int
+    total_bytes: int
+    memory_bytes: int | None
+    flops: float
+    hbm_bytes_at_least: float | None
+    collectives: dict[str, hlo.Collective]
+    collective_bytes: int
+    roofline: NotRequired[Roofline]
+
+
+class Setup(TypedDict):
+    """What is compiled.
+
+    Attributes:
+      topology: as given; "local" for the devices of this machine.
+      device_kind, devices, mesh: the devices, and how they are arranged.
+      encoder, batch_size, bank_length, parameters: of the run.
+      compile_seconds: time that XLA took.
+    """
+
+    topology: str
+    device_kind: str
+    devices: int
+    mesh: dict[str, int]
+    encoder: str
+    batch_size: int
+    bank_length: int
+    parameters: int
+    compile_seconds: float
+
+
+class Compiles(Setup, Analysis):
+    """A plan whose program compiles; it may still need more memory than the chip has (`fits`)."""
+
+
+class TooLarge(Setup):
+    """A plan whose program does not compile for want of memory; `error` is XLA's reason."""
+
+    fits: Literal[False]
+    error: str
+
+
+def plan(config: PretrainConfig, topology: str | None) -> Compiles | TooLarge:
     """Compiles the train step of a pretraining config.
 
     Args:
-      config: resolved config of kind "pretrain".
-      topology: like "v3:8x8", "v4:4x4x4", "v5e:16x16"; None: the local devices.
-
-    Returns:
-      JSON-able: topology, device_kind, devices, fits, bytes per device, flops, collectives, compile_seconds, roofline.
+      config: of the run.
+      topology: such as "v3:8x8", "v4:4x4x4" or "v5e:16x16"; None: the local devices.
 
     Raises:
       UserError: unknown topology, libtpu missing, or devices that do not divide the batch.
     """
     devices = topology_devices(topology) if topology else jax.devices()
-    kind = devices[0].device_kind
     # A plan needs no data: the number of images only sets the length of the schedule.
     program = train.build_program(config, examples=1000 * config.batch_size, devices=devices)
     views, labels = train.batch_shapes(config)
-    started = time.perf_counter()
+    start_time = time.perf_counter()
     lowered = program.step.lower(program.state, views, labels)
+    compiled, error = None, ""
     try:
         compiled = lowered.compile()
-        too_large = None
-    except jax.errors.JaxRuntimeError as error:
-        if "RESOURCE_EXHAUSTED" not in str(error):
+    except jax.errors.JaxRuntimeError as failure:
+        if "RESOURCE_EXHAUSTED" not in str(failure):
             raise
-        compiled, too_large = None, str(error).splitlines()[0]
-    seconds = time.perf_counter() - started
-    result: dict[str, Any] = {
-        "topology": topology or "local",
-        "device_kind": kind,
-        "devices": program.mesh.size,
-        "mesh": dict(program.mesh.shape),
-        "encoder": config.encoder.name,
-        "batch_size": config.batch_size,
-        "bank_length": config.context.bank_length,
-        "parameters": sum(x.size for x in jax.tree.leaves(program.state.online)),
-        "compile_seconds": round(seconds, 1),
-    }
+        error = first_line(failure)
+    setup = Setup(
+        topology=topology or "local",
+        device_kind=devices[0].device_kind,
+        devices=program.mesh.size,
+        mesh=dict(program.mesh.shape),
+        encoder=config.encoder.name,
+        batch_size=config.batch_size,
+        bank_length=config.context.bank_length,
+        parameters=sum(x.size for x in jax.tree.leaves(program.state.online)),
+        compile_seconds=round(time.perf_counter() - start_time, 1),
+    )
     if compiled is None:
-        return {**result, "fits": False, "error": too_large}
+        return {**setup, "fits": False, "error": error}
     operations = flops.count(program.step, program.state, views, labels) / program.mesh.size
-    return {**result, **analyse(compiled, kind, operations)}
+    return {**setup, **analyse(compiled, setup["device_kind"], operations)}
 
 
-def analyse(compiled: Any, kind: str, operations: float) -> dict[str, Any]:
-    """Memory, flops, collectives and roofline of a compiled program, per device.
+def analyse(compiled: Compiled, kind: str, operations: float) -> Analysis:
+    """Reads memory, flops, collectives and roofline of a compiled program, per device.
 
     Args:
-      compiled: of `jax.jit(...).lower(...).compile()`.
+      compiled: from `jax.jit(...).lower(...).compile()`.
       kind: `device_kind` of its devices.
-      operations: flops of a step on one device; XLA's own count takes the body of a loop once.
+      operations: flops of a step on one device, since XLA's own count takes the body of a loop once.
     """
     memory = compiled.memory_analysis()
-    # Donated arguments are written in place: their outputs take no room of their own.
-    argument = memory.argument_size_in_bytes
+    assert memory is not None  # None where a backend has no such analysis; TPU, GPU and CPU have
+    # Donated arguments are written in place: their outputs need no memory of their own.
+    argument, temporary = memory.argument_size_in_bytes, memory.temp_size_in_bytes
     output = memory.output_size_in_bytes - memory.alias_size_in_bytes
-    total = argument + memory.temp_size_in_bytes + output + memory.generated_code_size_in_bytes
-    cost = compiled.cost_analysis() or {}
-    collectives = hlo.collectives(compiled.as_text())
+    total = argument + temporary + output + memory.generated_code_size_in_bytes
+    collectives = hlo.collectives(compiled.as_text() or "")
     moved = sum(entry["bytes"] for entry in collectives.values())
+    traffic = (compiled.cost_analysis() or {}).get("bytes accessed")
     chip = chips.find(kind)
-    found = {
-        "fits": None if chip is None else total <= chip.memory,
-        "argument_bytes": argument,
-        "temporary_bytes": memory.temp_size_in_bytes,
-        "total_bytes": total,
-        "memory_bytes": None if chip is None else int(chip.memory),
-        "flops": operations,
-        "hbm_bytes_at_least": cost.get("bytes accessed"),  # XLA takes the body of a loop once
-        "collectives": collectives,
-        "collective_bytes": moved,
-    }
+    analysis = Analysis(
+        fits=None if chip is None else total <= chip.memory,
+        argument_bytes=argument,
+        temporary_bytes=temporary,
+        total_bytes=total,
+        memory_bytes=None if chip is None else int(chip.memory),
+        flops=operations,
+        hbm_bytes_at_least=traffic,
+        collectives=collectives,
+        collective_bytes=moved,
+    )
     if chip is not None:
-        bounds = {
-            "compute": operations / chip.flops,
-            "memory": (found["hbm_bytes_at_least"] or 0) / chip.bandwidth,
-            "network": moved / chip.network,
-        }
-        bound = max(bounds, key=lambda name: bounds[name])
-        found["roofline"] = {"seconds": {k: round(v, 5) for k, v in bounds.items()}, "bound": bound}
-    return found
+        analysis["roofline"] = roofline(chip, operations, traffic or 0.0, moved)
+    return analysis
 
 
-def topology_devices(topology: str) -> list[Any]:
-    """The devices of a TPU topology, described by libtpu without hardware."""
-    os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")  # there is no metadata server to ask
+def roofline(chip: Chip, operations: float, memory_bytes: float, network_bytes: float) -> Roofline:
+    """Returns the least time of a step if computing, reading memory and communicating overlap perfectly.
+
+    Args:
+      chip: published peaks.
+      operations: flops per step and device.
+      memory_bytes, network_bytes: traffic per step and device.
+    """
+    seconds = {
+        "compute": operations / chip.flops,
+        "memory": memory_bytes / chip.bandwidth,
+        "network": network_bytes / chip.network,
+    }
+    bound = max(seconds, key=lambda name: seconds[name])
+    return {"seconds": {name: round(value, 5) for name, value in seconds.items()}, "bound": bound}
+
+
+def topology_devices(topology: str) -> list[Device]:
+    """Lists the devices of a TPU topology, as libtpu describes them without hardware.
+
+    Raises:
+      UserError: libtpu is missing or does not know the topology.
+    """
+    os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")  # there is no metadata server
     from jax.experimental import topologies
 
     try:
         description = topologies.get_topology_desc(platform="tpu", topology_name=topology)
-    except Exception as error:  # libtpu's own errors are of many types
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    except Exception as error:  # libtpu raises errors of many types
+        reason = first_line(error)
         if "not installed" in reason or "libtpu" in reason.lower():
             hint = "it needs libtpu, which compiles without a TPU: pip install '.[tpu]'"
         else:
@@ -120,28 +203,24 @@ def topology_devices(topology: str) -> list[Any]:
     return list(description.devices)
 
 
-def table(result: dict[str, Any]) -> str:
-    """The plan as lines for people."""
-    if "error" in result:
-        return f"{result['topology']}: does not fit ({result['error']})"
+def table(plan: Compiles | TooLarge) -> str:
+    """Formats a plan for people."""
+    if "error" in plan:
+        return f"{plan['topology']}: does not fit ({plan['error']})"
     gib = lambda n: f"{n / GIB:.2f} GiB"
-    verdict = {True: "fits", False: "DOES NOT FIT", None: "device memory unknown"}[result["fits"]]
+    verdict = {True: "fits", False: "DOES NOT FIT", None: "device memory unknown"}[plan["fits"]]
     rows = [
-        f"{result['encoder']}, batch {result['batch_size']:,}, bank {result['bank_length']:,} on {result['devices']} x "
-        f"{result['device_kind']} ({result['topology']}): {verdict}",
-        f"  per device    arguments {gib(result['argument_bytes'])}, temporary {gib(result['temporary_bytes'])}, "
-        f"total {gib(result['total_bytes'])}"
-        + (f" of {gib(result['memory_bytes'])}" if result["memory_bytes"] else ""),
-        f"  per step      {result['flops'] / 1e12:.2f} Tflop, "
-        f"HBM >= {(result['hbm_bytes_at_least'] or 0) / 1e9:.1f} GB, "
-        f"collectives {result['collective_bytes'] / 1e6:.1f} MB",
+        f"{plan['encoder']}, batch {plan['batch_size']:,}, bank {plan['bank_length']:,} on {plan['devices']} x "
+        f"{plan['device_kind']} ({plan['topology']}): {verdict}",
+        f"  per device    arguments {gib(plan['argument_bytes'])}, temporary {gib(plan['temporary_bytes'])}, "
+        f"total {gib(plan['total_bytes'])}" + (f" of {gib(plan['memory_bytes'])}" if plan["memory_bytes"] else ""),
+        f"  per step      {plan['flops'] / 1e12:.2f} Tflop, HBM >= {(plan['hbm_bytes_at_least'] or 0) / 1e9:.1f} GB, "
+        f"collectives {plan['collective_bytes'] / 1e6:.1f} MB",
     ]
-    for name, entry in sorted(result["collectives"].items()):
+    for name, entry in sorted(plan["collectives"].items()):
         rows.append(f"    {name:20s}{entry['count']:6d} x{entry['bytes'] / 1e6:12.2f} MB")
-    if "roofline" in result:
-        times = ", ".join(f"{name} {1e3 * s:.0f} ms" for name, s in result["roofline"]["seconds"].items())
-        rows.append(
-            f"  roofline      {times}; bound by {result['roofline']['bound']} (published peaks, no overlap lost)"
-        )
-    rows.append(f"  compiled in   {result['compile_seconds']} s")
+    if "roofline" in plan:
+        times = ", ".join(f"{name} {1e3 * s:.0f} ms" for name, s in plan["roofline"]["seconds"].items())
+        rows.append(f"  roofline      {times}; bound by {plan['roofline']['bound']} (published peaks, perfect overlap)")
+    rows.append(f"  compiled in   {plan['compile_seconds']} s")
     return "\n".join(rows)

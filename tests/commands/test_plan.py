@@ -1,0 +1,64 @@
+"""A plan describes a compiled program in numbers and in words."""
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from hummingbird.commands import plan
+from hummingbird.devices.chips import Chip
+
+SETUP = plan.Setup(
+    topology="v3:2x2",
+    device_kind="TPU v3",
+    devices=8,
+    mesh={"data": 8, "fsdp": 1},
+    encoder="vit_b16",
+    batch_size=4096,
+    bank_length=153_600,
+    parameters=86_000_000,
+    compile_seconds=26.0,
+)
+
+
+def test_a_compiled_program_is_analysed_per_device():
+    x = jnp.ones((64, 32), jnp.float32)
+    compiled = jax.jit(lambda x: (x @ x.T).sum()).lower(x).compile()
+    unknown = plan.analyse(compiled, "cpu", operations=1e9)
+    assert unknown["argument_bytes"] == 64 * 32 * 4
+    assert unknown["total_bytes"] >= unknown["argument_bytes"] + unknown["temporary_bytes"]
+    assert (unknown["fits"], unknown["memory_bytes"], unknown["collectives"]) == (None, None, {})
+    assert "roofline" not in unknown
+    known = plan.analyse(compiled, "TPU v3", operations=61.5e12)
+    assert known["fits"]
+    assert known["roofline"] == {"seconds": {"compute": 1.0, "memory": 0.0, "network": 0.0}, "bound": "compute"}
+
+
+def test_the_roofline_is_bound_by_the_slowest_part():
+    chip = Chip(memory=1e9, flops=100.0, bandwidth=10.0, network=1.0)
+    found = plan.roofline(chip, operations=100.0, memory_bytes=20.0, network_bytes=1.5)
+    assert found == {"seconds": {"compute": 1.0, "memory": 2.0, "network": 1.5}, "bound": "memory"}
+
+
+@pytest.mark.parametrize(
+    ("memory", "said"), [(2**34, "TPU v3 (v3:2x2): fits"), (2**30, "DOES NOT FIT"), (None, "device memory unknown")]
+)
+def test_the_table_says_whether_it_fits(memory, said):
+    analysis = plan.Analysis(
+        fits=None if memory is None else memory > 2**33,
+        argument_bytes=2**31,
+        temporary_bytes=2**32,
+        total_bytes=3 * 2**31,
+        memory_bytes=memory,
+        flops=2e12,
+        hbm_bytes_at_least=None,
+        collectives={"all-reduce": {"count": 3, "bytes": 5_000_000}},
+        collective_bytes=5_000_000,
+    )
+    text = plan.table({**SETUP, **analysis})
+    assert said in text
+    assert "arguments 2.00 GiB, temporary 4.00 GiB, total 6.00 GiB" in text
+    assert "all-reduce               3 x        5.00 MB" in text
+
+
+def test_the_table_of_a_program_that_is_too_large_gives_the_reason():
+    assert plan.table({**SETUP, "fits": False, "error": "out of memory"}) == "v3:2x2: does not fit (out of memory)"
