@@ -17,7 +17,7 @@ from pathlib import Path
 
 from hummingbird import cli
 from hummingbird.retrieval import report
-from hummingbird.retrieval.samples import load_samples
+from hummingbird.retrieval.sample_files import load_samples
 from hummingbird.run.files import write_json
 
 PRETRAIN = "configs/pretrain/demo.py"

@@ -53,7 +53,7 @@ def imports_of(module: str) -> set[str]:
 
 
 def top(module: str) -> str | None:
-    """`hummingbird.retrieval.bank.memory` -> `retrieval`; None for the package itself."""
+    """`hummingbird.retrieval.bank.keys` -> `retrieval`; None for the package itself."""
     parts = module.split(".")
     return parts[1] if len(parts) > 1 else None
 

@@ -24,8 +24,8 @@ from hummingbird.data.interface import DenseSource, ImageItem, ImageSource, Unre
 from hummingbird.data.sources import build_dense_source, build_image_source
 from hummingbird.drawing import Picture, Tile, sheet
 from hummingbird.errors import UserError
-from hummingbird.retrieval.encode import prepare_prompt
-from hummingbird.retrieval.protocol import Protocol, build_protocol
+from hummingbird.retrieval.examples import prepare_prompt
+from hummingbird.retrieval.protocol import EvalProtocol, build_protocol
 from hummingbird.tasks import Task, build_task
 
 SAMPLE = 200  # items that are read unless all are asked for
@@ -243,7 +243,7 @@ def contact(items: Sequence[dict[str, Any]], task: Task | None = None) -> Pictur
     return sheet(rows, SIDE)
 
 
-def _augmented(source: DenseSource, numbers: Sequence[int], task: Task, protocol: Protocol) -> np.ndarray:
+def _augmented(source: DenseSource, numbers: Sequence[int], task: Task, protocol: EvalProtocol) -> np.ndarray:
     """Prompt images in their first augmented pass, each above its mask and above both laid over one another."""
     columns = []
     for number in numbers:

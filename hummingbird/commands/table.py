@@ -144,16 +144,19 @@ def _data(arguments: argparse.Namespace, overrides: Overrides) -> int:
 
 def _bank(arguments: argparse.Namespace, overrides: Overrides) -> None:
     from hummingbird import config, encoder
-    from hummingbird.retrieval import store
+    from hummingbird.data.sources import build_dense_source
+    from hummingbird.retrieval.bank import files
+    from hummingbird.retrieval.encodings import Kept
+    from hummingbird.retrieval.evaluation import build_evaluation
 
     if arguments.action == "build":
         if not (arguments.config and arguments.checkpoint):
             raise UserError("bank build needs --config=FILE and --checkpoint=PATH")
-        resolved = config.resolve("evaluate", arguments.config, overrides)
+        resolved = config.resolve("evaluate", arguments.config, [*overrides, ("retrieval.bank", arguments.path)])
         loaded = encoder.build_encoder(arguments.checkpoint, resolved.encoder)
-        show(store.build(loaded, resolved, arguments.path), arguments.json)
-    else:
-        show({"info": store.bank_info, "verify": store.verify_bank}[arguments.action](arguments.path), arguments.json)
+        Kept().bank(build_evaluation(loaded, resolved, build_dense_source(resolved, "prompt")))
+    report = files.verify_bank if arguments.action == "verify" else files.describe_bank
+    show(report(arguments.path), arguments.json)
 
 
 # ---------------------------------------------------------------- declaring them

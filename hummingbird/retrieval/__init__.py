@@ -1,6 +1,6 @@
 """Dense nearest-neighbour retrieval: evaluates frozen encoders on any kind of dense label."""
 
-from hummingbird.retrieval.bank.memory import sample_patches
+from hummingbird.retrieval.bank.sampling import sample_patches
 from hummingbird.retrieval.decode import cross_attend
 from hummingbird.retrieval.evaluate import evaluate, measure
 from hummingbird.retrieval.index.build import build_index

@@ -7,7 +7,7 @@ import shutil
 
 from hummingbird.config.evaluate import Retrieval
 from hummingbird.errors import UserError
-from hummingbird.retrieval.bank.memory import key_dtype
+from hummingbird.retrieval.bank.keys import key_dtype
 from hummingbird.retrieval.index.build import index_bytes
 
 # Bytes of label and origin that an entry takes beside its key, roughly.

@@ -6,41 +6,48 @@ Every image is encoded once for all parts and the evaluation that they belong to
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 
-from hummingbird.config import EvaluateConfig
-from hummingbird.data.interface import DenseSource
 from hummingbird.errors import UserError
-from hummingbird.retrieval.encode import Clock
-from hummingbird.retrieval.prompt import make_index, plan
-from hummingbird.retrieval.protocol import Protocol
+from hummingbird.retrieval.encodings import Encodings
+from hummingbird.retrieval.evaluation import Evaluation
+from hummingbird.retrieval.progress import Clock
+from hummingbird.retrieval.protocol import EvalProtocol
 from hummingbird.retrieval.query import answer
-from hummingbird.retrieval.report.parts import part_name
-from hummingbird.retrieval.shared_encoding import Encoded
-from hummingbird.tasks import Scores, Task
+from hummingbird.retrieval.search import index_bank
+from hummingbird.retrieval.selection import drawn_parts, part_name, prompt_images
+from hummingbird.tasks import Scores
 
 
-def drawn_parts(protocol: Protocol, config: EvaluateConfig) -> list[Protocol]:
-    """The protocol of every part; its seed draws the images. The whole prompt has only one part.
+class FractionScores(TypedDict):
+    """The scores of an entry of `data.fractions`.
 
-    Part number i of a fraction is drawn with seed + i, so number 0 is what `data.fraction` alone would use.
+    Attributes:
+      fraction: share of the prompt images.
+      images: their number.
+      metric: key of the task's headline score.
+      mean: over the parts.
+      std: standard deviation over the parts.
+      values: score of each part.
     """
-    return [
-        dataclasses.replace(protocol, fraction=fraction, seed=protocol.seed + number)
-        for fraction in config.data.fractions
-        for number in range(config.data.subsets if fraction < 1 else 1)
-    ]
+
+    fraction: float
+    images: int
+    metric: str
+    mean: float
+    std: float
+    values: list[float]
 
 
-def check_parts(length: int, protocol: Protocol, config: EvaluateConfig) -> None:
-    """UserError if a part of a prompt of `length` images cannot hold as many entries as its search needs."""
-    needed = {"retrieval.neighbours": protocol.neighbours}
-    if config.retrieval.index == "scann":
-        needed["retrieval.scann.leaves"] = config.retrieval.scann.leaves
-    for part in drawn_parts(protocol, config):
-        images, patches = plan(length, part)
+def check_parts(evaluation: Evaluation) -> None:
+    """Raises UserError if a part of the prompt cannot hold as many entries as its search needs."""
+    needed = {"retrieval.neighbours": evaluation.protocol.neighbours}
+    if evaluation.retrieval.index == "scann":
+        needed["retrieval.scann.leaves"] = evaluation.retrieval.scann.leaves
+    for part in drawn_parts(evaluation.protocol, evaluation.data.fractions, evaluation.data.subsets):
+        images, patches = prompt_images(len(evaluation.prompt), part)
         most = min(part.memory_length, len(images) * patches * max(part.augmentation_epochs, 1))
         for key, least in needed.items():
             if least > most:
@@ -50,52 +57,52 @@ def check_parts(length: int, protocol: Protocol, config: EvaluateConfig) -> None
                 )
 
 
-def measure_fractions(
-    encoded: Encoded,
-    config: EvaluateConfig,
-    task: Task,
-    protocol: Protocol,
-    query: DenseSource,
-    scores: Scores,
-    notes: list[str],
-) -> list[dict[str, Any]]:
+def score_fractions(evaluation: Evaluation, encodings: Encodings, scores: Scores) -> list[FractionScores]:
     """Scores `data.subsets` random parts of the prompt for each of `data.fractions`.
 
     Args:
-      scores: metrics of the evaluation that the parts belong to; a part that is its whole prompt is not scored again.
-      notes: warnings are added to it.
+      evaluation: the evaluation that the parts belong to; gets their warnings.
+      encodings: hold the banks of all parts.
+      scores: of the evaluation; a part that is its whole prompt is not scored again.
 
     Returns:
-      [{"fraction", "images", "metric", "mean", "std", "values"}], in the order of the config; std is over the parts.
+      The scores of each fraction, in the order of the config.
     """
-    clock = Clock()
-    found: dict[float, list[float]] = {}
-    already: set[str] = set()
-
-    def score(drawn: Protocol) -> float:  # its bank and index are gone when the next part's are made
-        bank, part = encoded.bank(drawn), dataclasses.replace(drawn, seed=protocol.seed)
-        name, told = part_name(part.fraction), []
-        try:
-            index = make_index(bank, part, config, clock, told)
-        except UserError as error:
-            raise UserError(f"config key data.fractions, {name} of the prompt: {error}") from error
-        told = [f"{name} of the prompt: {text}" for text in told]
-        notes.extend(text for text in told if text not in already)
-        already.update(told)
-        batches = encoded.queries.batches(part, config, clock)
-        return task.headline(answer(batches, query, bank, index, task, part, config, clock, recall=False)[0])
-
-    for drawn in drawn_parts(protocol, config):
-        value = task.headline(scores) if drawn == protocol else score(drawn)
-        found.setdefault(drawn.fraction, []).append(value)
+    protocol, task = evaluation.protocol, evaluation.task
+    values: dict[float, list[float]] = {}
+    for part in drawn_parts(protocol, evaluation.data.fractions, evaluation.data.subsets):
+        value = task.headline(scores) if part == protocol else score_part(evaluation, encodings, part)
+        values.setdefault(part.fraction, []).append(value)
     return [
         {
             "fraction": fraction,
-            "images": len(plan(encoded.prompt_length, dataclasses.replace(protocol, fraction=fraction))[0]),
+            "images": len(prompt_images(len(evaluation.prompt), dataclasses.replace(protocol, fraction=fraction))[0]),
             "metric": task.scores[0].key,
-            "mean": float(np.mean(values)),
-            "std": float(np.std(values)),
-            "values": values,
+            "mean": float(np.mean(found)),
+            "std": float(np.std(found)),
+            "values": found,
         }
-        for fraction, values in found.items()
+        for fraction, found in values.items()
     ]
+
+
+def score_part(evaluation: Evaluation, encodings: Encodings, drawn: EvalProtocol) -> float:
+    """Returns the headline score with a part of the prompt. Bank and index are freed when it returns.
+
+    Args:
+      evaluation: the evaluation that the part belongs to.
+      encodings: hold the part's bank.
+      drawn: protocol of the part; apart from drawing the images, the evaluation's own seed is used.
+    """
+    bank = encodings.bank(dataclasses.replace(evaluation, protocol=drawn))
+    protocol = dataclasses.replace(drawn, seed=evaluation.protocol.seed)
+    part = dataclasses.replace(evaluation, protocol=protocol, clock=Clock(), warnings=[])
+    name = part_name(drawn.fraction)
+    try:
+        index = index_bank(part, bank)
+    except UserError as error:
+        raise UserError(f"config key data.fractions, {name} of the prompt: {error}") from error
+    told = [f"{name} of the prompt: {text}" for text in part.warnings]
+    evaluation.warnings.extend(text for text in told if text not in evaluation.warnings)
+    scores, _ = answer(part, encodings.query_batches(part), bank, index, recall=False)
+    return evaluation.task.headline(scores)

@@ -3,38 +3,49 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from collections.abc import Mapping
 
 from hummingbird.config import EvaluateConfig
+from hummingbird.config.schema import Tree
 from hummingbird.tasks import Task, find_kind
+from hummingbird.tasks.task import Choices
 
 # Table 6, column "Section 4.2": settings for small parts of the prompt. The other column is the default of the config.
-FEW_DATA = {
-    "retrieval": {
-        "memory_length": 20_480_000,
-        "neighbours": 90,
-        "temperature": 0.1,
-        "scann": {"leaves_to_search": 256, "reorder": 1800},
-    }
+FEW_DATA: Tree = {
+    "memory_length": 20_480_000,
+    "neighbours": 90,
+    "temperature": 0.1,
+    "scann": {"leaves_to_search": 256, "reorder": 1800},
 }
 # Parts of the prompt in Tables 2, 9 and 10.
 FRACTIONS = tuple(1 / 2**n for n in range(7, -1, -1))
 
+Differences = Mapping[str, Tree]
 
-def variants(config: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """A data set's config file by variant: "full" (or none), "few" with `FEW_DATA`, "fractions" the same for parts."""
-    epochs = find_kind(config["data"].get("task") or "segmentation").epochs["few"]
-    few = {**config, "retrieval": {**FEW_DATA["retrieval"], "augmentation_epochs": epochs}}
+
+def variants(config: Differences) -> dict[str, Differences]:
+    """Returns the variants of a data set's config file.
+
+    Args:
+      config: what differs from the defaults, by group.
+
+    Returns:
+      "" and "full": the config; "few": with `FEW_DATA`; "fractions": the same for random parts of the prompt.
+    """
+    kind = find_kind(str(config["data"].get("task") or "segmentation"))
+    few = {**config, "retrieval": {**FEW_DATA, "augmentation_epochs": kind.epochs["few"]}}
     parts = {**few, "data": {**config["data"], "fractions": FRACTIONS}}
     return {"": config, "full": config, "few": few, "fractions": parts}
 
 
 @dataclasses.dataclass(frozen=True)
-class Protocol:
-    """The choices of one evaluation. See `hummingbird.config` for what the settings mean.
+class EvalProtocol:
+    """The choices of an evaluation, beside those of its task. `hummingbird.config.evaluate` explains the settings.
 
     Attributes:
-      input_size: side of encoder inputs, pixels, a multiple of patch_size.
+      name: key of `PROTOCOLS`.
+      input_size: side of encoder inputs in pixels, a multiple of patch_size.
+      patch_size: of the encoder, in pixels.
       grid: patches along a side.
       preparation: how images are resized and augmented, "paper" (Table 7) or "open-hummingbird".
     """
@@ -55,26 +66,32 @@ class Protocol:
     metric_resolution: str
     preparation: str
 
-    def as_dict(self) -> dict[str, Any]:
-        """Plain JSON types."""
+    def as_dict(self) -> Choices:
+        """Returns all choices by name."""
         return dataclasses.asdict(self)
 
 
-# What a name stands for beyond the settings and the task's own choices; see `hummingbird.retrieval.open_hummingbird`.
+# Choices that a name fixes, beside those of the task; for the second see `hummingbird.retrieval.open_hummingbird`.
 PROTOCOLS = {
     "paper": {"preparation": "paper"},
     "open-hummingbird": {"preparation": "open-hummingbird", "metric_resolution": "input"},
 }
 
 
-def build_protocol(config: EvaluateConfig, task: Task, patch_size: int) -> Protocol:
-    """The protocol that an evaluation config asks for, for a task and an encoder's patch size."""
+def build_protocol(config: EvaluateConfig, task: Task, patch_size: int) -> EvalProtocol:
+    """Builds the protocol of an evaluation.
+
+    Args:
+      config: reads `protocol`, `seed`, `input_size`, `data.*` and `retrieval.*`.
+      task: kind of label.
+      patch_size: of the encoder, in pixels.
+    """
     grid = max(1, round(config.input_size / patch_size))
     epochs = config.retrieval.augmentation_epochs
     if epochs is None:
         epochs = task.epochs[config.protocol]
     choices = {"metric_resolution": config.retrieval.metric_resolution, **PROTOCOLS[config.protocol]}
-    return Protocol(
+    return EvalProtocol(
         name=config.protocol,
         seed=config.seed,
         input_size=grid * patch_size,

@@ -4,128 +4,142 @@ from __future__ import annotations
 
 import concurrent.futures
 from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Float32, Int32
 
-from hummingbird.config import EvaluateConfig
-from hummingbird.data.interface import DenseSource
-from hummingbird.encoder import Encoder
-from hummingbird.retrieval.bank.memory import MemoryBank
+from hummingbird.retrieval.bank.patch_bank import PatchBank
 from hummingbird.retrieval.decode import attention_weights
-from hummingbird.retrieval.encode import (
-    Clock,
-    Example,
-    encode,
-    in_order,
-    prepare_query,
-    refuse_features,
-    stream,
-    subset,
-    track,
-)
-from hummingbird.retrieval.index.build import Index, build_index
+from hummingbird.retrieval.encode import encode, refuse_features
+from hummingbird.retrieval.evaluation import Evaluation
+from hummingbird.retrieval.examples import Example, prepare_query
+from hummingbird.retrieval.index.build import Index
 from hummingbird.retrieval.processes import merge, together
-from hummingbird.retrieval.protocol import Protocol
+from hummingbird.retrieval.progress import track
+from hummingbird.retrieval.recall import measure_recall, pick_rows
 from hummingbird.retrieval.samples import SampleCollector
-from hummingbird.tasks import Scores, Task
-
-QueryBatch = tuple[list[Example], np.ndarray]
-
-
-def query_images(length: int, protocol: Protocol) -> Sequence[int]:
-    """Which of `length` query images are asked."""
-    return subset(length, 1.0, protocol.max_queries, protocol.seed)
+from hummingbird.retrieval.selection import query_images
+from hummingbird.retrieval.threads import in_order
+from hummingbird.tasks import Scores
 
 
-def query_batches(
-    encoder: Encoder,
-    source: DenseSource,
-    task: Task,
-    protocol: Protocol,
-    config: EvaluateConfig,
-    clock: Clock,
-    images: Sequence[int],
-) -> Iterator[QueryBatch]:
-    """The query `images` with their features float32 [n, h*w, D], L2-normalised, in batches."""
+class QueryBatch(NamedTuple):
+    """Query images and the features of their patches, L2-normalised."""
+
+    examples: list[Example]
+    features: Float32[np.ndarray, "n N D"]
+
+
+class Found(NamedTuple):
+    """The k neighbours of each patch of a batch, best first; -1 and -inf for none."""
+
+    ids: Int32[np.ndarray, "nN k"]
+    similarity: Float32[np.ndarray, "nN k"]
+
+
+def encode_queries(evaluation: Evaluation, images: Sequence[int]) -> Iterator[QueryBatch]:
+    """Encodes the query images `images` in batches."""
 
     def prepare(number: int) -> Example:
-        return prepare_query(source, number, task, protocol)
+        return prepare_query(evaluation.query, number, evaluation.task, evaluation.protocol)
 
-    queries = track(in_order(prepare, images), len(images), "queries", config.progress)
-    for batch, features, zero in encode(encoder, queries, config.batch_size, clock, "query"):
+    queries = track(in_order(prepare, images), len(images), "queries", evaluation.progress)
+    for batch, features, zero in encode(evaluation.encoder, queries, evaluation.batch_size, evaluation.clock, "query"):
         refuse_features(zero, batch, "zero")
-        yield batch, features
+        yield QueryBatch(batch, features)
 
 
 def answer(
+    evaluation: Evaluation,
     batches: Iterable[QueryBatch],
-    source: DenseSource,
-    bank: MemoryBank,
+    bank: PatchBank,
     index: Index,
-    task: Task,
-    protocol: Protocol,
-    config: EvaluateConfig,
-    clock: Clock,
     collector: SampleCollector | None = None,
     recall: bool = True,
 ) -> tuple[Scores, float | None]:
-    """Predicts every query image and compares it with the truth; `batches` are this process's part of them.
+    """Predicts every query image and compares it with the truth.
+
+    Args:
+      evaluation: says how.
+      batches: this process's query images.
+      bank: holds the labels.
+      index: finds neighbours among the bank's keys.
+      collector: gathers what a report shows.
+      recall: measure the recall of an approximate index.
 
     Returns:
-      The metrics, and the recall of an approximate index on a sample, or None; None too unless `recall` is asked for.
+      The scores, and the recall on a sample of query patches; None if the index is exact or `recall` is False.
     """
-    metrics = task.metrics()
-    sampled: list[np.ndarray] = []
-    count = len(query_images(len(source), protocol))
-    rows_wanted = -(-config.retrieval.recall_queries // count) if recall and not index.exact else 0
+    predictor = Predictor(evaluation, bank, collector, sample=recall and not index.exact)
+    together(lambda: predict_all(evaluation, batches, index, predictor))
+    predictor.merge()
+    found = None
+    if predictor.sampled:
+        with evaluation.clock("recall"):
+            most = evaluation.retrieval.recall_queries
+            found = measure_recall(predictor.sampled, bank, evaluation.protocol.neighbours, most)
+    return predictor.metrics.result(), found
 
-    def decode(batch: list[Example], features: np.ndarray, ids: np.ndarray, similarity: np.ndarray) -> None:
-        with clock("decode"):
-            weights = attention_weights(similarity, protocol.temperature)
-            votes = bank.labels.vote(ids, weights).reshape(len(batch), protocol.grid, protocol.grid, -1)
-            found = [x.reshape(len(batch), protocol.grid**2, -1) for x in (ids, similarity, weights)]
-            for i, example in enumerate(batch):
-                prediction = task.predict(votes[i], *example.label.shape[:2])
-                score = metrics.add(example.label, prediction)
-                if rows_wanted:
-                    sampled.append(pick_rows(features[i], found[0][i], rows_wanted, protocol.seed, example.index))
-                if collector is not None:
-                    collector.add(example, features[i], prediction, score, *(x[i] for x in found))
 
-    def loop() -> None:
-        # One batch is decoded while the next is encoded and searched.
-        with concurrent.futures.ThreadPoolExecutor(1) as pool:
-            last: concurrent.futures.Future[None] | None = None
-            for batch, features in batches:
-                with clock("search"):
-                    ids, similarity = index.search(features.reshape(-1, features.shape[-1]), protocol.neighbours)
-                if last is not None:
-                    last.result()
-                last = pool.submit(decode, batch, features, ids, similarity)
+def predict_all(evaluation: Evaluation, batches: Iterable[QueryBatch], index: Index, predictor: Predictor) -> None:
+    """Searches and predicts all batches; one batch is predicted while the next is encoded and searched."""
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        last: concurrent.futures.Future[None] | None = None
+        for batch in batches:
+            with evaluation.clock("search"):
+                rows = batch.features.reshape(-1, batch.features.shape[-1])
+                found = Found(*index.search(rows, evaluation.protocol.neighbours))
             if last is not None:
                 last.result()
-
-    together(loop)
-    metrics.parts = merge(metrics.parts)
-    sampled = merge(sampled)
-    if collector is not None:
-        collector.merge()
-    found = None
-    if sampled:
-        with clock("recall"):
-            found = measure_recall(sampled, bank, protocol.neighbours, config.retrieval.recall_queries)
-    return metrics.result(), found
+            last = pool.submit(predictor.add, batch, found)
+        if last is not None:
+            last.result()
 
 
-def pick_rows(features: np.ndarray, ids: np.ndarray, count: int, seed: int, image: int) -> np.ndarray:
-    """A few query patches of an image with their neighbours, [n, D + k], for `measure_recall`."""
-    rows = stream(seed, image, 0, 2).choice(len(features), min(count, len(features)), replace=False)
-    return np.concatenate([features[rows], ids[rows].astype(np.float64)], axis=1)
+class Predictor:
+    """Turns neighbours into predictions and scores them.
 
+    Args:
+      evaluation: says how.
+      bank: holds the labels.
+      collector: gathers what a report shows.
+      sample: keep query patches for `measure_recall`.
 
-def measure_recall(sampled: list[np.ndarray], bank: MemoryBank, k: int, most: int) -> float:
-    """Share of the true k nearest neighbours that an approximate index found, on sampled query patches."""
-    rows = np.concatenate(sampled)[:most]
-    truth, _ = build_index(bank.keys, "exact").search(rows[:, :-k].astype(np.float32), k)
-    found = rows[:, -k:].astype(np.int64)
-    return float(np.mean([len(np.intersect1d(a, b)) / k for a, b in zip(truth, found, strict=True)]))
+    Attributes:
+      metrics: of the images so far.
+      sampled: query patches with their neighbours.
+    """
+
+    def __init__(self, evaluation: Evaluation, bank: PatchBank, collector: SampleCollector | None, sample: bool):
+        self.evaluation, self.bank, self.collector = evaluation, bank, collector
+        self.metrics = evaluation.task.metrics()
+        self.sampled: list[np.ndarray] = []
+        count = len(query_images(len(evaluation.query), evaluation.protocol))
+        self.rows_per_image = -(-evaluation.retrieval.recall_queries // count) if sample else 0
+
+    def add(self, batch: QueryBatch, found: Found) -> None:
+        """Predicts a batch and compares it with the truth."""
+        protocol, count = self.evaluation.protocol, len(batch.examples)
+        with self.evaluation.clock("decode"):
+            weights = attention_weights(found.similarity, protocol.temperature)
+            votes = self.bank.labels.vote(found.ids, weights).reshape(count, protocol.grid, protocol.grid, -1)
+            ids, similarity, weights = (
+                x.reshape(count, protocol.grid**2, -1) for x in (found.ids, found.similarity, weights)
+            )
+            for i, example in enumerate(batch.examples):
+                prediction = self.evaluation.task.predict(votes[i], *example.label.shape[:2])
+                score = self.metrics.add(example.label, prediction)
+                features = batch.features[i]
+                if self.rows_per_image:
+                    rows = pick_rows(features, ids[i], self.rows_per_image, protocol.seed, example.index)
+                    self.sampled.append(rows)
+                if self.collector is not None:
+                    self.collector.add(example, features, prediction, score, ids[i], similarity[i], weights[i])
+
+    def merge(self) -> None:
+        """Adds what the other processes found, in the order of the images."""
+        self.metrics.parts = merge(self.metrics.parts)
+        self.sampled = merge(self.sampled)
+        if self.collector is not None:
+            self.collector.merge()

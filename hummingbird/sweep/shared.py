@@ -50,33 +50,31 @@ def _encode(tasks: tuple[Task, ...]) -> tuple[Any, tuple[Any, Any], Any]:
     """The encoder, the sources and what is encoded, for all tasks whose settings can be met."""
     from hummingbird.data.sources import build_dense_source
     from hummingbird.encoder import build_encoder
-    from hummingbird.retrieval.encode import Clock
-    from hummingbird.retrieval.fractions import check_parts, drawn_parts
-    from hummingbird.retrieval.prompt import plan
-    from hummingbird.retrieval.protocol import build_protocol
-    from hummingbird.retrieval.shared_encoding import Encoded
-    from hummingbird.tasks import build_task
+    from hummingbird.retrieval.evaluation import build_evaluation
+    from hummingbird.retrieval.fractions import check_parts
+    from hummingbird.retrieval.selection import drawn_parts, prompt_images
+    from hummingbird.retrieval.shared_encoding import share_encoding
 
     resolved = config.resolve("evaluate", tasks[0].config, tasks[0].overrides)
     encoder = build_encoder(tasks[0].checkpoint, resolved.encoder)
     prompt, query = (build_dense_source(resolved, split) for split in ("prompt", "query"))
-    label_task = build_task(prompt, resolved)
     protocols, failed = [], None
     for task in tasks:
         try:
             own = config.resolve("evaluate", task.config, task.overrides)
-            protocol = build_protocol(own, label_task, encoder.patch_size)
-            wanted = [protocol, *drawn_parts(protocol, own)]
-            plan(len(prompt), protocol)
-            check_parts(len(prompt), protocol, own)
-            protocols += wanted
-        except UserError as error:  # told by the task itself, in its turn
+            evaluation = build_evaluation(encoder, own, prompt, query)
+            prompt_images(len(prompt), evaluation.protocol)
+            check_parts(evaluation)
+        except UserError as error:  # the task itself reports it when it runs
             failed = error
+        else:
+            parts = drawn_parts(evaluation.protocol, own.data.fractions, own.data.subsets)
+            protocols += [evaluation.protocol, *parts]
     if not protocols:
         assert failed is not None
         raise failed
-    encoded = Encoded(encoder, resolved, prompt, query, label_task, protocols, Clock(), tasks[0].bank)
-    return encoder, (prompt, query), encoded
+    shared = build_evaluation(encoder, resolved, prompt, query)
+    return encoder, (prompt, query), share_encoding(shared, protocols, tasks[0].bank)
 
 
 def main(arguments: list[str]) -> int:

@@ -20,7 +20,7 @@ import ml_dtypes
 import numpy as np
 
 from hummingbird.devices import chips
-from hummingbird.retrieval.bank.memory import normalise
+from hummingbird.retrieval.bank.keys import normalise
 from hummingbird.retrieval.index.device import AXIS, CHUNK, DeviceIndex, search_sharded
 from hummingbird.retrieval.index.exact import ExactIndex
 

@@ -129,7 +129,7 @@ def reference(options: argparse.Namespace, prompt: Pairs, query: Pairs) -> dict:
     import torch
     from scann.scann_ops.py import scann_ops_pybind
 
-    from hummingbird.retrieval.encode import resize_label
+    from hummingbird.retrieval.examples import resize_label
     from hummingbird.retrieval.open_hummingbird import augment, floor_nearest, squash
     from hummingbird.tasks.segmentation import SegmentationTask, class_iou, match_classes
 

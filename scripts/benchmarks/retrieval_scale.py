@@ -46,10 +46,10 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from hummingbird.retrieval.bank.memory import normalise
-from hummingbird.retrieval.encode import track
+from hummingbird.retrieval.bank.keys import normalise
 from hummingbird.retrieval.index.build import build_index
 from hummingbird.retrieval.index.exact import ExactIndex
+from hummingbird.retrieval.progress import track
 
 CHUNK, QUERIES, K = 65_536, 1024, 30
 

@@ -54,7 +54,7 @@ def extract(options: argparse.Namespace, folder: pathlib.Path) -> str:
     """Writes keys.npy and queries.npy, L2-normalised; returns a description of the features."""
     from hummingbird.data.crops import random_resized_crop
     from hummingbird.data.image_files import decode_image
-    from hummingbird.retrieval.bank.memory import normalise
+    from hummingbird.retrieval.bank.keys import normalise
 
     if options.encoder:
         from hummingbird.encoder import load_encoder

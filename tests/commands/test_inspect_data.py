@@ -10,7 +10,7 @@ from hummingbird import config, drawing
 from hummingbird.commands import inspect_data
 from hummingbird.data.sources import build_dense_source
 from hummingbird.errors import UserError
-from hummingbird.retrieval.encode import prepare_prompt
+from hummingbird.retrieval.examples import prepare_prompt
 from hummingbird.retrieval.protocol import build_protocol
 from hummingbird.tasks import build_task
 from tests.data.files import blocks, encode, make_folder, ramp, write

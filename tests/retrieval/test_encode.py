@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 
 from hummingbird.retrieval import measure
-from hummingbird.retrieval.encode import PREPARATIONS, Clock, Example, encode, prepare_prompt
+from hummingbird.retrieval.encode import encode
+from hummingbird.retrieval.examples import PREPARATIONS, Example, prepare_prompt
+from hummingbird.retrieval.progress import Clock
 from hummingbird.retrieval.protocol import build_protocol
 from hummingbird.tasks import build_task
 from tests.retrieval.fakes import FakeSource, MeanColour

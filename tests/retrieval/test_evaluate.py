@@ -1,13 +1,14 @@
 import json
 
 import cv2
+import ml_collections
 import numpy as np
 import pytest
 
 from hummingbird import config as configs
 from hummingbird.errors import UserError
 from hummingbird.retrieval import evaluate, measure
-from hummingbird.retrieval.samples import load_samples
+from hummingbird.retrieval.sample_files import load_samples
 from tests import reference
 from tests.retrieval.fakes import FakeSource, MeanColour
 
@@ -142,6 +143,18 @@ def test_same_seed_same_result_other_seed_other_bank():
     first, again, other = run(**small), run(**small), run(seed=1, **small)
     assert first["metrics"] == again["metrics"] != other["metrics"]
     assert first["memory"]["length"] <= 60
+
+
+@pytest.mark.parametrize("form", [dict, ml_collections.ConfigDict])
+def test_a_config_may_be_a_dict_of_what_differs_from_the_defaults(form, tmp_path):
+    small = {"input_size": 64, "progress": False, "report": {"enabled": False}, "retrieval": {"neighbours": 5}}
+    sources = FakeSource(3), FakeSource(2, seed=1)
+    found = measure(MeanColour(), form(small), *sources)[0]
+    assert found["metrics"] == measure(MeanColour(), configs.resolve("evaluate", None, small), *sources)[0]["metrics"]
+    assert found["protocol"]["neighbours"] == 5
+    assert evaluate(MeanColour(), form(small), str(tmp_path), sources)["metrics"] == found["metrics"]
+    with pytest.raises(UserError, match=r"unknown config key input_sise"):
+        measure(MeanColour(), form({"input_sise": 64}), *sources)
 
 
 def test_every_choice_and_cost_is_in_the_result():

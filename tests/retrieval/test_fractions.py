@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from hummingbird.errors import UserError
-from hummingbird.retrieval import evaluate, fractions, measure, prompt, query
-from hummingbird.retrieval.bank.files import bank_info
-from hummingbird.retrieval.encode import subset
+from hummingbird.retrieval import evaluate, fractions, measure, query, search
+from hummingbird.retrieval.bank.files import describe_bank
+from hummingbird.retrieval.selection import subset
 from tests.retrieval.fakes import FakeSource, MeanColour
 from tests.retrieval.test_evaluate import make_config
 
@@ -67,7 +67,7 @@ def test_a_kept_bank_serves_the_whole_and_its_parts(tmp_path, index):
         assert result["fractions"] == results[0]["fractions"]
         assert result["metrics"] == results[0]["metrics"]
     (folder,) = (tmp_path / "bank").iterdir()
-    assert bank_info(str(folder))["length"] > results[1]["memory"]["length"]
+    assert describe_bank(str(folder))["length"] > results[1]["memory"]["length"]
     # The index of the whole is kept too, those of the parts are not.
     assert len(list(folder.glob("*/index-*"))) == (index == "scann")
 
@@ -86,14 +86,14 @@ def test_parts_with_a_bank_that_can_be_kept_nowhere_are_refused(tmp_path, monkey
 def test_one_bank_and_index_at_a_time_are_in_memory(monkeypatch):
     made = []
 
-    def make_index(bank, *rest):
+    def index_bank(evaluation, bank, *folder):
         assert [ref() for ref in made] == [None] * len(made)
-        index = prompt.make_index(bank, *rest)
+        index = search.index_bank(evaluation, bank, *folder)
         made.extend([weakref.ref(bank), weakref.ref(index)])
         return index
 
     for module in (fractions, importlib.import_module("hummingbird.retrieval.evaluate")):
-        monkeypatch.setattr(module, "make_index", make_index)
+        monkeypatch.setattr(module, "index_bank", index_bank)
     changes = {"retrieval.memory_length": 300, "data.fractions": (0.25, 0.5), "data.subsets": 2}
     measure(MeanColour(), make_config(**changes), FakeSource(8), FakeSource(3, seed=1), collect=True)
     assert len(made) == 2 * (1 + 4)
@@ -136,12 +136,12 @@ def test_parts_repeat_nothing_and_their_warnings_are_told(monkeypatch):
     pytest.importorskip("scann", reason="ScaNN exists for Linux only")
     built, recalls, recall = [], [], query.measure_recall
 
-    def make_index(bank, part, config, clock, notes):
-        built.append(part.fraction)
-        notes.append("rough")
-        return prompt.make_index(bank, part, config, clock, notes)
+    def index_bank(evaluation, bank):
+        built.append(evaluation.protocol.fraction)
+        evaluation.warnings.append("rough")
+        return search.index_bank(evaluation, bank)
 
-    monkeypatch.setattr(fractions, "make_index", make_index)
+    monkeypatch.setattr(fractions, "index_bank", index_bank)
     monkeypatch.setattr(query, "measure_recall", lambda *given: recalls.append(1) or recall(*given))
     changes = {"retrieval.index": "scann", "retrieval.scann.leaves": 4, "retrieval.scann.leaves_to_search": 4}
     config = make_config(**changes, **{"data.fractions": (0.5, 1.0), "data.subsets": 2})

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from hummingbird.retrieval import open_hummingbird
-from hummingbird.retrieval.encode import resize_label
+from hummingbird.retrieval.examples import resize_label
 from hummingbird.tasks import SegmentationTask
 
 CLASSES = SegmentationTask([str(i) for i in range(16)])

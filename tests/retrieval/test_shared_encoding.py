@@ -8,18 +8,16 @@ import pytest
 
 from hummingbird.errors import UserError
 from hummingbird.retrieval import measure
-from hummingbird.retrieval.bank import memory
-from hummingbird.retrieval.encode import Clock
+from hummingbird.retrieval.bank import keys
+from hummingbird.retrieval.bank.build import build_bank
 from hummingbird.retrieval.evaluate import SECONDS
-from hummingbird.retrieval.prompt import build_bank
-from hummingbird.retrieval.protocol import build_protocol
-from hummingbird.retrieval.shared_encoding import Encoded, QueryStore
-from hummingbird.tasks import DepthTask, SegmentationTask, build_task
+from hummingbird.retrieval.evaluation import build_evaluation
+from hummingbird.retrieval.query_store import QueryStore
+from hummingbird.retrieval.shared_encoding import share_encoding
 from tests.retrieval.fakes import FakeSource, MeanColour
 from tests.retrieval.test_evaluate import make_config
 from tests.retrieval.test_evaluate_files import largest_file
 
-CLASSES = SegmentationTask(FakeSource(1).classes)
 SETTINGS = [
     {"retrieval.memory_length": 700, "retrieval.augmentation_epochs": 2},
     {"retrieval.memory_length": 200, "retrieval.augmentation_epochs": 2},
@@ -29,14 +27,18 @@ SETTINGS = [
 ]
 
 
+def change(evaluation, **changes):
+    """The evaluation with other choices in its protocol."""
+    return dataclasses.replace(evaluation, protocol=dataclasses.replace(evaluation.protocol, **changes))
+
+
 @pytest.mark.parametrize("sampling", ["salient", "uniform", "all"])
 @pytest.mark.parametrize("task", ["segmentation", "depth"])
 def test_lengths_passes_and_parts_cut_from_one_bank_score_as_if_encoded_alone(task, sampling, tmp_path):
     configs = [make_config(**settings, **{"retrieval.sampling": sampling}) for settings in SETTINGS]
     prompt, query, encoder = FakeSource(6, task, 0), FakeSource(3, task, 1), MeanColour()
-    label_task = build_task(prompt, configs[0])
-    protocols = [build_protocol(config, label_task, encoder.patch_size) for config in configs]
-    encoded = Encoded(encoder, configs[0], prompt, query, label_task, protocols, Clock(), str(tmp_path / "bank"))
+    evaluations = [build_evaluation(encoder, config, prompt, query) for config in configs]
+    encoded = share_encoding(evaluations[0], [e.protocol for e in evaluations], str(tmp_path / "bank"))
     for config in configs:
         shared = measure(encoder, config, prompt, query, encoded=encoded)[0]
         alone = measure(MeanColour(), config, prompt, query)[0]
@@ -51,25 +53,25 @@ def test_lengths_passes_and_parts_cut_from_one_bank_score_as_if_encoded_alone(ta
 @pytest.mark.parametrize("named", ["float32", "bfloat16"])
 def test_with_a_named_key_type_a_cut_bank_is_the_own_one_to_the_bit(named, monkeypatch):
     # Here "auto" would make the large bank bfloat16 and the small one float32.
-    monkeypatch.setattr(memory, "AUTO_FLOAT32_BYTES", 300 * 4 * 7)
+    monkeypatch.setattr(keys, "AUTO_FLOAT32_BYTES", 300 * 4 * 7)
     config, prompt, encoder = make_config(**SETTINGS[0], **{"retrieval.key_dtype": named}), FakeSource(4), MeanColour()
-    large = build_protocol(config, CLASSES, 8)
-    small = dataclasses.replace(large, memory_length=200)
-    encoded = Encoded(encoder, config, prompt, FakeSource(2, seed=1), CLASSES, [large, small], Clock())
-    for protocol in (large, small):
-        cut, own = encoded.bank(protocol), build_bank(encoder, prompt, CLASSES, protocol, config, Clock())
+    large = build_evaluation(encoder, config, prompt)
+    small = change(large, memory_length=200)
+    encoded = share_encoding(large, [large.protocol, small.protocol])
+    for evaluation in (large, small):
+        cut, own = encoded.bank(evaluation), build_bank(evaluation)
         assert cut.keys.dtype == own.keys.dtype == named
-        for name, column in memory.bank_columns(own).items():
-            np.testing.assert_array_equal(memory.bank_columns(cut)[name], column)
+        for name, column in own.columns().items():
+            np.testing.assert_array_equal(cut.columns()[name], column)
 
 
 def test_the_shared_bank_is_found_again(tmp_path):
     config, prompt, query = make_config(**SETTINGS[0]), FakeSource(4, seed=0), FakeSource(2, seed=1)
-    protocol = build_protocol(config, CLASSES, 8)
-    smaller = dataclasses.replace(protocol, memory_length=100)
     banks, encoders = [], [MeanColour(), MeanColour()]
     for encoder in encoders:
-        encoded = Encoded(encoder, config, prompt, query, CLASSES, [protocol, smaller], Clock(), str(tmp_path / "bank"))
+        evaluation = build_evaluation(encoder, config, prompt, query)
+        smaller = change(evaluation, memory_length=100)
+        encoded = share_encoding(evaluation, [evaluation.protocol, smaller.protocol], str(tmp_path / "bank"))
         banks.append(encoded.bank(smaller))
     assert [sum(encoder.batches) for encoder in encoders] == [8, 0]
     np.testing.assert_array_equal(banks[0].keys, banks[1].keys)
@@ -77,7 +79,7 @@ def test_the_shared_bank_is_found_again(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "change",
+    "changes",
     [
         {"fraction": 0.5, "seed": 3},  # other images than the half it was encoded for
         {"memory_length": 400},
@@ -85,25 +87,24 @@ def test_the_shared_bank_is_found_again(tmp_path):
         {"augmentation_epochs": 0},
     ],
 )
-def test_a_bank_that_nothing_was_encoded_for_is_refused_rather_than_cut_short(change):
+def test_a_bank_that_nothing_was_encoded_for_is_refused_rather_than_cut_short(changes):
     config, prompt = make_config(**SETTINGS[2], **{"data.fraction": 0.5}), FakeSource(8)
-    protocol = build_protocol(config, CLASSES, 8)
-    encoded = Encoded(MeanColour(), config, prompt, FakeSource(2, seed=1), CLASSES, [protocol], Clock())
-    assert len(encoded.bank(protocol))
+    evaluation = build_evaluation(MeanColour(), config, prompt)
+    encoded = share_encoding(evaluation, [evaluation.protocol])
+    assert len(encoded.bank(evaluation))
     with pytest.raises(ValueError, match="not among those given"):
-        encoded.bank(dataclasses.replace(protocol, **change))
+        encoded.bank(change(evaluation, **changes))
 
 
 @pytest.mark.parametrize("kept", [True, False])
 def test_a_full_disk_for_the_queries_is_told_with_its_folder(kept, tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     config, query = make_config(**SETTINGS[1]), FakeSource(3, seed=1)
-    protocol, folder = build_protocol(config, CLASSES, 8), tmp_path / "bank" if kept else tmp_path
-    encoded = Encoded(
-        MeanColour(), config, FakeSource(2), query, CLASSES, [protocol], Clock(), str(folder) if kept else ""
-    )
+    folder = tmp_path / "bank" if kept else tmp_path
+    evaluation = build_evaluation(MeanColour(), config, FakeSource(2), query)
+    encoded = share_encoding(evaluation, [evaluation.protocol], str(folder) if kept else "")
     with largest_file(1000), pytest.raises(UserError, match=rf"^{folder}: the encoded queries .*too large.* TMPDIR"):
-        list(encoded.queries.batches(protocol, config, Clock()))
+        list(encoded.query_batches(evaluation))
 
 
 @pytest.mark.parametrize(
@@ -121,10 +122,9 @@ def test_truths_come_back_from_the_file_as_they_were(label, kept):
         def __getitem__(self, index):
             return {**super().__getitem__(index), "label": label}
 
-    config = make_config()
-    task = DepthTask() if kept == np.float32 else CLASSES
-    store = QueryStore(MeanColour(), Source(1), task)
-    ((examples, _),) = store.batches(build_protocol(config, CLASSES, 8), config, Clock())
+    source = Source(1, "depth" if kept == np.float32 else "segmentation")
+    evaluation = build_evaluation(MeanColour(), make_config(), source)
+    ((examples, _),) = QueryStore().batches(evaluation)
     np.testing.assert_array_equal(examples[0].label, label)
     assert examples[0].label.dtype == kept
 

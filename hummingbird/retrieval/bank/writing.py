@@ -8,47 +8,97 @@ import os
 import pathlib
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import TracebackType
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
+import jax
 import numpy as np
 
 from hummingbird.errors import UserError
+from hummingbird.retrieval.bank import files
 from hummingbird.retrieval.bank.files import (
     BUILDING,
     DTYPES,
     MANIFEST,
+    Identity,
+    StoredColumn,
     check_folder,
     checksum,
     map_columns,
     read_json,
 )
-from hummingbird.retrieval.bank.memory import MemoryBank, bank_columns
+from hummingbird.retrieval.bank.patch_bank import PatchBank
+from hummingbird.retrieval.processes import first, gather, together
+from hummingbird.retrieval.progress import Clock
 from hummingbird.run import locks
-from hummingbird.run.files import write_json
+from hummingbird.run.files import Json, write_json
+from hummingbird.tasks.task import Column
 
 COMMIT_SECONDS = 10.0
 FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
-class FileColumns:
-    """Columns of a bank under construction, appended to files; see `memory.Columns`. A context: it holds the folder.
+def open_bank(
+    path: str, identity: Identity, clock: Clock, build: Callable[[FileColumns | None], PatchBank]
+) -> PatchBank:
+    """Loads the bank in a folder; builds it there if it is missing or unfinished.
 
-    What is committed survives a killed process: opening the folder again goes on from the last commit.
+    Several processes build it in memory, and the first one saves it: an interrupted build then starts over.
+
+    Args:
+      path: the bank's folder.
+      identity: what the bank is built from.
+      clock: takes the time of loading.
+      build: builds the bank into files, or in memory if it is given None.
+
+    Raises:
+      UserError: the folder holds another bank, cannot be written, or is being written by another command.
+    """
+    if "://" in path:
+        raise UserError(f"retrieval.bank={path}: a bank is kept in a local folder; copy it afterwards")
+    if all(gather(files.is_bank(path))):
+        with clock("load_bank"):
+            return together(lambda: files.load_bank(path, identity))
+    if jax.process_count() == 1:
+        with FileColumns(pathlib.Path(path), identity) as columns:
+            return build(columns) if not columns.finished else files.load_bank(path, identity)
+    # Before the encoding: a folder that only the first process can read must not hold another bank.
+    together(lambda: check_folder(pathlib.Path(path), identity) if first() else None)
+    bank = build(None)
+    together(lambda: save_bank(path, identity, bank) if first() else None)
+    return bank
+
+
+def save_bank(path: str, identity: Identity, bank: PatchBank) -> None:
+    """Writes a bank that was built in memory; replaces an unfinished one of the same identity."""
+    with FileColumns(pathlib.Path(path), identity, start_over=True) as columns:
+        if columns.finished:
+            return  # others may have it mapped
+        for name, values in bank.columns().items():
+            columns.append(name, values)
+        columns.finish()
+
+
+class FileColumns:
+    """Columns of a bank under construction, appended to files; see `bank.columns.Columns`.
+
+    A context manager that locks the folder. What is committed survives a killed process: opening the folder again
+    resumes from the last commit.
 
     Args:
       folder: the bank's folder.
-      identity: what the bank is made from; a folder with another identity is refused.
-      anew: forget what is there of the same bank, unfinished.
+      identity: what the bank is built from; a folder with another identity is refused.
+      start_over: discard an unfinished bank of the same identity.
 
     Raises:
-      UserError: also if the folder cannot be written, or what is there of an unfinished bank is damaged.
+      UserError: another identity; the folder cannot be written or another command writes it; or an unfinished bank is
+        damaged.
     """
 
-    def __init__(self, folder: pathlib.Path, identity: dict[str, Any], anew: bool = False):
+    def __init__(self, folder: pathlib.Path, identity: Identity, start_over: bool = False):
         self.folder, self.identity = folder, identity
-        self.columns: dict[str, dict[str, Any]] = {}
+        self.columns: dict[str, StoredColumn] = {}
         self.done = self.length = 0
         self._files: dict[str, BinaryIO] = {}
         self._last = time.monotonic()
@@ -56,7 +106,7 @@ class FileColumns:
         self._lock.enter_context(lock(folder))
         try:
             check_folder(folder, identity)
-            if anew:
+            if start_over:
                 (folder / BUILDING).unlink(missing_ok=True)
             self._resume()
         except BaseException:
@@ -64,24 +114,22 @@ class FileColumns:
             raise
 
     def _resume(self) -> None:
-        """Goes on where the unfinished bank was left; an index of an older one goes."""
+        """Cuts the files of an unfinished bank at the last commit; removes indexes of an older bank."""
         if (self.folder / BUILDING).exists():
             state = read_json(self.folder / BUILDING, ("identity", "columns", "done", "length"))
-            self.columns, self.done, self.length = state["columns"], state["done"], state["length"]
+            self.columns, self.done, self.length = state["columns"], state.get("done", 0), state.get("length", 0)
             for name, column in self.columns.items():
                 file = self._path(name)
                 if not file.is_file() or file.stat().st_size < column["bytes"]:
-                    raise UserError(
-                        f"{file}: has lost what was written before; delete {self.folder} and build it again"
-                    )
+                    raise UserError(f"{file}: has lost committed rows; delete {self.folder} and build it again")
                 os.truncate(file, column["bytes"])
         elif not self.finished:
-            for index in self.folder.glob("index-*"):  # of a bank that is no more
+            for index in self.folder.glob("index-*"):
                 shutil.rmtree(index)
 
     @property
     def finished(self) -> bool:
-        """Whether another command has finished this bank before this one could hold the folder."""
+        """Whether another command finished this bank before this one could lock the folder."""
         return (self.folder / MANIFEST).exists() and not (self.folder / BUILDING).exists()
 
     def __enter__(self) -> FileColumns:
@@ -89,13 +137,14 @@ class FileColumns:
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         for file in (*self._files.values(), self._lock):
-            with contextlib.suppress(OSError):  # what a full disk did not take was said before
+            with contextlib.suppress(OSError):  # a full disk was reported when it was written to
                 file.close()
 
     def _path(self, name: str) -> pathlib.Path:
         return self.folder / f"{name}.bin"
 
-    def append(self, name: str, values: np.ndarray) -> None:
+    def append(self, name: str, values: Column) -> None:
+        """Adds rows to the column `name`."""
         column = self.columns.setdefault(name, {"dtype": str(values.dtype), "row": list(values.shape[1:]), "bytes": 0})
         values = np.ascontiguousarray(values, DTYPES[column["dtype"]])
         with self._disk():
@@ -105,24 +154,32 @@ class FileColumns:
         column["bytes"] += values.nbytes
 
     def commit(self, done: int, length: int, always: bool = False) -> None:
-        """Makes what was appended permanent, at most every ten seconds: `done` jobs gave `length` entries."""
+        """Makes rows permanent, at most every ten seconds: `done` jobs gave `length` entries."""
         if not always and time.monotonic() - self._last < COMMIT_SECONDS:
             return
         self.done, self.length = done, length
         with self._disk():
             self._flush()
-            state = {"identity": self.identity, "columns": self.columns, "done": done, "length": length}
-            write_json(self.folder / BUILDING, state)
+            write_json(self.folder / BUILDING, self._manifest(self.columns) | {"done": done, "length": length})
         self._last = time.monotonic()
 
-    def finish(self) -> dict[str, np.ndarray]:
-        """Closes the bank: checksums, bank.json, and the columns memory-mapped."""
+    def finish(self) -> dict[str, Column]:
+        """Finishes the bank: writes checksums and bank.json; returns the columns memory-mapped."""
         with self._disk():
             self._flush()
-            entries = {name: {**column, "sha256": checksum(self._path(name))} for name, column in self.columns.items()}
-            write_json(self.folder / MANIFEST, {"kind": "bank", "identity": self.identity, "columns": entries})
+            entries: dict[str, StoredColumn] = {
+                name: {**column, "sha256": checksum(self._path(name))} for name, column in self.columns.items()
+            }
+            write_json(self.folder / MANIFEST, self._manifest(entries))
         (self.folder / BUILDING).unlink(missing_ok=True)
         return map_columns(self.folder, entries)
+
+    def _manifest(self, columns: dict[str, StoredColumn]) -> dict[str, Json]:
+        stored: dict[str, Json] = {}
+        for name, column in columns.items():
+            form: dict[str, Json] = {"dtype": column["dtype"], "row": column["row"], "bytes": column["bytes"]}
+            stored[name] = {**form, "sha256": column["sha256"]} if "sha256" in column else form
+        return {"kind": "bank", "identity": self.identity, "columns": stored}
 
     def _flush(self) -> None:
         for file in self._files.values():
@@ -131,7 +188,7 @@ class FileColumns:
 
     @contextlib.contextmanager
     def _disk(self) -> Iterator[None]:
-        """A full disk is the user's to mend."""
+        """Turns a full disk into a UserError."""
         try:
             yield
         except OSError as error:
@@ -139,7 +196,7 @@ class FileColumns:
                 raise
             raise UserError(
                 f"retrieval.bank={self.folder}: the disk is full; make room and run the same command again, "
-                f"it goes on after {self.done} encoded images"
+                f"which resumes after {self.done} encoded images"
             ) from error
 
 
@@ -163,13 +220,3 @@ def lock(folder: pathlib.Path, wait: bool = False) -> Iterator[None]:
                 f"retrieval.bank={folder}: cannot be written ({error.strerror}); choose another folder"
             ) from error
         yield
-
-
-def save_bank(path: str, identity: dict[str, Any], bank: MemoryBank) -> None:
-    """Writes a bank that was built in memory, in place of what is left of the same one, unfinished."""
-    with FileColumns(pathlib.Path(path), identity, anew=True) as columns:
-        if columns.finished:
-            return  # others may have it mapped
-        for name, values in bank_columns(bank).items():
-            columns.append(name, values)
-        columns.finish()

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike
 from hummingbird.config.evaluate import Scann
 from hummingbird.config.schema import resolve
 from hummingbird.errors import UserError
-from hummingbird.retrieval.bank.memory import KEY_DTYPES
+from hummingbird.retrieval.bank.keys import KEY_DTYPES
 from hummingbird.retrieval.index import scann
 from hummingbird.retrieval.index.device import DeviceIndex
 from hummingbird.retrieval.index.exact import ExactIndex

@@ -18,8 +18,8 @@ import scipy.sparse
 from jax import Array
 from jaxtyping import Float, Float32, Int32, UInt8
 
-from hummingbird.retrieval.encode import track
 from hummingbird.retrieval.index.interface import Keys
+from hummingbird.retrieval.progress import track
 
 CHUNK = 4096  # keys encoded at a time; fits a core's cache
 CODES = 16  # centres per block: codes of four bits, which vector shuffles look up

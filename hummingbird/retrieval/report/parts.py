@@ -11,6 +11,7 @@ import matplotlib.ticker
 
 from hummingbird.retrieval.report.charts import SERIES
 from hummingbird.retrieval.report.runs import Group, data_name
+from hummingbird.retrieval.selection import part_name
 from hummingbird.run.files import write_json
 from hummingbird.tasks import Score, find_kind
 
@@ -91,9 +92,3 @@ def curve(series: dict[str, list[dict[str, Any]]], score: Score) -> matplotlib.f
         axes.legend(frameon=False, fontsize=8)
     axes.grid(alpha=0.3)
     return figure
-
-
-def part_name(fraction: float) -> str:
-    """0.25 -> "1/4", 0.3 -> "0.3", 1.0 -> "1"."""
-    whole = round(1 / fraction)
-    return "1" if fraction == 1 else f"1/{whole}" if abs(whole * fraction - 1) < 1e-6 else f"{fraction:g}"

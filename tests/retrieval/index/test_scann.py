@@ -13,7 +13,7 @@ import pytest
 from hummingbird.config.evaluate import Scann
 from hummingbird.errors import UserError
 from hummingbird.retrieval.bank import writing as bank_writing
-from hummingbird.retrieval.bank.memory import normalise
+from hummingbird.retrieval.bank.keys import normalise
 from hummingbird.retrieval.index import scann_build
 from hummingbird.retrieval.index.scann import find_scann
 

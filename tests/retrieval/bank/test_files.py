@@ -5,10 +5,13 @@ import pathlib
 import numpy as np
 import pytest
 
+from hummingbird.data.sources import build_dense_source
 from hummingbird.errors import UserError
-from hummingbird.retrieval import capacity, evaluate, measure, store
+from hummingbird.retrieval import capacity, evaluate, measure
 from hummingbird.retrieval.bank import files as bank_files
 from hummingbird.retrieval.bank import writing as bank_writing
+from hummingbird.retrieval.encodings import Kept
+from hummingbird.retrieval.evaluation import build_evaluation
 from tests.retrieval.fakes import FakeSource, MeanColour
 from tests.retrieval.test_evaluate import make_config
 
@@ -73,7 +76,7 @@ def test_a_flipped_bit_is_found(tmp_path, column):
     content = bytearray(file.read_bytes())
     content[len(content) // 2] ^= 1
     file.write_bytes(content)
-    for use in (lambda: run(tmp_path / "bank"), lambda: store.verify_bank(str(tmp_path / "bank"))):
+    for use in (lambda: run(tmp_path / "bank"), lambda: bank_files.verify_bank(str(tmp_path / "bank"))):
         with pytest.raises(UserError, match=rf"{column}.bin: does not match its checksum"):
             use()
 
@@ -86,7 +89,7 @@ def test_a_short_or_missing_file_is_found(tmp_path):
         run(tmp_path / "bank")
     file.unlink()
     with pytest.raises(UserError, match=r"keys.bin: has no bytes"):
-        store.verify_bank(str(tmp_path / "bank"))
+        bank_files.verify_bank(str(tmp_path / "bank"))
 
 
 def test_a_damaged_description_is_refused(tmp_path):
@@ -100,7 +103,11 @@ def test_a_damaged_description_is_refused(tmp_path):
         (json.dumps(strange), "column keys"),
     ):
         (tmp_path / "bank.json").write_text(text)
-        for use in (run, lambda folder: store.verify_bank(str(folder)), lambda folder: store.bank_info(str(folder))):
+        for use in (
+            run,
+            lambda folder: bank_files.verify_bank(str(folder)),
+            lambda folder: bank_files.describe_bank(str(folder)),
+        ):
             with pytest.raises(UserError, match=rf"bank.json: .*{message}"):
                 use(tmp_path)
 
@@ -118,9 +125,9 @@ def test_interrupted_building_goes_on_and_ends_the_same(tmp_path, monkeypatch):
     whole = run(tmp_path / "whole", **changes)
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path / "bank", encoder=Interrupted(), **changes)
-    assert not store.is_bank(str(tmp_path / "bank"))
+    assert not bank_files.is_bank(str(tmp_path / "bank"))
     with pytest.raises(UserError, match=r"unfinished"):
-        store.load_bank(str(tmp_path / "bank"))
+        bank_files.load_bank(str(tmp_path / "bank"))
     # What was written after the last commit is cut off again.
     with open(tmp_path / "bank" / "keys.bin", "ab") as file:
         file.write(b"half a row")
@@ -134,8 +141,8 @@ def test_interrupted_building_goes_on_and_ends_the_same(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (lambda folder: (folder / "keys.bin").write_bytes(b"short"), r"keys.bin: has lost what was written before"),
-        (lambda folder: (folder / "image.bin").unlink(), r"image.bin: has lost what was written before"),
+        (lambda folder: (folder / "keys.bin").write_bytes(b"short"), r"keys.bin: has lost committed rows"),
+        (lambda folder: (folder / "image.bin").unlink(), r"image.bin: has lost committed rows"),
         (lambda folder: (folder / "building.json").write_text("{"), r"building.json: cannot be read"),
         (lambda folder: (folder / "building.json").write_text('{"done": 1}'), r"building.json: cannot be read"),
     ],
@@ -206,7 +213,7 @@ def test_full_disk_is_one_clear_line_and_leaves_no_bank(tmp_path, column):
     (tmp_path / f"{column}.bin").symlink_to("/dev/full")
     with pytest.raises(UserError, match=r"the disk is full; make room"):
         run(tmp_path)
-    assert not store.is_bank(str(tmp_path))
+    assert not bank_files.is_bank(str(tmp_path))
 
 
 def test_too_little_disk_or_memory_is_said_before_anything_is_stored(tmp_path, monkeypatch):
@@ -221,20 +228,20 @@ def test_too_little_disk_or_memory_is_said_before_anything_is_stored(tmp_path, m
 
 def test_info_says_what_a_bank_is(tmp_path):
     result = run(tmp_path / "bank")
-    info = store.bank_info(str(tmp_path / "bank"))
+    info = bank_files.describe_bank(str(tmp_path / "bank"))
     assert info["length"] == result["memory"]["length"]
     assert (info["kind"], info["dim"], info["key_dtype"]) == ("bank", 7, "float32")
     assert info["config"]["encoder"] == "mean-colour-1"
     assert info["bytes"] == sum(f.stat().st_size for f in (tmp_path / "bank").glob("*.bin"))
     json.dumps(info)
-    assert store.verify_bank(str(tmp_path / "bank"))["verified"]
+    assert bank_files.verify_bank(str(tmp_path / "bank"))["verified"]
     with pytest.raises(UserError, match=r"holds no memory bank"):
-        store.bank_info(str(tmp_path))
+        bank_files.describe_bank(str(tmp_path))
 
 
 def test_keys_are_mapped_not_read(tmp_path):
     run(tmp_path / "bank")
-    keys = store.load_bank(str(tmp_path / "bank")).keys
+    keys = bank_files.load_bank(str(tmp_path / "bank")).keys
     owner = keys
     while isinstance(owner, np.ndarray):
         owner = owner.base
@@ -245,9 +252,9 @@ def test_keys_are_mapped_not_read(tmp_path):
 
 def test_a_bank_built_beforehand_serves_the_evaluation(tmp_path):
     changes = {"data.scenes.prompt_images": 3, "data.scenes.query_images": 2, "data.scenes.size": 64}
-    info = store.build(MeanColour(), make_config(**changes), str(tmp_path / "bank"))
-    assert info["length"] == 3 * 64
-    encoder = MeanColour()
     config = make_config(**changes, **{"retrieval.bank": str(tmp_path / "bank")})
+    Kept().bank(build_evaluation(MeanColour(), config, build_dense_source(config, "prompt")))
+    assert bank_files.describe_bank(str(tmp_path / "bank"))["length"] == 3 * 64
+    encoder = MeanColour()
     evaluate(encoder, config, str(tmp_path / "run"))
     assert len(encoder.batches) == 1

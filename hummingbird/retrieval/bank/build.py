@@ -1,0 +1,211 @@
+"""Builds a memory bank: encodes the annotated images and keeps some patches of each (App. A.1)."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+
+import jax
+import numpy as np
+from jaxtyping import Bool, Float32, Int
+
+from hummingbird.errors import UserError
+from hummingbird.retrieval.bank.columns import Columns, MemoryColumns
+from hummingbird.retrieval.bank.files import Identity
+from hummingbird.retrieval.bank.keys import key_dtype
+from hummingbird.retrieval.bank.patch_bank import PatchBank
+from hummingbird.retrieval.bank.sampling import choose_patches
+from hummingbird.retrieval.capacity import check_room
+from hummingbird.retrieval.encode import encode, refuse_features
+from hummingbird.retrieval.evaluation import Evaluation
+from hummingbird.retrieval.examples import Example, prepare_prompt
+from hummingbird.retrieval.processes import gather_columns, own_part, together
+from hummingbird.retrieval.progress import track
+from hummingbird.retrieval.selection import SAMPLING, prompt_images, stream
+from hummingbird.retrieval.threads import in_order
+from hummingbird.tasks import LocalLabels, Task
+
+Job = tuple[int, int]  # image number, augmentation pass
+
+# Choices of a protocol that the content of a bank depends on; the task adds its own.
+BANK_CHOICES = (
+    "seed",
+    "input_size",
+    "patch_size",
+    "fraction",
+    "max_images",
+    "memory_length",
+    "augmentation_epochs",
+    "sampling",
+    "preparation",
+)
+
+
+def build_bank(
+    evaluation: Evaluation, columns: Columns | None = None, quota: Mapping[int, int] | None = None
+) -> PatchBank:
+    """Encodes the prompt and fills a memory bank.
+
+    Args:
+      evaluation: says how.
+      columns: where entries go; jobs whose entries they hold already are skipped. None: memory.
+      quota: patches to keep of each image in each pass; None: what the protocol says.
+
+    Raises:
+      UserError: features that cannot be searched, no valid label in any image, or too little memory or disk.
+    """
+    protocol = evaluation.protocol
+    limit = sys.maxsize if quota is not None else protocol.memory_length
+    if quota is None:
+        images, patches = prompt_images(len(evaluation.prompt), protocol)
+        quota = dict.fromkeys(images, patches)
+    passes = max(protocol.augmentation_epochs, 1)
+    jobs = [(image, epoch) for epoch in range(passes) for image in quota]
+    capacity = min(limit, passes * sum(quota.values()))
+    builder = BankBuilder(capacity, evaluation.task, protocol.patch_size, evaluation.retrieval.key_dtype, columns)
+    own, wanted = own_part(jobs), quota
+    together(lambda: fill_bank(evaluation, builder, own, wanted))
+    if jax.process_count() == 1:
+        return builder.finish()
+    found = gather_columns(builder.columns.finish())
+    if not found:
+        return builder.finish()  # says that there are no entries
+    bank = PatchBank.from_columns(found, evaluation.task.kind, evaluation.task.channels)
+    return bank if len(bank) <= capacity else bank.take(np.arange(capacity))
+
+
+def fill_bank(evaluation: Evaluation, builder: BankBuilder, jobs: Sequence[Job], quota: Mapping[int, int]) -> None:
+    """Encodes the images of `jobs` that are not done yet, and adds their patches to a bank.
+
+    Args:
+      evaluation: says how.
+      builder: takes the patches.
+      jobs: all jobs of this process, in order.
+      quota: patches to keep of each image in each pass.
+    """
+    clock, columns = evaluation.clock, builder.columns
+    done = columns.done
+    examples = prompt_examples(evaluation, jobs[done:])
+    for batch, features, zero in encode(evaluation.encoder, examples, evaluation.batch_size, clock, "prompt"):
+        with clock("fill_bank"):
+            if not builder.length:
+                check_room(builder.capacity, features.shape[-1], evaluation.retrieval, columns.folder)
+            for example, keys, is_zero in zip(batch, features, zero, strict=True):
+                add_example(evaluation, builder, example, keys, is_zero, quota[example.index])
+            done += len(batch)
+            columns.commit(done, builder.length, always=done == len(jobs))
+
+
+def prompt_examples(evaluation: Evaluation, jobs: Sequence[Job]) -> Iterator[Example]:
+    """Prepares prompt images with their local labels, ahead on threads and under a progress bar."""
+    task, protocol = evaluation.task, evaluation.protocol
+
+    def prepare(job: Job) -> Example:
+        example = prepare_prompt(evaluation.prompt, *job, task, protocol)
+        example.local = task.local_labels(example.label, protocol.patch_size)
+        return example
+
+    return track(in_order(prepare, jobs), len(jobs), "prompt", evaluation.progress)
+
+
+def add_example(
+    evaluation: Evaluation,
+    builder: BankBuilder,
+    example: Example,
+    keys: Float32[np.ndarray, "N D"],
+    is_zero: Bool[np.ndarray, " N"],
+    patches: int,
+) -> None:
+    """Chooses patches of an image and adds them to a bank.
+
+    Args:
+      evaluation: says how they are chosen.
+      builder: takes them.
+      example: the image, with its local labels.
+      keys: its features, L2-normalised.
+      is_zero: which of them are zero, and so cannot be searched.
+      patches: how many to keep.
+    """
+    protocol, local = evaluation.protocol, example.local
+    assert local is not None
+    rng = stream(protocol.seed, example.index, example.epoch, SAMPLING)
+    chosen = choose_patches(local, patches, rng, evaluation.task, protocol.sampling)
+    chosen = chosen[local.labelled[chosen]]
+    refuse_features(is_zero[None, chosen], [example], "zero")
+    kept = LocalLabels(local.values[chosen], local.labelled[chosen])
+    builder.add(keys[chosen], kept, example.index, example.epoch, chosen)
+
+
+class BankBuilder:
+    """Fills a `PatchBank` image by image; entries without a label never enter.
+
+    Args:
+      capacity: most entries.
+      task: kind of label.
+      patch: patch side in pixels.
+      key_dtype: "auto", "float32" or "bfloat16".
+      columns: where entries go; None: memory.
+
+    Attributes:
+      length: entries so far.
+    """
+
+    def __init__(self, capacity: int, task: Task, patch: int, key_dtype: str = "auto", columns: Columns | None = None):
+        self.capacity, self.task, self.patch, self.key_dtype = capacity, task, patch, key_dtype
+        self.columns: Columns = MemoryColumns(capacity) if columns is None else columns
+        self.length = self.columns.length
+
+    def add(
+        self,
+        keys: Float32[np.ndarray, "n D"],
+        local: LocalLabels,
+        image: int,
+        epoch: int,
+        patch: Int[np.ndarray, " n"],
+    ) -> None:
+        """Appends entries of one image, as many as there is room for.
+
+        Args:
+          keys: L2-normalised features.
+          local: their local labels; entries without a label are dropped.
+          image: number of the image.
+          epoch: augmentation pass.
+          patch: patch numbers.
+        """
+        chosen = np.flatnonzero(local.labelled)[: self.capacity - self.length]
+        if not len(chosen):
+            return
+        dtype = key_dtype(self.key_dtype, self.capacity, keys.shape[1])
+        self.columns.append("keys", keys[chosen].astype(dtype, copy=False))
+        self.columns.append("image", np.full(len(chosen), image, np.int32))
+        self.columns.append("epoch", np.full(len(chosen), epoch, np.uint8))
+        self.columns.append("patch", patch[chosen].astype(np.int32))
+        for name, values in self.task.label_columns(local.values[chosen], self.patch).items():
+            self.columns.append(name, values)
+        self.length += len(chosen)
+
+    def finish(self) -> PatchBank:
+        """Returns the bank; UserError if no patch of any image holds a valid pixel."""
+        if not self.length:
+            raise UserError("the prompt holds no patch with a valid label: check data.root and the void value")
+        return PatchBank.from_columns(self.columns.finish(), self.task.kind, self.task.channels)
+
+
+def bank_identity(evaluation: Evaluation) -> Identity:
+    """Returns everything that the content of a bank depends on; UserError if the encoder has no fingerprint."""
+    fingerprint = getattr(evaluation.encoder, "fingerprint", None)
+    if not fingerprint:
+        raise UserError(
+            "retrieval.bank: the encoder has no `fingerprint`, so its bank could be mistaken for another one's"
+        )
+    protocol, task = evaluation.protocol.as_dict(), evaluation.task
+    return {
+        "encoder": fingerprint,
+        "data": evaluation.prompt.fingerprint,
+        "task": task.kind,
+        "channels": task.channels,
+        "key_dtype": evaluation.retrieval.key_dtype,
+        **{name: protocol[name] for name in BANK_CHOICES},
+        **task.local_choices,
+        "versions": {"numpy": np.__version__},
+    }

@@ -1,0 +1,61 @@
+"""The memory bank of dense retrieval, M = {(k_j, l_j)}: keys, local labels, and where each entry comes from."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+
+import numpy as np
+from jaxtyping import Float, Int, Int32, UInt8
+
+from hummingbird.tasks import BankLabels, find_kind
+from hummingbird.tasks.task import Column
+
+# Columns of every bank; the task adds those of its labels.
+COLUMNS = ("keys", "image", "epoch", "patch")
+
+
+@dataclasses.dataclass
+class PatchBank:
+    """Entries of a memory bank.
+
+    Attributes:
+      keys: L2-normalised patch features, float32 or bfloat16.
+      labels: local labels of the M entries.
+      image: number of each entry's image in the whole prompt set.
+      epoch: augmentation pass.
+      patch: patch number in that pass's grid, row by row.
+    """
+
+    keys: Float[np.ndarray, "M D"]
+    labels: BankLabels
+    image: Int32[np.ndarray, " M"]
+    epoch: UInt8[np.ndarray, " M"]
+    patch: Int32[np.ndarray, " M"]
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    @property
+    def nbytes(self) -> int:
+        return self.keys.nbytes + self.labels.nbytes + self.image.nbytes + self.epoch.nbytes + self.patch.nbytes
+
+    def take(self, rows: Int[np.ndarray, " n"]) -> PatchBank:
+        """Returns the entries `rows`, in that order, copied."""
+        return PatchBank(self.keys[rows], self.labels.take(rows), self.image[rows], self.epoch[rows], self.patch[rows])
+
+    def columns(self) -> dict[str, Column]:
+        """Returns the arrays to store; `from_columns` restores the bank from them."""
+        return {**{name: getattr(self, name) for name in COLUMNS}, **self.labels.columns()}
+
+    @classmethod
+    def from_columns(cls, columns: Mapping[str, Column], kind: str, channels: int) -> PatchBank:
+        """Restores a bank.
+
+        Args:
+          columns: arrays by name.
+          kind: name of the task that made the labels.
+          channels: C of its votes.
+        """
+        labels = find_kind(kind).bank_labels(columns, channels)
+        return cls(columns["keys"], labels, columns["image"], columns["epoch"], columns["patch"])

@@ -1,0 +1,69 @@
+"""Where an evaluation gets its bank and its encoded queries from: three ways behind one interface."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from typing import Protocol, runtime_checkable
+
+from hummingbird.retrieval.bank.build import bank_identity, build_bank
+from hummingbird.retrieval.bank.patch_bank import PatchBank
+from hummingbird.retrieval.bank.writing import open_bank
+from hummingbird.retrieval.evaluation import Evaluation
+from hummingbird.retrieval.processes import own_part
+from hummingbird.retrieval.query import QueryBatch, encode_queries
+from hummingbird.retrieval.selection import drawn_parts, query_images
+from hummingbird.retrieval.shared_encoding import share_encoding
+
+
+@runtime_checkable
+class Encodings(Protocol):
+    """Banks and encoded queries; also `hummingbird.retrieval.shared_encoding.SharedEncoding`."""
+
+    def bank(self, evaluation: Evaluation) -> PatchBank:
+        """Returns the bank of an evaluation."""
+        ...
+
+    def index_folder(self, evaluation: Evaluation) -> str:
+        """Returns the folder that keeps the index over `bank(evaluation)`; empty: it is not kept."""
+        ...
+
+    def query_batches(self, evaluation: Evaluation, shown: Collection[int] = ()) -> Iterator[QueryBatch]:
+        """Yields this process's query images, encoded; those numbered in `shown` come with their pictures."""
+        ...
+
+
+class Encoded:
+    """Encoded for one evaluation, in memory."""
+
+    def bank(self, evaluation: Evaluation) -> PatchBank:
+        """Builds the bank."""
+        return build_bank(evaluation)
+
+    def index_folder(self, evaluation: Evaluation) -> str:
+        """Returns no folder."""
+        return ""
+
+    def query_batches(self, evaluation: Evaluation, shown: Collection[int] = ()) -> Iterator[QueryBatch]:
+        """Encodes the queries; all come with their pictures."""
+        return encode_queries(evaluation, own_part(query_images(len(evaluation.query), evaluation.protocol)))
+
+
+class Kept(Encoded):
+    """The bank is kept in the folder `retrieval.bank`, beside its index; queries as in `Encoded`."""
+
+    def bank(self, evaluation: Evaluation) -> PatchBank:
+        """Loads the bank, or builds it into the folder."""
+        folder, identity = evaluation.retrieval.bank, bank_identity(evaluation)
+        return open_bank(folder, identity, evaluation.clock, lambda columns: build_bank(evaluation, columns))
+
+    def index_folder(self, evaluation: Evaluation) -> str:
+        """Returns the folder of the bank."""
+        return evaluation.retrieval.bank
+
+
+def build_encodings(evaluation: Evaluation) -> Encodings:
+    """Chooses how an evaluation is encoded; with `data.fractions` every image is encoded once for all parts."""
+    if evaluation.data.fractions:
+        parts = drawn_parts(evaluation.protocol, evaluation.data.fractions, evaluation.data.subsets)
+        return share_encoding(evaluation, [evaluation.protocol, *parts], evaluation.retrieval.bank)
+    return Kept() if evaluation.retrieval.bank else Encoded()

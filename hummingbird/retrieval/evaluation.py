@@ -1,0 +1,90 @@
+"""What an evaluation consists of: built once from a config, then handed down in place of it."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from hummingbird.config import EvaluateConfig
+from hummingbird.config.data import EvaluationData
+from hummingbird.config.evaluate import Report, Retrieval
+from hummingbird.data.interface import DenseSource
+from hummingbird.encoder import Encoder
+from hummingbird.errors import UserError
+from hummingbird.retrieval.progress import Clock
+from hummingbird.retrieval.protocol import EvalProtocol, build_protocol
+from hummingbird.tasks import Task, build_task
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """One evaluation of one encoder.
+
+    Attributes:
+      encoder: gives the features.
+      prompt: annotated images to retrieve from.
+      query: images to predict.
+      task: kind of label.
+      protocol: the choices that affect the score.
+      retrieval: settings of the bank and of the search in it.
+      data: settings of the data set; of these, only `name`, `root`, `fractions` and `subsets` are read.
+      report: settings of the report.
+      batch_size: images encoded at a time.
+      progress: show progress bars.
+      clock: seconds spent, by part.
+      warnings: messages for the user, in the order in which they came up.
+    """
+
+    encoder: Encoder
+    prompt: DenseSource
+    query: DenseSource
+    task: Task
+    protocol: EvalProtocol
+    retrieval: Retrieval
+    data: EvaluationData
+    report: Report
+    batch_size: int
+    progress: bool
+    clock: Clock = dataclasses.field(default_factory=Clock)
+    warnings: list[str] = dataclasses.field(default_factory=list)
+
+
+def build_evaluation(
+    encoder: Encoder, config: EvaluateConfig, prompt: DenseSource, query: DenseSource | None = None
+) -> Evaluation:
+    """Builds an evaluation from its settings.
+
+    Args:
+      encoder: gives the features.
+      config: all settings.
+      prompt: annotated images to retrieve from.
+      query: images to predict; None: the prompt, for those who only build a bank.
+
+    Raises:
+      UserError: an empty source, sources that do not match, or settings that no such evaluation can have.
+    """
+    query = prompt if query is None else query
+    check_sources(prompt, query)
+    task = build_task(prompt, config)
+    return Evaluation(
+        encoder=encoder,
+        prompt=prompt,
+        query=query,
+        task=task,
+        protocol=build_protocol(config, task, encoder.patch_size),
+        retrieval=config.retrieval,
+        data=config.data,
+        report=config.report,
+        batch_size=config.batch_size,
+        progress=config.progress,
+    )
+
+
+def check_sources(prompt: DenseSource, query: DenseSource) -> None:
+    """Raises UserError unless both sources have images, and labels of the same kind and classes."""
+    for name, source in (("prompt", prompt), ("query", query)):
+        if not len(source):
+            raise UserError(f"the {name} set holds no image: check data.root")
+    if prompt.task != query.task:
+        raise UserError(f"the prompt set is for {prompt.task}, the query set for {query.task}")
+    if len(prompt.classes) != len(query.classes):
+        raise UserError(f"the prompt set has {len(prompt.classes)} classes, the query set {len(query.classes)}")

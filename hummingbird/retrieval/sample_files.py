@@ -1,0 +1,153 @@
+"""Samples of an evaluation, as the report shows them, and their file: one .npz of arrays and a JSON description."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Any, TypedDict
+
+import numpy as np
+from jaxtyping import Float16, Float32, Shaped, UInt8
+
+from hummingbird.errors import UserError
+from hummingbird.run.files import Json
+
+Picture = UInt8[np.ndarray, "H W 3"]
+Box = tuple[int, int, int, int]  # top, left, height, width, pixels
+
+
+class Entry(TypedDict):
+    """A bank entry among the neighbours of a query patch.
+
+    Attributes:
+      weight: in the attention over all neighbours.
+      similarity: cosine to the query patch.
+      image: number of the prompt image.
+      name: the source's name for it.
+      epoch: augmentation pass.
+      position: row and column of the patch.
+      crop: the patch with its surroundings.
+      label: what stands for its local label.
+      fraction: share of its valid pixels with that label.
+    """
+
+    weight: float
+    similarity: float
+    image: int
+    name: str
+    epoch: int
+    position: tuple[int, int]
+    crop: Picture
+    label: float
+    fraction: float
+
+
+class Patch(TypedDict):
+    """A query patch and its neighbours.
+
+    Attributes:
+      position: row and column in the grid.
+      box: where it lies in the image at metric resolution.
+      crop: the patch with its surroundings, at input size.
+      inner: where the patch lies in the crop.
+      entries: its nearest neighbours, best first.
+    """
+
+    position: tuple[int, int]
+    box: Box
+    crop: Picture
+    inner: Box
+    entries: list[Entry]
+
+
+class Query(TypedDict):
+    """A query image.
+
+    Attributes:
+      index: number in the query set.
+      name: the source's name for it.
+      image: at metric resolution, as are truth, prediction and error.
+      truth: label.
+      prediction: of the same kind.
+      error: what `Task.error` returns.
+      score: the image's own headline score.
+      features: of its patches.
+      attention: pooling attention of the encoder, if it has any.
+      neighbours: some of its patches.
+    """
+
+    index: int
+    name: str
+    image: Picture
+    truth: Shaped[np.ndarray, "H W *C"]
+    prediction: Shaped[np.ndarray, "H W *C"]
+    error: Shaped[np.ndarray, "H W"]
+    score: float
+    features: Float16[np.ndarray, "h w D"]
+    attention: Float32[np.ndarray, "h w"] | None
+    neighbours: list[Patch]
+
+
+class Samples(TypedDict):
+    """What a report shows of an evaluation.
+
+    Attributes:
+      task: kind of label.
+      classes: class names by id.
+      ignore: class id of void pixels.
+      patch: patch side in pixels.
+      grid: patches along the sides of an image.
+      input_size: pixels along the sides of an encoder input.
+      encoder: its name.
+      queries: the images shown.
+    """
+
+    task: str
+    classes: list[str]
+    ignore: int
+    patch: int
+    grid: tuple[int, int]
+    input_size: tuple[int, int]
+    encoder: str
+    queries: list[Query]
+
+
+def save_samples(path: str, samples: Samples) -> None:
+    """Writes samples to an .npz file, whole or not at all."""
+    arrays: dict[str, np.ndarray] = {}
+    structure = json.dumps(strip(samples, arrays))
+    part = path + ".part"
+    with open(part, "wb") as file:
+        np.savez_compressed(file, allow_pickle=False, structure=np.array(structure), **arrays)
+    os.replace(part, path)
+
+
+def load_samples(path: str) -> Samples:
+    """Reads what `save_samples` wrote; tuples come back as lists. UserError if it is missing or another file."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            structure = json.loads(str(file["structure"]))
+            arrays = {name: file[name] for name in file.files}
+    except (OSError, KeyError, ValueError) as error:
+        raise UserError(f"{path} is not a samples file of an evaluation ({error}); run the evaluation again") from error
+    return fill(structure, arrays)
+
+
+def strip(node: Any, arrays: dict[str, np.ndarray]) -> Json:
+    """Replaces the arrays in a tree by {"array": name}, and adds them to `arrays`."""
+    if isinstance(node, np.ndarray):
+        name = f"array{len(arrays)}"
+        arrays[name] = node
+        return {"array": name}
+    if isinstance(node, dict):
+        return {key: strip(value, arrays) for key, value in node.items()}
+    if isinstance(node, list | tuple):
+        return [strip(value, arrays) for value in node]
+    return node
+
+
+def fill(node: Any, arrays: dict[str, np.ndarray]) -> Any:
+    """Puts back the arrays that `strip` took out of a tree."""
+    if isinstance(node, dict):
+        return arrays[node["array"]] if set(node) == {"array"} else {k: fill(v, arrays) for k, v in node.items()}
+    return [fill(value, arrays) for value in node] if isinstance(node, list) else node
