@@ -1,1 +1,1 @@
-"""Data: sources of images and labels, augmentation, and the resumable input pipeline."""
+"""Sources of images and labels, augmentation, and the resumable input pipeline."""

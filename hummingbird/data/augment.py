@@ -11,32 +11,38 @@ import dataclasses
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jaxtyping import Bool, Float32, Int, UInt8
 
 from hummingbird.config import PretrainConfig
 
 LUMA = (0.2989, 0.5870, 0.1140)  # ITU-R BT.601
 PAD_MODES = {"zero": "constant", "reflect": "reflect"}
-# columns of the one array of uniform draws that decides everything about a view
+# Columns of the array of uniform draws that decides everything about a view.
 FLIP, JITTER, BRIGHTNESS, CONTRAST, SATURATION, HUE, GREY, BLUR, SIGMA, SOLARISE, ORDER = range(11)
 
-Planes = tuple[jax.Array, jax.Array, jax.Array]  # r, g, b, each float32 [B, 2, H, W]
+Plane = Float32[Array, "B V H W"]
+Planes = tuple[Plane, Plane, Plane]  # r, g, b
+PerView = Float32[Array, "B V"]
+Draws = Float32[Array, "B V draws"]
 
 
 @dataclasses.dataclass(frozen=True)
 class Photometric:
-    """Table 8 without the crop; hashable, so that it can be a static argument. Pairs are (T1, T2).
+    """Table 8 without the crop; hashable, so that it can be a static argument of a jitted function.
 
     Attributes:
-      flip_probability: of mirroring left and right.
-      jitter_probability: of the four colour operations together.
-      brightness, contrast, saturation, hue: largest shift; brightness is added, contrast and saturation are factors
-        1 + U[-max, max], hue is a part of the colour circle.
-      grey_probability: of dropping the colours.
-      blur_probability, solarise_probability: for each of T1 and T2.
+      flip_probability: probability of mirroring left and right.
+      jitter_probability: probability of the four colour operations together.
+      brightness, contrast, saturation, hue: largest shifts: brightness is added to values in [0, 1], contrast and
+        saturation are factors 1 + U[-max, max], hue is in turns of the colour circle.
+      grey_probability: probability of conversion to grey.
+      blur_probability, solarise_probability: probability for each of T1 and T2.
       blur_kernel: side of the square kernel, pixels, odd.
       blur_sigma: range of the standard deviation, pixels.
-      blur_edges: what lies beyond the border, "zero" (BYOL) or "reflect".
-      solarise_threshold: values from here on are inverted.
+      blur_edges: padding, "zero" (BYOL) or "reflect".
+      solarise_threshold: values at or above are inverted.
     """
 
     flip_probability: float
@@ -55,7 +61,7 @@ class Photometric:
 
 
 def build_photometric(config: PretrainConfig) -> Photometric:
-    """The settings `augment.*` of a pretraining config; the blur is scaled from 224 pixels to `input_size`."""
+    """Builds the settings `augment.*` of a pretraining config; scales the blur from 224 pixels to `input_size`."""
     augment = config.augment
     scale = config.input_size / 224 if augment.blur_relative else 1.0
     return Photometric(
@@ -76,21 +82,24 @@ def build_photometric(config: PretrainConfig) -> Photometric:
 
 
 def photometric(
-    key: jax.Array, views: jax.Array, settings: Photometric, positions: jax.Array | None = None
-) -> jax.Array:
-    """Flip, colour jitter, grey, blur and solarise two views of each image (App. C.1, operations 2-6).
+    key: Array,
+    views: UInt8[Array, "B 2 H W 3"],
+    settings: Photometric,
+    positions: Int[Array | np.ndarray, " B"] | None = None,
+) -> Float32[Array, "B 2 H W 3"]:
+    """Flips, jitters the colours of, greys, blurs and solarises two views of each image (App. C.1, operations 2-6).
 
-    What happens to an image depends on `key` and its position in the global batch alone, so it is the same however the
-    batch is laid out over devices. Traceable; pure.
+    The result for an image depends only on `key` and on its position in the global batch, so it is the same however
+    the batch is laid out over devices. Pure, and traceable by `jax.jit`.
 
     Args:
       key: one JAX key; derive it from seed and step.
-      views: uint8 [B, 2, H, W, 3]; view 0 gets T1, view 1 T2.
+      views: view 0 gets T1, view 1 T2.
       settings: see `Photometric`.
-      positions: int [B] in the global batch, of a part of one; None: 0, 1, ...
+      positions: position of each image in the global batch; None: 0, 1, ...
 
     Returns:
-      float32 [B, 2, H, W, 3] in [0, 1].
+      Views with values in [0, 1].
     """
     uniform = draw(key, jnp.arange(views.shape[0]) if positions is None else positions)
     x = views.astype(jnp.float32) / 255.0
@@ -107,34 +116,34 @@ def photometric(
     return jnp.clip(jnp.stack(planes, axis=-1), 0.0, 1.0)
 
 
-def draw(key: jax.Array, positions: jax.Array) -> jax.Array:
-    """Uniform draws in [0, 1), float32 [B, 2, 14]: ten decisions, then four numbers whose order is the jitter's."""
+def draw(key: Array, positions: Int[Array | np.ndarray, " B"]) -> Draws:
+    """Draws 14 uniform numbers in [0, 1) for each view: ten decisions, then four whose order is that of the jitter."""
     keys = jax.vmap(lambda position: jax.random.fold_in(key, position))(positions)
     return jax.vmap(lambda k: jax.random.uniform(k, (2, ORDER + 4)))(keys)
 
 
-def flip(planes: Planes, on: jax.Array) -> Planes:
-    """Mirrors left and right where `on` [B, 2]."""
+def flip(planes: Planes, on: Bool[Array, "B V"]) -> Planes:
+    """Mirrors left and right where `on`."""
     where = on[..., None, None]
     r, g, b = (jnp.where(where, plane[..., ::-1], plane) for plane in planes)
     return r, g, b
 
 
-def jitter(planes: Planes, uniform: jax.Array, settings: Photometric) -> Planes:
-    """Brightness, contrast, saturation and hue in each view's own order; `uniform` as `draw` makes it."""
+def jitter(planes: Planes, uniform: Draws, settings: Photometric) -> Planes:
+    """Shifts brightness, contrast, saturation and hue, in a random order for each view."""
     on = uniform[..., JITTER] < settings.jitter_probability
 
-    def shift(column: int, largest: float) -> jax.Array:
+    def shift(column: int, largest: float) -> PerView:
         return jnp.where(on, largest * (2.0 * uniform[..., column] - 1.0), 0.0)
 
     brightness = shift(BRIGHTNESS, settings.brightness)
     contrast = shift(CONTRAST, settings.contrast)
     saturation = shift(SATURATION, settings.saturation)
     hue = shift(HUE, settings.hue)
-    rank = jnp.argsort(uniform[..., ORDER:], axis=-1)  # [B, 2, 4]: operation done in each of the four turns
+    rank = jnp.argsort(uniform[..., ORDER:], axis=-1)  # [B, 2, 4]: the operation of each of the four turns
 
-    def one_turn(turn: jax.Array, planes: Planes) -> Planes:
-        # an operation whose turn it is not gets the shift 0, its identity: no branches, one fused pass a turn
+    def one_turn(turn: Array, planes: Planes) -> Planes:
+        # the other operations get the shift 0, their identity: no branches, one fused pass per turn
         chosen = jnp.take(rank, turn, axis=-1)
         now = [
             jnp.where(chosen == operation, amount, 0.0)[..., None, None]
@@ -144,14 +153,20 @@ def jitter(planes: Planes, uniform: jax.Array, settings: Photometric) -> Planes:
         planes = adjust_saturation(planes, 1.0 + now[2])
         return adjust_hue(planes, now[3])
 
-    # A loop, not four copies: XLA would fuse copies into the blur and do them anew for each of its taps.
+    # A loop, not four copies: XLA would fuse copies into the blur and repeat them for each of its taps.
     return jax.lax.fori_loop(0, 4, one_turn, planes)
 
 
-def adjust_levels(planes: Planes, brightness: jax.Array, contrast: jax.Array) -> Planes:
-    """x -> (x - mean) contrast + mean + brightness, the mean over each channel of each view; clipped to [0, 1]."""
+def adjust_levels(planes: Planes, brightness: Array, contrast: Array) -> Planes:
+    """Maps x to (x - mean) contrast + mean + brightness, clipped to [0, 1]; the mean is that channel's in that view.
 
-    def one(plane: jax.Array) -> jax.Array:
+    Args:
+      planes: r, g, b.
+      brightness: shift, broadcast to the planes.
+      contrast: factor, broadcast to the planes.
+    """
+
+    def one(plane: Plane) -> Plane:
         mean = jnp.mean(plane, axis=(-2, -1), keepdims=True)
         return jnp.clip(plane * contrast + (mean * (1.0 - contrast) + brightness), 0.0, 1.0)
 
@@ -159,10 +174,10 @@ def adjust_levels(planes: Planes, brightness: jax.Array, contrast: jax.Array) ->
     return one(r), one(g), one(b)
 
 
-def adjust_saturation(planes: Planes, factor: jax.Array) -> Planes:
-    """HSV saturation times `factor`, clipped to [0, 1].
+def adjust_saturation(planes: Planes, factor: Array) -> Planes:
+    """Multiplies the HSV saturation by `factor` (broadcast to the planes), clipped to [0, 1].
 
-    With hue and value v = max(r, g, b) kept, a channel is v - (v - x) s'/s: no way through HSV and back is needed.
+    Keeping hue and value v = max(r, g, b) maps a channel x to v - (v - x) s'/s, without converting to HSV and back.
     """
     r, g, b = planes
     value = jnp.maximum(jnp.maximum(r, g), b)
@@ -171,8 +186,8 @@ def adjust_saturation(planes: Planes, factor: jax.Array) -> Planes:
     return value - (value - r) * ratio, value - (value - g) * ratio, value - (value - b) * ratio
 
 
-def adjust_hue(planes: Planes, turn: jax.Array) -> Planes:
-    """HSV hue plus `turn` (1 = once around the colour circle)."""
+def adjust_hue(planes: Planes, turn: Array) -> Planes:
+    """Adds `turn` (broadcast to the planes) to the HSV hue, in turns of the colour circle."""
     r, g, b = planes
     value = jnp.maximum(jnp.maximum(r, g), b)
     chroma = value - jnp.minimum(jnp.minimum(r, g), b)
@@ -182,9 +197,8 @@ def adjust_hue(planes: Planes, turn: jax.Array) -> Planes:
     )
     sector = sector + 6.0 * turn
 
-    def channel(
-        offset: float,
-    ) -> jax.Array:  # each channel falls from v to v - chroma and back, a third of a turn apart
+    def channel(offset: float) -> Plane:
+        # each channel falls from v to v - chroma and back, a third of a turn after the previous one
         k = sector + offset
         k = k - 6.0 * jnp.floor(k / 6.0)
         return value - chroma * jnp.clip(jnp.minimum(k, 4.0 - k), 0.0, 1.0)
@@ -192,19 +206,26 @@ def adjust_hue(planes: Planes, turn: jax.Array) -> Planes:
     return channel(5.0), channel(3.0), channel(1.0)
 
 
-def grey(planes: Planes, on: jax.Array) -> Planes:
-    """All channels become the luma where `on` [B, 2]."""
+def grey(planes: Planes, on: Bool[Array, "B V"]) -> Planes:
+    """Replaces all channels by the luma where `on`."""
     where = on[..., None, None]
     luma = LUMA[0] * planes[0] + LUMA[1] * planes[1] + LUMA[2] * planes[2]
     r, g, b = (jnp.where(where, luma, plane) for plane in planes)
     return r, g, b
 
 
-def blur(planes: Planes, sigma: jax.Array, on: jax.Array, kernel: int, edges: str) -> Planes:
-    """Gaussian blur with a kernel x kernel window where `on` [B, 2], standard deviation `sigma` [B, 2] pixels.
+def blur(planes: Planes, sigma: PerView, on: Bool[Array, "B V"], kernel: int, edges: str) -> Planes:
+    """Blurs with a Gaussian where `on`.
 
     Separable, as a weighted sum of shifted copies: XLA fuses it into one loop, where a depthwise convolution is slow on
-    CPU. The kernel of a view that stays sharp is a one.
+    CPU. Views that stay sharp are convolved with an impulse.
+
+    Args:
+      planes: r, g, b.
+      sigma: standard deviation, pixels.
+      on: which views to blur.
+      kernel: side of the square window, pixels, odd.
+      edges: a key of `PAD_MODES`.
     """
     radius = kernel // 2
     offset = jnp.arange(-radius, radius + 1)
@@ -212,7 +233,7 @@ def blur(planes: Planes, sigma: jax.Array, on: jax.Array, kernel: int, edges: st
     weights = weights / jnp.sum(weights, axis=-1, keepdims=True)
     weights = jnp.where(on[..., None], weights, (offset == 0).astype(weights.dtype))[..., None, None]  # [B, 2, K, 1, 1]
 
-    def along(axis: int, plane: jax.Array) -> jax.Array:
+    def along(axis: int, plane: Plane) -> Plane:
         padding = [(radius, radius) if i == axis else (0, 0) for i in range(4)]
         padded = jnp.pad(plane, padding, PAD_MODES[edges])
         length = plane.shape[axis]
@@ -225,8 +246,8 @@ def blur(planes: Planes, sigma: jax.Array, on: jax.Array, kernel: int, edges: st
     return r, g, b
 
 
-def solarise(planes: Planes, on: jax.Array, threshold: float) -> Planes:
-    """x -> x where x < threshold, else 1 - x, where `on` [B, 2]."""
+def solarise(planes: Planes, on: Bool[Array, "B V"], threshold: float) -> Planes:
+    """Inverts values at or above `threshold` where `on`."""
     where = on[..., None, None]
     r, g, b = (jnp.where(where & (plane >= threshold), 1.0 - plane, plane) for plane in planes)
     return r, g, b

@@ -1,4 +1,4 @@
-"""Names of classes, by the ids under which data sets store them."""
+"""Class names, by the ids that data sets store."""
 
 _VOC = """
 background aeroplane bicycle bird boat bottle bus car cat chair cow diningtable dog horse motorbike person pottedplant
@@ -6,7 +6,7 @@ sheep sofa train tvmonitor
 """
 VOC = _VOC.split()
 
-# stored id (labelIds) -> name, for the 19 classes that are evaluated, in the order of their train ids
+# Stored id (labelIds) -> name of the 19 classes that are evaluated, in the order of their train ids.
 CITYSCAPES = {
     7: "road",
     8: "sidewalk",
@@ -29,7 +29,7 @@ CITYSCAPES = {
     33: "bicycle",
 }
 
-# COCO's 91 things and 91 stuff classes in the order of their ids 1-182; masks store id - 1. "-" was never annotated.
+# COCO's 91 thing and 91 stuff classes in the order of their ids 1-182; masks store id - 1. "-" was never annotated.
 _COCO = """
 person, bicycle, car, motorcycle, airplane, bus, train, truck, boat, traffic light, fire hydrant, -, stop sign,
 parking meter, bench, bird, cat, dog, horse, sheep, cow, elephant, bear, zebra, giraffe, -, backpack, umbrella, -, -,

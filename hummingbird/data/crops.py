@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 
 import numpy as np
+from jaxtyping import UInt8
 from PIL import Image
 
 from hummingbird.data.image_files import image_size, open_image
 
 Box = tuple[int, int, int, int]  # left, upper, right, lower: pixels, the last two exclusive
-MARGIN = 1.5  # pixels on a side of a crop for each pixel of its view that a reduced decoding must leave
+MARGIN = 1.5  # an image is decoded smaller only if its crops keep this many pixels per pixel of a view, along a side
 
 
 def sample_box(
@@ -20,10 +21,16 @@ def sample_box(
     area: tuple[float, float] = (0.08, 1.0),
     aspect: tuple[float, float] = (3 / 4, 4 / 3),
 ) -> Box:
-    """A random box: area U[area] of the image, log aspect (width / height) uniform, position uniform.
+    """Draws a random box: its share of the image's area, its log aspect ratio and its position are uniform.
 
-    Draws again up to ten times while the box does not fit; then takes the largest centred box within the range of
-    aspects, as Inception's, torchvision's and BYOL's do.
+    If ten boxes in a row do not fit, returns the largest centred box within the range of aspect ratios, as Inception,
+    torchvision and BYOL do.
+
+    Args:
+      rng: NumPy generator.
+      width, height: of the image, pixels.
+      area: range of the box's area, as a fraction of the image's.
+      aspect: range of width / height.
     """
     log_low, log_high = math.log(aspect[0]), math.log(aspect[1])
     for _ in range(10):
@@ -39,11 +46,11 @@ def sample_box(
     return left, upper, left + w, upper + h
 
 
-def resize_box(image: Image.Image, box: tuple[float, float, float, float], size: int) -> np.ndarray:
-    """The box resized to uint8 [size, size, 3], bicubic.
+def resize_box(image: Image.Image, box: tuple[float, float, float, float], size: int) -> UInt8[np.ndarray, "S S 3"]:
+    """Resizes a box of the image to `size` x `size` pixels, bicubically.
 
-    Pillow's filter (Keys, a = -0.5) widens with the shrinking factor, so nothing aliases; OpenCV's INTER_CUBIC has a
-    fixed support of four pixels and does. The filter reaches over the box's border into the rest of the image. Boxes
+    Pillow's filter (Keys, a = -0.5) widens with the shrinking factor, so it does not alias, unlike OpenCV's INTER_CUBIC
+    with its fixed support of four pixels. It reaches across the border of the box into the rest of the image. Boxes
     more than three times too large are first averaged over whole pixels (`reducing_gap`): faster, and different from
     the filter alone by 0.2/255 on average and 6/255 at most on photographs.
     """
@@ -52,22 +59,24 @@ def resize_box(image: Image.Image, box: tuple[float, float, float, float], size:
 
 def random_resized_crop(
     rng: np.random.Generator,
-    image: np.ndarray,
+    image: UInt8[np.ndarray, "H W 3"],
     size: int,
     area: tuple[float, float] = (0.08, 1.0),
     aspect: tuple[float, float] = (3 / 4, 4 / 3),
-) -> np.ndarray:
-    """A random part of the image, resized bicubically with antialiasing (App. C.1, operation 1).
+) -> UInt8[np.ndarray, "S S 3"]:
+    """Cuts a random box and resizes it bicubically with antialiasing (App. C.1, operation 1).
 
     Args:
       rng: NumPy generator.
-      image: uint8 [H, W, 3].
-      size: side of the result, pixels.
-      area: range of the part's area, as a fraction of the image's.
+      image: RGB.
+      size: S, side of the result, pixels.
+      area: range of the box's area, as a fraction of the image's.
       aspect: range of width / height, sampled log-uniformly.
 
-    Returns:
-      uint8 [size, size, 3].
+    Example:
+      >>> rng = np.random.default_rng(0)
+      >>> random_resized_crop(rng, np.zeros((60, 80, 3), np.uint8), size=32).shape
+      (32, 32, 3)
     """
     picture = Image.fromarray(image)
     return resize_box(picture, sample_box(rng, picture.width, picture.height, area, aspect), size)
@@ -75,18 +84,28 @@ def random_resized_crop(
 
 def crop_views(
     rng: np.random.Generator,
-    image: np.ndarray | bytes,
+    image: UInt8[np.ndarray, "H W 3"] | bytes,
     size: int,
     area: tuple[float, float],
     aspect: tuple[float, float],
     name: str = "image",
     lenient: bool = False,
     views: int = 2,
-) -> np.ndarray:
-    """Several random resized crops of one image, decoded once and no larger than they need: uint8 [views, S, S, 3].
+) -> UInt8[np.ndarray, "V S S 3"]:
+    """Cuts several random resized crops from one image, which is decoded once and no larger than they need.
 
-    An encoded image is decoded at a half or less where even the smallest of the boxes keeps `MARGIN` times the pixels
-    it needs on a side. Arguments otherwise as those of `random_resized_crop` and `image_files.decode_image`.
+    An encoded image is decoded at half its size or less where even the smallest box keeps `MARGIN` times the pixels
+    that it needs along a side.
+
+    Args:
+      rng: NumPy generator.
+      image: RGB, or an encoded file.
+      size, area, aspect: as for `random_resized_crop`.
+      name, lenient: as for `image_files.decode_image`.
+      views: V, number of crops.
+
+    Raises:
+      Unreadable: the file cannot be decoded.
     """
     encoded = isinstance(image, bytes)
     width, height = image_size(image, name) if encoded else (image.shape[1], image.shape[0])

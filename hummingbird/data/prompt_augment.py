@@ -1,43 +1,44 @@
-"""Augmentation of annotated prompt images (App. A.2, Table 7): image and label stay aligned to the pixel."""
+"""Augmentation of annotated prompt images (App. A.2, Table 7); image and label stay aligned to the pixel."""
 
 from __future__ import annotations
 
 import cv2
 import numpy as np
+from jaxtyping import Shaped, UInt8
 from PIL import Image
 
 from hummingbird.tasks import Task
 
-PADDING = (124, 116, 104)  # RGB; the usual mean image, so that padding is near zero once the encoder has normalised it
+PADDING = (124, 116, 104)  # RGB; ImageNet's mean, so that padding is near zero after the encoder's normalisation
 JITTERS = ("brightness", "contrast", "saturation", "hue")
 
 
 def augment_prompt(
     rng: np.random.Generator,
-    image: np.ndarray,
-    label: np.ndarray,
+    image: UInt8[np.ndarray, "H W 3"],
+    label: Shaped[np.ndarray, "H W *channels"],
     size: int,
     task: Task,
     scale: tuple[float, float] = (0.5, 2.0),
     probability: float = 0.5,
     largest: float = 0.1,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Scales the image, cuts a random square, then changes its colours (App. A.2, Table 7).
+) -> tuple[UInt8[np.ndarray, "S S 3"], Shaped[np.ndarray, "S S *channels"]]:
+    """Scales the image, cuts a random square and jitters its colours (App. A.2, Table 7).
 
-    Where the scaled image is smaller than the square it lies at a random place in it, and the rest is void.
+    A scaled image smaller than the square is placed in it at random; the rest is padding, labelled void.
 
     Args:
       rng: NumPy generator.
-      image: uint8 [H, W, 3].
-      label: [H, W, ...], of the task's kind.
-      size: side of the square, pixels.
-      task: kind of label.
-      scale: range of the factor on both sides, sampled uniformly.
-      probability: of each colour operation, independently.
-      largest: maximum of each colour operation's shift, as in `jitter_colours`.
+      image: RGB.
+      label: of the task's kind.
+      size: S, side of the square, pixels.
+      task: kind of label, which says how it moves.
+      scale: range of the scaling factor, sampled uniformly.
+      probability: probability of each colour operation, independently.
+      largest: largest shift of each colour operation, as for `jitter_colours`.
 
     Returns:
-      uint8 [size, size, 3] and a label [size, size, ...] of the given label's type.
+      The square, and its label in the type of `label`.
     """
     height, width = image.shape[:2]
     factor = rng.uniform(*scale)
@@ -48,7 +49,7 @@ def augment_prompt(
     sy, sx = height / tall, width / wide  # original pixels per scaled pixel
     box = (x * sx, y * sy, min(width, (x + w) * sx), min(height, (y + h) * sy))
     part = np.asarray(Image.fromarray(image).resize((w, h), Image.Resampling.BILINEAR, box=box))
-    rows = ((y + np.arange(h) + 0.5) * sy).astype(np.intp)  # nearest original pixel of each scaled pixel's centre
+    rows = ((y + np.arange(h) + 0.5) * sy).astype(np.intp)  # original pixel nearest to each scaled pixel's centre
     columns = ((x + np.arange(w) + 0.5) * sx).astype(np.intp)
 
     shifts = np.where(rng.random(4) < probability, rng.uniform(-largest, largest, 4), 0.0)
@@ -65,25 +66,29 @@ def augment_prompt(
 
 
 def _place(rng: np.random.Generator, length: int, size: int) -> tuple[int, int, int]:
-    """Where a scaled side and the square's side overlap: start in the square, start in the image, length."""
+    """Places a scaled side of `length` against the square's: (start in the square, start in the image, overlap)."""
     offset = int(rng.integers(min(0, length - size), max(0, length - size) + 1))
     return max(0, -offset), max(0, offset), min(length, size)
 
 
 def jitter_colours(
-    image: np.ndarray, brightness: float = 0.0, contrast: float = 0.0, saturation: float = 0.0, hue: float = 0.0
-) -> np.ndarray:
-    """Shifts colours, in this order, clipped after each; zero leaves all as it is.
+    image: UInt8[np.ndarray, "H W 3"],
+    brightness: float = 0.0,
+    contrast: float = 0.0,
+    saturation: float = 0.0,
+    hue: float = 0.0,
+) -> UInt8[np.ndarray, "H W 3"]:
+    """Shifts brightness, contrast, saturation and hue in this order, clipping after each; 0 changes nothing.
 
     Args:
-      image: uint8 [H, W, 3].
+      image: RGB.
       brightness: added to values in [0, 1].
-      contrast: x -> (x - mean) (1 + contrast) + mean, the mean over each channel.
-      saturation: HSV saturation times 1 + saturation.
-      hue: added to the hue, in turns of the colour circle.
+      contrast: maps x to (x - mean) (1 + contrast) + mean, with the mean of each channel.
+      saturation: multiplies the HSV saturation by 1 + saturation.
+      hue: added to the HSV hue, in turns of the colour circle.
     """
     if brightness or contrast:
-        # A table of 256 entries a channel does for both; the mean is that of the brightened image.
+        # One table of 256 entries per channel does both; the mean is taken after the brightness shift.
         values = np.clip(np.arange(256) / 255.0 + brightness, 0.0, 1.0)
         pixels = image.shape[0] * image.shape[1]
         table = np.empty((256, 1, 3), np.uint8)

@@ -1,20 +1,20 @@
-"""The embedded data set `scenes`: a toy world, rendered on the spot, with exact masks and metric depth.
+"""The embedded data set `scenes`: a toy world, rendered on demand, with exact masks and metric depth.
 
-It serves the demo, the tests and first contact. It is a toy: never quote a number measured on it as a result.
+It serves the demo and the tests. It is a toy: never quote a number measured on it as a result.
 
-A camera with a level optical axis and a shifted lens (so verticals stay vertical) looks over a textured ground plane at
-a wall or the sky. Flat cut-outs stand upright on the ground, facing the camera, and hide one another. What makes it a
-test of features rather than of colours:
+A camera with a level optical axis and a shifted lens (so that verticals stay vertical) views a textured ground plane in
+front of a wall or the sky. Flat cut-outs stand upright on the ground, facing the camera, and occlude one another. Three
+choices make it a test of features rather than of colours:
 
-- Colours are drawn per instance from one distribution shared by all classes, and every scene deals the whole colour
-  wheel over what it holds, so that colours tell neither classes nor scenes apart. They drift across each surface.
-- A class is its texture (stripes, checks, dots, rings, bricks ...) and, for objects, its outline. Phase, tilt, period,
-  contrast and which of the two colours is the lighter one are drawn per instance.
-- A scene has a theme: one ground, one backdrop, one or two object classes with several instances each. Telling scenes
-  apart therefore means recognising textures and outlines.
+- Colours are drawn per instance from one distribution shared by all classes, and every scene spreads the whole colour
+  wheel over its surfaces, so colours identify neither classes nor scenes. They drift across each surface.
+- A class is defined by its texture (stripes, checks, dots, rings, bricks ...) and, for objects, by its outline. Phase,
+  tilt, period, contrast and which of the two colours is lighter are drawn per instance.
+- A scene has a theme: one ground, one backdrop, and one or two object classes with several instances each. Recognising
+  a scene therefore requires recognising textures and outlines.
 
-Depth in metres is the distance along the optical axis: on the ground f * height / (row - horizon), for an object or
-wall the plane it stands in, MAX_DEPTH for the sky and the ground beyond.
+Depth in metres is the distance along the optical axis: f * height / (row - horizon) on the ground, the distance of the
+plane of an object or wall, and MAX_DEPTH for the sky and the ground behind it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import dataclasses
 import numpy as np
 
 from hummingbird.data.interface import DenseItem
-from hummingbird.data.scene_art import BACKDROPS, CLASSES, GROUNDS, KINDS, OBJECTS, SURFACES
+from hummingbird.data.scene_art import BACKDROPS, CLASSES, GROUNDS, KINDS, OBJECTS, SURFACES, Size, Texture
 from hummingbird.errors import UserError
 
 MAX_DEPTH = 20.0
@@ -35,9 +35,9 @@ Array = np.ndarray
 
 @dataclasses.dataclass(frozen=True)
 class _Skin:
-    """How one instance wears its texture."""
+    """The texture parameters of one instance."""
 
-    colours: Array  # [2 ends, 2, 3] in 0..1: at the left end of the surface and at its right end
+    colours: Array  # [2 ends, 2, 3] in 0..1, at the left and the right end of the surface
     period: float
     phase: tuple[float, float]
     tilt: float
@@ -55,7 +55,7 @@ class _Thing:
 
 @dataclasses.dataclass(frozen=True)
 class _Plan:
-    """A scene before it is drawn, in metres and fractions of the image: the same at every size."""
+    """A scene before it is drawn, in metres and fractions of the image, independent of the image size."""
 
     focal: float  # in image sides
     camera_height: float  # metres
@@ -73,10 +73,10 @@ class _Plan:
 
 
 def _deal_colours(rng: np.random.Generator, count: int) -> Array:
-    """[count, 2 ends, 2, 3]: per surface two colours apart in lightness, at its left and its right end.
+    """Draws two colours of different lightness for each surface, at its left and right end: [count, 2 ends, 2, 3].
 
-    The left ends' hues divide the colour wheel evenly. Which of the two is the lighter is the same at both ends: a
-    texture does not change across a surface, its colours do.
+    The hues at the left ends divide the colour wheel evenly. The same colour is the lighter one at both ends: across a
+    surface the colours change, but not the texture.
     """
     left = (rng.permutation(count) + rng.random()) / count
     hue = np.stack([left, left + rng.uniform(-0.5, 0.5, count)], axis=1)[:, :, None]
@@ -101,7 +101,7 @@ def _plan(seed: int, index: int) -> _Plan:
     theme = rng.permutation(len(OBJECTS))[: rng.integers(1, 3)]
 
     count = int(rng.integers(4, 7))
-    nearest = focal * camera_height / (1.0 - horizon)  # where the ground leaves the image
+    nearest = focal * camera_height / (1.0 - horizon)  # where the ground meets the lower edge of the image
     columns = (rng.permutation(count) + rng.uniform(0.1, 0.9, count)) / count - 0.5
     spread = (np.arange(count) + rng.uniform(0, 1, count)) / count
     distances = nearest * 1.08 * (7.5 / nearest / 1.08) ** spread[::-1]  # even in log distance, hence in size
@@ -135,8 +135,12 @@ def _plan(seed: int, index: int) -> _Plan:
 
 
 # ---------------------------------------------------------------- drawing
-def _wear(skin: _Skin, texture, right: Array, up: Array, pixel) -> Array:
-    """Colours [3, rows, columns] of a texture at places in metres (or object heights); a pixel is `pixel` wide."""
+def _colour(skin: _Skin, texture: Texture, right: Array, up: Array, pixel: Size) -> Array:
+    """Evaluates a texture at positions in metres (or object heights), where pixels are `pixel` wide.
+
+    Returns:
+      [3, rows, columns].
+    """
     cos, sin = np.float32(np.cos(skin.tilt) / skin.period), np.float32(np.sin(skin.tilt) / skin.period)
     p = cos * right + sin * up + np.float32(skin.phase[0])
     q = cos * up - sin * right + np.float32(skin.phase[1])
@@ -147,7 +151,7 @@ def _wear(skin: _Skin, texture, right: Array, up: Array, pixel) -> Array:
 
 
 def _ground_row(plan: _Plan, size: int, distance: float) -> float:
-    """Row (pixels from the top) where the ground is that far away."""
+    """Returns the row (pixels from the top) of the ground at a distance."""
     return size * (plan.horizon + plan.focal * plan.camera_height / distance)
 
 
@@ -156,7 +160,7 @@ def _background(plan: _Plan, size: int) -> tuple[Array, Array, Array]:
     rows = np.arange(size, dtype=np.float32) + 0.5
     across = np.arange(size, dtype=np.float32) + (0.5 - size / 2)
     split = int(np.clip(np.ceil(_ground_row(plan, size, plan.backdrop_distance) - 0.5), 0, size))
-    image = np.empty((3, size, size), np.float32)  # planes: three times as fast as pixels of three values
+    image = np.empty((3, size, size), np.float32)  # channels first: three times as fast as channels last
     mask = np.empty((size, size), np.int32)
     depth = np.empty((size, size), np.float32)
 
@@ -164,19 +168,24 @@ def _background(plan: _Plan, size: int) -> tuple[Array, Array, Array]:
     texture, _ = SURFACES[plan.backdrop]
     up = (_ground_row(plan, size, plan.backdrop_distance) - rows[:split, None]) * (far / focal)
     right = across[None, :] * (far / focal)
-    image[:, :split] = _wear(plan.backdrop_skin, texture, right, up, far / focal)
+    image[:, :split] = _colour(plan.backdrop_skin, texture, right, up, far / focal)
     mask[:split], depth[:split] = CLASSES.index(plan.backdrop), far
 
     texture, _ = SURFACES[plan.ground]
     z = (focal * plan.camera_height / (rows[split:, None] - plan.horizon * size)).astype(np.float32)
     pixel = z * z / (focal * plan.camera_height)  # along the ground, where foreshortening is strongest
-    image[:, split:] = _wear(plan.ground_skin, texture, across[None, :] * (z / focal), z, pixel)
+    image[:, split:] = _colour(plan.ground_skin, texture, across[None, :] * (z / focal), z, pixel)
     mask[split:], depth[split:] = CLASSES.index(plan.ground), z
     return image, mask, depth
 
 
-def _place(plan: _Plan, thing: _Thing, size: int):
-    """Window of the image an object may cover, and there x, y in object heights; None when out of sight."""
+def _place(plan: _Plan, thing: _Thing, size: int) -> tuple[slice, slice, Array, Array, float] | None:
+    """Finds the part of the image that an object may cover.
+
+    Returns:
+      Rows, columns, the x and y of their pixels in object heights, and pixels per object height; None if the object
+      is outside of the image.
+    """
     scale = thing.height * plan.focal * size / thing.distance  # pixels per object height
     foot, middle = _ground_row(plan, size, thing.distance), size * (0.5 + plan.focal * thing.x / thing.distance)
     top, bottom = max(int(foot - scale - 1), 0), min(int(foot + 1), size)
@@ -194,8 +203,8 @@ def _draw(plan: _Plan, thing: _Thing, size: int, image: Array, mask: Array, dept
         return
     rows, columns, x, y, scale = place
     kind = KINDS[thing.name]
-    inside = np.minimum(kind.outline(x, y), y)  # nothing reaches below the ground
-    colour = _wear(thing.skin, kind.texture, -x if thing.mirrored else x, y, 1.0 / scale)
+    inside = np.minimum(kind.outline(x, y), y)  # objects end at the ground
+    colour = _colour(thing.skin, kind.texture, -x if thing.mirrored else x, y, 1.0 / scale)
     side = np.clip(x * (2 * plan.light), -1, 1) * kind.roundness
     shade = (1.0 + side) * (0.82 + 0.2 * y)
     cover = np.clip(0.5 + inside * scale, 0, 1)
@@ -207,7 +216,7 @@ def _draw(plan: _Plan, thing: _Thing, size: int, image: Array, mask: Array, dept
 
 
 def _cast_shadow(plan: _Plan, thing: _Thing, size: int, image: Array) -> None:
-    """Soft dark ellipse on the ground around the foot of an object."""
+    """Darkens a soft ellipse on the ground around the foot of an object."""
     foot, middle = _ground_row(plan, size, thing.distance), size * (0.5 + plan.focal * thing.x / thing.distance)
     wide = 0.55 * thing.height * plan.focal * size / thing.distance
     flat = 0.3 * wide
@@ -221,11 +230,16 @@ def _cast_shadow(plan: _Plan, thing: _Thing, size: int, image: Array) -> None:
 
 
 def render(seed: int, index: int, size: int) -> dict[str, Array]:
-    """Scene `index` of world `seed`; the same scene at every size.
+    """Renders scene `index` of world `seed`, a pure function of the arguments; the same scene at every size.
 
-    Returns {"image": uint8 [size, size, 3], "mask": int32 [size, size] indices into CLASSES, "depth": float32
-    [size, size] metres in (0, MAX_DEPTH]}. Every pixel has a class and a depth. Nothing but the arguments decides the
-    result.
+    Returns:
+      {"image": uint8 [size, size, 3], "mask": int32 [size, size] indices into CLASSES, "depth": float32 [size, size]
+      metres in (0, MAX_DEPTH]}. Every pixel has a class and a depth.
+
+    Example:
+      >>> scene = render(seed=0, index=0, size=32)
+      >>> scene["image"].shape, CLASSES[scene["mask"][-1, 0]]
+      ((32, 32, 3), 'paving')
     """
     plan = _plan(seed, index)
     image, mask, depth = _background(plan, size)
@@ -241,10 +255,9 @@ def render(seed: int, index: int, size: int) -> dict[str, Array]:
 
 
 class Scenes:
-    """`length` scenes of world `seed` from `first` on, as a dense source: a sequence without state.
+    """Scenes `first` to `first + length - 1` of world `seed`, as a dense source.
 
-    Items are {"image": uint8 [size, size, 3], "label": int32 mask or float32 depth [size, size], "name": str}. Disjoint
-    ranges of indices (or different seeds) give disjoint prompt and query sets.
+    Disjoint ranges of indices (or different seeds) give disjoint prompt and query sets.
     """
 
     ignore = 255

@@ -10,7 +10,7 @@ import functools
 import logging
 import os
 from collections.abc import Iterator, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from etils import epath
 
@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst", ".zip")
 
 
+@runtime_checkable
 class Store(Protocol):
     """Files by their path under a root, with "/" between the parts. Hidden files and side files do not count.
 

@@ -7,13 +7,28 @@ import os
 import posixpath
 import tarfile
 from collections.abc import Iterator, Mapping, Sequence
-from typing import IO, NamedTuple
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from etils import epath
 
 from hummingbird.data.interface import Unreadable, reason
 from hummingbird.data.names import side_file
 from hummingbird.errors import UserError
+
+
+@runtime_checkable
+class BinaryFile(Protocol):
+    """An open file, local or in a bucket, as far as `tarfile` needs to know."""
+
+    def read(self, size: int = -1, /) -> bytes: ...
+
+    def write(self, data: bytes, /) -> int: ...
+
+    def seek(self, offset: int, /) -> int: ...
+
+    def tell(self) -> int: ...
+
+    def close(self) -> None: ...
 
 
 class Span(NamedTuple):
@@ -74,7 +89,7 @@ class Tar:
         return sorted(names)
 
 
-def _index(file: IO[bytes], start: int) -> dict[str, Span]:
+def _index(file: BinaryFile, start: int) -> dict[str, Span]:
     """Lists the files of the archive that begins at byte `start`, with those of the archives inside it."""
     file.seek(start)
     members: dict[str, Span] = {}

@@ -128,3 +128,8 @@ def test_nyuv2_turns_matlabs_axes_and_takes_the_official_split(tmp_path):
     np.testing.assert_array_equal(item["label"], np.nan_to_num(depth[2].T))
     assert item["image"].shape == (6, 8, 3)
     refused("nyuv2 has depth only", "prompt", "nyuv2", tmp_path, task="segmentation")
+    with h5py.File(tmp_path / "splits.mat", "w") as file:  # as MATLAB 7.3 writes it
+        file["trainNdxs"], file["testNdxs"] = np.array([[1.0, 3.0, 5.0]]), np.array([[2.0, 4.0]])
+    assert dense("prompt", "nyuv2", tmp_path).fingerprint == prompt.fingerprint
+    write(tmp_path / "splits.mat", "text")
+    refused("splits.mat cannot be read", "prompt", "nyuv2", tmp_path)

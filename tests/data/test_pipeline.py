@@ -150,7 +150,7 @@ def test_other_data_begin_anew_when_told_so(caplog):
     first(iterator, 2)
     other = batches(seed=9, **{"data.start_over": True})
     other.set_state(iterator.get_state())
-    assert "seed was 3, is 9: they begin anew" in caplog.text
+    assert "(seed was 3, is 9); starting from the beginning of the new data" in caplog.text
     assert_same(first(other, 2), first(batches(seed=9), 2))
     same = batches(**{"data.start_over": True})
     same.set_state(iterator.get_state())
