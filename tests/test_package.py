@@ -144,3 +144,14 @@ def test_benchmarks_import_their_sides_and_never_the_other_way():
     benchmarks = "|".join(path.stem for path in folder.glob("*.py"))
     backward = re.compile(rf"^\s*(?:from|import) (?:{benchmarks})\b", re.MULTILINE)
     assert not [path.name for path in folder.rglob("*.py") if backward.search(path.read_text())]
+
+
+@pytest.mark.process
+def test_every_script_describes_itself_without_setting_anything_up(tmp_path):
+    environment = {"PATH": "/usr/bin:/bin", "HUMMINGBIRD_VENV": str(tmp_path / "venv")}
+    for name in ("setup", "demo", "test", "bench", "docs"):
+        command = [str(ROOT / "scripts" / name), "--help"]
+        shown = subprocess.run(command, capture_output=True, text=True, env=environment)
+        assert (shown.returncode, shown.stderr) == (0, ""), name
+        assert shown.stdout.startswith(f"usage: scripts/{name}")
+    assert not (tmp_path / "venv").exists()
