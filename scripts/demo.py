@@ -110,7 +110,7 @@ def print_summary(summary: dict[str, dict[str, float]]) -> None:
     for encoder, title in TITLES.items():
         print(f"  {title:20s}{summary['segmentation'][encoder]:10.1f}{summary['depth'][encoder]:40.2f}")
     print("\n" + ", ".join(f"{part} {seconds:.0f} s" for part, seconds in summary["seconds"].items()))
-    print("Rendered scenes are a toy world: these scores mean nothing elsewhere.")
+    print("Rendered scenes are a toy world: these scores mean nothing on other data.")
 
 
 @contextlib.contextmanager

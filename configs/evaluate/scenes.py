@@ -1,4 +1,4 @@
-"""The rendered data set `scenes`: seconds on a laptop. A toy world whose scores mean nothing elsewhere.
+"""The rendered data set `scenes`: seconds on a laptop. Its scores mean nothing on other data.
 
     hummingbird evaluate --config=configs/evaluate/scenes.py --checkpoint=PATH --workdir=DIR
 

@@ -5,8 +5,8 @@
 With `--config.pictures.every=400` it saves pictures of views, attention and nearest entries in WORKDIR/pictures (about
 3 s in total, most of it compilation).
 
-A toy: it shows every part of the method at work, but its scores mean nothing elsewhere. Differences from the paper, and
-their reasons (measured on two cores, 1,200 steps):
+A toy: it shows every part of the method at work, but its scores mean nothing on other data. Differences from the paper,
+and their reasons (measured on two cores, 1,200 steps):
 
 - Small crops at the scale of evaluation, and 16 tokens per view: the number of steps matters most. Features are worse
   than random ones for the first 200 steps and better than raw pixels from about 400.

@@ -14,7 +14,7 @@ The batch is processed in micro-batches (`micro_batches`), which changes neither
 the paper a bank starts to help at about 40k entries (Fig. 6). The sizes of the GPU recipes are estimates: they have
 been neither trained nor compiled for a GPU. `hummingbird plan --config=configs/pretrain/small.py --table` on the
 machine itself prints the memory they need; more `micro_batches` need less. `:cpu` is the recipe of the ablation in
-configs/README.md, for trying things out; its scores mean nothing elsewhere.
+configs/README.md, for trying things out; its scores mean nothing on other data.
 """
 
 

@@ -1,4 +1,4 @@
-"""Runs on remote hosts: copy and install the code, start the command everywhere, follow the first host, stop all."""
+"""Runs on remote hosts: copy and install the code, start the command on each, follow the first host, stop all."""
 
 from __future__ import annotations
 

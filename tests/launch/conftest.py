@@ -1,4 +1,4 @@
-"""A world in which ssh, gcloud, sbatch ... are small stand-ins and every host is a folder."""
+"""Stand-ins for ssh, gcloud, sbatch and others, for which every host is a folder."""
 
 import os
 import subprocess
@@ -13,10 +13,10 @@ FAKES = Path(__file__).parent / "fakes"
 
 @pytest.fixture
 def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder that holds the hosts and what the stand-ins wrote down; they come first on the path."""
+    """Puts the stand-ins first on PATH; returns the folder that holds the hosts and the stand-ins' logs."""
     binaries = tmp_path / "venv" / "bin"
     binaries.mkdir(parents=True)
-    (binaries / "python").symlink_to(sys.executable)  # an environment that is already there
+    (binaries / "python").symlink_to(sys.executable)  # an environment that already exists
     for name in ("HUMMINGBIRD_COORDINATOR", "HUMMINGBIRD_NUM_PROCESSES", "HUMMINGBIRD_PROCESS_ID"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("FAKE", str(tmp_path))
@@ -28,7 +28,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def launch(world: Path, repository: Path) -> Callable[..., subprocess.CompletedProcess]:
-    """launch("ssh", "--hosts=a", "--", "program") runs a launcher to its end, in the checkout's root."""
+    """Returns launch("ssh", "--hosts=a", "--", "program"), which runs a launcher to its end in the checkout's root."""
 
     def run(launcher: str, *arguments: str) -> subprocess.CompletedProcess:
         command = [sys.executable, f"scripts/launch/{launcher}", *arguments]

@@ -1,4 +1,4 @@
-"""A program that joins the run as `hummingbird` does and adds up one number from each of its processes."""
+"""Joins a run as `hummingbird` does and sums one number over its processes."""
 
 import jax
 import numpy as np

@@ -1,4 +1,4 @@
-"""What the documents show works: launches as dry runs, the program's commands up to their checked configs."""
+"""Commands in the documents work: launchers run dry, commands of `hummingbird` parse and their settings are valid."""
 
 import shlex
 from pathlib import Path
@@ -8,11 +8,11 @@ import pytest
 from hummingbird import cli, config
 
 ROOT = Path(__file__).resolve().parents[2]
-DOCUMENTS = ("README.md", "configs/README.md", "scripts/README.md")
+DOCUMENTS = ("README.md", "configs/README.md", "configs/pretrain/README.md", "scripts/README.md")
 
 
 def shown(start: str) -> list[str]:
-    """The documents' indented lines that begin so."""
+    """Returns the indented lines of the documents that begin with `start`."""
     lines = [line for name in DOCUMENTS for line in (ROOT / name).read_text().splitlines()]
     return [line.strip() for line in lines if line.startswith("    " + start)]
 

@@ -1,4 +1,4 @@
-"""scripts/launch/worker, which keeps a run alive on each host."""
+"""scripts/launch/worker, which supervises the run on each host."""
 
 import subprocess
 import time

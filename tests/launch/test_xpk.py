@@ -1,4 +1,4 @@
-"""scripts/launch/xpk, against an xpk that writes down what it is asked."""
+"""scripts/launch/xpk, against an xpk that logs its arguments."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Imports torchvision, including a build whose C++ operators do not match the installed PyTorch."""
+"""Imports torchvision, even if its C++ operators do not match the installed PyTorch."""
 
 from __future__ import annotations
 

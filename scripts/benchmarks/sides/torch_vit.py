@@ -15,8 +15,8 @@ class TorchViT(torch.nn.Module):
     """Computes what our ViT computes, written as PyTorch users do: a convolution, fused attention, no extra copies.
 
     Args:
-      vit: the Flax module whose sizes it takes.
-      params: its parameters, which are copied.
+      vit: the Flax module to copy the sizes from.
+      params: its parameters.
     """
 
     def __init__(self, vit: ViT, params: Any):
