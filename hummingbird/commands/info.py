@@ -2,39 +2,55 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from etils import epath
 
 from hummingbird.errors import UserError
 from hummingbird.run import checkpoint
+from hummingbird.run.files import Json
 
 
-def describe(path: str, family: str | None = None) -> dict[str, Any]:
-    """{"kind", "step", "fingerprint", "parameters", "bytes", "config", "versions", ...} of a run, bank or weights file.
+def describe(path: str, family: str | None = None) -> dict[str, Json]:
+    """Describes a training run, a memory bank or a weights file.
 
     Args:
-      path: what to look at.
-      family: of another project's weights, whose they are; None: recognised.
+      path: workdir, step folder, bank, or file or folder of weights.
+      family: project that the weights come from; None: detected.
+
+    Returns:
+      "kind", "step", "fingerprint", "parameters", "bytes", "config", "versions" and more.
 
     Raises:
-      UserError: nothing is there, or it is none of these; a family for what is not another project's.
+      UserError: the path does not exist or holds none of these, or `family` is given for something of our own.
     """
     folder = epath.Path(path)
     if not folder.exists():
         raise UserError(f"{path} does not exist; give a training workdir, a step folder, a bank or a weights file")
     from hummingbird.retrieval.bank.files import describe_bank, is_bank
 
-    training = checkpoint.is_training(folder)
-    if family and (training or is_bank(path)):
+    training, bank = checkpoint.is_training(folder), is_bank(path)
+    if family and (training or bank):
         raise UserError(f"--family is for weights of other projects; leave it out for {path}")
     if training:
-        step, manifest, arrays = checkpoint.load_newest(folder)  # all of it: the fingerprint is verified, not quoted
-        shown = {key: manifest[key] for key in ("kind", "step", "fingerprint", "parameters", "config", "versions")}
-        size = sum(x.nbytes for x in arrays.values())
-        return {"path": str(step), **shown, "bytes": size, "arrays": len(arrays), "verified": True}
-    if is_bank(path):
+        return describe_run(folder)
+    if bank:
         return describe_bank(path)
     from hummingbird import weights
 
     return weights.describe(path, family)
+
+
+def describe_run(path: epath.Path) -> dict[str, Json]:
+    """Describes the newest sound step of a training run; loads all arrays, so that the fingerprint is verified."""
+    step, manifest, arrays = checkpoint.load_newest(path)
+    return {
+        "path": str(step),
+        "kind": manifest["kind"],
+        "step": manifest["step"],
+        "fingerprint": manifest["fingerprint"],
+        "parameters": manifest["parameters"],
+        "config": manifest["config"],
+        "versions": manifest["versions"],
+        "bytes": sum(x.nbytes for x in arrays.values()),
+        "arrays": len(arrays),
+        "verified": True,
+    }

@@ -6,10 +6,11 @@ import json
 import os
 import sys
 from collections.abc import Iterator, Mapping
-from typing import Any
+
+from hummingbird.run.files import Json
 
 
-def show(found: Mapping[str, Any], as_json: bool = False) -> None:
+def show(found: Mapping[str, Json], as_json: bool = False) -> None:
     """Prints what a command found: one line of JSON, or text."""
     print_all(json.dumps(found) if as_json else "\n".join(_lines(found)))
 
@@ -22,7 +23,7 @@ def print_all(text: str) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _lines(found: Mapping[str, Any]) -> Iterator[str]:
+def _lines(found: Mapping[str, Json]) -> Iterator[str]:
     for key, value in found.items():
         if key == "config" and isinstance(value, dict):
             yield "config:"

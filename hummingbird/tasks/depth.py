@@ -149,12 +149,22 @@ class DepthCensus:
         if (label != 0).any():
             self.ranges.append(np.percentile(label[label != 0], (0, 50, 100)))
 
-    def facts(self) -> dict[str, Json]:
-        """Returns {"depth_metres": [smallest, median of the images' medians, largest]}; empty without any depth."""
+    def summary(self) -> tuple[float, float, float] | None:
+        """Returns the smallest depth, the median of the images' medians, and the largest; None without any depth."""
         if not self.ranges:
-            return {}
+            return None
         low, middle, high = np.array(self.ranges).T
-        return {"depth_metres": [float(low.min()), float(np.median(middle)), float(high.max())]}
+        return float(low.min()), float(np.median(middle)), float(high.max())
+
+    def facts(self) -> dict[str, Json]:
+        """Returns {"depth_metres": `summary`}; empty without any depth."""
+        summary = self.summary()
+        return {} if summary is None else {"depth_metres": list(summary)}
+
+    def lines(self) -> list[str]:
+        """Formats the range in one line."""
+        summary = self.summary()
+        return [] if summary is None else ["depth {0:.2f} to {2:.2f} m (median {1:.2f})".format(*summary)]
 
 
 # ---------------------------------------------------------------- the task

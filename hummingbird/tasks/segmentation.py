@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import scipy.optimize
@@ -24,6 +24,7 @@ Mask = Integer[np.ndarray, "H W"]
 Confusion = Integer[np.ndarray, "C C"]
 # Neighbours of patches with less than this share of one class explain little in a report.
 PURE = 0.9
+LISTED = 30  # classes named for people at most
 
 
 # ---------------------------------------------------------------- local labels
@@ -163,6 +164,20 @@ def class_iou(confusion: Confusion) -> Float[np.ndarray, " C"]:
 
 
 # ---------------------------------------------------------------- for people
+class ClassRow(NamedTuple):
+    """Statistics of a class.
+
+    Attributes:
+      name: of the class.
+      share: of all valid pixels, 0-1.
+      images: number of images that hold the class.
+    """
+
+    name: str
+    share: float
+    images: int
+
+
 class ClassCensus:
     """Pixels and images of each class."""
 
@@ -179,10 +194,27 @@ class ClassCensus:
 
     def facts(self) -> dict[str, Json]:
         """Returns {"classes": {name: {"pixel_share": of all valid pixels, "images": that hold the class}}}."""
+        return {"classes": {row.name: {"pixel_share": row.share, "images": row.images} for row in self.rows()}}
+
+    def rows(self) -> list[ClassRow]:
+        """Returns the statistics of each class, in the order of their ids."""
         pixels, images = self.pixels[:-1].tolist(), self.images[:-1].tolist()
         total = max(1, sum(pixels))
-        rows = zip(self.classes, pixels, images, strict=True)
-        return {"classes": {name: {"pixel_share": count / total, "images": seen} for name, count, seen in rows}}
+        return [ClassRow(*row) for row in zip(self.classes, (n / total for n in pixels), images, strict=True)]
+
+    def lines(self) -> list[str]:
+        """Formats the most frequent classes as a table, and names those that do not occur."""
+        rows = sorted(self.rows(), key=lambda row: -row.share)
+        present = [row for row in rows if row.images]
+        width = max((len(row.name) for row in present), default=0)
+        lines = [f"{len(present)} of {len(rows)} classes occur; share of pixels, images:"]
+        lines += [
+            f"  {row.name:{width}} {row.share:7.2%} {row.images:7,}  {'#' * round(40 * row.share)}".rstrip()
+            for row in present[:LISTED]
+        ]
+        absent = [row.name for row in self.rows() if not row.images]
+        more = " ..." if len(absent) > LISTED else ""
+        return lines + ([f"not in the images read: {', '.join(absent[:LISTED])}{more}"] if absent else [])
 
 
 # ---------------------------------------------------------------- the task

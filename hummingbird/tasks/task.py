@@ -116,6 +116,10 @@ class Census(Protocol):
         """Returns the statistics by name."""
         ...
 
+    def lines(self) -> list[str]:
+        """Formats the statistics for people."""
+        ...
+
 
 class Task(abc.ABC):
     """A kind of dense label, with everything that depends on it.

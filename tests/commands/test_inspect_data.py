@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from hummingbird import config, drawing
-from hummingbird.commands import inspect_data
+from hummingbird.commands import data_check, inspect_data
 from hummingbird.data.sources import build_dense_source
 from hummingbird.errors import UserError
 from hummingbird.retrieval.examples import prepare_prompt
@@ -34,7 +34,7 @@ def folder(tmp_path):
     return root
 
 
-def test_it_counts_what_a_dense_config_reads_and_draws_it(folder, tmp_path, capsys):
+def test_dense_images_are_counted_and_drawn(folder, tmp_path, capsys):
     found = inspect_data.describe(evaluation(folder, **{"data.folder.classes": "classes.yaml"}), tmp_path / "out")
     assert found == json.loads((tmp_path / "out/data.json").read_text())
     assert [(found[split]["images"], found[split]["read"]) for split in ("prompt", "query")] == [(3, 3), (9, 9)]
@@ -48,15 +48,15 @@ def test_it_counts_what_a_dense_config_reads_and_draws_it(folder, tmp_path, caps
     assert contact.shape == (*sheet_size(4, 8, side), 3)  # 3 prompts and 8 queries in two rows, masks below
     assert np.asarray(Image.open(tmp_path / "out/augmented.png")).shape == (*sheet_size(3, 3, side), 3)
     shown = capsys.readouterr().out
-    assert "not seen in what was read: car" in shown
+    assert "not in the images read: car" in shown
 
 
-def test_it_lists_what_is_broken_instead_of_stopping(folder, tmp_path, capsys):
+def test_broken_images_are_listed(folder, tmp_path, capsys):
     write(folder / "labels/05.png", encode(blocks(24, 32, [0, 9])))
     write(folder / "images/06.jpg", b"")
     write(folder / "labels/07.png", encode(blocks(24, 32, [255])))
     settings = evaluation(folder, **{"data.folder.classes": "classes.yaml"})
-    found = inspect_data.describe(settings, tmp_path / "out", all=True)
+    found = inspect_data.describe(settings, tmp_path / "out", check_all=True)
     assert found["prompt"]["broken"] == []
     assert len(found["query"]["broken"]) == 2
     assert "05.png holds class ids 9" in found["query"]["broken"][0]
@@ -65,15 +65,15 @@ def test_it_lists_what_is_broken_instead_of_stopping(folder, tmp_path, capsys):
     assert "06.jpg is empty" in capsys.readouterr().out
 
 
-def test_a_sample_is_spread_over_the_data_and_all_is_all(folder, tmp_path, monkeypatch):
-    monkeypatch.setattr(inspect_data, "SAMPLE", 4)
+def test_a_sample_or_everything_is_read(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(data_check, "SAMPLE", 4)
     settings = evaluation(folder, **{"data.folder.classes": "classes.yaml"})
     assert inspect_data.describe(settings, tmp_path / "some")["query"]["read"] == 4
-    assert inspect_data.describe(settings, tmp_path / "all", all=True)["query"]["read"] == 9
+    assert inspect_data.describe(settings, tmp_path / "all", check_all=True)["query"]["read"] == 9
 
 
 @pytest.mark.parametrize("protocol", ["paper", "open-hummingbird"])
-def test_the_augmented_prompts_are_those_that_an_evaluation_sees(folder, tmp_path, protocol):
+def test_augmented_prompts_match_the_evaluation(folder, tmp_path, protocol):
     settings = evaluation(folder, **{"data.folder.classes": "classes.yaml", "protocol": protocol, "seed": 3})
     inspect_data.describe(settings, tmp_path / "out")
     picture = np.asarray(Image.open(tmp_path / "out/augmented.png"))
@@ -87,22 +87,22 @@ def test_the_augmented_prompts_are_those_that_an_evaluation_sees(folder, tmp_pat
         np.testing.assert_array_equal(tile, drawing.square(drawing.Tile(seen), side))
 
 
-def test_without_augmented_passes_there_is_no_picture_of_them(folder, tmp_path):
+def test_without_augmentation_there_is_no_picture_of_it(folder, tmp_path):
     classes = {"data.folder.classes": "classes.yaml"}
-    for passes in (1, 0):  # into one folder: the first one's picture would be taken for the second's
+    for passes in (1, 0):  # into one folder: the first picture must not pass for the second's
         settings = evaluation(folder, **classes, **{"retrieval.augmentation_epochs": passes})
         inspect_data.describe(settings, tmp_path / "out")
         assert (tmp_path / "out/augmented.png").exists() == bool(passes)
 
 
-def test_a_folder_that_cannot_be_written_is_refused_after_what_was_found_is_told(folder, tmp_path, capsys):
+def test_an_unwritable_folder_is_refused_after_printing(folder, tmp_path, capsys):
     out = write(tmp_path / "file", "")
     with pytest.raises(UserError, match=r"--out=.*file: cannot be written \(.+\); choose another folder"):
         inspect_data.describe(evaluation(folder, **{"data.folder.classes": "classes.yaml"}), out)
-    assert "not seen in what was read: car" in capsys.readouterr().out
+    assert "not in the images read: car" in capsys.readouterr().out
 
 
-def test_it_shows_depth_in_metres(tmp_path):
+def test_depth_is_shown_in_metres(tmp_path):
     for i in range(4):
         write(tmp_path / f"data/images/{i}.png", encode(ramp(8, 8)))
         write(tmp_path / f"data/labels/{i}.png", encode(np.full((8, 8), 1000 * (i + 1), np.uint16)))
@@ -112,7 +112,7 @@ def test_it_shows_depth_in_metres(tmp_path):
     assert not (tmp_path / "out/augmented.png").exists()
 
 
-def test_it_draws_the_two_views_of_pretraining_images(tmp_path):
+def test_the_two_views_of_pretraining_images_are_drawn(tmp_path):
     for i in range(3):
         write(tmp_path / f"data/{'ab'[i % 2]}/{i}.jpg", encode(ramp(40, 50, i), "JPEG"))
     write(tmp_path / "data/a/9.jpg", b"broken")
@@ -123,7 +123,7 @@ def test_it_draws_the_two_views_of_pretraining_images(tmp_path):
     assert np.asarray(Image.open(tmp_path / "out/views.png")).shape == (*sheet_size(2, 3, 16), 3)
 
 
-def test_the_command_tells_by_its_status_whether_something_is_broken(folder, tmp_path):
+def test_the_exit_status_says_whether_something_is_broken(folder, tmp_path):
     file = write(
         tmp_path / "own.py", f"def get_config():\n    return {{'data': {{'name': 'folder', 'root': {str(folder)!r}}}}}"
     )
@@ -135,7 +135,7 @@ def test_the_command_tells_by_its_status_whether_something_is_broken(folder, tmp
         inspect_data.run(str(file), [("data.nme", "x")])
 
 
-def test_the_command_takes_configs_of_either_kind(folder, tmp_path):
+def test_the_command_accepts_both_kinds_of_config(folder, tmp_path):
     text = f"def get_config():\n    return {{'pooling': 'mean', 'data': {{'name': 'images', 'root': {str(folder)!r}}}}}"
     file = write(tmp_path / "any.py", text)
     assert inspect_data.run(str(file), [("input_size", "16")], str(tmp_path / "out")) == 0

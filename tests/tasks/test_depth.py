@@ -87,5 +87,7 @@ def test_unknown_depth_is_hatched():
 def test_the_range_of_depths_leaves_unknown_ones_out():
     census = DepthTask().census()
     assert census.facts() == {}
+    assert census.lines() == []
     census.add(np.array([[0.0, 2.0, 4.0, 12.0]], np.float32))
     assert census.facts() == {"depth_metres": [2.0, 4.0, 12.0]}
+    assert census.lines() == ["depth 2.00 to 12.00 m (median 4.00)"]

@@ -162,3 +162,9 @@ def test_classes_are_counted_by_pixel_and_image():
             "c": {"pixel_share": 0.0, "images": 0},
         }
     }
+    assert census.lines() == [
+        "2 of 3 classes occur; share of pixels, images:",
+        f"  a  75.00%       2  {'#' * 30}",
+        f"  b  25.00%       1  {'#' * 10}",
+        "not in the images read: c",
+    ]
