@@ -101,11 +101,11 @@ def test_the_readmes_example_scores_a_pytorch_model(tmp_path, monkeypatch):
     example = (ROOT / "README.md").read_text().partition("```python\n")[2].partition("```")[0]
     monkeypatch.setattr(torch.hub, "load", lambda *names: Tokens())
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "configs").symlink_to(ROOT / "configs")
-    small = '"configs/evaluate/scenes.py", {"progress": False, "data.scenes": {"prompt_images": 8, "query_images": 4}}'
-    assert '"configs/evaluate/scenes.py")' in example
-    exec(compile(example.replace('"configs/evaluate/scenes.py"', small), "README.md", "exec"), {})
-    assert 0 < json.loads((tmp_path / "runs/dino-scenes/metrics.json").read_text())["metrics"]["miou"] < 100
+    voc = '"data": {"name": "pascal_voc", "root": "VOCdevkit/VOC2012"}'
+    small = '"data": {"scenes": {"prompt_images": 8, "query_images": 4}}, "input_size": 96, "progress": False'
+    assert voc in example
+    exec(compile(example.replace(voc, small), "README.md", "exec"), {})
+    assert 0 < json.loads((tmp_path / "runs/dino-voc/metrics.json").read_text())["metrics"]["miou"] < 100
 
 
 def test_workflows_give_scripts_test_options_that_it_or_pytest_takes():
