@@ -1,6 +1,9 @@
-"""Sweeps: many pretrainings or evaluations from one file of overrides, and one table of what came out."""
+"""Sweeps: many pretrainings or evaluations from one file of overrides, and one table of their results."""
 
-from typing import Any
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from hummingbird.sweep.evaluations import EVALUATIONS
 from hummingbird.sweep.spec import (
@@ -15,6 +18,9 @@ from hummingbird.sweep.spec import (
     uniform,
     zipped,
 )
+
+if TYPE_CHECKING:
+    from hummingbird.sweep.runner import run
 
 __all__ = [
     "EVALUATIONS",
@@ -32,9 +38,10 @@ __all__ = [
 ]
 
 
-def run(*arguments: Any, **named: Any) -> int:
-    """Runs a sweep; see `hummingbird.sweep.runner.run`."""
-    # Loaded here, so that sweep files and workers do not wait for the plots.
-    from hummingbird.sweep.runner import run as run_sweep
+def __getattr__(name: str) -> Callable[..., int]:
+    """Loads `run` when it is used, so that sweep files and workers do not wait for tables and launchers."""
+    if name != "run":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from hummingbird.sweep.runner import run
 
-    return run_sweep(*arguments, **named)
+    return run

@@ -1,4 +1,4 @@
-"""The evaluations that the shipped sweeps put after a pretraining, by the sweep file's variant."""
+"""The evaluations that follow each pretraining of the shipped sweeps, by variant of the sweep file."""
 
 EVALUATIONS: dict[str, dict[str, str]] = {
     # Tables 5 and 12: two semantic segmentations and one depth estimation.

@@ -1,12 +1,13 @@
 """Plots of a sweep as inline SVG: curve or dots for one swept key, heat map for two, parallel coordinates for more.
 
-Drawn with Matplotlib; text and axes take the page's own colours, so that they can be read in light and in dark.
+Matplotlib draws them; text and axes take the page's colours, so that they are readable on light and dark pages.
 """
+
+from __future__ import annotations
 
 import io
 import math
 import re
-from typing import Any
 
 import matplotlib
 import numpy as np
@@ -14,34 +15,32 @@ from markupsafe import Markup
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 
-from hummingbird.sweep.results import Results, Summary, number
-from hummingbird.sweep.tasks import short_keys
+from hummingbird.sweep.collect import Results, Summary
+from hummingbird.sweep.names import short_keys
+from hummingbird.sweep.tables import number
 
-# Stand-ins that become the page's colours in the SVG.
+# Placeholders that `svg` replaces by the page's colours.
 INK, FAINT = "#010203", "#040506"
 LINE = "#2a86c4"
 MAP = "viridis"
-STYLE: dict[Any, Any] = {
-    "svg.fonttype": "none",
-    "svg.hashsalt": "hummingbird",
-    "font.family": "sans-serif",
-    "font.size": 10,
-    "text.color": INK,
-    "axes.edgecolor": INK,
-    "axes.labelcolor": INK,
-    "axes.linewidth": 0.8,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "xtick.color": INK,
-    "ytick.color": INK,
-    "grid.color": FAINT,
-    "grid.linewidth": 0.8,
-}
+
+
+def set_style() -> None:
+    """Sets Matplotlib's style for the page, within `matplotlib.rc_context`."""
+    matplotlib.rc("svg", fonttype="none", hashsalt="hummingbird")
+    matplotlib.rc("font", family="sans-serif", size=10)
+    matplotlib.rc("text", color=INK)
+    matplotlib.rc("axes", edgecolor=INK, labelcolor=INK, linewidth=0.8)
+    matplotlib.rc("axes.spines", top=False, right=False)
+    matplotlib.rc("xtick", color=INK)
+    matplotlib.rc("ytick", color=INK)
+    matplotlib.rc("grid", color=FAINT, linewidth=0.8)
 
 
 def plots(results: Results) -> list[tuple[Markup, str]]:
-    """(SVG, caption) of every metric shown, of the kind that fits the number of swept keys; none before a result."""
-    with matplotlib.rc_context(STYLE):
+    """Returns a plot and its caption for every metric with results; its kind fits the number of swept keys."""
+    with matplotlib.rc_context():
+        set_style()
         return [plot for metric in results.shown if (plot := _plot(results, metric)) is not None]
 
 
@@ -51,28 +50,23 @@ def _plot(results: Results, metric: str) -> tuple[Markup, str] | None:
     if not summaries:
         return None
     repeats = max(len(s.values[metric]) for s in summaries)
-    spread = f" Mean over up to {repeats} runs, band or bar: one standard deviation; dots: single runs." * (repeats > 1)
+    spread = f" Mean over up to {repeats} runs; band or bar: one standard deviation; dots: single runs." * (repeats > 1)
     if any(s.label for s in summaries) or not axes:
         return dots(summaries, metric, [s.label or "all runs" for s in summaries]), f"{metric} of each run.{spread}"
-    short = short_keys(axes)
     if len(axes) == 1:
         values = [s.settings.get(axes[0], "–") for s in summaries]
-        numeric = [to_number(v) for v in values]
-        if None in numeric:
+        if any(to_number(value) is None for value in values):
             return dots(summaries, metric, values), f"{metric} by {axes[0]}.{spread}"
-        return curve(summaries, metric, numeric, axes[0]), f"{metric} against {axes[0]}.{spread}"
+        return curve(summaries, metric, axes[0]), f"{metric} against {axes[0]}.{spread}"
     if len(axes) == 2:
-        return heat_map(summaries, metric, axes), f"{metric} by {axes[0]} and {axes[1]}." + " Mean over runs." * (
-            repeats > 1
-        )
-    return (
-        parallel(summaries, metric, axes, short),
-        f"Every line is a setting, its colour {metric}; the thick one has the best {results.objective}.",
-    )
+        caption = f"{metric} by {axes[0]} and {axes[1]}." + " Mean over runs." * (repeats > 1)
+        return heat_map(summaries, metric, axes), caption
+    caption = f"Every line is a setting, its colour {metric}; the thick line has the best {results.objective}."
+    return parallel(summaries, metric, axes), caption
 
 
 def to_number(text: str) -> float | None:
-    """The number that a setting's text is, None if it is a word."""
+    """Returns the number that a setting is, None if it is a word."""
     try:
         value = float(text)
     except ValueError:
@@ -81,16 +75,15 @@ def to_number(text: str) -> float | None:
 
 
 def ordered(values: list[str]) -> list[str]:
-    """Distinct values: numbers by size, then words as they come."""
+    """Returns the distinct values: numbers by size, then words in order of appearance."""
     distinct = list(dict.fromkeys(values))
     return sorted(distinct, key=lambda v: (to_number(v) is None, to_number(v) or 0.0))
 
 
-def curve(summaries: list[Summary], metric: str, numeric: list, key: str) -> Markup:
-    """Mean over repeats against a number, with a band of one standard deviation and the single runs as dots."""
-    order = np.argsort(numeric)
-    x = np.array(numeric, float)[order]
-    chosen = [summaries[i] for i in order]
+def curve(summaries: list[Summary], metric: str, key: str) -> Markup:
+    """Draws the mean against a number, with a band of one standard deviation and the single runs as dots."""
+    chosen = sorted(summaries, key=lambda s: float(s.settings[key]))
+    x = np.array([float(s.settings[key]) for s in chosen])
     mean = np.array([s.mean(metric) for s in chosen], float)
     deviation = np.array([s.deviation(metric) or 0.0 for s in chosen])
     figure = Figure(figsize=(6.4, 3.6), layout="constrained")
@@ -115,7 +108,7 @@ def curve(summaries: list[Summary], metric: str, numeric: list, key: str) -> Mar
 
 
 def dots(summaries: list[Summary], metric: str, labels: list[str]) -> Markup:
-    """One line for each setting, best on top: its mean, a bar of one standard deviation, the single runs as dots."""
+    """Draws a line per setting, best on top: its mean, a bar of one standard deviation, the single runs as dots."""
     figure = Figure(figsize=(6.4, 0.8 + 0.34 * len(labels)), layout="constrained")
     ax = figure.add_subplot()
     for row, summary in enumerate(summaries):
@@ -136,7 +129,7 @@ def dots(summaries: list[Summary], metric: str, labels: list[str]) -> Markup:
 
 
 def heat_map(summaries: list[Summary], metric: str, axes: list[str]) -> Markup:
-    """Mean over repeats for each pair of values; pairs that are not there stay empty."""
+    """Draws the mean for each pair of values; pairs without a run stay empty."""
     across, down = (ordered([s.settings.get(key, "–") for s in summaries]) for key in (axes[1], axes[0]))
     cells = np.full((len(down), len(across)), np.nan)
     for summary in summaries:
@@ -169,8 +162,9 @@ def heat_map(summaries: list[Summary], metric: str, axes: list[str]) -> Markup:
     return svg(figure)
 
 
-def parallel(summaries: list[Summary], metric: str, axes: list[str], short: dict[str, str]) -> Markup:
-    """Parallel coordinates: one vertical line for each swept key and one for the metric, colour by the metric."""
+def parallel(summaries: list[Summary], metric: str, axes: list[str]) -> Markup:
+    """Draws parallel coordinates: a vertical line per swept key and one for the metric, coloured by the metric."""
+    short = short_keys(axes)
     scores = [s.mean(metric) or 0.0 for s in summaries]
     columns = [_positions([s.settings.get(key, "–") for s in summaries]) for key in axes]
     columns.append(_positions([repr(score) for score in scores], metric))
@@ -178,7 +172,7 @@ def parallel(summaries: list[Summary], metric: str, axes: list[str], short: dict
     ax = figure.add_subplot()
     shade = Normalize(min(scores), max(scores) if max(scores) > min(scores) else min(scores) + 1)
     colours = matplotlib.colormaps[MAP]
-    # The best last, on top of all others.
+    # The best last, so that it is on top.
     for i in reversed(range(len(summaries))):
         heights = [column[0][i] for column in columns]
         ax.plot(heights, color=colours(shade(scores[i])), linewidth=3.5 if i == 0 else 1.3, alpha=1 if i == 0 else 0.75)
@@ -197,17 +191,17 @@ def parallel(summaries: list[Summary], metric: str, axes: list[str], short: dict
 
 
 def _positions(texts: list[str], metric: str = "") -> tuple[list[float], list[tuple[float, str]]]:
-    """Heights in [0, 1] of one key's values (log scale for numbers over a wide range), and its ticks."""
+    """Returns the heights in [0, 1] of a key's values, on a log scale if they span a wide range, and its ticks."""
     distinct = ordered(texts)
-    numbers = [to_number(t) for t in distinct]
-    if None in numbers or len(distinct) == 1:
+    numbers = [value for t in distinct if (value := to_number(t)) is not None]
+    if len(numbers) < len(distinct) or len(distinct) == 1:
         height = {t: i / (len(distinct) - 1) if len(distinct) > 1 else 0.5 for i, t in enumerate(distinct)}
         return [height[t] for t in texts], [(height[t], t) for t in distinct]
     values = np.array(numbers, float)
     wide = values.min() > 0 and values.max() / values.min() >= 20 and not metric
     scale = LogNorm(values.min(), values.max()) if wide else Normalize(values.min(), values.max())
     height = {t: float(scale(float(t))) for t in distinct}
-    # A few ticks, no two of them on top of each other.
+    # Ticks that do not overlap.
     ticks: list[tuple[float, str]] = []
     for t in distinct:
         if not ticks or height[t] - ticks[-1][0] >= 0.06:
@@ -216,7 +210,7 @@ def _positions(texts: list[str], metric: str = "") -> tuple[list[float], list[tu
 
 
 def svg(figure: Figure) -> Markup:
-    """A figure as an SVG element in the page's colours."""
+    """Returns a figure as an SVG element in the page's colours."""
     text = io.StringIO()
     figure.savefig(text, format="svg", transparent=True, metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
     body = text.getvalue()

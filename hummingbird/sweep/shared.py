@@ -1,9 +1,10 @@
-"""Evaluations that share an encoding, in one process: `python -m hummingbird.sweep.shared WORKDIR TASK...`.
+"""Runs evaluations that share an encoding in one process: `python -m hummingbird.sweep.shared FOLDER COMMAND...`.
 
-The prompt is encoded once, into a bank in their folder, from which banks of other lengths or with fewer passes are cut;
-the queries are read and encoded once, into a temporary file beside it. What is left for each setting is the search, the
-vote and the comparison with the truth.
+The prompt is encoded once, into a bank from which shorter ones, or ones with fewer passes, are cut. The queries are
+read and encoded once, into a temporary file beside it. Each setting then costs only its search, vote and metrics.
 """
+
+from __future__ import annotations
 
 import functools
 import logging
@@ -11,81 +12,94 @@ import signal
 import sys
 import time
 import traceback
-from typing import Any
+from typing import TYPE_CHECKING
 
 from hummingbird import config
 from hummingbird.errors import UserError
-from hummingbird.sweep import state
-from hummingbird.sweep.plan import Task
-from hummingbird.sweep.state import Workdir
+from hummingbird.sweep.folder import DONE, FAILED, RUNNING, TAIL_LINES, SweepFolder
+from hummingbird.sweep.schedule import Command
+
+if TYPE_CHECKING:  # loaded in `_encode`, when the first command runs
+    from hummingbird.data.interface import DenseSource
+    from hummingbird.encoder import Encoder
+    from hummingbird.retrieval.encodings import Encodings
+    from hummingbird.retrieval.evaluation import Evaluation
+    from hummingbird.retrieval.protocol import EvalProtocol
 
 
-def run_shared(workdir: Workdir, tasks: list[Task], family: list[Task] | None = None) -> None:
-    """Runs evaluations of one encoder over one prompt, keeping the state of each; one that fails stops no other.
+def run_shared(folder: SweepFolder, commands: list[Command], family: list[Command] | None = None) -> None:
+    """Runs evaluations of one encoder over one prompt, and writes their statuses; a failure stops only its own command.
 
     Args:
-      family: all tasks that share the encoding, those too that are done; None: `tasks`.
+      folder: the sweep's folder.
+      commands: evaluations to run.
+      family: all evaluations that share the encoding, done or not; None: `commands`.
     """
     from hummingbird import retrieval
 
-    encode = functools.cache(functools.partial(_encode, tuple(family or tasks)))
-    for task in tasks:
+    encode = functools.cache(functools.partial(_encode, tuple(family or commands)))
+    for command in commands:
         started = time.time()
-        workdir.set_state(task.id, state.RUNNING, started=started)
-        print(f"-- {task.id}", flush=True)
+        folder.set_status(command.id, RUNNING, started=started)
+        print(f"-- {command.id}", flush=True)
         try:
-            resolved = config.resolve("evaluate", task.config, task.overrides)
+            resolved = config.resolve("evaluate", command.config, command.overrides)
             encoder, sources, encoded = encode()
-            retrieval.evaluate(encoder, resolved, str(workdir.folder(task.id)), sources, encoded)
-        except Exception as error:  # whatever it is belongs to this task; the next may still work
-            tail = f"hummingbird: error: {error}" if isinstance(error, UserError) else traceback.format_exc()
-            print(tail, flush=True)
-            tail = "\n".join(tail.strip().splitlines()[-state.TAIL_LINES :])
-            workdir.set_state(task.id, state.FAILED, started=started, seconds=time.time() - started, tail=tail)
+            retrieval.evaluate(encoder, resolved, str(folder.workdir(command.id)), sources, encoded)
+        except Exception as error:  # the next command may still work
+            text = f"hummingbird: error: {error}" if isinstance(error, UserError) else traceback.format_exc()
+            print(text, flush=True)
+            tail = "\n".join(text.strip().splitlines()[-TAIL_LINES:])
+            folder.set_status(command.id, FAILED, started=started, seconds=time.time() - started, tail=tail)
         else:
-            workdir.set_state(task.id, state.DONE, started=started, seconds=time.time() - started)
+            folder.set_status(command.id, DONE, started=started, seconds=time.time() - started)
 
 
-def _encode(tasks: tuple[Task, ...]) -> tuple[Any, tuple[Any, Any], Any]:
-    """The encoder, the sources and what is encoded, for all tasks whose settings can be met."""
+def _encode(commands: tuple[Command, ...]) -> tuple[Encoder, tuple[DenseSource, DenseSource], Encodings]:
+    """Returns the encoder, prompt and query, and their encoding, for all commands with usable settings."""
     from hummingbird.data.sources import build_dense_source
     from hummingbird.encoder import build_encoder
     from hummingbird.retrieval.evaluation import build_evaluation
-    from hummingbird.retrieval.fractions import check_parts
-    from hummingbird.retrieval.selection import drawn_parts, prompt_images
     from hummingbird.retrieval.shared_encoding import share_encoding
 
-    resolved = config.resolve("evaluate", tasks[0].config, tasks[0].overrides)
-    encoder = build_encoder(tasks[0].checkpoint, resolved.encoder)
+    resolved = config.resolve("evaluate", commands[0].config, commands[0].overrides)
+    encoder = build_encoder(commands[0].checkpoint, resolved.encoder)
     prompt, query = (build_dense_source(resolved, split) for split in ("prompt", "query"))
-    protocols, failed = [], None
-    for task in tasks:
+    protocols: list[EvalProtocol] = []
+    failed = UserError("no command to run")
+    for command in commands:
         try:
-            own = config.resolve("evaluate", task.config, task.overrides)
-            evaluation = build_evaluation(encoder, own, prompt, query)
-            prompt_images(len(prompt), evaluation.protocol)
-            check_parts(evaluation)
-        except UserError as error:  # the task itself reports it when it runs
+            own = config.resolve("evaluate", command.config, command.overrides)
+            protocols += _protocols(build_evaluation(encoder, own, prompt, query))
+        except UserError as error:  # the command itself reports it when it runs
             failed = error
-        else:
-            parts = drawn_parts(evaluation.protocol, own.data.fractions, own.data.subsets)
-            protocols += [evaluation.protocol, *parts]
     if not protocols:
-        assert failed is not None
         raise failed
     shared = build_evaluation(encoder, resolved, prompt, query)
-    return encoder, (prompt, query), share_encoding(shared, protocols, tasks[0].bank)
+    return encoder, (prompt, query), share_encoding(shared, protocols, commands[0].bank)
+
+
+def _protocols(evaluation: Evaluation) -> list[EvalProtocol]:
+    """Returns the protocol of an evaluation and of its parts of the prompt; UserError if they cannot be met."""
+    from hummingbird.retrieval.fractions import check_parts
+    from hummingbird.retrieval.selection import drawn_parts, prompt_images
+
+    prompt_images(len(evaluation.prompt), evaluation.protocol)
+    check_parts(evaluation)
+    data = evaluation.data
+    return [evaluation.protocol, *drawn_parts(evaluation.protocol, data.fractions, data.subsets)]
 
 
 def main(arguments: list[str]) -> int:
-    """Runs the tasks named; exit status 0 whatever became of them, for that is in their states."""
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # nothing to save: a bank goes on from its last commit
+    """Runs the given commands; returns 0 even if some fail, since their statuses say so."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # nothing to save: a bank resumes from its last commit
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s", stream=sys.stderr)
-    workdir = Workdir(arguments[0])
-    plan = workdir.load_plan()
-    assert plan is not None, f"{workdir.path} holds no sweep"
-    tasks = [plan.tasks[id] for id in arguments[1:]]
-    run_shared(workdir, tasks, [task for task in plan.tasks.values() if task.bank == tasks[0].bank])
+    folder = SweepFolder(arguments[0])
+    schedule = folder.load_schedule()
+    assert schedule is not None, f"{folder.path} holds no sweep"
+    commands = [schedule.commands[id] for id in arguments[1:]]
+    family = [command for command in schedule.commands.values() if command.bank == commands[0].bank]
+    run_shared(folder, commands, family)
     return 0
 
 

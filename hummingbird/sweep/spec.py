@@ -1,4 +1,4 @@
-"""What a sweep file says: which runs there are, written with a few helpers that make lists of override dicts.
+"""Sweep files: the runs of a sweep, written with a few helpers that make lists of overrides.
 
     from hummingbird.sweep import Sweep, cross, grid
 
@@ -6,10 +6,12 @@
         return Sweep("pretrain", grid({"context.weight": [0.0, 0.2, 0.5], "seed": [0, 1, 2]}),
                      evaluate={"scenes": "configs/evaluate/scenes.py"})
 
-A point is a flat dict from config key to value. Keys that begin with "evaluate." belong to the evaluations that follow
-a pretraining: "evaluate.retrieval.neighbours" to all of them, "evaluate.voc.data.root" to the one called voc. Two more
-keys are no settings: "name" (what tables and folders call the run) and, in evaluation sweeps, "checkpoint".
+A point is a flat dict from config key to value. Keys that start with "evaluate." belong to the evaluations that follow
+a pretraining: "evaluate.retrieval.neighbours" to all of them, "evaluate.voc.data.root" to the one called voc. Two keys
+are not settings: "name" (the run's name in tables and folders) and, in evaluation sweeps, "checkpoint".
 """
+
+from __future__ import annotations
 
 import dataclasses
 import importlib.util
@@ -18,14 +20,18 @@ import itertools
 import math
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from types import ModuleType
+from typing import TypeAlias, TypeVar
+
+import numpy as np
 
 from hummingbird.errors import UserError
 
-if TYPE_CHECKING:  # NumPy is loaded by `draw` alone: workers begin without it
-    import numpy as np
-
-Point = dict[str, Any]
+T = TypeVar("T")
+Value: TypeAlias = "bool | int | float | str | np.generic | np.ndarray | Sequence[Value] | None"
+Point: TypeAlias = dict[str, Value]
+Axes: TypeAlias = Mapping[str, Sequence[Value] | np.ndarray]
+Draw: TypeAlias = Callable[[np.random.Generator], Value]
 JOBS = ("pretrain", "evaluate")
 
 
@@ -34,11 +40,11 @@ class Sweep:
     """A sweep.
 
     Attributes:
-      job: "pretrain" or "evaluate": what the command's --config is for.
-      points: one override dict for each run.
-      evaluate: after each pretraining, the evaluations by name, each a config file.
-      checkpoint: the encoder of an evaluation sweep, if the command gives none.
-      objective: the metric that runs are sorted by, such as "voc.miou"; empty: the first evaluation's headline number.
+      job: kind of the command's --config: "pretrain" or "evaluate".
+      points: overrides of each run.
+      evaluate: config files of the evaluations that follow each pretraining, by name.
+      checkpoint: the encoder of an evaluation sweep, unless the command gives one.
+      objective: metric to sort runs by, such as "voc.miou"; empty: the first evaluation's headline score.
       maximise: whether larger is better; None: known from the metric.
       repeat: keys that only repeat a setting; tables and plots average over them.
     """
@@ -51,33 +57,48 @@ class Sweep:
     maximise: bool | None = None
     repeat: tuple[str, ...] = ("seed",)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.job not in JOBS:
             raise UserError(f"sweep: job {self.job!r} is not known, expected one of {', '.join(JOBS)}")
 
 
-def grid(axes: Mapping[str, Sequence[Any]]) -> list[Point]:
-    """Every combination of the values; the last key varies fastest."""
-    _check_axes("grid", axes)
-    return [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]
+def grid(axes: Axes) -> list[Point]:
+    """Returns every combination of the values; the last key varies fastest.
+
+    Example:
+      >>> grid({"seed": [0, 1], "pooling": ["qk"]})
+      [{'seed': 0, 'pooling': 'qk'}, {'seed': 1, 'pooling': 'qk'}]
+    """
+    columns = _columns("grid", axes)
+    return [dict(zip(axes, values, strict=True)) for values in itertools.product(*columns)]
 
 
-def zipped(axes: Mapping[str, Sequence[Any]]) -> list[Point]:
-    """The first values together, the second values together, and so on."""
-    _check_axes("zipped", axes)
-    lengths = {key: len(values) for key, values in axes.items()}
+def zipped(axes: Axes) -> list[Point]:
+    """Combines the first values of all keys, the second values, and so on.
+
+    Example:
+      >>> zipped({"batch_size": [256, 512], "optimizer.learning_rate": [0.1, 0.2]})[1]
+      {'batch_size': 512, 'optimizer.learning_rate': 0.2}
+    """
+    columns = _columns("zipped", axes)
+    lengths = {key: len(values) for key, values in zip(axes, columns, strict=True)}
     if len(set(lengths.values())) > 1:
         raise UserError(f"sweep: zipped needs as many values for each key, got {lengths}")
-    return [dict(zip(axes, values, strict=True)) for values in zip(*axes.values(), strict=True)]
+    return [dict(zip(axes, values, strict=True)) for values in zip(*columns, strict=True)]
 
 
 def chain(*parts: Sequence[Point]) -> list[Point]:
-    """One list of points after the other."""
+    """Concatenates lists of points."""
     return [dict(point) for part in parts for point in part]
 
 
 def cross(*parts: Sequence[Point]) -> list[Point]:
-    """Every point of the first with every point of the second, and so on; a name joins the names."""
+    """Combines every point of each list with every point of the others; names are joined.
+
+    Example:
+      >>> cross([{"name": "a"}, {"name": "b"}], grid({"seed": [0]}))
+      [{'name': 'a', 'seed': 0}, {'name': 'b', 'seed': 0}]
+    """
     points = []
     for combination in itertools.product(*parts):
         merged: Point = {}
@@ -85,7 +106,7 @@ def cross(*parts: Sequence[Point]) -> list[Point]:
             twice = sorted(set(merged) & set(point) - {"name"})
             if twice:
                 raise UserError(f"sweep: cross sets {', '.join(twice)} twice in one run")
-            names = [p["name"] for p in (merged, point) if "name" in p]
+            names = [str(p["name"]) for p in (merged, point) if "name" in p]
             merged |= point
             if names:
                 merged["name"] = " ".join(names)
@@ -93,14 +114,14 @@ def cross(*parts: Sequence[Point]) -> list[Point]:
     return points
 
 
-def draw(count: int, axes: Mapping[str, Callable[["np.random.Generator"], Any]], seed: int = 0) -> list[Point]:
-    """`count` random points; the same seed gives the same points, and more of them when `count` grows.
+def draw(count: int, axes: Mapping[str, Draw], seed: int = 0) -> list[Point]:
+    """Draws random points.
 
     Args:
-      axes: config key -> how to draw it: `uniform`, `log_uniform`, `integers` or `choice`.
+      count: number of points; with a larger count the first ones stay the same.
+      axes: how to draw each config key: `uniform`, `log_uniform`, `integers` or `choice`.
+      seed: decides the points.
     """
-    import numpy as np
-
     if not axes:
         raise UserError("sweep: draw needs at least one key")
     return [
@@ -109,26 +130,26 @@ def draw(count: int, axes: Mapping[str, Callable[["np.random.Generator"], Any]],
     ]
 
 
-def uniform(low: float, high: float) -> Callable[["np.random.Generator"], float]:
-    """A number in [low, high), three significant digits."""
+def uniform(low: float, high: float) -> Callable[[np.random.Generator], float]:
+    """Draws a number in [low, high), to three significant digits."""
     _check_range("uniform", low, high, -math.inf)
     return lambda rng: _round(rng.uniform(low, high))
 
 
-def log_uniform(low: float, high: float) -> Callable[["np.random.Generator"], float]:
-    """A number in [low, high) whose logarithm is uniform, three significant digits; for rates and temperatures."""
+def log_uniform(low: float, high: float) -> Callable[[np.random.Generator], float]:
+    """Draws a number in [low, high) with a uniform logarithm, to three significant digits; for rates, temperatures."""
     _check_range("log_uniform", low, high, 0)
     return lambda rng: _round(math.exp(rng.uniform(math.log(low), math.log(high))))
 
 
-def integers(low: int, high: int) -> Callable[["np.random.Generator"], int]:
-    """A whole number in [low, high]."""
+def integers(low: int, high: int) -> Callable[[np.random.Generator], int]:
+    """Draws a whole number in [low, high]."""
     _check_range("integers", low, high + 1, -math.inf)
     return lambda rng: int(rng.integers(low, high + 1))
 
 
-def choice(values: Sequence[Any]) -> Callable[["np.random.Generator"], Any]:
-    """One of the values."""
+def choice(values: Sequence[T]) -> Callable[[np.random.Generator], T]:
+    """Draws one of the values."""
     if not len(values):
         raise UserError("sweep: choice needs at least one value")
     return lambda rng: values[int(rng.integers(len(values)))]
@@ -138,34 +159,35 @@ def _round(value: float) -> float:
     return float(f"{value:.3g}")
 
 
-def _check_axes(name: str, axes: Mapping[str, Sequence[Any]]) -> None:
+def _columns(name: str, axes: Axes) -> list[list[Value]]:
+    """Returns the values of each key; UserError if they are not a list."""
+    columns = []
     for key, values in axes.items():
-        if isinstance(values, str) or not (isinstance(values, Sequence) or hasattr(values, "__array__")):
+        listed = values.tolist() if isinstance(values, np.ndarray) else values
+        if isinstance(listed, str) or not isinstance(listed, Sequence):
             raise UserError(f"sweep: {name} needs a list of values for {key}, got {values!r}")
+        columns.append(list(listed))
+    return columns
 
 
 def _check_range(name: str, low: float, high: float, above: float) -> None:
     if not (low < high and low > above and math.isfinite(high)):
-        raise UserError(f"sweep: {name}({low}, {high}) is no range")
+        raise UserError(f"sweep: {name}({low}, {high}) is not a range")
 
 
 def load_sweep(path: str) -> Sweep:
-    """The sweep that a file (`FILE` or `FILE:variant`) declares in `get_sweep(variant="")`.
+    """Loads the sweep that `get_sweep(variant="")` of a file returns.
+
+    Args:
+      path: FILE or FILE:variant.
 
     Raises:
       UserError: missing or broken file, unknown variant, no runs.
     """
     name, _, variant = path.partition(".py:")
     file = pathlib.Path(name + ".py" if variant else path)
-    if not file.is_file():
-        raise UserError(f"sweep file {file} does not exist; see configs/sweeps/ for those that do")
-    specification = importlib.util.spec_from_file_location(f"hummingbird_sweep_{file.stem}", file)
-    if specification is None or specification.loader is None:
-        raise UserError(f"sweep file {file} is no Python file")
-    module = importlib.util.module_from_spec(specification)
     try:
-        specification.loader.exec_module(module)
-        get_sweep = getattr(module, "get_sweep", None)
+        get_sweep = getattr(_import(file), "get_sweep", None)
         if get_sweep is None:
             raise UserError(f"sweep file {file} has no function get_sweep(variant='')")
         if variant and not inspect.signature(get_sweep).parameters:
@@ -175,7 +197,7 @@ def load_sweep(path: str) -> Sweep:
         raise
     except KeyError as error:
         raise UserError(f"sweep file {file} has no variant {error}; its docstring lists them") from error
-    except Exception as error:  # the file is the user's code: whatever it raises is theirs to mend
+    except Exception as error:  # the file is the user's code and may raise anything
         raise UserError(f"sweep file {file} cannot be read: {type(error).__name__}: {error}") from error
     if not isinstance(sweep, Sweep):
         raise UserError(
@@ -184,3 +206,15 @@ def load_sweep(path: str) -> Sweep:
     if not sweep.points:
         raise UserError(f"sweep file {file} has no runs; give each swept key at least one value")
     return sweep
+
+
+def _import(file: pathlib.Path) -> ModuleType:
+    """Imports a Python file under a name that hides no other module."""
+    if not file.is_file():
+        raise UserError(f"sweep file {file} does not exist; configs/sweeps/ holds some")
+    specification = importlib.util.spec_from_file_location(f"hummingbird_sweep_{file.stem}", file)
+    if specification is None or specification.loader is None:
+        raise UserError(f"sweep file {file} is not a Python file")
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    return module

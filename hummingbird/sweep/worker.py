@@ -1,8 +1,10 @@
-"""Works through one job of a sweep: `python -m hummingbird.sweep.worker WORKDIR JOB [PARENT]`.
+"""Runs one job of a sweep: `python -m hummingbird.sweep.worker FOLDER JOB [PARENT]`.
 
-Launchers start one of these for each job. It runs the job's commands one after the other, keeps their states, and on
-SIGTERM (or when the process PARENT is gone) passes the signal on, so that a pretraining saves before it ends.
+Launchers start one worker per job. It runs the job's commands in order and writes their statuses. On SIGTERM, or when
+the process PARENT is gone, it passes the signal on, so that a pretraining saves before it ends.
 """
+
+from __future__ import annotations
 
 import os
 import signal
@@ -11,94 +13,97 @@ import sys
 import time
 
 from hummingbird.errors import UserError
-from hummingbird.sweep import state
-from hummingbird.sweep.plan import Task
+from hummingbird.sweep.folder import DONE, FAILED, RUNNING, WAITING, SweepFolder, job_lock
 from hummingbird.sweep.python import python_command
-from hummingbird.sweep.state import Workdir
+from hummingbird.sweep.schedule import Command
 
-PREEMPTED = 42  # exit status of a command that saved and can go on
+PREEMPTED = 42  # exit status of a command that has saved and can be resumed
 POLL_SECONDS = 0.2
 GRACE_SECONDS = 120
 
 
 class Worker:
-    """Runs the tasks of one job.
+    """Runs the commands of one job.
 
     Args:
-      workdir: the sweep's folder.
-      tasks: in order; evaluations of a pretraining that failed are not tried.
-      program: the command that is `hummingbird`.
-      parent: process id whose end also ends this, or None.
+      folder: the sweep's folder.
+      commands: in order; if a pretraining fails, its evaluations are not run.
+      program: the command line of `hummingbird`.
+      parent: process id; the worker stops when that process ends. None: it runs on its own.
     """
 
-    def __init__(self, workdir: Workdir, tasks: list[Task], program: list[str], parent: int | None = None):
-        self.workdir, self.tasks, self.program, self.parent = workdir, tasks, program, parent
+    def __init__(self, folder: SweepFolder, commands: list[Command], program: list[str], parent: int | None = None):
+        self.folder, self.commands, self.program, self.parent = folder, commands, program, parent
         self.stopped = False
 
     def stop(self, *_: object) -> None:
+        """Asks the running command to save; nothing else is started."""
         self.stopped = True
 
     def run(self) -> None:
-        """Runs what is not done yet."""
-        for tasks in self._batches():
-            left = [task for task in tasks if self.workdir.state(task.id)["state"] != state.DONE]
+        """Runs the commands that are not done."""
+        for batch in self._batches():
+            left = [command for command in batch if self.folder.state(command.id) != DONE]
             while left and not self.stopped:
                 left = self._run_batch(left)
-                if tasks[0].kind == "pretrain" and self.workdir.state(tasks[0].id)["state"] == state.FAILED:
-                    for task in self.tasks:
-                        if task.kind == "evaluate":
-                            self.workdir.set_state(task.id, state.FAILED, tail="its pretraining failed")
-                    return
+            if batch[0].kind == "pretrain" and self.folder.state(batch[0].id) == FAILED:
+                self._fail_evaluations()
+                return
 
-    def _batches(self) -> list[list[Task]]:
-        """What one process runs: a task, or all that share a bank (they also share one encoding of the queries)."""
-        batches: dict[str, list[Task]] = {}
-        for task in self.tasks:
-            batches.setdefault(task.bank or task.id, []).append(task)
+    def _batches(self) -> list[list[Command]]:
+        """Groups commands by process: one command, or all that share a bank and an encoding of the queries."""
+        batches: dict[str, list[Command]] = {}
+        for command in self.commands:
+            batches.setdefault(command.bank or command.id, []).append(command)
         return list(batches.values())
 
-    def _run_batch(self, tasks: list[Task]) -> list[Task]:
-        """One process; gives the tasks that it did not come to, to be tried by another."""
-        first = tasks[0]
-        command = [*self.program, *first.arguments, f"--workdir={self.workdir.folder(first.id)}"]
-        if len(tasks) > 1 or first.cut:
-            ids = [task.id for task in tasks]
-            command = [*python_command(), "-m", "hummingbird.sweep.shared", str(self.workdir.path), *ids]
-        self.workdir.log(first.id).parent.mkdir(parents=True, exist_ok=True)
+    def _fail_evaluations(self) -> None:
+        for command in self.commands:
+            if command.kind == "evaluate":
+                self.folder.set_status(command.id, FAILED, tail="its pretraining failed")
+
+    def _run_batch(self, batch: list[Command]) -> list[Command]:
+        """Runs one process; returns the commands that it did not get to."""
+        first = batch[0]
+        shared = len(batch) > 1 or first.cut
         started = time.time()
-        with open(self.workdir.log(first.id), "ab") as log:
-            # Its own session: Ctrl-C reaches only the launcher, which then stops everything in order.
-            process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
-            )
-            self.workdir.set_state(first.id, state.RUNNING, started=started)
-            code = self._wait(process)
-        if len(tasks) == 1 and not first.cut and code == 0:
-            self.workdir.set_state(first.id, state.DONE, started=started, seconds=time.time() - started)
+        code = self._run_process(first.id, self._process(batch, shared), started)
+        if not shared and code == 0:
+            self.folder.set_status(first.id, DONE, started=started, seconds=time.time() - started)
             return []
-        # A process for several tasks keeps their states itself; the one it died in is still called running.
-        for task in tasks:
-            found = self.workdir.state(task.id)
-            if found["state"] == state.RUNNING:
-                seconds = time.time() - found.get("started", started)
+        # A process for several commands writes their statuses itself; one that dies leaves its command "running".
+        for command in batch:
+            status = self.folder.status(command.id)
+            if status["state"] == RUNNING:
+                seconds = time.time() - status.get("started", started)
                 if self.stopped or code == PREEMPTED:
-                    self.workdir.set_state(task.id, state.WAITING, seconds=seconds)
+                    self.folder.set_status(command.id, WAITING, seconds=seconds)
                     return []
-                self.workdir.set_state(
-                    task.id, state.FAILED, seconds=seconds, returncode=code, tail=self._tail(first, code)
-                )
-        return [task for task in tasks if self.workdir.state(task.id)["state"] == state.WAITING]
+                tail = self._tail(first.id, code)
+                self.folder.set_status(command.id, FAILED, seconds=seconds, returncode=code, tail=tail)
+        return [command for command in batch if self.folder.state(command.id) == WAITING]
 
-    def _tail(self, task: Task, code: int) -> str:
-        text = self.workdir.tail(task.id)
-        if code < 0:
-            text += f"\nkilled by {signal.Signals(-code).name}" + (
-                " (out of memory?)" if code == -signal.SIGKILL else ""
+    def _process(self, batch: list[Command], shared: bool) -> list[str]:
+        """Returns the command line that runs a batch."""
+        if shared:
+            ids = [command.id for command in batch]
+            return [*python_command(), "-m", "hummingbird.sweep.shared", str(self.folder.path), *ids]
+        return [*self.program, *batch[0].arguments, f"--workdir={self.folder.workdir(batch[0].id)}"]
+
+    def _run_process(self, id: str, process_command: list[str], started: float) -> int:
+        """Runs a process, appending its output to the log of command `id`; returns its exit status."""
+        self.folder.log(id).parent.mkdir(parents=True, exist_ok=True)
+        with open(self.folder.log(id), "ab") as log:
+            # In a session of its own, so that Ctrl-C reaches only the launcher, which stops everything in order.
+            process = subprocess.Popen(
+                process_command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
             )
-        return text.strip()
+            self.folder.set_status(id, RUNNING, started=started)
+            return self._wait(process)
 
-    def _wait(self, process: subprocess.Popen) -> int:
-        asked = None
+    def _wait(self, process: subprocess.Popen[bytes]) -> int:
+        """Waits for a process; passes a request to stop on, and kills the process if it ignores that."""
+        terminated = None
         while True:
             try:
                 return process.wait(POLL_SECONDS)
@@ -106,36 +111,39 @@ class Worker:
                 pass
             if self.parent is not None and os.getppid() != self.parent:
                 self.stopped = True
-            if self.stopped and asked is None:
+            if self.stopped and terminated is None:
                 process.terminate()
-                asked = time.monotonic()
-            elif asked is not None and time.monotonic() - asked > GRACE_SECONDS:
+                terminated = time.monotonic()
+            elif terminated is not None and time.monotonic() - terminated > GRACE_SECONDS:
                 process.kill()
+
+    def _tail(self, id: str, code: int) -> str:
+        text = self.folder.tail(id)
+        if code < 0:
+            memory = " (out of memory?)" if code == -signal.SIGKILL else ""
+            text += f"\nkilled by {signal.Signals(-code).name}{memory}"
+        return text.strip()
 
 
 def main(arguments: list[str]) -> int:
-    """Runs one job; exit status 0 whatever became of its tasks, for that is in their states."""
-    workdir = Workdir(arguments[0])
-    plan = workdir.load_plan()
-    if plan is None:
-        print(f"hummingbird: error: {workdir.path} holds no sweep", file=sys.stderr)
+    """Runs one job; returns 0 even if commands fail, since their statuses say so."""
+    folder = SweepFolder(arguments[0])
+    schedule = folder.load_schedule()
+    if schedule is None:
+        print(f"hummingbird: error: {folder.path} holds no sweep", file=sys.stderr)
         return 2
     number = int(arguments[1])
     parent = int(arguments[2]) if len(arguments) > 2 else None
-    worker = Worker(workdir, [plan.tasks[id] for id in plan.jobs[number]], plan.program, parent)
+    job = schedule.jobs[number]
+    worker = Worker(folder, [schedule.commands[id] for id in job], schedule.program, parent)
     signal.signal(signal.SIGTERM, worker.stop)
     try:
-        with workdir.lock(job_lock(plan.jobs[number]), f"job {number} of {workdir.path} is already running"):
+        with folder.lock(job_lock(job), f"job {number} of {folder.path} is already running"):
             worker.run()
     except UserError as error:
         print(f"hummingbird: error: {error}", file=sys.stderr)
         return 2
     return 0
-
-
-def job_lock(job: list[str]) -> str:
-    """Name of the lock that whoever works on a job holds; stays the same when the sweep grows."""
-    return job[0].replace("/", " ")
 
 
 if __name__ == "__main__":

@@ -4,9 +4,10 @@ import re
 
 import pytest
 
-from hummingbird.sweep.plan import Plan, Run
+from hummingbird.sweep.collect import Results, Row, read_last_line, summarise
 from hummingbird.sweep.plots import plots
-from hummingbird.sweep.results import Results, Row, duration, last_line, number, summarise, table_cells, to_csv
+from hummingbird.sweep.schedule import Run, Schedule
+from hummingbird.sweep.tables import duration, number, table_cells, to_csv
 
 
 def made(settings, scores, labels=None, states=None, maximise=True):
@@ -14,8 +15,10 @@ def made(settings, scores, labels=None, states=None, maximise=True):
     for i, (setting, score) in enumerate(zip(settings, scores, strict=True)):
         run = Run(f"run{i}", labels[i] if labels else "", setting, {"evaluate": f"run{i}/evaluate"})
         rows.append(Row(run, states[i] if states else "done", {} if score is None else {"miou": score}, 2.0))
-    plan = Plan({"job": "evaluate"}, {}, [row.run for row in rows], {}, [], "miou", maximise, ["seed"])
-    return Results(plan, rows, summarise(rows, ["seed"], "miou", maximise), "miou", maximise, ["miou"])
+    identity = {"job": "evaluate", "config": "", "overrides": [], "evaluate": {}, "checkpoint": None}
+    runs = [row.run for row in rows]
+    schedule = Schedule(identity, {"run": "", "settings": {}}, runs, {}, [], "miou", maximise, ["seed"])
+    return Results(schedule, rows, summarise(rows, ["seed"], "miou", maximise), "miou", maximise, ["miou"])
 
 
 def test_repeats_are_averaged_and_the_best_comes_first():
@@ -73,8 +76,8 @@ def test_nothing_is_plotted_before_there_is_a_result():
 
 def test_a_line_that_is_being_written_is_left_for_later(tmp_path):
     (tmp_path / "m.jsonl").write_text('{"step": 1, "loss": 2.5}\n{"step": 2, "lo')
-    assert last_line(tmp_path / "m.jsonl") == {"step": 1, "loss": 2.5}
-    assert last_line(tmp_path / "none.jsonl") == {}
+    assert read_last_line(tmp_path / "m.jsonl") == {"step": 1, "loss": 2.5}
+    assert read_last_line(tmp_path / "none.jsonl") == {}
 
 
 def test_numbers_read_well():

@@ -1,4 +1,4 @@
-"""A whole sweep, its commands replaced by `fake_hummingbird.py`: states, going on, failures, results."""
+"""Whole sweeps, with `fake_hummingbird.py` in place of the command: states, resuming, failures, results."""
 
 import csv
 import json
@@ -13,8 +13,8 @@ import pytest
 
 from hummingbird import sweep
 from hummingbird.errors import UserError
-from hummingbird.sweep.launch import slot_environment
-from hummingbird.sweep.state import Workdir
+from hummingbird.sweep.folder import SweepFolder
+from hummingbird.sweep.local import slot_environment
 
 FAKE = [sys.executable, str(Path(__file__).with_name("fake_hummingbird.py"))]
 PRETRAIN, SCENES = "configs/pretrain/demo.py:tiny", "configs/evaluate/scenes.py"
@@ -59,7 +59,7 @@ def test_runs_are_pretrained_evaluated_and_sorted(tmp_path, sweep_file, capsys):
 
 
 @pytest.mark.process
-def test_a_failed_run_stops_no_other_and_is_tried_again(tmp_path, sweep_file):
+def test_a_failed_run_stops_no_other_and_is_run_again(tmp_path, sweep_file):
     file = sweep_file("grid({'seed': [0, 666, 1]})")
     assert go(tmp_path, file) == 1
     states = {row["seed"]: row["state"] for row in rows(tmp_path)}
@@ -73,20 +73,17 @@ def test_a_failed_run_stops_no_other_and_is_tried_again(tmp_path, sweep_file):
 
 
 @pytest.mark.process
-def test_a_killed_run_is_named_and_goes_on(tmp_path, sweep_file):
+def test_a_killed_run_is_named_and_resumed(tmp_path, sweep_file):
     file = sweep_file("grid({'seed': [778]})")
     assert go(tmp_path, file) == 1
-    assert (
-        "SIGKILL"
-        in json.loads((tmp_path / "work/runs/pretrain.json".replace("runs/", "runs/seed=778/")).read_text())["tail"]
-    )
+    assert "SIGKILL" in json.loads((tmp_path / "work/runs/seed=778/pretrain.json").read_text())["tail"]
     assert go(tmp_path, file) == 0
     assert rows(tmp_path)[0]["state"] == "done"
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
 @pytest.mark.process
-def test_a_killed_sweep_goes_on_where_it_stopped(tmp_path, sweep_file, how):
+def test_a_killed_sweep_resumes_where_it_stopped(tmp_path, sweep_file, how):
     file = sweep_file("grid({'seed': [0, 777, 1]})")
     code = "import sys; from hummingbird import sweep; sweep.run(*sys.argv[1:4], parallel=1, program=sys.argv[4:])"
     process = subprocess.Popen([sys.executable, "-c", code, PRETRAIN, file, str(tmp_path / "work"), *FAKE])
@@ -181,7 +178,7 @@ def test_slurm_submits_one_array_and_what_it_runs_works(tmp_path, sweep_file, mo
 
     environment = {**os.environ, "SLURM_ARRAY_TASK_ID": "1", "PYTHONPATH": os.getcwd()}
     subprocess.run(["bash", commands / "submitted.sh"], env=environment, check=True)
-    assert Workdir(tmp_path / "work").state("seed=1/scenes")["state"] == "done"
+    assert SweepFolder(tmp_path / "work").state("seed=1/scenes") == "done"
 
 
 def test_workers_get_their_share_of_the_gpus():

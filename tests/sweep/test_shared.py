@@ -9,9 +9,9 @@ from hummingbird import config, encoder
 from hummingbird.data.sources import build_dense_source
 from hummingbird.retrieval.evaluate import measure
 from hummingbird.sweep import Sweep, grid
+from hummingbird.sweep.expand import build_schedule
+from hummingbird.sweep.folder import SweepFolder
 from hummingbird.sweep.shared import run_shared
-from hummingbird.sweep.state import Workdir
-from hummingbird.sweep.tasks import build_plan
 
 SMALL = {
     "data.scenes.size": 32,
@@ -41,31 +41,31 @@ class Counting:
 
 
 def run_sweep(folder, monkeypatch, axes, changes=()):
-    """The sweep's workdir and tasks once they have run, and the encoder that all shared."""
+    """The sweep's folder and commands after they have run, and the encoder that all shared."""
     pairs = [(key, str(value).lower()) for key, value in {**SMALL, **dict(changes)}.items()]
-    plan = build_plan(Sweep("evaluate", grid(axes)), "configs/evaluate/scenes.py", pairs, "rgb:8", str(folder))
-    workdir, counting = Workdir(folder), Counting()
+    schedule = build_schedule(Sweep("evaluate", grid(axes)), "configs/evaluate/scenes.py", pairs, "rgb:8", str(folder))
+    sweep_folder, counting = SweepFolder(folder), Counting()
     monkeypatch.setattr(encoder, "build_encoder", lambda *_: counting)
-    run_shared(workdir, list(plan.tasks.values()))
-    return workdir, plan.tasks, counting
+    run_shared(sweep_folder, list(schedule.commands.values()))
+    return sweep_folder, schedule.commands, counting
 
 
-def alone_and_shared(workdir, tasks):
-    """Of every task the result of an evaluation of its own, and that of the sweep."""
-    for id, task in tasks.items():
-        assert workdir.state(id)["state"] == "done"
-        resolved = config.resolve("evaluate", task.config, task.overrides)
+def alone_and_shared(folder, commands):
+    """The result of a separate evaluation, and that of the sweep, for every command."""
+    for id, command in commands.items():
+        assert folder.state(id) == "done"
+        resolved = config.resolve("evaluate", command.config, command.overrides)
         sources = [build_dense_source(resolved, split) for split in ("prompt", "query")]
-        shared = json.loads((workdir.folder(id) / "metrics.json").read_text())
+        shared = json.loads((folder.workdir(id) / "metrics.json").read_text())
         yield measure(Counting(), resolved, *sources)[0], shared
 
 
 def test_settings_of_the_search_cost_one_encoding_and_change_no_number(tmp_path, monkeypatch):
     axes = {"retrieval.neighbours": [1, 3], "retrieval.memory_length": [96, 40]}
-    workdir, tasks, counting = run_sweep(tmp_path, monkeypatch, axes)
+    folder, commands, counting = run_sweep(tmp_path, monkeypatch, axes)
     assert counting.images == 8 + 4  # batches of 4, the last one padded: 6 prompt and 3 query images
 
-    for alone, shared in alone_and_shared(workdir, tasks):
+    for alone, shared in alone_and_shared(folder, commands):
         assert shared["metrics"]["miou"] == pytest.approx(alone["metrics"]["miou"], abs=1e-9)
 
 
@@ -73,17 +73,17 @@ def test_parts_of_the_prompt_are_scored_in_a_sweep_as_they_are_alone(tmp_path, m
     # 24 entries of six images: a third of them keeps 12 patches of each, the whole prompt only 4.
     axes = {"retrieval.memory_length": [24, 18]}
     more = {"data.fractions": "0.34,0.5", "data.subsets": 2, "retrieval.neighbours": 3}
-    workdir, tasks, counting = run_sweep(tmp_path, monkeypatch, axes, more)
+    folder, commands, counting = run_sweep(tmp_path, monkeypatch, axes, more)
     assert counting.images == 8 + 4
 
-    for alone, shared in alone_and_shared(workdir, tasks):
+    for alone, shared in alone_and_shared(folder, commands):
         assert shared["fractions"] == alone["fractions"]
 
 
 def test_a_setting_that_fails_stops_no_other(tmp_path, monkeypatch):
     axes = {"retrieval.neighbours": [9999, 3]}
-    workdir, tasks, _ = run_sweep(tmp_path, monkeypatch, axes)
-    failed, done = (workdir.state(id) for id in tasks)
+    folder, commands, _ = run_sweep(tmp_path, monkeypatch, axes)
+    failed, done = (folder.status(id) for id in commands)
     assert failed["state"] == "failed"
     assert "retrieval.neighbours: 9999" in failed["tail"]
     assert done["state"] == "done"

@@ -1,4 +1,4 @@
-"""The sweep file: what its helpers make, and what is refused."""
+"""Sweep files: what the helpers return, and what is refused."""
 
 import numpy as np
 import pytest
@@ -54,7 +54,7 @@ def test_draws_repeat_and_grow():
     assert abs(rates.mean() + 3) < 0.15  # uniform in the logarithm
     assert {p["k"] for p in points} == {1, 2, 3}
     assert {p["p"] for p in points} == {"qk", "mean"}
-    with pytest.raises(UserError, match="no range"):
+    with pytest.raises(UserError, match="not a range"):
         log_uniform(0, 1)
 
 

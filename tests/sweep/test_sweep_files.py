@@ -1,4 +1,4 @@
-"""The shipped sweep files: the commands in their docstrings plan what they say, for the paper and for the demo."""
+"""The shipped sweep files: the commands in their docstrings schedule their runs, for the paper and for the demo."""
 
 import ast
 import shlex
@@ -8,8 +8,8 @@ import pytest
 
 from hummingbird import config
 from hummingbird.errors import UserError
+from hummingbird.sweep.expand import build_schedule
 from hummingbird.sweep.spec import load_sweep
-from hummingbird.sweep.tasks import build_plan
 
 FILES = sorted((Path(__file__).parents[2] / "configs" / "sweeps").glob("*.py"))
 RUNS = {
@@ -30,24 +30,24 @@ def commands(file):
     return [shlex.split(line) for line in text.splitlines() if line.strip().startswith("hummingbird sweep")]
 
 
-def plan_of(command):
+def schedule_of(command):
     flags = dict(word.removeprefix("--").split("=", 1) for word in command[2:])
     pairs = [(key.removeprefix("config."), value) for key, value in flags.items() if key.startswith("config.")]
-    return build_plan(load_sweep(flags["sweep"]), flags["config"], pairs, flags.get("checkpoint"), "DIR")
+    return build_schedule(load_sweep(flags["sweep"]), flags["config"], pairs, flags.get("checkpoint"), "DIR")
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
-def test_the_commands_of_a_sweep_file_plan_its_runs(file, monkeypatch):
+def test_the_commands_of_a_sweep_file_schedule_its_runs(file, monkeypatch):
     monkeypatch.chdir(file.parents[2])
-    assert tuple(len(plan_of(command).runs) for command in commands(file)) == RUNS[file.stem]
+    assert tuple(len(schedule_of(command).runs) for command in commands(file)) == RUNS[file.stem]
 
 
 def test_the_search_is_swept_over_one_bank(monkeypatch):
     file = next(file for file in FILES if file.stem == "neighbours")
     monkeypatch.chdir(file.parents[2])
-    plan = plan_of(commands(file)[0])
-    assert len({task.bank for task in plan.tasks.values()}) == 1
-    assert len(plan.jobs) == 1
+    schedule = schedule_of(commands(file)[0])
+    assert len({command.bank for command in schedule.commands.values()}) == 1
+    assert len(schedule.jobs) == 1
 
 
 def test_an_unknown_variant_is_refused():

@@ -1,23 +1,24 @@
-"""Planning: names, sharing, and what is refused before anything runs."""
+"""Schedules: names, sharing, and what is refused before anything runs."""
 
 import pytest
 
 from hummingbird.errors import UserError
 from hummingbird.sweep import Sweep, cross, grid
-from hummingbird.sweep.plan import Plan
-from hummingbird.sweep.tasks import as_text, build_plan, name_runs, short_keys
+from hummingbird.sweep.expand import build_schedule
+from hummingbird.sweep.names import as_text, name_runs, short_keys
+from hummingbird.sweep.schedule import Schedule
 
 PRETRAIN, SCENES = "configs/pretrain/demo.py:tiny", "configs/evaluate/scenes.py"
 
 
-def plan_of(points, job="pretrain", overrides=(), checkpoint=None, old=None, **more):
+def schedule_of(points, job="pretrain", overrides=(), checkpoint=None, old=None, **more):
     config = PRETRAIN if job == "pretrain" else SCENES
-    return build_plan(Sweep(job, points, **more), config, overrides, checkpoint, "W", old)
+    return build_schedule(Sweep(job, points, **more), config, overrides, checkpoint, "W", old)
 
 
 def test_folders_are_named_by_what_differs():
-    plan = plan_of(grid({"context.weight": [0.0, 0.5], "seed": [0, 1], "pooling": ["qk"]}))
-    assert [run.name for run in plan.runs] == [
+    schedule = schedule_of(grid({"context.weight": [0.0, 0.5], "seed": [0, 1], "pooling": ["qk"]}))
+    assert [run.name for run in schedule.runs] == [
         "weight=0.0,seed=0",
         "weight=0.0,seed=1",
         "weight=0.5,seed=0",
@@ -25,7 +26,7 @@ def test_folders_are_named_by_what_differs():
     ]
 
 
-def test_names_stay_apart_and_are_safe():
+def test_names_are_distinct_and_safe():
     assert short_keys(["a.weight", "b.weight", "seed"]) == {
         "a.weight": "a.weight",
         "b.weight": "b.weight",
@@ -55,55 +56,56 @@ def test_values_are_typed_as_on_the_command_line():
 
 
 def test_a_pretraining_is_evaluated_from_its_folder():
-    plan = plan_of([{"context.weight": 0.5, "evaluate.retrieval.neighbours": 5}], evaluate={"scenes": SCENES})
-    (job,) = plan.jobs
+    schedule = schedule_of([{"context.weight": 0.5, "evaluate.retrieval.neighbours": 5}], evaluate={"scenes": SCENES})
+    (job,) = schedule.jobs
     assert job == ["neighbours=5,weight=0.5/pretrain", "neighbours=5,weight=0.5/scenes"] or len(job) == 2
-    task = plan.tasks[job[1]]
-    assert task.checkpoint == f"W/runs/{job[0]}"
-    assert task.arguments == ["evaluate", f"--config={SCENES}", f"--checkpoint={task.checkpoint}", *task.arguments[3:]]
-    assert task.overrides == [("retrieval.neighbours", "5")]
-    assert plan.tasks[job[0]].overrides == [("context.weight", "0.5")]
+    command = schedule.commands[job[1]]
+    assert command.checkpoint == f"W/runs/{job[0]}"
+    assert command.arguments[:3] == ["evaluate", f"--config={SCENES}", f"--checkpoint={command.checkpoint}"]
+    assert command.overrides == [("retrieval.neighbours", "5")]
+    assert schedule.commands[job[0]].overrides == [("context.weight", "0.5")]
 
 
 def test_runs_that_differ_in_evaluation_share_their_pretraining():
-    plan = plan_of(grid({"seed": [0, 1], "evaluate.retrieval.neighbours": [3, 5]}), evaluate={"scenes": SCENES})
-    kinds = [task.kind for task in plan.tasks.values()]
+    schedule = schedule_of(grid({"seed": [0, 1], "evaluate.retrieval.neighbours": [3, 5]}), evaluate={"scenes": SCENES})
+    kinds = [command.kind for command in schedule.commands.values()]
     assert kinds.count("pretrain") == 2
     assert kinds.count("evaluate") == 4
-    assert [len(job) for job in plan.jobs] == [3, 3]
+    assert [len(job) for job in schedule.jobs] == [3, 3]
 
 
 def test_settings_of_one_evaluation_stay_with_it():
     points = [{"evaluate.one.retrieval.neighbours": 3, "evaluate.seed": 7}]
-    plan = plan_of(points, evaluate={"one": SCENES, "two": SCENES})
-    tasks = {task.stage: task.overrides for task in plan.tasks.values()}
-    assert tasks["one"] == [("retrieval.neighbours", "3"), ("seed", "7")]
-    assert tasks["two"] == [("seed", "7")]
+    schedule = schedule_of(points, evaluate={"one": SCENES, "two": SCENES})
+    overrides = {command.stage: command.overrides for command in schedule.commands.values()}
+    assert overrides["one"] == [("retrieval.neighbours", "3"), ("seed", "7")]
+    assert overrides["two"] == [("seed", "7")]
 
 
 def test_settings_of_the_search_share_a_bank_and_a_job():
     points = cross(grid({"seed": [0, 1]}), grid({"retrieval.neighbours": [3, 5], "retrieval.temperature": [0.02, 0.1]}))
-    plan = plan_of(points, "evaluate", checkpoint="rgb:8")
-    assert [len(job) for job in plan.jobs] == [4, 4]
-    banks = {task.bank for task in plan.tasks.values()}
+    schedule = schedule_of(points, "evaluate", checkpoint="rgb:8")
+    assert [len(job) for job in schedule.jobs] == [4, 4]
+    banks = {command.bank for command in schedule.commands.values()}
     assert len(banks) == 2
     assert all(bank.startswith("W/banks/") for bank in banks)
-    assert f"--config.retrieval.bank={plan.tasks[plan.jobs[0][0]].bank}" in plan.tasks[plan.jobs[0][0]].arguments
+    first = schedule.commands[schedule.jobs[0][0]]
+    assert f"--config.retrieval.bank={first.bank}" in first.arguments
 
 
 def test_banks_cut_from_one_encoding_share_a_job_but_no_command():
     axes = {"retrieval.memory_length": [1000, 2000], "retrieval.augmentation_epochs": [1, 2]}
-    plan = plan_of(grid(axes), "evaluate", checkpoint="rgb:8")
-    assert [len(job) for job in plan.jobs] == [4]
-    assert len({task.bank for task in plan.tasks.values()}) == 1
-    assert not any("retrieval.bank" in word for task in plan.tasks.values() for word in task.arguments)
+    schedule = schedule_of(grid(axes), "evaluate", checkpoint="rgb:8")
+    assert [len(job) for job in schedule.jobs] == [4]
+    assert len({command.bank for command in schedule.commands.values()}) == 1
+    assert not any("retrieval.bank" in word for command in schedule.commands.values() for word in command.arguments)
 
 
 def test_encodings_that_differ_share_nothing():
-    plan = plan_of(grid({"retrieval.augmentation_epochs": [0, 2]}), "evaluate", checkpoint="rgb:8")
-    assert {task.bank for task in plan.tasks.values()} == {""}
-    plan = plan_of(grid({"checkpoint": ["rgb:8", "rgb:16"]}), "evaluate")
-    assert {task.bank for task in plan.tasks.values()} == {""}
+    schedule = schedule_of(grid({"retrieval.augmentation_epochs": [0, 2]}), "evaluate", checkpoint="rgb:8")
+    assert {command.bank for command in schedule.commands.values()} == {""}
+    schedule = schedule_of(grid({"checkpoint": ["rgb:8", "rgb:16"]}), "evaluate")
+    assert {command.bank for command in schedule.commands.values()} == {""}
 
 
 @pytest.mark.parametrize(
@@ -111,7 +113,7 @@ def test_encodings_that_differ_share_nothing():
     [
         ([{"contxt.weight": 0.1}], {}, "did you mean context.weight"),
         ([{"context.weight": 7.0}], {}, "context.weight: 7.0 is not accepted"),
-        ([{"context.weight": "much"}], {}, "expected a finite number"),
+        ([{"context.weight": "much"}], {}, "expected a number from 0 to 1"),
         ([{"context.weight": 0.1}, {"context.weight": 0.10}], {}, "are the same"),
         ([{"name": "a"}, {"name": "b"}], {}, "runs a and b are the same"),
         ([{"seed": 1}], {"overrides": [("seed", "2")]}, "seed fixes a key that the sweep varies"),
@@ -125,17 +127,17 @@ def test_encodings_that_differ_share_nothing():
 )
 def test_bad_sweeps_are_refused(points, more, message):
     with pytest.raises(UserError, match=message):
-        plan_of(points, **more)
+        schedule_of(points, **more)
 
 
 def test_a_growing_sweep_keeps_its_names():
-    old = plan_of(grid({"context.weight": [0.1, 0.2]}))
-    new = plan_of(grid({"context.weight": [0.1, 0.2], "seed": [0]}), old=None)
+    old = schedule_of(grid({"context.weight": [0.1, 0.2]}))
+    new = schedule_of(grid({"context.weight": [0.1, 0.2], "seed": [0]}), old=None)
     assert new.runs[0].name == "weight=0.1"
-    wider = plan_of([*grid({"context.weight": [0.1, 0.2]}), {"pooling": "qk"}], old=old)
+    wider = schedule_of([*grid({"context.weight": [0.1, 0.2]}), {"pooling": "qk"}], old=old)
     assert [run.name for run in wider.runs] == ["weight=0.1", "weight=0.2", "pooling=qk"]
 
 
-def test_a_plan_survives_its_file():
-    plan = plan_of(grid({"seed": [0, 1]}), evaluate={"scenes": SCENES})
-    assert Plan.from_json(plan.to_json()) == plan
+def test_a_schedule_survives_its_file():
+    schedule = schedule_of(grid({"seed": [0, 1]}), evaluate={"scenes": SCENES})
+    assert Schedule.from_json(schedule.to_json()) == schedule

@@ -1,0 +1,186 @@
+"""Collects what a sweep has measured: a row per run, and summaries over runs that only repeat a setting."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import pathlib
+import statistics
+from collections.abc import Iterable, Mapping
+
+from hummingbird.run.files import Json
+from hummingbird.sweep.folder import DONE, FAILED, RUNNING, WAITING, Status, SweepFolder
+from hummingbird.sweep.names import varying
+from hummingbird.sweep.schedule import Run, Schedule
+
+HEADLINES = ("miou", "rmse")  # the score of an evaluation that a table shows first
+LOWER_IS_BETTER = ("rmse", "abs_rel", "rmse_log", "sq_rel", "mae", "loss", "seconds", "seconds_per_step")
+PRETRAIN_SHOWN = "pretrain.loss"
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """A run and its measurements so far.
+
+    Attributes:
+      run: the run.
+      state: waiting, running, done or failed.
+      metrics: numbers by name.
+      seconds: time of its finished commands.
+      tail: last lines of the log, if it failed.
+    """
+
+    run: Run
+    state: str
+    metrics: dict[str, float]
+    seconds: float
+    tail: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Summary:
+    """Runs that differ only in keys that repeat a setting.
+
+    Attributes:
+      label: the name that the sweep file gave them, or "".
+      settings: the keys that they share.
+      rows: one per run.
+      values: each metric over the finished runs.
+    """
+
+    label: str
+    settings: dict[str, str]
+    rows: list[Row]
+    values: dict[str, list[float]]
+
+    def mean(self, metric: str) -> float | None:
+        """Returns the mean over repeats; None if no run has finished."""
+        values = self.values.get(metric)
+        return statistics.fmean(values) if values else None
+
+    def deviation(self, metric: str) -> float | None:
+        """Returns the standard deviation over repeats (n - 1); None for fewer than two."""
+        values = self.values.get(metric, [])
+        return statistics.stdev(values) if len(values) > 1 else None
+
+
+@dataclasses.dataclass(frozen=True)
+class Results:
+    """Everything that a sweep has measured so far.
+
+    Attributes:
+      schedule: of the sweep.
+      rows: one per run.
+      summaries: best first.
+      objective: the metric that they are sorted by.
+      maximise: whether larger is better.
+      shown: metrics that tables and plots show.
+    """
+
+    schedule: Schedule
+    rows: list[Row]
+    summaries: list[Summary]
+    objective: str
+    maximise: bool
+    shown: list[str]
+
+    @property
+    def best(self) -> Row | None:
+        """The finished run with the best objective."""
+        finished = [row for row in self.rows if row.state == DONE and self.objective in row.metrics]
+        sign = -1 if self.maximise else 1
+        return min(finished, key=lambda row: sign * row.metrics[self.objective], default=None)
+
+    @property
+    def axes(self) -> list[str]:
+        """The swept keys that differ between summaries."""
+        return [key for key in varying([s.settings for s in self.summaries]) if key not in self.schedule.repeat]
+
+    def count(self, state: str) -> int:
+        """Returns the number of runs in a state."""
+        return sum(row.state == state for row in self.rows)
+
+
+def collect(schedule: Schedule, folder: SweepFolder) -> Results:
+    """Reads the statuses and metrics of all runs."""
+    rows = [read_row(schedule, folder, run) for run in schedule.runs]
+    names = list(dict.fromkeys(name for row in rows for name in row.metrics))
+    headlines = [name for name in names if name.rpartition(".")[2] in HEADLINES]
+    objective = schedule.objective or next(iter(headlines), PRETRAIN_SHOWN)
+    maximise = schedule.maximise
+    if maximise is None:
+        maximise = objective.rpartition(".")[2] not in LOWER_IS_BETTER
+    shown = list(dict.fromkeys([objective, *headlines, *(name for name in names if name == PRETRAIN_SHOWN)]))
+    return Results(schedule, rows, summarise(rows, schedule.repeat, objective, maximise), objective, maximise, shown)
+
+
+def read_row(schedule: Schedule, folder: SweepFolder, run: Run) -> Row:
+    """Reads the statuses and metrics of one run."""
+    statuses = {stage: folder.status(id) for stage, id in run.stages.items()}
+    metrics: dict[str, float] = {}
+    for stage, id in run.stages.items():
+        if stage == "pretrain":
+            last = read_last_line(folder.workdir(id) / "metrics.jsonl")
+            metrics |= {f"pretrain.{name}": value for name, value in last.items()}
+        elif statuses[stage]["state"] == DONE:
+            content = json.loads((folder.workdir(id) / "metrics.json").read_text())
+            prefix = "" if schedule.identity["job"] == "evaluate" else f"{stage}."
+            metrics |= {f"{prefix}{name}": value for name, value in numbers(content["metrics"]).items()}
+    seconds = sum(status.get("seconds", 0.0) for status in statuses.values())
+    return Row(run, overall_state(statuses), metrics, seconds, failure(statuses))
+
+
+def overall_state(statuses: Mapping[str, Status]) -> str:
+    """Returns the state of a run: failed or running if one of its commands is; done if all are."""
+    states = {status["state"] for status in statuses.values()}
+    return next((state for state in (FAILED, RUNNING) if state in states), DONE if states == {DONE} else WAITING)
+
+
+def failure(statuses: Mapping[str, Status]) -> str:
+    """Returns the last lines of the logs of failed commands."""
+    tails = {stage: s.get("tail", "") for stage, s in statuses.items() if s["state"] == FAILED}
+    # The evaluations of a failed pretraining only say that it failed.
+    return tails.get("pretrain", "\n".join(tails.values()))
+
+
+def read_last_line(path: pathlib.Path) -> dict[str, float]:
+    """Returns the numbers of the last complete line of a metrics.jsonl; none if there is none yet."""
+    try:
+        lines = path.read_text().splitlines()
+    except FileNotFoundError:
+        return {}
+    for line in reversed(lines):
+        try:
+            return numbers(json.loads(line))
+        except ValueError:
+            continue  # still being written
+    return {}
+
+
+def numbers(content: Mapping[str, Json]) -> dict[str, float]:
+    """Returns the entries that are finite numbers."""
+    return {
+        name: value
+        for name, value in content.items()
+        if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    }
+
+
+def summarise(rows: Iterable[Row], repeat: list[str], objective: str, maximise: bool) -> list[Summary]:
+    """Groups runs that differ only in `repeat`; best mean objective first, groups without a result last."""
+    groups: dict[str, Summary] = {}
+    for row in rows:
+        settings = {key: value for key, value in row.run.settings.items() if key not in repeat}
+        key = json.dumps([row.run.label, settings], sort_keys=True)
+        group = groups.setdefault(key, Summary(row.run.label, settings, [], {}))
+        group.rows.append(row)
+        if row.state == DONE:
+            for name, value in row.metrics.items():
+                group.values.setdefault(name, []).append(value)
+
+    def rank(summary: Summary) -> tuple[bool, float]:
+        mean = summary.mean(objective)
+        return mean is None, 0.0 if mean is None else -mean if maximise else mean
+
+    return sorted(groups.values(), key=rank)

@@ -1,0 +1,232 @@
+"""From a sweep file to a schedule: every run is checked, named, split into commands and grouped into jobs."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import re
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from hummingbird import config
+from hummingbird.errors import UserError
+from hummingbird.run.files import Json
+from hummingbird.sweep.names import as_text, name_runs
+from hummingbird.sweep.schedule import Command, Identity, Pairs, Reference, Run, Schedule, settings_key
+from hummingbird.sweep.spec import Sweep
+
+SPECIAL = ("name", "checkpoint")  # keys of a point that are not settings
+# Settings in which banks may differ that are cut from one encoding of the prompt.
+CUT = r"retrieval\.(memory_length|augmentation_epochs)$"
+# Settings that change how a bank is searched and shown, not what is encoded into it.
+SEARCH_ONLY = (
+    r"retrieval\.(neighbours|temperature|index|metric_resolution|recall_queries|scann\..*)$"
+    r"|report\.|progress$|data\.max_queries$|depth\.eigen_crop$"
+)
+
+Resolved = dict[str, dict[str, Json]]  # stage -> key -> value
+
+
+def build_schedule(
+    sweep: Sweep,
+    config_path: str,
+    overrides: Sequence[tuple[str, str]],
+    checkpoint: str | None,
+    folder: str,
+    old: Schedule | None = None,
+) -> Schedule:
+    """Checks every run of a sweep and schedules its commands. Writes nothing.
+
+    Args:
+      sweep: what the sweep file returned.
+      config_path: config of all runs.
+      overrides: pairs of key and text, the same for all runs.
+      checkpoint: the encoder of an evaluation sweep.
+      folder: the sweep's folder, which will hold the checkpoints.
+      old: schedule of an earlier call; its names are kept, so that a growing sweep keeps its folders.
+
+    Raises:
+      UserError: an unknown key, a value out of range, a key both swept and fixed, or two equal runs.
+    """
+    check_sweep(sweep, overrides, checkpoint)
+    points = [{key: as_text(value) for key, value in point.items()} for point in sweep.points]
+    names = name_runs(points, {settings_key(run.settings): run.name for run in old.runs} if old else {})
+    reference: Reference = {"run": old.reference["run"] if old else settings_key(points[0]), "settings": {}}
+    builder = Builder(folder)
+    runs, equal = [], dict[str, str]()
+    for name, point in zip(names, points, strict=True):
+        try:
+            stages = stage_commands(sweep, config_path, overrides, checkpoint, point)
+            resolved = {stage.id: resolve(stage) for stage in stages}
+        except UserError as error:
+            raise UserError(f"sweep run {name}: {error}") from None
+        other = equal.setdefault(digest(resolved, [stage.checkpoint for stage in stages]), name)
+        if other != name:
+            raise UserError(f"sweep runs {other} and {name} are the same; remove one")
+        settings = {key: value for key, value in point.items() if key != "name"}
+        if settings_key(settings) == reference["run"]:
+            reference["settings"] = resolved
+        runs.append(Run(name, point.get("name", ""), settings, builder.add(name, stages, resolved)))
+    identity: Identity = {
+        "job": sweep.job,
+        "config": os.path.normpath(config_path),
+        "overrides": [list(pair) for pair in overrides],
+        "evaluate": dict(sweep.evaluate),
+        "checkpoint": checkpoint or sweep.checkpoint,
+    }
+    return Schedule(
+        identity=identity,
+        reference=reference,
+        runs=runs,
+        commands=builder.with_banks(),
+        jobs=list(builder.jobs.values()),
+        objective=sweep.objective,
+        maximise=sweep.maximise,
+        repeat=list(sweep.repeat),
+    )
+
+
+def check_sweep(sweep: Sweep, overrides: Sequence[tuple[str, str]], checkpoint: str | None) -> None:
+    """Raises UserError for a sweep that contradicts itself or the command line."""
+    swept = {key for point in sweep.points for key in point}
+    for key, _ in overrides:
+        if key in swept:
+            raise UserError(f"--config.{key} fixes a key that the sweep varies; remove one of the two")
+    if sweep.job == "evaluate" and sweep.evaluate:
+        raise UserError("sweep: evaluate=... follows a pretraining; in an evaluation sweep --config is the evaluation")
+    if sweep.job == "pretrain" and (checkpoint or "checkpoint" in swept):
+        raise UserError("a sweep of pretraining takes no checkpoint")
+
+
+# ---------------------------------------------------------------- one run
+def stage_commands(
+    sweep: Sweep,
+    config_path: str,
+    overrides: Sequence[tuple[str, str]],
+    checkpoint: str | None,
+    point: Mapping[str, str],
+) -> list[Command]:
+    """Returns the commands of one run, with the stage as id; evaluations of a pretraining have no checkpoint yet."""
+    pairs = [*overrides, *((key, value) for key, value in point.items() if key not in SPECIAL)]
+    if sweep.job == "evaluate":
+        encoder = point.get("checkpoint") or checkpoint or sweep.checkpoint
+        if not encoder:
+            raise UserError("no encoder: give --checkpoint=PATH, or 'checkpoint' in the sweep file")
+        return [Command("evaluate", "evaluate", config_path, pairs, encoder)]
+    own, by_evaluation = split_pairs(pairs, list(sweep.evaluate))
+    evaluations = [Command(name, "evaluate", path, by_evaluation[name]) for name, path in sweep.evaluate.items()]
+    return [Command("pretrain", "pretrain", config_path, own), *evaluations]
+
+
+def split_pairs(pairs: Pairs, evaluations: Sequence[str]) -> tuple[Pairs, dict[str, Pairs]]:
+    """Returns the settings of the pretraining and of each evaluation.
+
+    "evaluate.KEY" goes to all evaluations, "evaluate.NAME.KEY" to one.
+    """
+    groups = {key.partition(".")[0] for key in config.declared("evaluate")} | {"pretrain"}
+    for name in evaluations:
+        if name in groups or not re.fullmatch(r"[\w-]+", name):
+            raise UserError(
+                f"sweep: an evaluation cannot be called {name!r}; choose a short word that is not a setting"
+            )
+    own: Pairs = []
+    by_evaluation: dict[str, Pairs] = {name: [] for name in evaluations}
+    for key, value in pairs:
+        if not key.startswith("evaluate."):
+            own.append((key, value))
+            continue
+        if not evaluations:
+            raise UserError(f"config key {key}: the sweep file names no evaluation")
+        setting = key.removeprefix("evaluate.")
+        name, _, rest = setting.partition(".")
+        if name in by_evaluation:
+            by_evaluation[name].append((rest, value))
+        else:
+            for pairs_of_one in by_evaluation.values():
+                pairs_of_one.append((setting, value))
+    return own, by_evaluation
+
+
+def resolve(command: Command) -> dict[str, Json]:
+    """Returns all settings of a command by key, as JSON keeps them; UserError if one is not accepted."""
+    return json.loads(json.dumps(config.to_flat(config.resolve(command.kind, command.config, command.overrides))))
+
+
+def digest(*content: Json) -> str:
+    """Returns a short checksum of JSON content."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
+
+
+# ---------------------------------------------------------------- all runs
+class Shared(NamedTuple):
+    """What an evaluation may share with others.
+
+    Attributes:
+      encoding: digest of all that the encoded prompt depends on.
+      bank: digest of all that its bank depends on.
+    """
+
+    encoding: str
+    bank: str
+
+
+class Builder:
+    """Collects commands and jobs run by run; equal pretrainings become one command.
+
+    Args:
+      folder: the sweep's folder.
+
+    Attributes:
+      commands: by id.
+      jobs: ids of commands that run in order; evaluations of one encoded prompt are in one job.
+    """
+
+    def __init__(self, folder: str):
+        self.folder = folder
+        self.commands: dict[str, Command] = {}
+        self.jobs: dict[str, list[str]] = {}
+        self._pretrainings: dict[str, str] = {}  # digest of the settings -> id
+        self._sharing: dict[str, Shared] = {}  # evaluation -> what it may share
+        self._first: dict[str, str] = {}  # encoding -> the first evaluation that uses it
+
+    def add(self, run: str, stages: Sequence[Command], resolved: Resolved) -> dict[str, str]:
+        """Adds the commands of a run, as `stage_commands` returns them; returns the id of each stage's command."""
+        ids: dict[str, str] = {}
+        for command in stages:
+            stage, id = command.id, f"{run}/{command.id}"
+            if command.kind == "pretrain":
+                id = self._pretrainings.setdefault(digest(resolved[stage]), id)
+            elif "pretrain" in ids:
+                command = dataclasses.replace(command, checkpoint=f"{self.folder}/runs/{ids['pretrain']}")
+            ids[stage] = id
+            if id not in self.commands:
+                self.commands[id] = dataclasses.replace(command, id=id)
+                first = self._share(self.commands[id], resolved[stage]) if command.kind == "evaluate" else id
+                self.jobs.setdefault(ids.get("pretrain", first), []).append(id)
+        return ids
+
+    def _share(self, command: Command, settings: Mapping[str, Json]) -> str:
+        """Notes what an evaluation may share; returns the first evaluation that encodes the same."""
+        bank = {key: value for key, value in settings.items() if not re.match(SEARCH_ONLY, key)}
+        # A prompt with augmented passes and one without are two encodings.
+        encoding = {key: value == 0 if re.match(CUT, key) else value for key, value in bank.items()}
+        shared = Shared(digest(encoding, command.checkpoint), digest(bank))
+        self._sharing[command.id] = shared
+        return self._first.setdefault(shared.encoding, command.id)
+
+    def with_banks(self) -> dict[str, Command]:
+        """Returns the commands. Evaluations of one encoded prompt share a bank, unless the user chose one."""
+        groups: dict[str, list[str]] = {}
+        for id, shared in self._sharing.items():
+            groups.setdefault(shared.encoding, []).append(id)
+        commands = dict(self.commands)
+        for encoding, ids in groups.items():
+            chosen = any(key == "retrieval.bank" for key, _ in commands[ids[0]].overrides)
+            if len(ids) > 1 and not chosen:
+                cut = len({self._sharing[id].bank for id in ids}) > 1
+                for id in ids:
+                    bank = f"{self.folder}/banks/{encoding}"
+                    commands[id] = dataclasses.replace(commands[id], bank=bank, cut=cut)
+        return commands

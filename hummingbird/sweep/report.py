@@ -1,0 +1,62 @@
+"""The files with a sweep's results: sweep.csv, and sweep.html with plots and the commands of the best run."""
+
+from __future__ import annotations
+
+import os
+
+from hummingbird.retrieval.report.page import environment
+from hummingbird.run.files import write_text
+from hummingbird.sweep.collect import Results
+from hummingbird.sweep.folder import DONE, FAILED, RUNNING, WAITING, SweepFolder
+from hummingbird.sweep.plots import plots
+from hummingbird.sweep.tables import number, table_cells, to_csv
+
+
+def write_results(results: Results, folder: SweepFolder) -> None:
+    """Writes sweep.csv and sweep.html, each as a whole."""
+    write_text(folder.path / "sweep.csv", to_csv(results))
+    write_text(folder.path / "sweep.html", page(results, folder))
+
+
+def page(results: Results, folder: SweepFolder) -> str:
+    """Returns sweep.html."""
+    heads, body, states = table_cells(results)
+    best, identity = results.best, results.schedule.identity
+    template = environment("hummingbird.sweep").get_template("sweep.html.j2")
+    return template.render(
+        title=f"Sweep of {os.path.basename(os.path.normpath(folder.path))}",
+        subtitle=f"{len(results.rows)} runs of {identity['config']}",
+        notes=[],
+        warnings=[],
+        objective=f"{results.objective} {'↑' if results.maximise else '↓'}",
+        best=best
+        and {
+            "value": number(results.objective, best.metrics[results.objective]),
+            "name": best.run.name,
+            "commands": best_commands(results, folder),
+        },
+        counts=[
+            {"value": results.count(state), "name": f"runs {state}"}
+            for state in (DONE, RUNNING, WAITING, FAILED)
+            if results.count(state)
+        ],
+        plots=plots(results),
+        heads=heads,
+        numeric=[*results.shown, "runs", "time"],
+        body=list(zip(body, states, strict=True)),
+        failures=[{"name": row.run.name, "tail": row.tail} for row in results.rows if row.state == FAILED],
+        facts=[
+            ("job", identity["job"]),
+            ("config", identity["config"]),
+            ("overrides", " ".join(f"{key}={value}" for key, value in identity["overrides"]) or "–"),
+            ("evaluations", ", ".join(f"{name}: {path}" for name, path in identity["evaluate"].items()) or "–"),
+            ("checkpoint", identity["checkpoint"] or "–"),
+            ("repeats", ", ".join(results.schedule.repeat)),
+        ],
+    )
+
+
+def best_commands(results: Results, folder: SweepFolder) -> list[str]:
+    """Returns the commands of the best run."""
+    stages = results.best.run.stages.values() if results.best else ()
+    return [folder.shell_command(results.schedule.commands[id]) for id in stages]

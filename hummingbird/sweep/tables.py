@@ -1,0 +1,100 @@
+"""The results of a sweep as text: the table of the terminal and the page, and sweep.csv."""
+
+from __future__ import annotations
+
+import csv
+import io
+
+from rich.table import Table
+from rich.text import Text
+
+from hummingbird.sweep.collect import Results, Summary
+from hummingbird.sweep.folder import DONE, FAILED, RUNNING, WAITING
+from hummingbird.sweep.names import short_keys
+
+PERCENT = ("miou", "pixel_accuracy", "mean_class_accuracy")
+COLOURS = {FAILED: "red", RUNNING: "cyan", WAITING: "dim", DONE: ""}
+
+
+def number(metric: str, value: float | None, deviation: float | None = None) -> str:
+    """Formats a score with its deviation: percentages with two decimals, others with three.
+
+    Example:
+      >>> number("miou", 12.345), number("rmse", 0.5, 0.01), number("miou", None)
+      ('12.35', '0.500 ± 0.010', '–')
+    """
+    if value is None:
+        return "–"
+    digits = 2 if metric.rpartition(".")[2] in PERCENT else 3
+    return f"{value:.{digits}f}" + (f" ± {deviation:.{digits}f}" if deviation is not None else "")
+
+
+def duration(seconds: float) -> str:
+    """Formats a duration.
+
+    Example:
+      >>> duration(3.2), duration(123), duration(3723)
+      ('3.2 s', '2:03', '1:02:03')
+    """
+    if seconds < 60:
+        return f"{seconds:.1f} s" if seconds else "–"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def table_cells(results: Results) -> tuple[list[str], list[list[str]], list[str]]:
+    """Returns the headings, the cells of each row, best first, and the state of each row."""
+    axes = results.axes
+    short = short_keys(axes)
+    named = any(summary.label for summary in results.summaries)
+    repeated = any(len(summary.rows) > 1 for summary in results.summaries)
+    heads = ["run"] * named + [short[key] for key in axes] + results.shown + ["runs"] * repeated + ["time", "state"]
+    body, states = [], []
+    for summary in results.summaries:
+        found = [row.state for row in summary.rows]
+        cells = [summary.label] * named + [summary.settings.get(key, "–") for key in axes]
+        cells += [number(metric, summary.mean(metric), summary.deviation(metric)) for metric in results.shown]
+        cells += [str(found.count(DONE))] * repeated
+        cells += [duration(sum(row.seconds for row in summary.rows)), describe_states(summary, repeated)]
+        body.append(cells)
+        states.append(next(state for state in (FAILED, RUNNING, WAITING, DONE) if state in found))
+    return heads, body, states
+
+
+def describe_states(summary: Summary, repeated: bool) -> str:
+    """Returns the state of a summary's runs, such as "2 done, 1 failed"."""
+    found = [row.state for row in summary.rows]
+    return ", ".join(
+        f"{found.count(state)} {state}" if repeated and len(found) > 1 else state
+        for state in (DONE, RUNNING, WAITING, FAILED)
+        if state in found
+    )
+
+
+def terminal_table(results: Results, most: int | None = None) -> Table:
+    """Returns the first `most` summaries as a table for the terminal, best first; None: all."""
+    heads, body, states = table_cells(results)
+    sign = "↑" if results.maximise else "↓"
+    table = Table(title=None, box=None, pad_edge=False, header_style="bold")
+    for head in heads:
+        right = head in results.shown or head in ("runs", "time")
+        table.add_column(f"{head} {sign}" if head == results.objective else head, justify="right" if right else "left")
+    for cells, state in list(zip(body, states, strict=True))[:most]:
+        table.add_row(*(Text(cell, style=COLOURS[state]) for cell in cells))
+    if most is not None and len(body) > most:
+        table.add_row(Text(f"… {len(body) - most} more in sweep.csv", style="dim"))
+    return table
+
+
+def to_csv(results: Results) -> str:
+    """Returns one line per run, best first: name, state, swept keys, every metric, seconds."""
+    keys = list(dict.fromkeys(key for row in results.rows for key in row.run.settings))
+    metrics = list(dict.fromkeys(name for row in results.rows for name in row.metrics))
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(["run", "state", *keys, *metrics, "seconds"])
+    for row in (row for summary in results.summaries for row in summary.rows):
+        values = [row.run.settings.get(key, "") for key in keys] + [row.metrics.get(m, "") for m in metrics]
+        writer.writerow([row.run.name, row.state, *values, round(row.seconds, 2)])
+    return text.getvalue()
