@@ -17,7 +17,7 @@ from hummingbird.commands.data_check import SHOWN, Facts, Shown, check_dense, ch
 from hummingbird.config import EvaluateConfig, PretrainConfig
 from hummingbird.data import augment, crops
 from hummingbird.data.interface import DenseSource, ImageSource, Unreadable
-from hummingbird.data.sources import build_dense_source, build_image_source
+from hummingbird.data.sources import DENSE, IMAGES, build_dense_source, build_image_source, look_up
 from hummingbird.drawing import Picture, Tile, sheet
 from hummingbird.errors import UserError
 from hummingbird.retrieval.examples import prepare_prompt
@@ -47,15 +47,21 @@ def run(path: str, overrides: Sequence[tuple[str, str]] = (), out: str = "", che
 
 
 def _resolve(path: str, overrides: Sequence[tuple[str, str]]) -> PretrainConfig | EvaluateConfig:
-    """Resolves a file as the kind of config that has its keys; if both do, its folder decides."""
+    """Resolves a file as the kind of config that has its keys and its data set; if both do, its folder decides."""
     kinds = ("pretrain", "evaluate") if "pretrain" in Path(path).parts else ("evaluate", "pretrain")
-    try:
-        return settings.resolve(kinds[0], path, overrides)
-    except UserError as error:
+    tables = {"pretrain": IMAGES, "evaluate": DENSE}
+    resolved: list[PretrainConfig | EvaluateConfig] = []
+    errors: list[UserError] = []
+    for kind in kinds:
         try:
-            return settings.resolve(kinds[1], path, overrides)
-        except UserError:
-            raise error from None
+            config = settings.resolve(kind, path, overrides)
+            look_up(tables[kind], config.data.name, kind)
+            resolved.append(config)
+        except UserError as error:
+            errors.append(error)
+    if not resolved:
+        raise errors[0]
+    return resolved[0]
 
 
 def describe(

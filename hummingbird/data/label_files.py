@@ -11,30 +11,39 @@ from PIL import Image, ImageFile
 
 from hummingbird.data.image_files import load_pixels, open_header
 from hummingbird.data.interface import Unreadable
+from hummingbird.errors import first_line
 
 IGNORE = 255  # class id of void pixels in every segmentation source
 MAX_ID = 65535  # largest id that a mask may store
+NUMPY_START = b"\x93NUMPY"
 # Grey values of less than 8 bits, which Pillow stretches to 0..255: by this factor.
 STRETCHED = {"L;2": 85, "L;4": 17}
 
 
 # ---------------------------------------------------------------- masks
 def decode_ids(data: bytes, name: str) -> Integer[np.ndarray, "H W"]:
-    """Decodes a mask to the ids that it stores, of type uint8, uint16 or int32.
+    """Decodes a mask to the ids that it stores.
 
     Args:
-      data: the file's bytes: a greyscale or palette image.
+      data: the file's bytes: a greyscale or palette image, or a .npy file of integers [H, W].
       name: what to call it in errors.
 
     Raises:
       Unreadable: empty, truncated or damaged, a mask in colours, lossy, or with ids outside of 0 to 65535.
     """
+    if data.startswith(NUMPY_START):
+        ids = _load_npy(data, name)
+        if ids.ndim != 2 or ids.dtype.kind not in "iu":
+            raise Unreadable(f"{name} holds {ids.dtype} {list(ids.shape)}, expected integers [height, width]")
+        _check_range(ids, name)
+        return ids.astype(np.uint16)
     picture = open_header(data, name)
     if picture.format == "JPEG":
         raise Unreadable(f"{name} is a JPEG, which changes class ids by compression; store masks as PNG")
     if picture.mode not in ("P", "L", "1", "I", "I;16", "I;16B"):
+        kind = "floating-point numbers" if picture.mode == "F" else "colours"
         raise Unreadable(
-            f"{name} is a mask in colours (mode {picture.mode}) where class ids are expected;"
+            f"{name} is a mask in {kind} (mode {picture.mode}) where class ids are expected;"
             " store ids as greyscale or palette PNG"
         )
     stretched = STRETCHED.get(_raw_mode(picture), 1)
@@ -111,11 +120,8 @@ def decode_depth(data: bytes, name: str, scale: float) -> Float32[np.ndarray, "H
     Raises:
       Unreadable: empty, truncated or damaged, or not a depth map.
     """
-    if data.startswith(b"\x93NUMPY"):
-        try:
-            raw = np.load(io.BytesIO(data), allow_pickle=False)
-        except ValueError as error:
-            raise Unreadable(f"{name} is a broken .npy file: {error}") from error
+    if data.startswith(NUMPY_START):
+        raw = _load_npy(data, name)
     else:
         picture = open_header(data, name)
         if picture.mode not in ("L", "I", "I;16", "I;16B", "F"):
@@ -124,6 +130,13 @@ def decode_depth(data: bytes, name: str, scale: float) -> Float32[np.ndarray, "H
             )
         raw = load_pixels(picture, name)
     return metric_depth(raw, name, scale)
+
+
+def _load_npy(data: bytes, name: str) -> np.ndarray:
+    try:
+        return np.load(io.BytesIO(data), allow_pickle=False)
+    except (ValueError, EOFError) as error:
+        raise Unreadable(f"{name} is a broken .npy file: {first_line(error)}") from error
 
 
 def metric_depth(raw: Num[np.ndarray, "*shape"], name: str, scale: float) -> Float32[np.ndarray, "H W"]:

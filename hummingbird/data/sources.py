@@ -86,15 +86,16 @@ def build_dense_source(config: EvaluateConfig, split: str) -> DenseSource:
     """
     if split not in ("prompt", "query"):
         raise ValueError(f"split={split!r}: prompt or query")
-    return _look_up(DENSE, config.data.name, "evaluate")(config.data, split)
+    return look_up(DENSE, config.data.name, "evaluate")(config.data, split)
 
 
 def build_image_source(config: PretrainConfig) -> ImageSource:
     """Builds the images of a pretraining config; reads `data.*`. Raises UserError as `build_dense_source` does."""
-    return _look_up(IMAGES, config.data.name, "pretrain")(config.data)
+    return look_up(IMAGES, config.data.name, "pretrain")(config.data)
 
 
-def _look_up(table: Mapping[str, Builder], name: str, job: str) -> Builder:
+def look_up(table: Mapping[str, Builder], name: str, job: str) -> Builder:
+    """Finds the builder of a data set in `DENSE` or `IMAGES`; UserError lists the names that exist."""
     kind = "tfds" if name.startswith("tfds/") else name
     if kind not in table:
         raise UserError(

@@ -140,3 +140,13 @@ def test_the_command_accepts_both_kinds_of_config(folder, tmp_path):
     file = write(tmp_path / "any.py", text)
     assert inspect_data.run(str(file), [("input_size", "16")], str(tmp_path / "out")) == 0
     assert "pretrain" in json.loads((tmp_path / "out/data.json").read_text())
+
+
+def test_a_config_that_could_be_of_either_kind_is_read_by_its_data_set(tmp_path, capsys):
+    write(tmp_path / "photos/1.png", encode(ramp(24, 32)))
+    file = write(tmp_path / "mine.py", "def get_config(variant=''):\n    return {'data': {'name': 'images'}}\n")
+    words = [("data.root", str(tmp_path / "photos")), ("input_size", "32")]
+    assert inspect_data.run(str(file), words, out=str(tmp_path / "out")) == 0
+    assert "pretrain" in json.loads((tmp_path / "out/data.json").read_text())
+    with pytest.raises(UserError, match="'nothing' is not a data set to evaluate with"):
+        inspect_data.run(str(file), [("data.name", "nothing")])

@@ -28,9 +28,10 @@ def test_ids_of_palette_grey_and_16_bit_masks():
         (encode(IMAGE), "in colours"),
         (encode(IMAGE, mode="RGBA"), "in colours"),
         (encode(IMAGE[..., 0], "JPEG"), "JPEG"),
+        (encode(IMAGE[..., 0].astype(np.float32), "TIFF"), "in floating-point numbers"),
         (b"", "is empty"),
     ],
-    ids=["RGB", "RGBA", "JPEG", "zero bytes"],
+    ids=["RGB", "RGBA", "JPEG", "float TIFF", "zero bytes"],
 )
 def test_masks_that_hold_no_ids_are_refused(data, message):
     with pytest.raises(Unreadable, match=message):
@@ -67,6 +68,23 @@ def test_big_endian_masks_have_native_ids():
     for encoded in (data, buffer.getvalue()):
         ids = label_files.decode_ids(encoded, "mask")
         assert (ids.tolist(), ids.dtype) == ([[1, 300]], np.dtype(np.uint16))
+
+
+def npy(array: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, array)
+    return buffer.getvalue()
+
+
+def test_masks_may_be_npy_files_of_integers():
+    ids = np.array([[0, 7], [255, 300]])
+    for kind in (np.int16, np.uint16, np.int64):
+        np.testing.assert_array_equal(label_files.decode_ids(npy(ids.astype(kind)), "mask.npy"), ids)
+    for wrong in (ids.astype(np.float32), ids[None]):
+        with pytest.raises(Unreadable, match=r"mask.npy holds .* expected integers \[height, width\]"):
+            label_files.decode_ids(npy(wrong), "mask.npy")
+    with pytest.raises(Unreadable, match=r"mask.npy is a broken"):
+        label_files.decode_ids(npy(ids)[:-9], "mask.npy")
 
 
 @pytest.mark.parametrize("ids", [[[-1, 0, 3]], [[0, 3, 1_000_001]]], ids=["negative", "above 16 bits"])
