@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.test_imports import tracked
+from tests.test_imports import MODULES, tracked
 
 ROOT = Path(__file__).resolve().parent.parent
 GITHUB = ROOT / ".github"
@@ -114,3 +114,14 @@ def test_workflows_give_scripts_test_options_that_it_or_pytest_takes():
     used = {option for path in WORKFLOWS for option in re.findall(r"scripts/test (--\w+)", path.read_text())}
     assert used == {"--fast", "--all", "--shard"}
     assert used <= known
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::UserWarning")  # names that are imported for type checkers alone
+def test_api_pages_are_built_for_every_module(tmp_path):
+    import pdoc
+
+    pdoc.render.configure(docformat="google", math=True)
+    names = sorted(set(MODULES) - {"hummingbird.__main__"})
+    pdoc.pdoc(*names, output_directory=tmp_path)
+    assert not [name for name in names if not (tmp_path / f"{name.replace('.', '/')}.html").exists()]
