@@ -18,6 +18,7 @@ An encoder is any callable from images, uint8 [B, H, W, 3], to patch features, f
 
 from __future__ import annotations
 
+import os
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -70,11 +71,12 @@ def load_encoder(path: str, network: str = "online", dtype: str = "float32", **f
     from hummingbird.weights import foreign as other_projects
     from hummingbird.weights import own
 
-    kind, _, rest = str(path).partition(":")
+    path = os.path.expanduser(path)
+    kind, _, rest = path.partition(":")
     if foreign and (kind in own.NAMED or checkpoint.is_training(path)):
         raise UserError(f"encoder.{next(iter(foreign))} is for files of other projects; leave it out for {path}")
     if kind in own.NAMED:
-        return own.NAMED[kind](rest, dtype)
+        return own.NAMED[kind](os.path.expanduser(rest), dtype)
     if not epath.Path(path).exists():
         raise UserError(
             f"checkpoint {path} does not exist; give a training workdir, an imported folder, a weights file, "
@@ -82,4 +84,4 @@ def load_encoder(path: str, network: str = "online", dtype: str = "float32", **f
         )
     if checkpoint.is_training(path):
         return own.load_trained(path, network, dtype)
-    return other_projects.load_foreign(str(path), dtype=dtype, **foreign)
+    return other_projects.load_foreign(path, dtype=dtype, **foreign)

@@ -107,6 +107,13 @@ def test_what_is_no_encoder_is_refused_with_what_to_give(path, said):
         hb.load_encoder(path)
 
 
+def test_a_tilde_in_a_path_stands_for_the_home_folder(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for path in ("~/nowhere", "random:~/nowhere"):
+        with pytest.raises(UserError, match=f"{tmp_path}/nowhere"):
+            hb.load_encoder(path)
+
+
 def test_floats_are_not_taken_for_pixels():
     with pytest.raises(ValueError, match="uint8"):
         hb.load_encoder("rgb:8")(IMAGES / 255.0)

@@ -31,23 +31,14 @@ def option(name: str, help: str, **keywords: Any) -> Option:
     return Option(name, {"help": help, **keywords})
 
 
-def local_path(text: str) -> str:
-    """Expands "~" at the start of a path, also of one behind "random:".
-
-    Shells leave it alone in --workdir=~/run.
-    """
-    kind, colon, rest = text.partition(":")
-    return f"random:{os.path.expanduser(rest)}" if (kind, colon) == ("random", ":") else os.path.expanduser(text)
-
-
 def layer_numbers(text: str) -> tuple[int, ...]:
     """Parses "-2,-1" to (-2, -1)."""
     return tuple(int(word) for word in text.split(","))
 
 
 def path_option(name: str, help: str, metavar: str = "PATH", **keywords: Any) -> Option:
-    """Declares an argument that is a path."""
-    return option(name, help, metavar=metavar, type=local_path, **keywords)
+    """Declares an argument that is a path; shells leave the "~" of --workdir=~/run alone."""
+    return option(name, help, metavar=metavar, type=os.path.expanduser, **keywords)
 
 
 @dataclasses.dataclass(frozen=True)
