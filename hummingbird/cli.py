@@ -82,7 +82,7 @@ def _missing_platform() -> str:
 
 # ---------------------------------------------------------------- arguments
 def parse(argv: list[str]) -> tuple[argparse.Namespace, Overrides]:
-    """Parses a command line; exits with the usage if it is wrong, or with the help that it asks for.
+    """Parses a command line; exits with the usage if it is wrong, or after printing help.
 
     Raises:
       UserError: a setting without a value, or for a command that takes none.

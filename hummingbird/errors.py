@@ -9,7 +9,7 @@ class UserError(Exception):
 
 
 class Preempted(Exception):
-    """The run was asked to stop (SIGTERM) and has saved its state. The command line exits with status 42."""
+    """The run received SIGTERM and has saved its state. The command line exits with status 42."""
 
 
 def first_line(error: BaseException, limit: int = 200) -> str:

@@ -1,4 +1,4 @@
-"""The command as a user meets it: statuses, one-line errors, and the whole job from two commands."""
+"""The command line: exit statuses, one-line errors, help, and pretraining plus evaluation end to end."""
 
 import json
 import os
@@ -89,7 +89,7 @@ def test_bad_input_is_one_line_and_status_2(argv, said, capsys, tmp_path):
     ("reason", "said"),
     [("JAX TPU support not installed; cannot generate TPU topology.", "[tpu]"), ("Unknown topology v9", "v5e:16x16")],
 )
-def test_a_topology_that_cannot_be_described_says_what_helps(reason, said, monkeypatch, capsys):
+def test_an_unsupported_topology_names_the_fix(reason, said, monkeypatch, capsys):
     from jax.experimental import topologies
 
     def refuse(**_):
@@ -103,7 +103,7 @@ def test_a_topology_that_cannot_be_described_says_what_helps(reason, said, monke
 
 
 @pytest.mark.process
-def test_a_reader_that_has_seen_enough_is_no_error(repository):
+def test_a_closed_pipe_is_not_an_error(repository):
     shown = "from hummingbird.commands.printing import show; show({str(i): 'x' * 1000 for i in range(1000)})"
     program = subprocess.Popen(
         [sys.executable, "-c", shown], cwd=repository, stdout=subprocess.PIPE, stderr=subprocess.PIPE
@@ -125,7 +125,7 @@ def test_unknown_commands_and_arguments_are_usage_errors(argv, capsys):
 
 
 @pytest.mark.parametrize("command", cli.COMMANDS)
-def test_every_command_explains_itself(command, capsys):
+def test_every_command_has_a_short_help(command, capsys):
     with pytest.raises(SystemExit) as stopped:
         cli.run([command, "--help"])
     assert stopped.value.code == 0

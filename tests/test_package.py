@@ -1,4 +1,4 @@
-"""The package as a newcomer meets it: its name, what it asks for, what it ships, its scripts."""
+"""The package: its name, requirements, shipped files and scripts."""
 
 import importlib
 import re
@@ -47,11 +47,11 @@ def test_the_distribution_name_is_not_another_projects():
     assert "hummingbird-ml" in (ROOT / "README.md").read_text(), "the README warns of the shared import name"
 
 
-def test_the_version_is_said_once_and_the_same():
+def test_the_version_is_declared_consistently():
     assert PROJECT["project"]["version"] == hummingbird.__version__
 
 
-def test_the_command_leads_to_a_function():
+def test_the_command_resolves_to_a_function():
     module, _, name = PROJECT["project"]["scripts"]["hummingbird"].partition(":")
     assert callable(getattr(importlib.import_module(module), name))
 
@@ -84,7 +84,7 @@ def test_importing_the_package_loads_no_accelerator():
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
 
 
-def test_the_top_level_holds_what_it_should():
+def test_the_top_level_holds_only_expected_entries():
     listing = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
     if listing.returncode:
         pytest.skip("not a git checkout")
@@ -93,7 +93,7 @@ def test_the_top_level_holds_what_it_should():
     assert visible <= {"pyproject.toml", "README.md", "LICENSE", "hummingbird", "configs", "scripts", "tests"}
 
 
-def test_the_readme_names_only_what_is_there():
+def test_the_readme_names_only_existing_files():
     text = (ROOT / "README.md").read_text()
     named = set(re.findall(r"\b(?:configs|hummingbird|scripts|tests)/[\w./]*\w", text))
     assert {"configs/pretrain/demo.py", "scripts/demo", "scripts/test"} <= named
@@ -110,7 +110,7 @@ def test_shellcheck_finds_nothing_in_a_script(script):
 
 
 @pytest.mark.parametrize("script", [name for name in shell_scripts() if name.startswith("scripts/")])
-def test_a_script_says_its_usage_in_its_second_line(script):
+def test_a_script_states_its_usage_in_its_second_line(script):
     lines = (ROOT / script).read_text().splitlines()
     assert lines[1].startswith(f"# usage: {script}")
 

@@ -51,7 +51,7 @@ def resolve(kind: Literal["evaluate"], path: str | None = None, overrides: Overr
 @overload
 def resolve(kind: str, path: str | None = None, overrides: Overrides = ()) -> PretrainConfig | EvaluateConfig: ...
 def resolve(kind: str, path: str | None = None, overrides: Overrides = ()) -> PretrainConfig | EvaluateConfig:
-    """Makes the complete, checked config of a job.
+    """Builds the complete, checked config of a job.
 
     Args:
       kind: "pretrain" or "evaluate".
@@ -60,6 +60,12 @@ def resolve(kind: str, path: str | None = None, overrides: Overrides = ()) -> Pr
 
     Raises:
       UserError: missing or broken file, unknown key (the nearest valid ones are named), wrong type or range.
+
+    Example:
+      >>> resolve("evaluate", overrides=[("retrieval.temperature", "0.1")]).retrieval.temperature
+      0.1
+      >>> resolve("evaluate", overrides={"retrieval": {"index": "exact"}}).retrieval.index
+      'exact'
     """
     differences = load_file(path) if path else {}
     if isinstance(overrides, Mapping):
@@ -69,12 +75,22 @@ def resolve(kind: str, path: str | None = None, overrides: Overrides = ()) -> Pr
 
 
 def replace(config: Config, changes: Tree) -> Config:
-    """Returns a copy of `config` with other values: {"a.b": value}; checked like `resolve`."""
+    """Returns a copy of `config` with other values, which are checked as in `resolve`.
+
+    Example:
+      >>> replace(resolve("evaluate"), {"retrieval.neighbours": 90}).retrieval.neighbours
+      90
+    """
     return schema.resolve(type(config), {**to_flat(config), **schema.flatten(changes)})
 
 
 def of_run(flat: Tree, **changes: Value) -> PretrainConfig:
-    """Restores the config of a run from its config.json, with `changes`; newer settings take their defaults."""
+    """Rebuilds the config of a run.
+
+    Args:
+      flat: content of its config.json; settings that are missing take their defaults.
+      changes: other values, by key.
+    """
     return schema.resolve(PretrainConfig, {**flat, **changes})
 
 

@@ -23,7 +23,7 @@ class EncoderSettings:
         None, "imported encoder: output tokens of a layer, or a part of its attention; none: tokens"
     )
     layers: tuple[int, ...] = setting(
-        (), "imported encoder: layers whose features are concatenated, -1 is the last; empty: the last", low=-1000
+        (), "imported encoder: layers to concatenate, -1 is the last; empty: the last", low=-1000
     )
     norm: bool | None = setting(None, "imported encoder: apply the final layer norm to tokens; none: yes")
     heads: int | None = setting(None, "imported encoder: attention heads; none: inferred", low=1)
@@ -93,7 +93,7 @@ class Report:
 
     enabled: bool = setting(True, "write report.html and samples.npz beside metrics.json")
     queries: int = setting(8, "query images shown", low=1, high=64)
-    patches: int = setting(3, "query patches per image whose neighbours are shown", low=0, high=16)
+    patches: int = setting(3, "query patches per image, shown with their neighbours", low=0, high=16)
     neighbours: int = setting(8, "neighbours shown per patch", low=1, high=64)
 
 

@@ -1,4 +1,4 @@
-"""Reads config files: Python files whose `get_config(variant="")` returns what differs from the defaults."""
+"""Reads config files: Python files whose `get_config(variant="")` returns the differences from the defaults."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def load_file(path: str) -> Tree:
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses with postponed annotations look their module up by name
+    sys.modules[spec.name] = module  # dataclasses with postponed annotations find their module by name
     try:
         spec.loader.exec_module(module)
     except UserError:

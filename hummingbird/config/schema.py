@@ -52,7 +52,7 @@ class Setting:
       many: a tuple of values ("1,2,3" on the command line).
       count: number of values in the tuple; None: any.
       resumable: may differ when a run is resumed.
-      path: a path, in which a leading "~" stands for the home folder.
+      path: a path; a leading "~" is expanded to the home folder.
     """
 
     kind: type

@@ -117,7 +117,7 @@ def photometric(
 
 
 def draw(key: Array, positions: Int[Array | np.ndarray, " B"]) -> Draws:
-    """Draws 14 uniform numbers in [0, 1) for each view: ten decisions, then four whose order is that of the jitter."""
+    """Draws 14 uniform numbers in [0, 1) for each view: ten decisions, then four that rank the jitter's operations."""
     keys = jax.vmap(lambda position: jax.random.fold_in(key, position))(positions)
     return jax.vmap(lambda k: jax.random.uniform(k, (2, ORDER + 4)))(keys)
 

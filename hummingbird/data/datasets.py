@@ -23,11 +23,11 @@ MASK = (".png",)
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
-    """How a segmentation data set lies on disk.
+    """The layout of a segmentation data set on disk.
 
     Attributes:
       marks: files and folders that its root holds.
-      nested: where the root may lie within `data.root`.
+      nested: folders of `data.root` where the root may be instead.
       tree: the layout in words, for errors.
       prompt, query: its usual splits.
       pairs: (store, split) -> all pairs of a split.
@@ -92,10 +92,10 @@ VOC_ALIASES = {"trainaug": ("trainaug", "train_aug", "train_aug_cls")}
 
 
 def voc_pairs(store: Store, split: str) -> list[Pair]:
-    """Pairs of trainaug (10,582, with masks by Hariharan et al.), train, val or trainval.
+    """Returns the pairs of trainaug (10,582, with masks by Hariharan et al.), train, val or trainval.
 
-    Lists hold an id per line, or the paths of image and mask. Without a list, trainaug is all augmented masks but
-    those of val.
+    Lists hold an id per line, or the paths of image and mask. Without a list, trainaug is every augmented mask that is
+    not in val.
     """
     images = by_name(store.files("JPEGImages"), PHOTO, store.where)
     augmented = split in VOC_ALIASES
@@ -120,7 +120,7 @@ def voc_pairs(store: Store, split: str) -> list[Pair]:
 
 # ---------------------------------------------------------------- ADE20K
 def ade20k_pairs(store: Store, split: str) -> list[Pair]:
-    """Pairs of images/SPLIT and annotations/SPLIT."""
+    """Returns the pairs of images/SPLIT and annotations/SPLIT."""
     _need_split(store, "images", split)
     images = by_name(store.files(f"images/{split}"), PHOTO, store.where)
     masks = by_name(store.files(f"annotations/{split}"), MASK, store.where)
@@ -128,7 +128,7 @@ def ade20k_pairs(store: Store, split: str) -> list[Pair]:
 
 
 def ade20k_classes(store: Store) -> list[str]:
-    """Class names from objectInfo150.txt, a table whose last column holds synonyms: the first of them."""
+    """Reads class names from objectInfo150.txt: the first synonym in the last column of each row."""
     if not store.exists("objectInfo150.txt"):
         return [f"class {i + 1}" for i in range(150)]
     rows = [line.split("\t") for line in read_lines(store, "objectInfo150.txt")[1:]]
@@ -140,7 +140,7 @@ def ade20k_classes(store: Store) -> list[str]:
 
 # ---------------------------------------------------------------- Cityscapes
 def cityscapes_pairs(store: Store, split: str) -> list[Pair]:
-    """Pairs of leftImg8bit/SPLIT/CITY and gtFine/SPLIT/CITY."""
+    """Returns the pairs of leftImg8bit/SPLIT/CITY and gtFine/SPLIT/CITY."""
     _need_split(store, "leftImg8bit", split)
     images = by_name(store.files(f"leftImg8bit/{split}"), ("_leftimg8bit.png",), store.where)
     masks = by_name(store.files(f"gtFine/{split}"), ("_gtfine_labelids.png",), store.where)
@@ -152,7 +152,7 @@ COCO_MASKS = ("annotations", "stuffthingmaps", "stuffthingmaps_trainval2017")
 
 
 def coco_stuff_pairs(store: Store, split: str) -> list[Pair]:
-    """Pairs of images/SPLIT (or SPLIT) and the masks of SPLIT in one of `COCO_MASKS`."""
+    """Returns the pairs of images/SPLIT (or SPLIT) and the masks of SPLIT in one of `COCO_MASKS`."""
     folder = next((name for name in COCO_MASKS if store.exists(f"{name}/{split}")), None)
     if folder is None:
         tried = ", ".join(f"{name}/{split}" for name in COCO_MASKS)

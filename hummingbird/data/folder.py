@@ -103,7 +103,7 @@ def _usual_split(store: Store, split: str, in_pattern: bool) -> str:
     found = next((name for name in LISTS[split] if store.exists(name)), "")
     if not found:
         raise UserError(
-            f"config key data.{split}: {store.where} has no {LISTS[split][0]}, so say which images are the {split}:"
+            f"config key data.{split}: {store.where} has no {LISTS[split][0]}, so choose the images of the {split}:"
             f" a list file, or a slice such as data.prompt=[:80%] data.query=[80%:]"
         )
     return found
@@ -114,7 +114,7 @@ def match_files(store: Store, pattern: str, split: str, kind: Kind) -> dict[str,
 
     Args:
       store: the root.
-      pattern: a folder, of whose files those with a suffix in `SUFFIXES` count, or a pattern with "{name}".
+      pattern: a folder, where files with a suffix in `SUFFIXES` count, or a pattern with "{name}".
       split: replaces "{split}" in the pattern.
       kind: "images" or "labels".
 
@@ -146,7 +146,7 @@ def match_files(store: Store, pattern: str, split: str, kind: Kind) -> dict[str,
 
 
 def _regex(pattern: str) -> str:
-    """Translates a pattern; where "{name}" occurs again, the same name must stand."""
+    """Translates a pattern to a regular expression; a second "{name}" must match the same name."""
     pieces = {"{name}": "(?P<name>.+)", "*": "[^/]*"}
     regex = ""
     for piece in re.split(r"(\{name\}|\*)", pattern):

@@ -32,7 +32,7 @@ def open_tfds(name: str, root: str, split: str, encoded: Sequence[str] = ()) -> 
     Args:
       name: "tfds" (`root` is the folder with dataset_info.json) or "tfds/NAME[/CONFIG][:VERSION]" (`root` is a
         data_dir).
-      root: see `name`; empty: the default data_dir.
+      root: as above; empty: the default data_dir.
       split: in the syntax of TFDS, such as "train[:10%]".
       encoded: features to leave as bytes.
 
@@ -94,7 +94,7 @@ def _feature(info: DatasetInfo, wanted: str, usual: Sequence[str], what: str) ->
         return wanted
     found = [key for key in usual if key in keys]
     if not found:
-        raise UserError(f"config key data.tfds.{what}: say which feature of {info.name} it is: {', '.join(keys)}")
+        raise UserError(f"config key data.tfds.{what}: choose the feature of {info.name}: {', '.join(keys)}")
     return found[0]
 
 

@@ -142,7 +142,7 @@ def _jpeg_header(data: bytes, name: str) -> tuple[int, int, str]:
 def _orientation(header: Image.Image) -> int:
     try:
         orientation = int(header.getexif().get(ORIENTATION, UPRIGHT))
-    except Exception:  # EXIF data are free-form; broken ones say nothing about the image
+    except Exception:  # EXIF data are free-form, and broken ones do not make the image unreadable
         return UPRIGHT
     return orientation if 1 <= orientation <= 8 else UPRIGHT
 
@@ -169,7 +169,7 @@ def _to_rgb(picture: Image.Image, name: str, upright: bool) -> Image.Image:
 
 
 def _turn(pixels: Image.Image, header: Image.Image) -> Image.Image:
-    """Turns `pixels` as the EXIF orientation of `header` says."""
+    """Turns `pixels` by the EXIF orientation of `header`."""
     orientation = _orientation(header)
     if orientation == UPRIGHT:
         return pixels

@@ -22,7 +22,7 @@ BESIDE = -2  # the label is in a .cls file beside the image, as in WebDataset sh
 
 
 class Images:
-    """An image source over files: encoded bytes, and the class of the folder they lie in (-1: none).
+    """An image source over files: encoded bytes, and the class of their folder (-1: none).
 
     Paths are kept as one array of bytes: 14 million of them as Python strings would take gigabytes in each process.
     """
@@ -112,7 +112,7 @@ def build(data: TrainingData) -> Images:
 
 
 def _shards(root: str, split: str) -> Shards | None:
-    """Returns the .tar archives that lie in `root` (or its folder `split`, or `train`); None if there are none."""
+    """Returns the .tar archives in `root` (or its folder `split`, or `train`); None if there are none."""
     path = open_path(root) if root else None
     if path is None or not path.is_dir():
         return None
@@ -141,7 +141,7 @@ def _shards(root: str, split: str) -> Shards | None:
 
 
 def label_by_folder(paths: Sequence[str]) -> tuple[Int32[np.ndarray, " N"], list[str]]:
-    """Numbers the classes that paths lie in, by their first folder.
+    """Labels paths by their first folder.
 
     Args:
       paths: N of them.

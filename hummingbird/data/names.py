@@ -25,7 +25,7 @@ SIDE_FOLDERS = (
     "System Volume Information",
 )
 SIDE_FILES = ("Thumbs.db", "desktop.ini", *SIDE_FOLDERS)
-# UTF-32 comes first: its mark for little endian begins with that of UTF-16.
+# UTF-32 comes first: its little-endian mark begins with the mark of UTF-16.
 BYTE_ORDER_MARKS = {
     codecs.BOM_UTF8: "utf-8-sig",
     codecs.BOM_UTF32_LE: "utf-32",
@@ -73,7 +73,7 @@ def shorten(names: Sequence[str], most: int = 5) -> str:
 
 # ---------------------------------------------------------------- lists
 def decode_text(data: bytes, name: str) -> str:
-    """Decodes a text file: UTF-8, or what its byte order mark says (as Windows writes it).
+    """Decodes a text file: UTF-8, or the encoding of its byte order mark (as Windows writes it).
 
     Args:
       data: the file's bytes.

@@ -47,7 +47,7 @@ class Views(TypedDict):
 
 
 class Collated(TypedDict):
-    """The views of B images; see `Views`."""
+    """The views of B images, with the keys of `Views`."""
 
     views: UInt8[np.ndarray, "B V S S 3"]
     label: Int32[np.ndarray, " B"]
@@ -121,7 +121,7 @@ class Batches(Iterator[dict[str, np.ndarray]]):
 
         Args:
           dataset: batches as `collate` makes them.
-          fingerprint: see above.
+          fingerprint: as above.
           workers: processes that make batches; 0: threads of this process.
           threads: threads that make batches, per process.
           read_ahead: batches prepared in advance, per process.

@@ -32,7 +32,7 @@ def augment_prompt(
       image: RGB.
       label: of the task's kind.
       size: S, side of the square, pixels.
-      task: kind of label, which says how it moves.
+      task: kind of label, which defines how labels move.
       scale: range of the scaling factor, sampled uniformly.
       probability: probability of each colour operation, independently.
       largest: largest shift of each colour operation, as for `jitter_colours`.

@@ -13,8 +13,8 @@ import numpy as np
 
 Array = np.ndarray
 Size = Array | np.floating | float
-Texture = Callable[[Array, Array, Size], Array]  # see "textures" below
-Outline = Callable[[Array, Array], Array]  # see "outlines" below
+Texture = Callable[[Array, Array, Size], Array]  # documented at "textures" below
+Outline = Callable[[Array, Array], Array]  # documented at "outlines" below
 _TILE = 256  # side of the noise tiles, a power of two so that wrapping is a bit mask
 
 

@@ -140,7 +140,7 @@ class Folder:
             return -1
         try:
             return os.stat(f"{self.where}/{path}").st_size
-        except OSError:  # reading it will say what is wrong
+        except OSError:  # reading it will report the problem
             return -1
 
     def files(self, folder: str = "") -> list[str]:
@@ -183,7 +183,7 @@ class Folder:
         return sorted(names)
 
     def _list(self, place: epath.Path) -> list[tuple[str, bool]]:
-        """Lists (name, is a folder) of what lies in a folder, without asking for each of a million files."""
+        """Lists (name, is a folder) of a folder's entries, without a request for each of a million files."""
         if not self._local:
             _, folders, files = next(iter(place.walk()), (place, [], []))  # one request
             return [(name, True) for name in folders] + [(name, False) for name in files]

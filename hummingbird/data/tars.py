@@ -32,7 +32,7 @@ class BinaryFile(Protocol):
 
 
 class Span(NamedTuple):
-    """Where a file lies in an archive."""
+    """Position of a file in an archive, bytes."""
 
     offset: int
     size: int
@@ -114,7 +114,7 @@ def _index(file: BinaryFile, start: int) -> dict[str, Span]:
 
 
 def _follow(members: dict[str, Span], links: Mapping[str, str]) -> dict[str, Span]:
-    """Adds what links to files and folders stand for; links that lead nowhere, or to one another, are left out."""
+    """Adds the targets of links to files and folders under the links' names; drops dangling and circular links."""
     targets = {name: _target(name, links) for name in links}
     members.update({name: members[target] for name, target in targets.items() if target in members})
     folders = {folder for path in members for folder in _parents(path)} if targets else set()
@@ -126,7 +126,7 @@ def _follow(members: dict[str, Span], links: Mapping[str, str]) -> dict[str, Spa
 
 
 def _target(name: str, links: Mapping[str, str]) -> str:
-    """Follows links to links; a circle ends where it began."""
+    """Follows links to links; stops in a circle."""
     passed = {name}
     while links[name] in links and links[name] not in passed:
         name = links[name]

@@ -1,4 +1,4 @@
-"""Settings are declared once and refused early, in words that say what to do."""
+"""Settings are declared once and checked early, with errors that name the fix."""
 
 import pytest
 
@@ -16,7 +16,7 @@ def refusal(*overrides, kind="pretrain", path=None):
 
 
 @pytest.mark.parametrize("kind", ["pretrain", "evaluate"])
-def test_every_default_passes_its_own_check_and_every_setting_says_what_it_means(kind):
+def test_every_setting_has_a_valid_default_and_a_help_text(kind):
     for key, setting in config.declared(kind).items():
         assert isinstance(setting, Setting), key
         assert setting.check(key, setting.default) == setting.default
@@ -55,7 +55,7 @@ def test_wrong_types_and_ranges_are_refused_by_name(key, text):
     assert key in refusal((key, text))
 
 
-def test_numbers_may_be_written_as_people_write_them():
+def test_numbers_may_have_underscores_and_exponents():
     resolved = config.resolve("pretrain", None, [("total_steps", "1e5"), ("context.bank_length", "40_960")])
     assert (resolved.total_steps, resolved.context.bank_length) == (100_000, 40_960)
     assert config.resolve("pretrain", None, [("augment.crop_area", "(0.2, 1)")]).augment.crop_area == (0.2, 1.0)
@@ -118,7 +118,7 @@ def test_supervision_without_a_bank_is_refused():
     assert "supervised.weight" in refusal(("supervised.weight", "0.05"), ("context.bank_length", "0"))
 
 
-def test_the_least_depth_is_above_0_which_marks_invalid_pixels():
+def test_the_smallest_depth_is_above_0_which_marks_invalid_pixels():
     assert "depth.low" in refusal(("depth.low", "0"), kind="evaluate")
 
 

@@ -1,4 +1,4 @@
-"""Small files and data sets that the tests of `hummingbird.data` make for themselves."""
+"""Small files and data sets for the tests of `hummingbird.data`."""
 
 import io
 import tarfile
@@ -14,7 +14,7 @@ from hummingbird.errors import UserError
 
 
 def encode(array: np.ndarray, kind: str = "PNG", mode: str | None = None, **options) -> bytes:
-    """The bytes of an image file."""
+    """Encodes an array as an image file."""
     picture = Image.fromarray(array)
     buffer = io.BytesIO()
     (picture.convert(mode) if mode else picture).save(buffer, kind, **options)
@@ -28,19 +28,19 @@ def write(path: Path, data: bytes | str) -> Path:
 
 
 def ramp(height: int, width: int, seed: int = 0) -> np.ndarray:
-    """A smooth colour image, uint8 [H, W, 3], so that lossy coding changes it little."""
+    """Makes a smooth colour image, uint8 [H, W, 3], which lossy compression changes little."""
     phase = np.random.default_rng(seed).uniform(0, 2 * np.pi, 3)
     y, x = np.mgrid[:height, :width] / max(height, width)
     return np.stack([127 + 120 * np.sin(3 * x + 2 * y * (i + 1) + phase[i]) for i in range(3)], -1).astype(np.uint8)
 
 
 def blocks(height: int, width: int, ids: list[int]) -> np.ndarray:
-    """A mask of vertical stripes, uint8 [H, W]."""
+    """Makes a mask of vertical stripes, uint8 [H, W]."""
     return np.broadcast_to(np.repeat(ids, -(-width // len(ids)))[:width], (height, width)).astype(np.uint8)
 
 
 def palette_png(mask: np.ndarray) -> bytes:
-    """The mask as VOC stores it: a palette PNG whose indices are the ids."""
+    """Encodes a mask as VOC does: a palette PNG with the ids as indices."""
     picture = Image.fromarray(mask, "L").convert("P")
     picture.putdata(mask.ravel().tolist())
     picture.putpalette(np.random.default_rng(0).integers(0, 256, 768, dtype=np.uint8).tobytes())
@@ -50,7 +50,7 @@ def palette_png(mask: np.ndarray) -> bytes:
 
 
 def make_voc(root: Path, names: list[str], val: list[str], lists: dict[str, str]) -> Path:
-    """VOCdevkit/VOC2012 below `root`; returns `root`."""
+    """Makes VOCdevkit/VOC2012 in `root`; returns `root`."""
     voc = root / "VOCdevkit" / "VOC2012"
     for i, name in enumerate(names):
         write(voc / "JPEGImages" / f"{name}.jpg", encode(ramp(20, 30, i), "JPEG"))
@@ -64,7 +64,7 @@ def make_voc(root: Path, names: list[str], val: list[str], lists: dict[str, str]
 
 
 def make_folder(root: Path, names: list[str], ids: list[int], prompt: list[str] | None = None) -> Path:
-    """images/, labels/, and lists where `prompt` is given (the rest are queries)."""
+    """Makes images/ and labels/, and lists if `prompt` is given (the other names are queries)."""
     for i, name in enumerate(names):
         write(root / "images" / f"{name}.jpg", encode(ramp(24, 32, i), "JPEG"))
         write(root / "labels" / f"{name}.png", encode(blocks(24, 32, ids)))
@@ -75,14 +75,14 @@ def make_folder(root: Path, names: list[str], ids: list[int], prompt: list[str] 
 
 
 def pack(folder: Path, archive: Path, inside: str = "") -> Path:
-    """A tar of the folder, under the name `inside`."""
+    """Packs a folder into a tar, under the name `inside`."""
     with tarfile.open(archive, "w") as tar:
         tar.add(folder, arcname=inside or ".")
     return archive
 
 
 def make_tfds(folder: Path, count: int = 5, size: tuple[int, int] = (6, 8)) -> Path:
-    """A prepared TFDS data set "tiny" with images, masks, depth and labels, written without TensorFlow.
+    """Makes a prepared TFDS data set "tiny" with images, masks, depth and labels, written without TensorFlow.
 
     Item i: an image of grey level i, a mask of id i % 2, depth i metres (item 0: NaN), label i % 2.
     """
@@ -124,14 +124,14 @@ def make_tfds(folder: Path, count: int = 5, size: tuple[int, int] = (6, 8)) -> P
 
 # ---------------------------------------------------------------- opening them as a config would
 def dense(split, name, root, **changes):
-    """The prompt or query; `folder__ignore=0` means data.folder.ignore=0."""
+    """Builds the prompt or query; `folder__ignore=0` sets data.folder.ignore=0."""
     overrides = {"data.name": name, "data.root": str(root)}
     overrides.update({f"data.{key.replace('__', '.')}": value for key, value in changes.items()})
     return build_dense_source(config.resolve("evaluate", overrides=overrides), split)
 
 
 def images(name, root, **changes):
-    """The source of a pretraining config."""
+    """Builds the source of a pretraining config."""
     overrides = {"data.name": name, "data.root": str(root), **{f"data.{key}": value for key, value in changes.items()}}
     return build_image_source(config.resolve("pretrain", overrides=overrides))
 
@@ -141,7 +141,7 @@ def names(source):
 
 
 def refused(message, *args, **changes):
-    """Holds `dense` to refusing this in one line that matches `message`, at the latest when all is read; the line."""
+    """Asserts that building or reading `dense(...)` fails in one line that matches `message`; returns the line."""
     with pytest.raises(UserError, match=message) as caught:
         names(dense(*args, **changes))
     assert "\n" not in str(caught.value)

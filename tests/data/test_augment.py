@@ -1,4 +1,4 @@
-"""Table 8 on the device: each operation against an independent implementation, and the whole by its statistics."""
+"""Table 8 on the device: each operation against an independent implementation, all of them by their statistics."""
 
 import colorsys
 import dataclasses
@@ -42,7 +42,7 @@ def each(values):
 
 
 def through_hsv(x, change):
-    """Pixel by pixel through the standard library's HSV."""
+    """Applies `change` to each pixel in the standard library's HSV."""
     out = [colorsys.hsv_to_rgb(*change(*colorsys.rgb_to_hsv(*map(float, pixel)))) for pixel in x.reshape(-1, 3)]
     return np.array(out).reshape(x.shape)
 
@@ -55,7 +55,7 @@ def test_defaults_are_those_of_table_8():
     assert (table.blur_kernel, table.blur_sigma, table.solarise_threshold) == (23, (0.1, 2.0), 0.5)
 
 
-def test_blur_scales_with_the_view_unless_told_otherwise():
+def test_blur_scales_with_the_view_unless_disabled():
     half = config.resolve("pretrain", overrides={"input_size": 112})
     assert augment.build_photometric(half).blur_kernel == 11
     assert augment.build_photometric(half).blur_sigma == (0.05, 1.0)
@@ -77,7 +77,7 @@ def test_levels_shift_and_stretch_about_the_mean_of_each_channel():
 
 
 @pytest.mark.parametrize("factor", [0.0, 0.8, 1.2, 5.0])
-def test_saturation_is_that_of_hsv(factor):
+def test_saturation_matches_hsv(factor):
     x, planes = random_planes()
     x[0, 0, 0, :3] = [[0, 0, 0], [0.5, 0.5, 0.5], [1, 0, 0]]
     planes = tuple(jnp.asarray(x[..., c]) for c in range(3))
@@ -86,7 +86,7 @@ def test_saturation_is_that_of_hsv(factor):
 
 
 @pytest.mark.parametrize("turn", [-0.1, 0.0, 0.07, 0.5])
-def test_hue_is_that_of_hsv(turn):
+def test_hue_matches_hsv(turn):
     x, planes = random_planes()
     x[0, 0, 0, :3] = [[0, 0, 0], [0.5, 0.5, 0.5], [1, 0, 0]]
     planes = tuple(jnp.asarray(x[..., c]) for c in range(3))
@@ -95,7 +95,7 @@ def test_hue_is_that_of_hsv(turn):
 
 
 @pytest.mark.parametrize(("edges", "mode"), [("zero", "constant"), ("reflect", "mirror")])
-def test_blur_is_scipys(edges, mode):
+def test_blur_matches_scipy(edges, mode):
     x, planes = random_planes(size=32)
     sigma = np.array([[0.3, 1.0], [2.0, 1.7]])
     on = np.array([[True, True], [True, False]])
@@ -130,7 +130,7 @@ def test_grey_flip_and_solarise_by_hand():
 
 
 def test_jitter_does_each_operation_once_in_the_order_drawn(settings):
-    """One view, worked out with the single operations in the drawn order."""
+    """Augments one view with the single operations, in the order drawn."""
     _, planes = random_planes(batch=1)
     uniform = np.random.default_rng(1).random((1, 2, 14)).astype(np.float32)
     uniform[..., augment.JITTER] = 0.0
@@ -160,8 +160,8 @@ def test_draws_are_uniform_and_orders_all_occur():
     assert counts.min() > 4000 / 24 * 0.7
 
 
-def test_probabilities_are_those_of_each_view(apply, settings):
-    """All operations but the jitter on an image on which each leaves its own trace; 4 standard deviations of slack."""
+def test_probabilities_apply_per_view(apply, settings):
+    """All operations but the jitter, on an image where each leaves a distinct trace; within 4 standard deviations."""
     batch = 256
     image = np.empty((S, S, 3), np.float32)
     image[:, : S // 2], image[:, S // 2 :] = (0.2, 0.1, 0.05), (0.4, 0.2, 0.1)
@@ -194,7 +194,7 @@ def test_result_is_in_range_differs_between_views_and_repeats(apply):
     assert np.abs(out - np.asarray(apply(jax.random.key(1), views))).mean() > 0.01
 
 
-def test_an_images_augmentation_depends_on_its_position_not_on_the_batch_or_sharding(apply):
+def test_augmentation_depends_on_position_not_on_batch_or_sharding(apply):
     views = np.random.default_rng(0).integers(0, 256, (8, 2, S, S, 3), dtype=np.uint8)
     whole = np.asarray(apply(jax.random.key(0), views))
     np.testing.assert_array_equal(

@@ -1,4 +1,4 @@
-"""Random resized crops: the boxes by their statistics, the resizing against PyTorch's, decoding no more than needed."""
+"""Random resized crops: statistics of the boxes, resizing against a reference, and reduced decoding."""
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ def test_boxes_have_uniform_area_and_log_uniform_aspect():
     assert boxes.max() <= 4000
     assert area.min() > 0.079
     assert area.max() <= 1
-    small = area < 0.7  # larger ones may not fit and are drawn again, which favours squares
+    small = area < 0.7  # larger boxes may not fit and are redrawn, which favours squares
     assert abs(np.histogram(area[small], 5, (0.08, 0.7))[0] / small.sum() - 0.2).max() < 0.03
     assert abs(np.histogram(aspect[small], 5, (-1, 1))[0] / small.sum() - 0.2).max() < 0.03
     room = boxes[small, 0] / (4000 - width[small])
@@ -27,7 +27,7 @@ def test_boxes_have_uniform_area_and_log_uniform_aspect():
 
 
 @pytest.mark.parametrize(("width", "height"), [(1, 1), (3, 1000), (1000, 3), (1, 7)])
-def test_a_box_fits_whatever_the_shape_of_the_image(width, height):
+def test_a_box_fits_images_of_every_shape(width, height):
     rng = np.random.default_rng(0)
     for _ in range(50):
         left, upper, right, lower = crops.sample_box(rng, width, height)
@@ -37,7 +37,7 @@ def test_a_box_fits_whatever_the_shape_of_the_image(width, height):
 
 
 def bicubic_matrix(length, start, stop, size):
-    """float64 [size, length]: Keys' cubic, a = -0.5, widened by the shrinking factor, cut off at the image's border."""
+    """Weights of Keys' cubic filter (a = -0.5), widened by the shrinking factor, cut off at the border: [size, length]."""
     scale = (stop - start) / size
     stretch = max(scale, 1.0)
     centre = start + (np.arange(size)[:, None] + 0.5) * scale

@@ -1,4 +1,4 @@
-"""VOC, ADE20K, Cityscapes, COCO-Stuff and NYUv2 from the layouts in which they are distributed."""
+"""VOC, ADE20K, Cityscapes, COCO-Stuff and NYUv2 in the layouts in which they are distributed."""
 
 import pickle
 
@@ -32,7 +32,7 @@ VOC = ["2007_1", "2007_2", "2008_3", "2009_4"]
     ids=["ids", "pairs of paths", "derived"],
 )
 @pytest.mark.parametrize("inside", ["", "VOCdevkit", "VOCdevkit/VOC2012"])
-def test_voc_finds_trainaug_in_each_of_its_forms(tmp_path, lists, inside):
+def test_voc_finds_trainaug_in_every_form(tmp_path, lists, inside):
     make_voc(tmp_path, VOC, ["2009_4"], lists)
     prompt = dense("prompt", "pascal_voc", tmp_path / inside)
     assert names(prompt) == VOC[:3]
@@ -61,7 +61,7 @@ def test_voc_refuses_what_is_missing(tmp_path):
     refused("has no depth", "prompt", "pascal_voc", root, task="depth")
 
 
-# ---------------------------------------------------------------- the others
+# ---------------------------------------------------------------- other data sets
 def test_ade20k_drops_id_0_and_counts_from_1(tmp_path):
     for split, count in (("training", 3), ("validation", 2)):
         for i in range(count):
@@ -113,7 +113,7 @@ def test_coco_stuff_closes_the_gaps_between_ids(tmp_path):
     refused("class ids 11 that are not among the 171 classes", "prompt", "coco_stuff", tmp_path)
 
 
-def test_nyuv2_turns_matlabs_axes_and_takes_the_official_split(tmp_path):
+def test_nyuv2_reverses_matlab_axes_and_uses_the_official_split(tmp_path):
     picture = np.random.default_rng(0).integers(0, 256, (5, 3, 8, 6), dtype=np.uint8)
     depth = np.random.default_rng(1).uniform(1, 5, (5, 8, 6)).astype(np.float32)
     depth[2, 0, 0] = np.nan

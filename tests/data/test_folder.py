@@ -70,7 +70,7 @@ def test_patterns_pair_files_and_slices_split_them(tmp_path):
     assert (names(prompt), names(query)) == (["0", "1", "2"], ["3", "4"])
     assert (query[1]["label"] == 4.0).all()
     assert (prompt[0]["label"] == 0.0).all()
-    refused("has no train.txt, so say which", "prompt", "folder", tmp_path, **patterns)
+    refused("has no train.txt, so choose the images", "prompt", "folder", tmp_path, **patterns)
     refused("is not understood", "prompt", "folder", tmp_path, prompt="x[3]", **patterns)
     refused("is empty: there are 5", "prompt", "folder", tmp_path, prompt="[7:]", **patterns)
 
@@ -92,7 +92,7 @@ def test_a_file_of_names_chooses_a_part_of_the_prompt(tmp_path):
     refused("cannot be read", "prompt", "folder", root, names=str(tmp_path / "nowhere"))
 
 
-def test_what_is_wrong_with_a_folder_is_said_in_one_line(tmp_path):
+def test_problems_of_a_folder_are_reported_in_one_line(tmp_path):
     root = make_folder(tmp_path / "ok", ["a", "b"], [0, 1], prompt=["a"])
     (tmp_path / "empty").mkdir()
     refused("holds no images 'images'. Expected: images", "prompt", "folder", tmp_path / "empty", prompt="[:1]")
@@ -215,7 +215,7 @@ def test_folders_that_link_to_one_another_are_read_once(tmp_path, caplog):
 # ---------------------------------------------------------------- permissions
 @pytest.fixture
 def forbid(monkeypatch):
-    """forbid(path): reading it fails, as for a user without the right to; these tests may run as root."""
+    """Returns a function that makes reading a path fail; permissions would not, as tests may run as root."""
     from etils import epath
 
     forbidden = set()
@@ -263,7 +263,7 @@ def test_classes_are_not_inferred_from_ids_out_of_range(tmp_path, ids):
     assert "expected 0 to 65535" in line
 
 
-def test_binary_masks_of_0_and_255_come_with_the_way_out(tmp_path, caplog):
+def test_binary_masks_of_0_and_255_are_reported_with_the_fix(tmp_path, caplog):
     root = make_folder(tmp_path, ["a", "b"], [0, 255], prompt=["a"])
     assert dense("prompt", "folder", root).classes == ["class 0"]
     warning = next(line for line in caplog.messages if "one class" in line)
@@ -292,7 +292,7 @@ def test_an_image_is_not_turned_away_from_its_label(tmp_path, caplog, orientatio
     assert len({dense("prompt", "folder", root, exif=way).fingerprint for way in ("auto", "upright", "stored")}) == 3
 
 
-def test_the_size_of_the_label_tells_how_an_image_was_annotated(tmp_path):
+def test_the_size_of_the_label_decides_the_orientation(tmp_path):
     root = make_folder(tmp_path, ["a", "b"], [0, 1], prompt=["a", "b"])
     for name in ("a", "b"):
         turned(root, name, 6)
@@ -323,7 +323,7 @@ def test_a_bad_mask_is_never_skipped_but_named(tmp_path, label, message):
     refused(message, "prompt", "folder", root, folder__classes="classes.yaml")
 
 
-def test_void_masks_and_single_pixels_are_read_as_they_are(tmp_path):
+def test_void_masks_and_single_pixels_are_read_unchanged(tmp_path):
     root = make_folder(tmp_path, ["a", "b"], [255], prompt=["a"])
     write(root / "images" / "b.jpg", encode(ramp(1, 1), "JPEG"))
     write(root / "labels" / "b.png", encode(blocks(1, 1, [0])))

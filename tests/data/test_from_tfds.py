@@ -30,7 +30,7 @@ def test_tfds_is_read_without_tensorflow(tmp_path, tensorflow_absent):
     assert pickle.loads(pickle.dumps(pretrain))[3]["label"] == 1
 
 
-def test_tfds_says_what_it_lacks(tmp_path):
+def test_tfds_names_what_is_missing(tmp_path):
     root = make_tfds(tmp_path / "tiny" / "1.0.0")
     refused("holds no dataset_info.json", "prompt", "tfds", tmp_path)
     refused("'nope' cannot be read: .* .splits: train", "prompt", "tfds", root, prompt="nope")

@@ -43,18 +43,18 @@ def test_broken_images_are_refused_by_name(data, message):
     assert isinstance(caught.value, UserError)
 
 
-def test_a_damaged_middle_is_taken_only_on_request():
+def test_a_damaged_middle_is_accepted_only_if_lenient():
     data = damaged(encode(ramp(200, 300), "JPEG", quality=95))
     assert image_files.decode_image(data, "x", lenient=True).shape == (200, 300, 3)
     with pytest.raises(Unreadable, match="truncated"):
         image_files.decode_image(JPEG[: len(JPEG) // 2], "x", lenient=True)
 
 
-def test_png_named_jpg_is_read_by_what_it_is():
+def test_a_png_named_jpg_is_read_as_png():
     np.testing.assert_array_equal(image_files.decode_image(encode(IMAGE), "x.jpg"), IMAGE)
 
 
-def test_jpeg_is_what_pillow_makes_of_it():
+def test_jpeg_decodes_as_in_pillow():
     ours = image_files.decode_image(JPEG, "x")
     theirs = np.asarray(Image.open(io.BytesIO(JPEG)))
     assert np.abs(ours.astype(int) - theirs).max() <= 2
@@ -89,7 +89,7 @@ def test_exif_rotation_is_undone(kind, orientation):
     exif = Image.Exif()
     exif[0x0112] = orientation
     shown = image_files.decode_image(encode(IMAGE, kind, exif=exif.tobytes()), "x")
-    # what each of the eight orientations means, by the EXIF standard
+    # the eight orientations of the EXIF standard
     upright = {
         1: IMAGE,
         2: IMAGE[:, ::-1],
@@ -115,7 +115,7 @@ def test_a_jpeg_is_decoded_smaller_by_no_more_than_asked():
 
 
 def with_chunk(png: bytes, kind: bytes, content: bytes) -> bytes:
-    """The PNG with another chunk after its header."""
+    """Inserts a chunk after the header of a PNG."""
     chunk = struct.pack(">I4s", len(content), kind) + content + struct.pack(">I", zlib.crc32(kind + content))
     return png[:33] + chunk + png[33:]  # signature and IHDR take 8 + 25 bytes
 

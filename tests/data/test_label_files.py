@@ -39,7 +39,7 @@ def test_masks_that_hold_no_ids_are_refused(data, message):
 
 
 def packed_png(ids: np.ndarray, bits: int) -> bytes:
-    """A greyscale PNG of 1, 2 or 4 bits per pixel that stores the ids themselves."""
+    """Encodes ids as a greyscale PNG of 1, 2 or 4 bits per pixel."""
     height, width = ids.shape
     digits = "".join("".join(f"{value:0{bits}b}" for value in row).ljust(-(-width * bits // 8) * 8, "0") for row in ids)
     rows = np.packbits(np.array(list(digits), np.uint8)).reshape(height, -1)
@@ -107,7 +107,7 @@ def test_depth_is_scaled_and_void_where_invalid():
     np.testing.assert_allclose(depth, [[0, 1, 0], [5, 0.001, 20]], rtol=1e-6)
 
 
-def test_depth_of_floats_drops_what_is_not_a_distance():
+def test_float_depth_is_void_where_it_is_not_a_distance():
     stored = np.array([[np.nan, np.inf, -np.inf], [-1.0, 0.0, 2.0]], np.float32)
     buffer = io.BytesIO()
     np.save(buffer, stored)

@@ -1,4 +1,4 @@
-"""Batches: the same on any number of hosts, workers and threads; resumed exactly; broken images counted and named."""
+"""Batches are equal on any number of hosts, workers and threads, and resume exactly; broken images are counted."""
 
 import itertools
 import json
@@ -44,7 +44,7 @@ def expected():
     return first(batches(), 6)
 
 
-def test_a_batch_is_as_promised(expected):
+def test_a_batch_has_the_documented_shapes_and_types(expected):
     batch = expected[0]
     assert batch["views"].shape == (8, 2, 16, 16, 3)
     assert batch["views"].dtype == np.uint8
@@ -66,7 +66,7 @@ def test_seed_decides_order_and_crops(expected):
 
 
 @pytest.mark.parametrize("hosts", [2, 4, 8])
-def test_hosts_share_out_the_same_global_batches(expected, hosts):
+def test_hosts_split_the_same_global_batches(expected, hosts):
     parts = [first(batches(host=host, hosts=hosts), 3) for host in range(hosts)]
     for step in range(3):
         for name, whole in expected[step].items():
@@ -93,8 +93,8 @@ def test_workers_do_not_change_batches_and_a_killed_one_is_fatal(expected):
     iterator.close()
 
 
-def test_grain_finds_it_resumable_at_every_step():
-    """Grain's own assertion wants a finite iterable that starts anew: seven batches of ours."""
+def test_batches_resume_at_every_step():
+    """Seven batches: Grain's own assertion needs a finite iterable that can be restarted."""
 
     class Seven:
         def __init__(self):
@@ -116,7 +116,7 @@ def test_grain_finds_it_resumable_at_every_step():
     assert_equal_output_after_checkpoint(Data())
 
 
-def test_a_saved_place_is_plain_json_and_fits_other_hosts_and_workers(expected):
+def test_a_saved_position_is_plain_json_and_fits_other_hosts_and_workers(expected):
     iterator = batches()
     first(iterator, 3)
     state = json.loads(json.dumps(iterator.get_state()))
@@ -139,13 +139,13 @@ def test_a_saved_place_is_plain_json_and_fits_other_hosts_and_workers(expected):
         ({"augment.crop_area": (0.2, 1.0)}, 3, "crop_area was"),
     ],
 )
-def test_resuming_in_other_data_is_refused_with_the_difference(changes, seed, named):
+def test_resuming_on_other_data_is_refused_with_the_difference(changes, seed, named):
     state = json.loads(json.dumps(batches().get_state()))
     with pytest.raises(UserError, match=named):
         batches(seed=seed, **changes).set_state(state)
 
 
-def test_other_data_begin_anew_when_told_so(caplog):
+def test_start_over_reads_other_data_from_the_beginning(caplog):
     iterator = batches()
     first(iterator, 2)
     other = batches(seed=9, **{"data.start_over": True})
@@ -167,7 +167,7 @@ def test_batches_that_cannot_be_made_are_refused():
 # ---------------------------------------------------------------- unreadable images
 @pytest.fixture
 def broken_folder(tmp_path):
-    """Twelve images, of which numbers 3, 4 and 7 cannot be read."""
+    """Makes twelve images; numbers 3, 4 and 7 cannot be read."""
     for i in range(12):
         data = encode(ramp(30, 40, i), "JPEG")
         write(tmp_path / f"{i:02d}.jpg", {3: b"", 4: data[:-60], 7: b"text"}.get(i, data))
@@ -183,7 +183,7 @@ def test_unreadable_images_are_replaced_by_the_next_counted_and_named(broken_fol
     for name, problem in (("03.jpg", "empty"), ("04.jpg", "damaged"), ("07.jpg", "not an image")):
         assert sum(name in line and problem in line for line in caplog.messages) == 1
     first(iterator, 3)
-    assert len(iterator.broken) == 3  # counted once, however often it is met
+    assert len(iterator.broken) == 3  # each is counted once
     again = batches(**broken_folder, **{"data.max_broken": 3})
     again.set_state(json.loads(json.dumps(iterator.get_state())))
     assert again.broken == iterator.broken

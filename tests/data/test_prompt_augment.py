@@ -1,4 +1,4 @@
-"""Table 7: image and label stay aligned, colours change as the formulas say, and as often."""
+"""Table 7: image and label stay aligned; colours change by the formulas, with their probabilities."""
 
 import colorsys
 
@@ -13,7 +13,7 @@ CLASSES = SegmentationTask([str(i) for i in range(200)])
 
 
 def coloured(mask):
-    """An image whose red channel says which id a pixel has."""
+    """Makes an image that stores the id of each pixel in its red channel."""
     return np.stack([mask * 40, np.full_like(mask, 100), np.full_like(mask, 50)], -1).astype(np.uint8)
 
 
@@ -28,14 +28,16 @@ def test_image_and_mask_stay_aligned_to_the_pixel():
         void = label == 255
         assert (out[void] == PADDING).all()
         error = np.abs(out[..., 0].astype(int) - label * 40)
-        # only pixels beside a border between blocks may be mixed
-        low = scipy.ndimage.minimum_filter(label, 7, mode="constant", cval=-1)  # -1: nor is the square's border told
+        # only pixels next to a border between blocks may be mixed
+        low = scipy.ndimage.minimum_filter(
+            label, 7, mode="constant", cval=-1
+        )  # -1: or next to the border of the square
         inner = ~void & (low == scipy.ndimage.maximum_filter(label, 7))
         assert inner.sum() > 100
         assert error[inner].max() <= 2
 
 
-def test_the_scale_is_uniform_and_small_images_lie_anywhere_with_void_around():
+def test_the_scale_is_uniform_and_small_images_are_padded_with_void():
     mask = np.zeros((40, 40), np.int32)
     image = coloured(mask)
     sides, starts = [], []

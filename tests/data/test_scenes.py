@@ -1,4 +1,4 @@
-"""The embedded toy world: deterministic, consistent in depth and occlusion, and not to be solved by colour."""
+"""The embedded toy world is deterministic, consistent in depth and occlusion, and not solvable by colour."""
 
 import hashlib
 import pathlib
@@ -44,7 +44,7 @@ def test_shapes_dtypes_and_ranges(world):
     assert world["image"].std() > 25  # not washed out
 
 
-def test_every_class_occurs_and_none_rules(world):
+def test_every_class_occurs_and_none_dominates(world):
     share = np.bincount(world["mask"].ravel(), minlength=len(scenes.CLASSES)) / world["mask"].size
     assert len(scenes.OBJECTS) >= 8
     assert len(set(scenes.CLASSES)) == len(scenes.CLASSES)
@@ -81,7 +81,7 @@ def test_access_is_random_and_does_not_depend_on_order():
 def test_other_seeds_give_other_scenes():
     one, other = scenes.render(1, 0, SIZE), scenes.render(2, 0, SIZE)
     assert (one["image"] != other["image"]).mean() > 0.9
-    # (seed, index) must not be mixed up, by a sum for instance
+    # (seed, index) must not collide, as their sum would
     assert (scenes.render(0, 1, SIZE)["image"] != scenes.render(1, 0, SIZE)["image"]).mean() > 0.9
 
 
@@ -94,13 +94,13 @@ def test_a_scene_is_the_same_scene_at_every_size():
     assert np.abs(blocks - small["image"]).mean() < 12
 
 
-def test_the_nearest_thing_wins_each_pixel():
+def test_the_nearest_object_covers_each_pixel():
     hidden = 0
     for index in range(12):
         plan, scene = scenes._plan(6, index), scenes.render(6, index, SIZE)
         image, mask, depth = scenes._background(plan, SIZE)
         layers = [(mask, depth)]
-        for thing in plan.things:  # each alone on a canvas of its own
+        for thing in plan.things:  # each alone on an empty canvas
             alone, away = np.full((SIZE, SIZE), -1, np.int32), np.full((SIZE, SIZE), np.inf, np.float32)
             scenes._draw(plan, thing, SIZE, image.copy(), alone, away)
             layers.append((alone, away))
@@ -108,7 +108,7 @@ def test_the_nearest_thing_wins_each_pixel():
         assert np.array_equal(scene["depth"], np.min([away for _, away in layers], axis=0))
         assert np.array_equal(scene["mask"], np.take_along_axis(np.stack([m for m, _ in layers]), nearest, 0)[0])
         hidden += (np.sum([np.isfinite(away) for _, away in layers[1:]], axis=0) > 1).sum()
-    assert hidden > 12 * 50  # objects do hide one another
+    assert hidden > 12 * 50  # objects occlude one another
 
 
 def test_ground_depth_follows_the_camera():
@@ -130,14 +130,14 @@ def test_objects_stand_on_the_ground_and_shrink_with_distance():
             rows = np.nonzero((mask >= 0).any(1))[0]
             assert depth[mask >= 0].tolist() == [np.float32(thing.distance)] * (mask >= 0).sum()
             foot = 256 * (plan.horizon + plan.focal * plan.camera_height / thing.distance)
-            if rows[0] > 0 and rows[-1] < 255:  # wholly in sight
+            if rows[0] > 0 and rows[-1] < 255:  # entirely visible
                 assert abs(rows[-1] + 1 - foot) <= 1.5
                 tall = thing.height * plan.focal * 256 / thing.distance
                 assert rows[-1] - rows[0] + 1 == pytest.approx(tall, rel=0.06, abs=2)
 
 
-def test_colour_does_not_tell_the_class(world):
-    """A pixel's nearest neighbour in colour among 40 other scenes hardly beats guessing the commonest class."""
+def test_colour_does_not_identify_the_class(world):
+    """Nearest neighbours in colour, from 40 other scenes, barely beat guessing the most frequent class."""
     rng = np.random.default_rng(0)
     colours, labels = world["image"].reshape(60, -1, 3).astype(np.float32), world["mask"].reshape(60, -1)
     pick = rng.choice(SIZE * SIZE, 150, replace=False)

@@ -1,4 +1,4 @@
-"""Data sets by name, and the small real ones as they lie on disk."""
+"""Data sets by name, and small real data sets on disk."""
 
 import numpy as np
 import pytest
@@ -29,12 +29,12 @@ def test_the_help_of_data_name_lists_the_data_sets():
         assert not [name for name in table if name not in text]
 
 
-def test_an_unknown_name_lists_those_there_are():
+def test_an_unknown_name_lists_the_known_ones():
     message = refused("not a data set to evaluate with", "prompt", "pascal", "")
     assert all(name in message for name in DENSE)
 
 
-# ---------------------------------------------------------------- the small real data sets
+# ---------------------------------------------------------------- small real data sets
 HALVES = {"data.prompt": "[:50%]", "data.query": "[50%:]"}
 KITCHEN = {"data.folder.images": "{name}.color.jpg", "data.folder.labels": "{name}.depth.png"}
 NYU = {
@@ -42,7 +42,7 @@ NYU = {
     "data.folder.labels": "{name}_depth.png",
     "data.folder.depth_scale": 2e-4,
 }
-# folder -> data.name, what else, prompts, queries, classes
+# folder -> data.name, other settings, prompts, queries, classes
 REAL = {
     "VOCdevkit": ("pascal_voc", {}, 10, 5, 21),
     "ADEChallengeData2016": ("ade20k", {"data.prompt": "validation[:2]", "data.query": "validation[2:]"}, 2, 1, 150),

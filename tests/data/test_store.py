@@ -1,4 +1,4 @@
-"""Archives are read like the folders they were made of."""
+"""Archives and buckets are read like local folders."""
 
 import os
 
@@ -35,8 +35,8 @@ def test_a_tar_is_read_like_the_folder_it_was_made_of(tmp_path):
     assert names(dense("query", "folder", folder)) == ["b"]
 
 
-def test_other_data_under_the_same_names_have_another_fingerprint(tmp_path):
-    """A bank is known by it: images or masks that were replaced must not find the old one."""
+def test_changed_data_under_the_same_names_have_another_fingerprint(tmp_path):
+    """Banks are matched by it: replaced images or masks must not match the old bank."""
     fingerprint = lambda root: dense("prompt", "folder", root, folder__classes="classes.yaml").fingerprint
     for name in ("one", "moved"):
         root = make_folder(tmp_path / name, ["a", "b"], [0, 1], prompt=["a", "b"])
@@ -51,7 +51,7 @@ def test_other_data_under_the_same_names_have_another_fingerprint(tmp_path):
     assert len({first, relabelled, fingerprint(root)}) == 3
 
 
-def test_the_one_folder_in_a_tar_is_entered(tmp_path):
+def test_the_only_folder_in_a_tar_is_entered(tmp_path):
     own = make_folder(tmp_path / "own", ["a", "b"], [0, 1], prompt=["a"])
     packed = dense("prompt", "folder", pack(own, tmp_path / "own.tar", "own"))
     assert packed.fingerprint == dense("prompt", "folder", own).fingerprint
@@ -97,7 +97,7 @@ def test_an_archive_without_permission_is_named_in_one_line(tmp_path, monkeypatc
 
 # ---------------------------------------------------------------- buckets
 class Bucket(MemoryFileSystem):
-    """Stands in for a client of gs:// paths: keeps them in memory, and what it was asked about."""
+    """A stand-in for a client of gs:// paths: keeps files in memory, and a list of requests."""
 
     cachable = False
 
@@ -135,7 +135,7 @@ def test_data_in_a_bucket_are_read_like_local_ones(tmp_path, bucket):
         write(pets / "train" / name / "1.jpg", encode(ramp(8, 8), "JPEG"))
     for name, local in (("pascal_voc", voc), ("folder", own), ("folder", archive)):
         far, near = dense("prompt", name, bucket.upload(local)), dense("prompt", name, local)
-        # The listing of a folder in a bucket gives no sizes.
+        # Listing a folder in a bucket gives no sizes.
         assert (far.fingerprint == near.fingerprint) == (local == archive)
         np.testing.assert_array_equal(far[0]["image"], near[0]["image"])
         np.testing.assert_array_equal(far[0]["label"], near[0]["label"])
@@ -148,7 +148,7 @@ def test_data_in_a_bucket_are_read_like_local_ones(tmp_path, bucket):
         assert (far.fingerprint, far[1]) == (near.fingerprint, near[1])
 
 
-def test_listing_a_bucket_asks_once_for_a_folder_not_once_for_a_file(tmp_path, bucket):
+def test_listing_a_bucket_takes_one_request_per_folder(tmp_path, bucket):
     for number in range(50):
         write(tmp_path / "photos" / f"{number}.jpg", b"")
     root = bucket.upload(tmp_path / "photos")
@@ -163,7 +163,7 @@ def test_a_bucket_without_its_client_is_refused_in_one_line(monkeypatch):
 
     monkeypatch.setattr(backend.fsspec_backend, "_get_filesystem", absent)
     line = refused("data.root: gs://none needs ", "prompt", "folder", "gs://none")
-    assert "Please install gcsfs" in line  # what the library says helps
+    assert "Please install gcsfs" in line  # the library's own advice
     line = refused("is not a path", "prompt", "folder", "ftp://none")
     assert "buckets are gs://" in line
     line = refused("gs://none", "prompt", "nyuv2", "gs://none")
