@@ -8,8 +8,8 @@ import pytest
 import hummingbird as hb
 from hummingbird import train
 from hummingbird.errors import UserError
-from hummingbird.models.vit import build_vit
-from hummingbird.weights.own import wrap_vit
+from hummingbird.models.architecture import build_architecture
+from hummingbird.weights.own import frozen_vit, random_params
 from tests import reference, tiny
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (3, 32, 48, 3), dtype=np.uint8)
@@ -49,9 +49,9 @@ def test_fingerprints_tell_apart_how_the_same_arrays_are_computed_with(trained):
     workdir, _ = trained
     for path in (str(workdir), f"random:{workdir}"):
         assert hb.load_encoder(path).fingerprint != hb.load_encoder(path, dtype="bfloat16").fingerprint
-    vits = [build_vit({"name": "vit_ti8", "width": 32, "depth": 1, "heads": heads}, 16) for heads in (2, 4)]
-    params = vits[0].init(jax.random.key(0), jnp.zeros((1, 16, 16, 3)))
-    few, many = (wrap_vit(vit, params, "drawn") for vit in vits)
+    sizes = {"name": "vit_ti8", "width": 32, "depth": 1}
+    archs = [build_architecture(sizes | {"heads": heads}, 16) for heads in (2, 4)]
+    few, many = (frozen_vit(arch, random_params(archs[0]), "random") for arch in archs)
     assert not np.allclose(few(IMAGES), many(IMAGES))
     assert few.fingerprint != many.fingerprint
 
@@ -86,7 +86,7 @@ def test_features_do_not_depend_on_the_devices_that_share_a_batch(count, trained
     images = np.random.default_rng(1).integers(0, 256, (count, 16, 16, 3), dtype=np.uint8)
     shared = hb.load_encoder(f"random:{trained[0]}")
     features = shared(images)
-    assert {n for _, n in shared._programs} == {min(count, jax.local_device_count())}
+    assert {n for _, n in shared._placed} == {min(count, jax.local_device_count())}
     first = jax.local_devices()[:1]
     monkeypatch.setattr(jax, "local_devices", lambda: first)
     monkeypatch.setattr(jax, "local_device_count", lambda: 1)

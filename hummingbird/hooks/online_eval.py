@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jax.experimental import multihost_utils
@@ -18,8 +18,9 @@ from hummingbird.config.schema import Value
 from hummingbird.data.interface import DenseSource
 from hummingbird.data.sources import build_dense_source
 from hummingbird.models.frozen import FrozenEncoder
-from hummingbird.models.params import Params
-from hummingbird.models.pretrainer import Pretrainer, patch_features
+from hummingbird.models.frozen_vit import FrozenViT
+from hummingbird.models.pretrainer import Pretrainer
+from hummingbird.models.vit import unstacked
 from hummingbird.retrieval.evaluate import measure
 from hummingbird.train_step import TrainState
 
@@ -33,14 +34,12 @@ class OnlineEval:
       evaluation: config of the evaluation.
       prompt: annotated images to retrieve from.
       query: images to predict.
-      features: the encoder's function, the same object at all steps so that it is compiled once.
     """
 
     every: int
     evaluation: EvaluateConfig
     prompt: DenseSource
     query: DenseSource
-    features: Callable[[Mapping[str, Params], Array], Array] | None = None
 
     def __call__(
         self, step: int, state: TrainState, model: Pretrainer, batch: Mapping[str, np.ndarray]
@@ -48,11 +47,10 @@ class OnlineEval:
         """Returns {"eval_miou": ..., ...} every `every` steps; see `train.Hook`."""
         if step % self.every:
             return None
-        if self.features is None:
-            self.features = functools.partial(patch_features, model)
-        variables = {"params": jax.tree.map(_to_host, state.online)}  # copied, since the next step donates its buffers
         vit = model.encoder
-        encoder = FrozenEncoder(self.features, variables, vit.patch_size, vit.width, f"step {step}", f"step{step}")
+        params = jax.tree.map(_to_host, state.online["encoder"])  # copied, since the next step donates its buffers
+        backbone = FrozenViT(vit.arch, dtype=jnp.dtype(vit.dtype).name)
+        encoder = FrozenEncoder(backbone, unstacked(params, vit.arch.depth), f"step {step}", f"step{step}")
         metrics = measure(encoder, self.evaluation, self.prompt, self.query)[0]["metrics"]
         return {f"eval_{name}": float(value) for name, value in metrics.items() if isinstance(value, int | float)}
 

@@ -1,7 +1,7 @@
-"""The two expensive parts of a transformer, dense layers and self-attention, as the device runs them fastest.
+"""The two expensive parts of a transformer, dense layers and self-attention, in the form that each device runs fastest.
 
 TPUs and GPUs get what XLA is written for: `jax.nn.dot_product_attention`, which takes XLA's own on every backend
-(cuDNN's only if asked for). Compiled for v5e and v3, its temporaries for 8 x 12 heads x 1024 tokens in bfloat16 are
+(cuDNN's only on request). Compiled for v5e and v3, its temporaries for 8 x 12 heads x 1024 tokens in bfloat16 are
 0.40 GB, the scores in float32, and 0.61 GB with the gradient; for 16 x 12 x 196 nothing on v5e, 0.02-0.04 GB on v3.
 On CPUs (`scripts/bench encoder`, two cores, AVX-512, ViT-S/16 at 1024 tokens):
 
@@ -10,22 +10,20 @@ On CPUs (`scripts/bench encoder`, two cores, AVX-512, ViT-S/16 at 1024 tokens):
   in half the time, and are rounded once, after all sums.
 - One plain 2-D attention after the other beats a batched product threefold.
 
-What did not help: splitting the queries into chunks that stay in the cache (5-30% slower), dividing by the sum of the
-weights after the product with the values (the same), keeping GELU and product apart (slower), the approximate GELU (the
-same), `jax.nn.dot_product_attention` (2.5 times slower), XLA's options for oneDNN, for vectors of 512 bits or against
-fusions with YNNPACK (the same or slower), transposing a kernel or activation before the products of the backward pass
-(the same), splitting queries, keys and values by `jnp.split` (the same).
+.github/NEGATIVE_RESULTS.md lists what did not help.
 """
 
 from __future__ import annotations
 
 import functools
-from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
+from jax.lax import DotDimensionNumbers, PrecisionLike
+from jax.typing import DTypeLike
+from jaxtyping import Float
 
 # From this many tokens on, XLA's CPU backend runs one plain 2-D attention after the other faster than a batched
 # product (measured, 2 cores, 16 x 6 heads x 1024 tokens x 64: 190 ms against 520-700 ms); below, the batched product
@@ -33,9 +31,14 @@ from jax import Array, lax
 MAPPED_FROM = 256
 
 
-def dense_product(x: Array, kernel: Array, dimension_numbers: Any, precision: Any = None, **more: Any) -> Array:
-    """x [..., D] times kernel [D, E], as `flax.linen.Dense` asks for it; [..., E] in the dtype of x."""
-    product = functools.partial(lax.dot_general, precision=precision, **more)
+def dense_product(
+    x: Float[Array, "*B D"],
+    kernel: Float[Array, "D E"],
+    dimension_numbers: DotDimensionNumbers,
+    precision: PrecisionLike = None,
+) -> Float[Array, "*B E"]:
+    """Multiplies x and kernel in the dtype of x; takes the arguments that `flax.linen.Dense` passes."""
+    product = functools.partial(lax.dot_general, precision=precision)
 
     def flat(x: Array, kernel: Array) -> Array:
         rows = x.reshape(-1, x.shape[-1])
@@ -51,21 +54,20 @@ def dense_product(x: Array, kernel: Array, dimension_numbers: Any, precision: An
 Dense = functools.partial(nn.Dense, dot_general=dense_product)
 
 
-def self_attention(q: Array, k: Array, v: Array) -> Array:
-    """softmax(q k^T / sqrt(d)) v within each image and head.
-
-    Args:
-      q, k, v: [B, N, heads, d].
+def self_attention(
+    q: Float[Array, "B T heads d"], k: Float[Array, "B T heads d"], v: Float[Array, "B T heads d"]
+) -> Float[Array, "B T heads d"]:
+    """Computes softmax(q k^T / sqrt(d)) v within each image and head.
 
     Returns:
-      [B, N, heads, d] in the dtype of v; the softmax is computed in float32.
+      The mixed values in the dtype of v; the softmax is computed in float32.
     """
     if q.shape[1] < MAPPED_FROM:
         return _batched(q, k, v)
     return lax.platform_dependent(q, k, v, cpu=_mapped, default=_fused)
 
 
-def _weights(scores: Array, dtype: jnp.dtype) -> Array:
+def _weights(scores: Array, dtype: DTypeLike) -> Array:
     return jax.nn.softmax(scores.astype(jnp.float32), axis=-1).astype(dtype)
 
 

@@ -1,99 +1,260 @@
-"""A frozen encoder: parameters and a function of images, whoever trained it."""
+"""A frozen encoder: a backbone and its parameters as a function of images, whoever trained it."""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Hashable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import Array
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jaxtyping import Float, UInt8
+
+from hummingbird.errors import UserError
+from hummingbird.models.backbone import Backbone, Images, LastBlock, Output, Projection, Tokens
+from hummingbird.models.params import Params
 
 # From this many patches on, a CPU encodes the images of a batch one after the other: what a layer works with then stays
 # below what the C library hands out without asking the kernel for fresh pages (`scripts/bench encoder`, ViT-S/16, 512
 # pixels, 8 images on two cores: float32 2.8 s instead of 3.6, bfloat16 1.9 instead of 2.9).
 ONE_BY_ONE_FROM = 256
 
+Function = Callable[[Params, Array], "Array | list[Array]"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Pooling:
+    """The attention pooling of a pretraining run (Eq. 3), to show what it attends to.
+
+    Attributes:
+      apply: (params, uint8 images [B, H, W, 3]) -> weights [B, h, w]; hashable.
+      params: tree of arrays.
+    """
+
+    apply: Callable[[Params, Array], Array]
+    params: Params
+
 
 @dataclasses.dataclass(frozen=True)
 class FrozenEncoder:
-    """images uint8 [B, H, W, 3] -> features float32 [B, h, w, D]; H and W multiples of `patch_size`.
+    """Images uint8 [B, H, W, 3] to features float32 [B, h, w, D]; H and W are multiples of `patch_size`.
 
-    A batch is split over the devices of this process; they hold a copy of the parameters each.
+    Calls with NumPy images (`encoder(images)`, `layers`, `cls`) split a batch over the devices of this process, which
+    hold a copy of the parameters each. Calls with parameters (`apply`, `outputs`, `body`, `tail`) are pure functions of
+    JAX arrays, to be jitted, differentiated or vmapped by the caller; `encoder.params` are the parameters to pass.
+    Encoders of type float32 compute their products in full float32 on every backend.
 
     Attributes:
-      apply: (params, images float32 in [0, 1]) -> [B, h, w, D], jitted on first use; hashable. Encoders with the same
-        function, for example of several steps of a run, share the compiled program.
+      backbone: what is computed.
       params: tree of arrays.
-      patch_size, dim: pixels, features.
-      name: what it is, for people.
-      fingerprint: checksum of its parameters and of what is computed with them.
-      attend: like `apply`, gives the pooling attention [B, h, w]; None where there is none.
+      name: for people.
+      fingerprint: checksum of the parameters and of what is computed with them.
+      pooling: attention pooling of a pretraining run; None where there is none.
+
+    Example: the gradient of a loss with respect to the last attention's output projection P = a W + b, for each image
+    and token (FUNGI), without knowing how the network is built.
+
+        last = encoder.body(encoder.params, images)
+        kernel, bias = encoder.projection(encoder.params)
+        projected = last.attended @ kernel + bias                                           # P [B, T, D]
+        delta = jax.grad(lambda p: loss(encoder.tail(encoder.params, last, p)))(projected)  # [B, T, D]
+        # Token t of image i adds outer(last.attended[i, t], delta[i, t]) to the gradient of W.
     """
 
-    apply: Callable[[Any, jax.Array], jax.Array]
-    params: Any
-    patch_size: int
-    dim: int
+    backbone: Backbone
+    params: Params
     name: str
     fingerprint: str
-    attend: Callable[[Any, jax.Array], jax.Array] | None = None
+    pooling: Pooling | None = None
 
-    def __call__(self, images: np.ndarray) -> np.ndarray:
-        return self._run("apply", images)
+    @property
+    def patch_size(self) -> int:
+        """Pixels along a side of the square that one feature stands for."""
+        return self.backbone.patch_size
 
-    def attention(self, images: np.ndarray) -> np.ndarray | None:
-        """Pooling attention of images [B, H, W, 3]: [B, h, w], each summing to 1; None where there is none."""
-        return None if self.attend is None else self._run("attend", images)
+    @property
+    def dim(self) -> int:
+        """D, channels of the features."""
+        return self.backbone.dim
 
-    def _run(self, name: str, images: np.ndarray) -> np.ndarray:
-        """`apply` or `attend` of a batch that is filled up to a multiple of the devices, and cut again."""
-        images = _checked(images)
+    @property
+    def dtype(self) -> str:
+        """ "float32" or "bfloat16", the type that the encoder computes in."""
+        return self.backbone.dtype
+
+    @property
+    def backend(self) -> str:
+        """Platform that the encoder runs on: "cpu", "gpu" or "tpu"."""
+        return jax.default_backend()
+
+    @property
+    def device_kind(self) -> str:
+        """Kind of device that the encoder runs on, for example "NVIDIA H100 80GB HBM3"."""
+        return jax.local_devices()[0].device_kind
+
+    # ---------------------------------------------------------------- NumPy images, on all devices of this process
+    def __call__(self, images: UInt8[np.ndarray, "B H W 3"]) -> Float[np.ndarray, "B h w D"]:
+        """Encodes images as maps of features."""
+        return self._run(_Call(self.backbone, _features), images)[0]
+
+    def layers(
+        self, images: UInt8[np.ndarray, "B H W 3"], layers: tuple[int, ...] = (-4, -3, -2, -1), norm: bool = True
+    ) -> list[Float[np.ndarray, "B h w D"]]:
+        """Returns the outputs of several layers from one forward pass.
+
+        Args:
+          images: uint8 [B, H, W, 3].
+          layers: blocks of a ViT, stages of a ConvNeXt; counted from 0 or, if negative, from the end.
+          norm: pass each output through the final layer norm. (A ConvNeXt's fits its last stage alone.)
+
+        Returns:
+          One float32 map [B, h, w, D] for each of `layers`, in their order. The stages of a ConvNeXt have different
+          grids and widths.
+
+        Raises:
+          UserError: the encoder has no layers, or not these.
+        """
+        return self._run(_Call(self.backbone, _layers, (tuple(layers), norm)), images)
+
+    def cls(self, images: UInt8[np.ndarray, "B H W 3"]) -> Float[np.ndarray, "B D"]:
+        """Returns the [CLS] token: of the layers, and normed, as the features are.
+
+        Raises:
+          UserError: the encoder has no [CLS] token.
+        """
+        if not self.backbone.has_cls:
+            raise UserError(f"{self.name} has no [CLS] token; take the mean of its patch features instead")
+        return self._run(_Call(self.backbone, _cls), images)[0]
+
+    def attention(self, images: UInt8[np.ndarray, "B H W 3"]) -> Float[np.ndarray, "B h w"] | None:
+        """Returns the weights of attention pooling, which sum to 1 in each image; None without such pooling."""
+        return None if self.pooling is None else self._run(self.pooling.apply, images, pooling=True)[0]
+
+    # ---------------------------------------------------------------- pure functions of parameters and JAX arrays
+    def apply(self, params: Params, images: Images) -> Float[Array, "B h w D"]:
+        """Encodes images, uint8 or floating-point in [0, 1], as maps of features."""
+        with self._precision():
+            return self.backbone.features(params, images).patches
+
+    def outputs(
+        self, params: Params, images: Images, layers: tuple[int, ...] = (-1,), norm: bool = True
+    ) -> list[Output]:
+        """Returns maps [B, h, w, D] and [CLS] tokens [B, D] of several layers; arguments as of `layers`."""
+        with self._precision():
+            return self.backbone.layers(params, images, layers, norm)
+
+    def body(self, params: Params, images: Images) -> LastBlock:
+        """Runs everything up to the output projection of the last attention.
+
+        Raises:
+          UserError: the backbone has no attention, or its features are not the tokens of one layer.
+        """
+        with self._precision():
+            return self.backbone.body(params, images)
+
+    def tail(
+        self, params: Params, last: LastBlock, projected: Float[Array, "B T D"] | None = None
+    ) -> Float[Array, "B T D"]:
+        """Runs everything after `body`, in float32 whatever the body's type: no token depends on another one here.
+
+        Args:
+          params: tree of arrays.
+          last: from `body`.
+          projected: [B, T, D], replaces the output of the projection, P = a W + b: the values to differentiate by.
+
+        Returns:
+          All T tokens, the patches among them as in the encoder's features; `split` tells which is which.
+        """
+        with jax.default_matmul_precision("highest"):
+            return self.backbone.tail(params, last, projected)
+
+    def projection(self, params: Params) -> Projection:
+        """Returns kernel W [E, D] and bias b [D] (or None) of the projection P = a W + b between `body` and `tail`.
+
+        `params` may also be a tree of gradients with respect to the parameters.
+        """
+        return self.backbone.projection(params)
+
+    def split(self, tokens: Float[Array, "B T D"]) -> Tokens:
+        """Splits T tokens of `tail`, or any values of them, into patches [B, N, D] and [CLS]; registers are dropped."""
+        return self.backbone.split(tokens)
+
+    def _precision(self) -> contextlib.AbstractContextManager[None]:
+        return exact(self.dtype)
+
+    def _run(self, function: Function, images: UInt8[np.ndarray, "B H W 3"], pooling: bool = False) -> list[np.ndarray]:
+        """Applies `function` to a batch that is padded to a multiple of the devices; the padding is cut off again."""
+        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] != 3:
+            raise ValueError(f"an encoder takes uint8 [B, H, W, 3], not {images.dtype} {list(images.shape)}")
         count = min(jax.local_device_count(), max(1, len(images)))
-        if (name, count) not in self._programs:
-            self._programs[name, count] = self._place(getattr(self, name), count)
-        params, sharding, program = self._programs[name, count]
-        filled = np.zeros((-(-len(images) // count) * count, *images.shape[1:]), np.uint8)
-        filled[: len(images)] = images
-        return np.asarray(program(params, jax.device_put(filled, sharding)))[: len(images)]
-
-    def _place(self, function: Callable[[Any, jax.Array], jax.Array], count: int) -> tuple[Any, Any, Any]:
-        """Parameters on each of `count` devices, how a batch is split over them, and the program of all."""
-        whole, split, program = _compiled(function, self.patch_size, count)
-        placed = next((params for (_, n), (params, *_) in self._programs.items() if n == count), None)
-        return jax.device_put(self.params, whole) if placed is None else placed, split, program
+        whole, split, program = _compiled(function, self.patch_size, self.dtype, count)
+        if (pooling, count) not in self._placed:
+            params = self.pooling.params if pooling and self.pooling else self.params
+            self._placed[pooling, count] = jax.device_put(params, whole)
+        padded = np.zeros((-(-len(images) // count) * count, *images.shape[1:]), np.uint8)
+        padded[: len(images)] = images
+        found = program(self._placed[pooling, count], jax.device_put(padded, split))
+        return [np.asarray(x)[: len(images)] for x in found]
 
     @functools.cached_property
-    def _programs(self) -> dict[tuple[str, int], tuple[Any, Any, Any]]:
+    def _placed(self) -> dict[tuple[bool, int], Params]:
+        """Copies of the parameters (of the pooling: True) on the first n devices."""
         return {}
+
+
+@dataclasses.dataclass(frozen=True)
+class _Call:
+    """A function of parameters and images that equals another one of the same backbone and arguments."""
+
+    backbone: Backbone
+    function: Callable[..., list[Array]]
+    arguments: tuple[Hashable, ...] = ()
+
+    def __call__(self, params: Params, images: Array) -> list[Array]:
+        return self.function(self.backbone, params, images, *self.arguments)
+
+
+def _features(backbone: Backbone, params: Params, images: Array) -> list[Array]:
+    return [backbone.features(params, images).patches]
+
+
+def _layers(backbone: Backbone, params: Params, images: Array, layers: tuple[int, ...], norm: bool) -> list[Array]:
+    return [output.patches for output in backbone.layers(params, images, layers, norm)]
+
+
+def _cls(backbone: Backbone, params: Params, images: Array) -> list[Array]:
+    cls = backbone.features(params, images).cls
+    return [] if cls is None else [cls]
+
+
+def exact(dtype: str) -> contextlib.AbstractContextManager[None]:
+    """Makes float32 products full float32: by default GPUs and TPUs round their operands to fewer bits."""
+    return jax.default_matmul_precision("highest") if dtype == "float32" else contextlib.nullcontext()
 
 
 # Few, for a function may hold on to much.
 @functools.lru_cache(maxsize=8)
 def _compiled(
-    function: Callable[[Any, jax.Array], jax.Array], patch_size: int, count: int
-) -> tuple[NamedSharding, NamedSharding, Callable[[Any, jax.Array], jax.Array]]:
+    function: Function, patch_size: int, dtype: str, count: int
+) -> tuple[NamedSharding, NamedSharding, Callable[[Params, Array], list[Array]]]:
     """Where parameters and images lie on `count` devices, and the program: one for all encoders of a function."""
     mesh = Mesh(np.asarray(jax.local_devices()[:count]), ("images",), axis_types=(AxisType.Auto,))
     whole, split = PartitionSpec(), PartitionSpec("images")
 
-    def program(params: Any, images: jax.Array) -> jax.Array:
-        _, height, width, _ = images.shape
-        few = height * width // patch_size**2 < ONE_BY_ONE_FROM
-        run = lambda part: function(params, part.astype(jnp.float32) / 255).astype(jnp.float32)
-        if few or jax.default_backend() != "cpu":
-            return run(images)
-        return jax.lax.map(lambda image: run(image[None])[0], images)
+    def run(params: Params, images: Array) -> list[Array]:
+        with exact(dtype):
+            return [x.astype(jnp.float32) for x in jax.tree.leaves(function(params, images))]
 
-    # shard_map: no part of the network can be tempted to exchange what belongs to other devices.
+    def program(params: Params, images: Array) -> list[Array]:
+        _, height, width, _ = images.shape
+        if height * width // patch_size**2 < ONE_BY_ONE_FROM or jax.default_backend() != "cpu":
+            return run(params, images)
+        return jax.lax.map(lambda image: [x[0] for x in run(params, image[None])], images)
+
+    # shard_map: no part of the backbone can be tempted to exchange what belongs to other devices.
     mapped = jax.shard_map(program, mesh=mesh, in_specs=(whole, split), out_specs=split, check_vma=False)
     return NamedSharding(mesh, whole), NamedSharding(mesh, split), jax.jit(mapped)
-
-
-def _checked(images: np.ndarray) -> np.ndarray:
-    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] != 3:
-        raise ValueError(f"an encoder takes uint8 [B, H, W, 3], not {images.dtype} {list(images.shape)}")
-    return images

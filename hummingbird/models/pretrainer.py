@@ -24,6 +24,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Float
 
 from hummingbird.config import PretrainConfig
+from hummingbird.models.backbone import Tokens
 from hummingbird.models.bank_attention import build_bank_attention
 from hummingbird.models.context import BankAttention, contextualise
 from hummingbird.models.heads import MlpHead
@@ -31,7 +32,7 @@ from hummingbird.models.network import Network
 from hummingbird.models.params import Params
 from hummingbird.models.pooling import POOLING
 from hummingbird.models.value_head import ValueHead
-from hummingbird.models.vit import Tokens, ViT, build_vit, normalize, to_grid
+from hummingbird.models.vit import ViT, build_vit, normalize, to_grid
 
 
 class ViewOutputs(NamedTuple):

@@ -1,8 +1,8 @@
-"""ConvNeXt (Liu et al. 2022; V2: Woo et al. 2023) as a dense encoder: the feature map of a stage, 4 to 32 px a cell.
+"""ConvNeXt (Liu et al. 2022; V2: Woo et al. 2023) as a dense encoder: the map of a stage, with cells of 4 to 32 pixels.
 
-Parameters: `stem_conv`, `stem_norm`, `stage_1_shrink_norm`, `stage_1_shrink` and so on before each later stage,
-`stage_0_block_0/{dw, norm, up, down, scale, grn_scale, grn_bias}` and so on, and `norm`, which follows the pooling in
-the classifiers that these are.
+Parameters: `stem_conv`, `stem_norm`; `stage_1_shrink_norm`, `stage_1_shrink` and so on before each later stage;
+`stage_0_block_0/{dw, norm, up, down, scale, grn_scale, grn_bias}` and so on; and `norm`, which follows the pooling in
+the published classifiers.
 """
 
 from __future__ import annotations
@@ -10,24 +10,35 @@ from __future__ import annotations
 import dataclasses
 import functools
 import re
-from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.typing import DTypeLike
+from jaxtyping import Float
 
 from hummingbird.errors import UserError
-from hummingbird.models.vit import MEAN, STD
+from hummingbird.models.architecture import MEAN, STD
+from hummingbird.models.backbone import LAST_LAYER, Backbone, Features, Images, Output, indices, to_unit
+from hummingbird.models.params import Params
 from hummingbird.weights.mapping import Arrays
-from hummingbird.weights.vision import Features
 
 
 @dataclasses.dataclass(frozen=True)
 class ConvNeXtArchitecture:
-    """depths: blocks per stage. widths: channels per stage. stem: pixels per cell of the first stage.
-    layer_scale: V1's scale on each block. response_norm: V2's global response normalisation. The rest as in
-    `vision.Architecture`."""
+    """Sizes and variations of a ConvNeXt. Stored in hummingbird.json of imported and exported folders.
+
+    Attributes:
+      depths: blocks of each stage.
+      widths: channels of each stage.
+      stem: pixels along a side of a cell of the first stage.
+      layer_scale: V1's scale on each block.
+      response_norm: V2's global response normalisation.
+      final_norm: whether a layer norm follows the last stage.
+      epsilon: of every layer norm.
+      mean, std: statistics of pixels in [0, 1] by which images are normalised.
+    """
 
     depths: tuple[int, ...]
     widths: tuple[int, ...]
@@ -39,78 +50,118 @@ class ConvNeXtArchitecture:
     mean: tuple[float, float, float] = MEAN
     std: tuple[float, float, float] = STD
 
-    @property
-    def depth(self) -> int:
-        """Stages: what `layers` counts."""
-        return len(self.depths)
-
-    def module(self, features: Features, dtype: Any) -> nn.Module:
-        """The network that gives these features."""
-        return ConvNeXt(self, self._stage(features), features.norm, dtype)
-
-    def patch_of(self, features: Features) -> int:
-        """Pixels per cell of these features."""
-        return self.cell(self._stage(features))
-
-    def dim_of(self, features: Features) -> int:
-        """Channels of these features."""
-        return self.widths[self._stage(features)]
-
-    def _stage(self, features: Features) -> int:
-        if features.kind != "tokens" or len(features.layers) != 1:
-            raise UserError(
-                "a ConvNeXt has no attention, and stages of different grids: features=tokens, one of its layers"
-            )
-        return features.indices(self.depth)[0]
-
     def cell(self, stage: int) -> int:
-        """Pixels per cell of a stage's feature map."""
+        """Returns the pixels along a side of a cell of a stage's feature map."""
         return self.stem * 2**stage
 
 
-class ConvNeXt(nn.Module):
-    """Normalised images [B, H, W, 3] -> the last stage's map [B, H / cell, W / cell, D].
+@dataclasses.dataclass(frozen=True)
+class FrozenConvNeXt(Backbone):
+    """See `Backbone`; the features are the map of one stage, and `layers` counts stages.
 
     Attributes:
-      stage: the stage whose output is wanted. norm: pass it through the final layer norm (last stage only).
+      arch: sizes and variations.
+      chosen: which stage gives the features.
+      dtype: "float32" or "bfloat16", the type that it computes in.
     """
 
     arch: ConvNeXtArchitecture
-    stage: int
-    norm: bool = True
-    dtype: Any = jnp.float32
+    chosen: Features = LAST_LAYER
+    dtype: str = "float32"
 
-    @nn.compact
-    def __call__(self, images: Array) -> Array:
-        arch, cell = self.arch, self.arch.cell(self.stage)
-        if images.shape[1] % cell or images.shape[2] % cell:
-            height, width = images.shape[1:3]
+    def __post_init__(self) -> None:
+        self._stage()
+
+    def __str__(self) -> str:
+        return "a ConvNeXt"
+
+    @property
+    def patch_size(self) -> int:
+        return self.arch.cell(self._stage())
+
+    @property
+    def dim(self) -> int:
+        return self.arch.widths[self._stage()]
+
+    @property
+    def depth(self) -> int:
+        """Number of stages to choose from."""
+        return len(self.arch.depths)
+
+    def module(self) -> ConvNeXt:
+        """Returns the Flax module."""
+        return ConvNeXt(self.arch, jnp.dtype(self.dtype))
+
+    def features(self, params: Params, images: Images) -> Output:
+        return self.layers(params, images, (self._stage(),), self.chosen.norm)[0]
+
+    def layers(self, params: Params, images: Images, layers: tuple[int, ...], norm: bool) -> list[Output]:
+        stages = indices(layers, self.depth)
+        cell, (height, width) = self.arch.cell(max(stages)), images.shape[1:3]
+        if height % cell or width % cell:
             raise UserError(f"images of {height}x{width} pixels cannot be cut into patches of {cell}: use a multiple")
+        mean, std = jnp.asarray(self.arch.mean, jnp.float32), jnp.asarray(self.arch.std, jnp.float32)
+        model = self.module().bind({"params": params})
+        maps = model.stages((to_unit(images) - mean) / std, count=max(stages) + 1)
+        last = self.depth - 1
+        return [Output(model.normed(maps[i]) if norm and i == last else maps[i], None) for i in stages]
+
+    def _stage(self) -> int:
+        if self.chosen.kind != "tokens" or len(self.chosen.layers) != 1:
+            raise UserError(
+                "a ConvNeXt has no attention, and stages of different grids: features=tokens, one of its layers"
+            )
+        return self.chosen.indices(self.depth)[0]
+
+
+class ConvNeXt(nn.Module):
+    """Normalised images [B, H, W, 3] to the feature maps of the stages [B, H / cell, W / cell, D]."""
+
+    arch: ConvNeXtArchitecture
+    dtype: DTypeLike = jnp.float32
+
+    def setup(self) -> None:
+        arch = self.arch
         conv = functools.partial(nn.Conv, padding="VALID", dtype=self.dtype)
         norm = functools.partial(nn.LayerNorm, epsilon=arch.epsilon, dtype=self.dtype)
-        out = x = norm(name="stem_norm")(
-            conv(arch.widths[0], (arch.stem,) * 2, (arch.stem,) * 2, name="stem_conv")(images)
-        )
-        for stage, (depth, width) in enumerate(zip(arch.depths, arch.widths, strict=True)):
-            if stage:
-                x = conv(width, (2, 2), (2, 2), name=f"stage_{stage}_shrink")(
-                    norm(name=f"stage_{stage}_shrink_norm")(x)
-                )
-            for i in range(depth):
-                x = ConvNeXtBlock(arch, width, self.dtype, name=f"stage_{stage}_block_{i}")(x)
-            out = x if stage == self.stage else out
+        self.stem_conv = conv(arch.widths[0], (arch.stem, arch.stem), (arch.stem, arch.stem))
+        self.stem_norm = norm()
+        later = range(1, len(arch.depths))
+        self.shrink_norms = [norm(name=f"stage_{stage}_shrink_norm") for stage in later]
+        self.shrinks = [conv(arch.widths[i], (2, 2), (2, 2), name=f"stage_{i}_shrink") for i in later]
+        self.blocks = [
+            [ConvNeXtBlock(arch, width, self.dtype, name=f"stage_{stage}_block_{i}") for i in range(depth)]
+            for stage, (depth, width) in enumerate(zip(arch.depths, arch.widths, strict=True))
+        ]
         if arch.final_norm:
-            normed = norm(name="norm")(x)
-            out = normed if self.norm and self.stage == arch.depth - 1 else out
-        return out
+            self.norm = norm()
+
+    def __call__(self, images: Float[Array, "B H W 3"]) -> Float[Array, "B h w D"]:
+        """Returns the map of the last stage after the final norm."""
+        return self.normed(self.stages(images, len(self.arch.depths))[-1])
+
+    def stages(self, images: Float[Array, "B H W 3"], count: int) -> list[Float[Array, "B _ _ _"]]:
+        """Returns the maps of the first `count` stages."""
+        x, maps = self.stem_norm(self.stem_conv(images)), list[Array]()
+        for stage, blocks in enumerate(self.blocks[:count]):
+            if stage:
+                x = self.shrinks[stage - 1](self.shrink_norms[stage - 1](x))
+            for block in blocks:
+                x = block(x)
+            maps.append(x)
+        return maps
+
+    def normed(self, x: Float[Array, "B h w D"]) -> Float[Array, "B h w D"]:
+        """Applies the final layer norm, if there is one."""
+        return self.norm(x) if self.arch.final_norm else x
 
 
 class ConvNeXtBlock(nn.Module):
-    """Depthwise 7 x 7, norm, and an MLP over channels, added to its input."""
+    """Depthwise 7 x 7 convolution, norm and an MLP over channels, added to the input."""
 
     arch: ConvNeXtArchitecture
     width: int
-    dtype: Any = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
@@ -158,12 +209,12 @@ HEADS = re.compile(r"(head|classifier|fc)\b.*")
 
 
 def is_convnext(arrays: Arrays) -> bool:
-    """Whether the names are those of a ConvNeXt."""
+    """Returns whether the names are those of a ConvNeXt."""
     return any(re.search(r"stages\.\d\..*(dwconv|conv_dw)\.weight$", name) for name in arrays)
 
 
 def convert(arrays: Arrays) -> tuple[str, Arrays, list[str]]:
-    """The prefix of the names, arrays in our names and layout, and the names that have no place."""
+    """Returns the prefix of the names, the arrays in our names and shapes, and the names that have no place."""
     anchor = next(n for n in arrays if re.search(r"stages\.0\..*(dwconv|conv_dw)\.weight$", n))
     prefix = re.split(r"(?:encoder\.)?stages\.0\.", anchor)[0]
     ours: Arrays = {}
@@ -190,7 +241,11 @@ def _changed(name: str, x: np.ndarray) -> np.ndarray:
 
 
 def architecture(arrays: Arrays) -> ConvNeXtArchitecture:
-    """The architecture that arrays in our names show."""
+    """Reads the architecture off the shapes of arrays in our names.
+
+    Raises:
+      UserError: the stem is missing.
+    """
     found = [re.match(r"stage_(\d)_block_(\d+)/dw/kernel", name) for name in arrays]
     blocks = [(int(m[1]), int(m[2])) for m in found if m]
     stages = max(s for s, _ in blocks) + 1

@@ -1,4 +1,4 @@
-"""Our encoders (and imported ones) in the form that other projects load.
+"""Writes our encoders, and imported ones, in the form that other projects load.
 
 Every export is a folder with the weights, the configuration that its readers expect, a model card, and
 `hummingbird.json`, from which `load_encoder` and `hummingbird import` restore the encoder exactly.
@@ -10,7 +10,6 @@ import dataclasses
 import json
 import pathlib
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import jinja2
 import numpy as np
@@ -18,31 +17,42 @@ import safetensors.numpy
 
 from hummingbird import config as configs
 from hummingbird.errors import UserError
+from hummingbird.models.architecture import Architecture
+from hummingbird.models.backbone import Features
+from hummingbird.models.positions import sincos2d
 from hummingbird.models.pretrainer import build_pretrainer
-from hummingbird.models.vit import ViT, sincos2d
 from hummingbird.run import checkpoint, fingerprint
-from hummingbird.run.files import versions, write_json
-from hummingbird.weights import foreign
-from hummingbird.weights.foreign import Weights
+from hummingbird.run.files import Json, versions, write_json
+from hummingbird.weights import folders, foreign
+from hummingbird.weights.folders import Weights
 from hummingbird.weights.layouts import LAYOUTS
 from hummingbird.weights.mapping import Arrays, unmatch
-from hummingbird.weights.vision import Architecture, Features
+from hummingbird.weights.own import own_arrays
 
 
 @dataclasses.dataclass
 class Model:
-    """What is exported, and what the model card says of where it comes from."""
+    """What is exported, and what the model card says about its origin.
+
+    Attributes:
+      weights: architecture and arrays.
+      name: for people.
+      config: flat, of the training run or of the import.
+      step: of the training run; None for imported weights.
+      versions: of the packages that it was made with.
+      metrics: scores of the training run.
+    """
 
     weights: Weights
     name: str
-    config: dict[str, Any]  # flat; of the training run, or of the import
+    config: Mapping[str, Json]
     step: int | None
-    versions: dict[str, str]
-    metrics: dict[str, Any]
+    versions: Mapping[str, str]
+    metrics: Mapping[str, Json]
 
 
-def export_weights(src: str, dst: str, format: str = "timm", network: str = "online") -> dict[str, Any]:
-    """Writes the encoder of `src` as a new folder `dst`; says what was written.
+def export_weights(src: str, dst: str, format: str = "timm", network: str = "online") -> dict[str, Json]:
+    """Writes the encoder of `src` as a new folder `dst`.
 
     Args:
       src: training workdir or step folder, imported folder, or another project's file.
@@ -50,18 +60,21 @@ def export_weights(src: str, dst: str, format: str = "timm", network: str = "onl
       format: "timm", "hf", "big_vision" or "hummingbird".
       network: "online" or "target", of a training run.
 
+    Returns:
+      "path", "format", "fingerprint" and "files", the sizes of the files in bytes.
+
     Raises:
-      UserError: unknown format or network, `dst` exists, or the format cannot express this encoder.
+      UserError: unknown format or network, `dst` exists or cannot be written, the format cannot express this encoder.
     """
     if format not in FORMATS:
         raise UserError(f"export format {format!r} is not known: use one of {', '.join(FORMATS)}")
-    folder = pathlib.Path(dst)
+    folder = pathlib.Path(dst).expanduser()
     if folder.exists():
         raise UserError(f"{dst} exists; remove it or name another folder")
     model = read_model(src, network)
-    with foreign.fresh_folder(folder) as temporary:
+    with folders.fresh_folder(folder) as temporary:
         layout = FORMATS[format](model, temporary)
-        foreign.write_own(temporary, model.weights, layout)
+        folders.write_own(temporary, model.weights, layout)
         (temporary / "README.md").write_text(model_card(model, format))
         written = {path.name: path.stat().st_size for path in sorted(temporary.iterdir())}
     return {
@@ -73,12 +86,12 @@ def export_weights(src: str, dst: str, format: str = "timm", network: str = "onl
 
 
 def read_model(src: str, network: str) -> Model:
-    """The encoder at `src` with what is known of it."""
-    path = pathlib.Path(src)
-    if path.exists() and checkpoint.is_training(src):
-        return _trained(src, network)
-    weights = foreign.load(src)
-    config = {"family": weights.family, "source": weights.source}
+    """Reads the encoder at `src` and what is known about it; arguments as of `export_weights`."""
+    path = pathlib.Path(src).expanduser()
+    if path.exists() and checkpoint.is_training(str(path)):
+        return _trained(str(path), network)
+    weights = foreign.load(path)
+    config: dict[str, Json] = {"family": weights.family, "source": weights.source}
     return Model(weights, path.resolve().name, config, None, versions(), {})
 
 
@@ -91,39 +104,14 @@ def _trained(src: str, network: str) -> Model:
     run = step.parent.parent
     metrics = run / "metrics.json"
     name = f"{run.name} ({network}, step {manifest['step']})"
-    own = unstacked({name.removeprefix(stem).replace(".", "/"): np.asarray(x) for name, x in arrays.items()})
-    weights = Weights(foreign.OWN_FAMILY, foreign.OWN_LAYOUT, "", architecture_of(vit), own, Features(), name, "orbax")
+    own = own_arrays({name.removeprefix(stem): x for name, x in arrays.items()}, vit.arch)
+    weights = Weights(folders.OWN_FAMILY, folders.OWN_LAYOUT, "", vit.arch, own, Features(), name, "orbax")
     scores = json.loads(metrics.read_text()).get("metrics", {}) if metrics.exists() else {}
     return Model(weights, name, manifest["config"], manifest["step"], manifest["versions"], scores)
 
 
-def architecture_of(vit: ViT) -> Architecture:
-    """The `Architecture` of our pretraining encoder."""
-    return Architecture(
-        patch_size=vit.patch_size,
-        width=vit.width,
-        depth=vit.depth,
-        heads=vit.heads,
-        mlp_dim=vit.mlp_dim,
-        grid=(vit.grid[0], vit.grid[1]),
-        cls=vit.cls_token,
-        positions=vit.positions,
-    )
-
-
-def unstacked(arrays: Arrays) -> Arrays:
-    """Takes scanned layers ("blocks/...", leading layer axis) apart into "block_00/...", ..."""
-    out: Arrays = {}
-    for name, x in arrays.items():
-        if name.startswith("blocks/"):
-            out.update({f"block_{i:02d}/{name.removeprefix('blocks/')}": x[i] for i in range(len(x))})
-        else:
-            out[name] = x
-    return out
-
-
 def with_positions(model: Model, cls_row: bool) -> Arrays:
-    """The arrays with fixed positions written out and, for `cls_row`, a zero position for [CLS] in front."""
+    """Returns the arrays with fixed positions written out and, if `cls_row`, a zero position for [CLS] in front."""
     arch, arrays = vit_of(model, "this"), dict(model.weights.arrays)
     if arch.positions == "sincos2d" and arch.grid:
         arrays["positions"] = sincos2d(*arch.grid, arch.width).astype(np.float32)
@@ -133,7 +121,7 @@ def with_positions(model: Model, cls_row: bool) -> Arrays:
 
 
 def refuse(model: Model, what: str, faults: Mapping[str, bool]) -> None:
-    """UserError naming what the format cannot express."""
+    """Raises UserError naming what the format cannot express, if anything: {what it lacks: whether it is needed}."""
     named = [fault for fault, there in faults.items() if there]
     if named:
         raise UserError(
@@ -141,7 +129,7 @@ def refuse(model: Model, what: str, faults: Mapping[str, bool]) -> None:
         )
 
 
-# timm's name by width; all sizes are given as arguments beside it.
+# timm's name by width; all sizes are passed as arguments with it.
 TIMM_NAMES = {
     192: "tiny_patch16",
     384: "small_patch16",
@@ -152,7 +140,11 @@ TIMM_NAMES = {
 
 
 def vit_of(model: Model, what: str) -> Architecture:
-    """The architecture, if it is a transformer's."""
+    """Returns the architecture of a transformer.
+
+    Raises:
+      UserError: it is another kind of network.
+    """
     if not isinstance(model.weights.arch, Architecture):
         raise UserError(f"{model.name} is a ConvNeXt, which is only written as `hummingbird`, not for {what}")
     return model.weights.arch
@@ -169,10 +161,10 @@ def _timm(model: Model, folder: pathlib.Path) -> str:
         "encoder without its last norm": not arch.final_norm,
     }
     refuse(model, "timm", faults)
-    grid = arch.grid or (1, 1)
+    size = [side * arch.patch_size for side in arch.grid or (1, 1)]
     ratio = arch.mlp_dim / arch.width
-    arguments: dict[str, Any] = {
-        "img_size": [side * arch.patch_size for side in grid],
+    arguments: dict[str, Json] = {
+        "img_size": size,
         "patch_size": arch.patch_size,
         "embed_dim": arch.width,
         "depth": arch.depth,
@@ -191,7 +183,7 @@ def _timm(model: Model, folder: pathlib.Path) -> str:
     arrays = unmatch(LAYOUTS["timm"], with_positions(model, cls_row=not arch.registers), arch.heads)
     safetensors.numpy.save_file(arrays, folder / "model.safetensors", {"format": "pt"})
     pretrained = {
-        "input_size": [3, *arguments["img_size"]],
+        "input_size": [3, *size],
         "mean": list(arch.mean),
         "std": list(arch.std),
         "interpolation": "bicubic",
@@ -236,7 +228,7 @@ def _hf(model: Model, folder: pathlib.Path) -> str:
     elif not arch.cls:
         kind = ("ijepa", "IJepaModel")  # transformers' plain ViT without [CLS]
     activations = {"gelu": "gelu", "gelu_tanh": "gelu_pytorch_tanh", "quick_gelu": "quick_gelu", "silu": "silu"}
-    config: dict[str, Any] = {
+    config: dict[str, Json] = {
         "architectures": [kind[1]],
         "model_type": kind[0],
         "hidden_size": arch.width,
@@ -285,18 +277,17 @@ def _big_vision(model: Model, folder: pathlib.Path) -> str:
     }
     refuse(model, "big_vision", faults)
     arrays = unmatch(LAYOUTS["big_vision"], with_positions(model, cls_row=False), arch.heads)
-    named: dict[str, Any] = {f"params/{name}": x for name, x in arrays.items()}
-    np.savez(folder / "params.npz", **named)
+    np.savez(folder / "params.npz", allow_pickle=False, **{f"params/{name}": x for name, x in arrays.items()})
     return "big_vision"
 
 
 def _hummingbird(model: Model, folder: pathlib.Path) -> str:
     arrays = {name: np.ascontiguousarray(x) for name, x in model.weights.arrays.items()}
     safetensors.numpy.save_file(arrays, folder / "model.safetensors")
-    return foreign.OWN_LAYOUT
+    return folders.OWN_LAYOUT
 
 
-# Writes weights and configuration into a folder; returns the name in `LAYOUTS` of the names it used.
+# Each writes weights and configuration into a folder and returns the naming it used, a name in `LAYOUTS`.
 FORMATS: dict[str, Callable[[Model, pathlib.Path], str]] = {
     "timm": _timm,
     "hf": _hf,
@@ -306,14 +297,14 @@ FORMATS: dict[str, Callable[[Model, pathlib.Path], str]] = {
 
 
 def model_card(model: Model, format: str) -> str:
-    """README.md of an export: what it is, how it was trained and measured, how to load it."""
+    """Returns the README.md of an export: what it is, how it was trained and measured, how to load it."""
     loader = jinja2.PackageLoader("hummingbird.weights")
     environment = jinja2.Environment(loader=loader, undefined=jinja2.StrictUndefined, trim_blocks=True)
     parameters = sum(x.size for x in model.weights.arrays.values())
     return environment.get_template("model_card.md.j2").render(
         model=model,
         arch=dataclasses.asdict(model.weights.arch),
-        width=model.weights.arch.dim_of(model.weights.features),
+        width=foreign.backbone_of(model.weights.arch, model.weights.features).dim,
         format=format,
         parameters=parameters,
     )

@@ -1,17 +1,17 @@
-"""Whose weights they are: what each project's files look like and what its encoders want to be fed.
+"""Families of weights: how the files of each project are recognised, and which input its encoders expect.
 
-Names of arrays alone do not tell projects apart: DINO, iBOT, MAE and timm write the same ones, and differ in how pixels
-are normalised or positions resized. So a family is chosen by what the file says of itself (a config beside it, arrays
-that only one project saves), then by its file name; where that leaves a choice that matters, the user is asked.
+Names of arrays alone do not distinguish projects: DINO, iBOT, MAE and timm write the same ones, but normalise pixels or
+resize positions differently. So a family is chosen by a config beside the file or arrays that only one project saves,
+then by the file's name; if a choice that matters is left, the user has to make it.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 
-from hummingbird.models.vit import MEAN, STD
+from hummingbird.models.architecture import MEAN, STD
 from hummingbird.weights.mapping import Arrays
 
 HALF = (0.5, 0.5, 0.5)
@@ -31,7 +31,7 @@ def _has(*wanted: str) -> Callable[[Arrays], bool]:
 
 
 def _bare(names: Arrays) -> bool:
-    """A plain timm-shaped ViT: no classifier, no LayerScale, no registers."""
+    """Returns whether it is a plain ViT in timm's names: no classifier, no LayerScale, no registers."""
     return not any(n.startswith(("head.weight", "fc_norm", "attn_pool", "norm_pre")) or "reg" in n for n in names) and (
         not _scaled(names)
     )
@@ -48,18 +48,19 @@ def _positions_without_cls(names: Arrays) -> bool:
 
 @dataclasses.dataclass(frozen=True)
 class Family:
-    """Settings that a file does not hold, and how its files are told from others.
+    """Settings that the arrays of a project do not show, and how its files are recognised.
 
     Attributes:
-      layouts: names in `layouts.LAYOUTS`.
+      layouts: namings of arrays that it uses, names in `layouts.LAYOUTS`.
       about: for people.
-      mean, std: of pixels in [0, 1]; None: only a config tells.
+      mean, std: statistics of pixels in [0, 1]; None: known from a config only.
       epsilon, activation, resize, rotary: as in `Architecture`.
-      possible: may arrays with these names (prefix removed) be of this family? sure: can they be of no other?
-      prefix: what the prefix of the names says when it is sure of the family.
-      names: what file names say.
-      model_types: Hugging Face's `model_type`.
-      heads: attention heads by width, where they are not those of `HEADS`.
+      possible: whether arrays with these names (prefix removed) may belong to this family.
+      sure: whether they can belong to no other one.
+      prefix: pattern of prefixes that only this family uses.
+      names: pattern of file names that suggest this family.
+      model_types: values of Hugging Face's `model_type`.
+      heads: (width, attention heads) where they differ from `HEADS`.
     """
 
     layouts: tuple[str, ...]
@@ -78,12 +79,12 @@ class Family:
     heads: tuple[tuple[int, int], ...] = ()
 
     @property
-    def settings(self) -> tuple:
-        """What would be done differently if this were another family."""
+    def settings(self) -> tuple[Hashable, ...]:
+        """Everything about a family that changes the features."""
         return (self.mean, self.std, self.epsilon, self.activation, self.resize, self.rotary, self.heads)
 
 
-# Heads by width where they are not width / 64; what says better (a config, rotary periods, shapes) comes first.
+# Attention heads by width where they are not width / 64; a config, rotary periods or shapes come before this table.
 HEADS = {1152: 16, 1280: 16, 1408: 16, 1664: 16}
 
 FAMILIES: dict[str, Family] = {
@@ -153,7 +154,7 @@ FAMILIES: dict[str, Family] = {
         ("timm", "deit3"),
         "DeiT and DeiT III, supervised on ImageNet",
         possible=lambda n: "head.weight" in n or "dist_token" in n or _positions_without_cls(n),
-        sure=lambda n: "dist_token" in n or _positions_without_cls(n),
+        sure=lambda n: "dist_token" in n or (_positions_without_cls(n) and _scaled(n)),
         names=r"deit",
     ),
     "augreg": Family(
@@ -165,7 +166,7 @@ FAMILIES: dict[str, Family] = {
         sure=lambda n: "head.weight" in n and n["head.weight"].shape[0] == 21843,
         names=r"augreg|in21k|orig_in|vit_(tiny|small|base|large|huge)_patch\d+_\d+\.pth",
     ),
-    "timm": Family(("timm",), "any plain timm ViT; its config says the rest", None, None),
+    "timm": Family(("timm",), "any plain timm ViT with its config", None, None),
     "clip": Family(
         ("openclip",),
         "CLIP of OpenAI and those trained with its quick GELU",
@@ -276,7 +277,7 @@ FAMILIES: dict[str, Family] = {
     ),
 }
 
-# Arrays that belong to heads, decoders, text towers and buffers: no part of an image encoder's patch features.
+# Arrays of heads, decoders, text towers and buffers, which patch features do not need.
 DROPPED = re.compile(
     r"(head|head_dist|heads?|fc|pre_logits|attn_pool|pooler|decoder|decoder_\w+|rope_embed|classifier|predictor|prediction"
     r"|projection_head|projector|dino_head|ibot_head|cls_norm|local_cls_norm|visual_projection|logit_scale|logit_bias"

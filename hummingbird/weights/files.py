@@ -1,8 +1,7 @@
-"""Arrays out of the files that projects publish, without ever running code that a file brings along.
+"""Reads arrays from the files that projects publish, without ever running code that a file brings along.
 
-`read` looks at the content, not at the suffix: safetensors (one file or shards), npz, PyTorch files (only through
-`torch.load(weights_only=True)`), TorchScript archives, Flax msgpack, Orbax folders, and folders of Hugging Face, timm
-or OpenCLIP.
+`read` goes by the content, not by the suffix: safetensors (one file or shards), npz, PyTorch files, TorchScript
+archives, Flax msgpack, Orbax folders, and folders of Hugging Face, timm or OpenCLIP.
 """
 
 from __future__ import annotations
@@ -15,9 +14,12 @@ import zipfile
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import ml_dtypes  # gives NumPy the bfloat16 that safetensors asks for
 import numpy as np
 
 from hummingbird.errors import UserError, first_line
+from hummingbird.run.files import Json
+from hummingbird.weights.pytorch import read_pytorch, to_numpy
 from hummingbird.weights.torchscript import MoreThanArraysError, is_torchscript, read_tree
 
 Arrays = dict[str, np.ndarray]
@@ -25,26 +27,26 @@ Arrays = dict[str, np.ndarray]
 
 @dataclasses.dataclass
 class Source:
-    """What was read.
+    """The content of a file or folder of weights.
 
     Attributes:
       path: the file or folder.
       form: "safetensors", "npz", "pytorch", "torchscript", "msgpack" or "orbax".
       arrays: floating-point arrays as float32, under flat names; parts of a nested tree are joined by `joint`.
       joint: "." for PyTorch's names, "/" for Flax's.
-      config: content of the JSON files beside the arrays, by file name.
+      config: the JSON files beside the arrays, by file name.
     """
 
     path: pathlib.Path
     form: str
     arrays: Arrays
     joint: str
-    config: dict[str, dict[str, Any]]
+    config: dict[str, Mapping[str, Json]]
 
 
-OWN_FILE = "hummingbird.json"  # beside weights that we wrote: says exactly what they are
+OWN_FILE = "hummingbird.json"  # beside weights that we wrote: what exactly they are
 JSON_FILES = (OWN_FILE, "config.json", "preprocessor_config.json", "open_clip_config.json")
-# In the order in which they are preferred when a folder holds several.
+# In order of preference, for folders that hold several.
 FOLDER_FILES = (
     "model.safetensors",
     "model.safetensors.index.json",
@@ -58,12 +60,12 @@ FOLDER_FILES = (
 
 
 def read(path: str | os.PathLike[str]) -> Source:
-    """The arrays of a file or folder.
+    """Reads the arrays of a file or folder.
 
     Raises:
-      UserError: it does not exist, is a Git LFS pointer, is cut off, misses shards, or holds no arrays.
+      UserError: it does not exist, cannot be read, is a Git LFS pointer, is cut off, lacks shards, or holds no arrays.
     """
-    path = pathlib.Path(path)
+    path = pathlib.Path(path).expanduser()
     if not path.exists():
         raise UserError(f"{path} does not exist")
     file = _file_of(path) if path.is_dir() else path
@@ -83,10 +85,14 @@ def read(path: str | os.PathLike[str]) -> Source:
     return Source(path, form, arrays, joint, config)
 
 
-def read_json(path: pathlib.Path) -> dict[str, Any]:
-    """The object in a JSON file; UserError if there is none."""
+def read_json(path: pathlib.Path) -> Mapping[str, Json]:
+    """Reads the object in a JSON file.
+
+    Raises:
+      UserError: there is none.
+    """
     try:
-        value = json.loads(path.read_text())
+        value: Json = json.loads(path.read_text())
     except (OSError, ValueError) as error:
         raise UserError(f"{path} is not readable JSON ({error}); download it again") from error
     if not isinstance(value, dict):
@@ -95,7 +101,7 @@ def read_json(path: pathlib.Path) -> dict[str, Any]:
 
 
 def _file_of(folder: pathlib.Path) -> pathlib.Path:
-    """The file of weights in a folder; the folder itself if Orbax wrote it."""
+    """Finds the file of weights in a folder; the folder itself if Orbax wrote it."""
     for name in FOLDER_FILES:
         if (folder / name).is_file():
             return folder / name
@@ -134,8 +140,11 @@ def _read_shards(index: pathlib.Path) -> tuple[str, Arrays]:
 
 
 def _read_file(file: pathlib.Path) -> tuple[str, Arrays]:
-    with file.open("rb") as stream:
-        head = stream.read(64)
+    try:
+        with file.open("rb") as stream:
+            head = stream.read(64)
+    except OSError as error:
+        raise UserError(f"{file} cannot be read ({error.strerror}); check its permissions") from error
     if head.startswith(b"version https://git-lfs"):
         raise UserError(f"{file} is a Git LFS pointer, not the weights: run `git lfs pull` where it came from")
     if not head:
@@ -166,12 +175,11 @@ def _form_of(file: pathlib.Path, head: bytes) -> str:
 
 
 def _read_safetensors(file: pathlib.Path) -> Arrays:
-    import ml_dtypes  # noqa: F401  (gives NumPy the bfloat16 that safetensors asks for)
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(file, framework="numpy") as tensors:
-            return _floats({name: tensors.get_tensor(name) for name in tensors.keys()})  # noqa: SIM118
+            return _arrays({name: tensors.get_tensor(name) for name in tensors.keys()}, ".")  # noqa: SIM118
     except SafetensorError as error:
         raise UserError(f"{file} is cut off or damaged ({error}); download it again") from error
 
@@ -179,50 +187,13 @@ def _read_safetensors(file: pathlib.Path) -> Arrays:
 def _read_npz(file: pathlib.Path) -> Arrays:
     try:
         with np.load(file, allow_pickle=False) as content:
-            return _floats({name: content[name] for name in content.files})
+            return _arrays({name: content[name] for name in content.files}, "/")
     except (ValueError, OSError, zipfile.BadZipFile, EOFError) as error:
         raise UserError(f"{file} is not an npz of plain arrays, or damaged ({error})") from error
 
 
 def _read_pytorch(file: pathlib.Path) -> Arrays:
-    try:
-        import torch
-    except ImportError:
-        raise UserError(
-            f"{file} is a PyTorch file and torch is not installed: pip install 'hummingbird-incontext[torch]', "
-            "or take the safetensors version"
-        ) from None
-    import argparse
-    import pickle
-
-    from numpy._core.multiarray import scalar  # pyright: ignore[reportAttributeAccessIssue]
-
-    # Plain records that training scripts of DINO, MAE and DeiT save beside the weights: they hold values, not code.
-    # NumPy 1 and 2 name their scalars' constructor differently.
-    harmless: list[Any] = [argparse.Namespace, pathlib.PosixPath, np.dtype, np.ndarray]
-    harmless += [scalar, (scalar, "numpy.core.multiarray.scalar")]
-    harmless += [type(np.dtype(t)) for t in (np.float64, np.float32, np.int64)]
-    try:
-        with torch.serialization.safe_globals(harmless):
-            content = torch.load(file, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        named = (
-            str(error).split("GLOBAL ")[-1].split(" ")[0] if "GLOBAL " in str(error) else "objects that are no arrays"
-        )
-        raise UserError(
-            f"{file} is not a plain file of weights: its pickle asks for {named}, and unpickling that could run code; "
-            "save its state_dict() alone with torch, or take the safetensors version"
-        ) from error
-    except (RuntimeError, EOFError, OSError, ValueError, AttributeError, KeyError, IndexError, TypeError) as error:
-        raise UserError(f"{file} is cut off or damaged ({first_line(error)}); download it again") from error
-
-    def to_numpy(leaf: Any) -> Any:
-        if not isinstance(leaf, torch.Tensor):
-            return leaf
-        dense = leaf.detach().to_dense() if leaf.is_sparse else leaf.detach()
-        return (dense.float() if dense.is_floating_point() else dense).numpy()
-
-    return _floats(_flat(content, ".", to_numpy))
+    return _arrays(read_pytorch(file), ".", lambda leaf: _floating(to_numpy(leaf)))
 
 
 def _read_torchscript(file: pathlib.Path) -> Arrays:
@@ -235,7 +206,7 @@ def _read_torchscript(file: pathlib.Path) -> Arrays:
         ) from error
     except Exception as error:  # a damaged pickle raises errors of any kind
         raise UserError(f"{file} is cut off or damaged ({first_line(error)}); download it again") from error
-    return _floats(_flat(tree, ".", lambda leaf: leaf))
+    return _arrays(tree, ".")
 
 
 def _read_msgpack(file: pathlib.Path) -> Arrays:
@@ -245,7 +216,7 @@ def _read_msgpack(file: pathlib.Path) -> Arrays:
         tree = serialization.msgpack_restore(file.read_bytes())
     except Exception as error:  # msgpack raises its own and ValueErrors of many kinds
         raise UserError(f"{file} is cut off or not Flax msgpack ({first_line(error)})") from error
-    return _floats(_flat(tree, "/", lambda leaf: leaf))
+    return _arrays(tree, "/")
 
 
 def _read_orbax(folder: pathlib.Path) -> Arrays:
@@ -255,7 +226,7 @@ def _read_orbax(folder: pathlib.Path) -> Arrays:
         tree = ocp.PyTreeCheckpointer().restore(folder.resolve())
     except Exception as error:
         raise UserError(f"{folder} is not a whole Orbax checkpoint ({first_line(error)})") from error
-    return _floats(_flat(tree, "/", np.asarray))
+    return _arrays(tree, "/", lambda leaf: _floating(np.asarray(leaf)))
 
 
 READERS: dict[str, Callable[[pathlib.Path], Arrays]] = {
@@ -267,28 +238,31 @@ READERS: dict[str, Callable[[pathlib.Path], Arrays]] = {
 }
 
 
-def _flat(tree: Any, joint: str, leaf: Callable[[Any], Any], at: str = "") -> dict[str, Any]:
-    """{"a": {"b": x}} -> {"a.b": leaf(x)}; lists count as dicts from their indices."""
-    if isinstance(tree, (list, tuple)) and tree and not isinstance(tree[0], (int, float, str)):
-        tree = {str(i): value for i, value in enumerate(tree)}
-    if isinstance(tree, Mapping):
-        flat: dict[str, Any] = {}
-        for name, value in tree.items():
-            flat.update(_flat(value, joint, leaf, f"{at}{joint}{name}" if at else str(name)))
-        return flat
-    return {at: leaf(tree)}
+def _arrays(tree: Any, joint: str, convert: Callable[[Any], np.ndarray | None] | None = None) -> Arrays:
+    """Returns the floating-point arrays of a nested tree, float32, under flat names: {"a": {"b": x}} -> {"a.b": x}.
+
+    Lists count as dictionaries from their indices. Counters, options and the optimiser's steps are left out.
+    """
+    arrays: Arrays = {}
+    nodes: list[tuple[str, Any]] = [("", tree)]
+    while nodes:
+        name, node = nodes.pop()
+        if isinstance(node, (list, tuple)) and node and not isinstance(node[0], (int, float, str)):
+            node = {str(i): value for i, value in enumerate(node)}
+        if isinstance(node, Mapping):
+            inside = [(f"{name}{joint}{key}" if name else str(key), value) for key, value in node.items()]
+            nodes.extend(reversed(inside))  # the first one is visited next: arrays keep the file's order
+        elif (array := (convert or _floating)(node)) is not None:
+            arrays[name] = array
+    return arrays
 
 
-def _floats(arrays: Mapping[str, Any]) -> Arrays:
-    """The floating-point arrays among `arrays`, as float32; counters, options and optimiser steps are left out."""
-    kept: Arrays = {}
-    for name, value in arrays.items():
-        if getattr(value, "shape", ()) == () or not hasattr(value, "dtype"):
-            continue
-        if value.dtype.kind == "V" and value.dtype.itemsize == 2:  # bfloat16 as NumPy writes it into an npz
-            import ml_dtypes
-
-            value = value.view(ml_dtypes.bfloat16)
-        if np.issubdtype(value.dtype, np.floating) or value.dtype.name in ("bfloat16", "float8_e4m3fn"):
-            kept[name] = np.asarray(value, np.float32)
-    return kept
+def _floating(value: Any) -> np.ndarray | None:
+    """Returns a floating-point array as float32; None for scalars, integers and what is no array."""
+    if getattr(value, "shape", ()) == () or not hasattr(value, "dtype"):
+        return None
+    if value.dtype.kind == "V" and value.dtype.itemsize == 2:  # bfloat16 as NumPy writes it into an npz
+        value = value.view(ml_dtypes.bfloat16)
+    if np.issubdtype(value.dtype, np.floating) or value.dtype.name in ("bfloat16", "float8_e4m3fn"):
+        return np.asarray(value, np.float32)
+    return None

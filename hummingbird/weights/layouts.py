@@ -1,4 +1,4 @@
-"""How projects name and shape the arrays of a vision transformer: one list of rows each (see `mapping`)."""
+"""Layouts: how each project names and shapes the arrays of a vision transformer, one list of rows each."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ LAYOUTS: dict[str, list[Row]] = {
     "timm": [
         *_timm(),
         Row("registers", ("reg_token",), "tokens", optional=True),
-        Row("distillation", ("dist_token",), "token", optional=True),  # DeiT's: becomes a register
+        Row("distillation", ("dist_token",), "token", optional=True),  # DeiT's; becomes a register
         *_norm("pooled_norm", "fc_norm.", optional=True),
         *_TIMM_SCALE,
         *_TIMM_MLP,

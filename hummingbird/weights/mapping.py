@@ -1,7 +1,7 @@
-"""From one naming and shaping of a model's arrays to another, and back.
+"""Converts a model's arrays from the names and shapes of one project to ours, and back.
 
 A layout is a list of rows: our name, their names, how the array changes. The same row serves both directions, so an
-export is an import read from right to left. `{i}` is the layer. Several of their names mean arrays that lie side by
+export is an import read from right to left. `{i}` stands for the layer. Arrays under several of their names lie side by
 side in ours (query, key, value).
 """
 
@@ -18,7 +18,14 @@ Arrays = dict[str, np.ndarray]
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """One array. `optional`: absent in some models of the layout (then absent in all of their layers)."""
+    """One array of a layout.
+
+    Attributes:
+      ours: our name.
+      theirs: their names.
+      change: how it changes on the way to ours, a name in `CHANGES`.
+      optional: whether some models lack it; these lack it in every layer.
+    """
 
     ours: str
     theirs: tuple[str, ...]
@@ -40,7 +47,7 @@ def _from_patch_kernel_last(x: np.ndarray) -> np.ndarray:
     return x.reshape(patch, patch, 3, -1)
 
 
-# name: (theirs -> ours, ours -> theirs); the way back restores the leading axes that projects keep.
+# name: (theirs -> ours, ours -> theirs); the way back restores leading axes of size 1.
 CHANGES: dict[str, tuple[Callable[[np.ndarray], np.ndarray], Callable[[np.ndarray], np.ndarray]]] = {
     "same": (lambda x: x, lambda x: x),
     "linear": (lambda x: x.T, lambda x: x.T),
@@ -54,13 +61,21 @@ CHANGES: dict[str, tuple[Callable[[np.ndarray], np.ndarray], Callable[[np.ndarra
     "heads_out": (lambda x: x.reshape(-1, x.shape[-1]), lambda x: x),  # [heads, d, D]
 }
 
-# Axes that their array has, where the change relies on it.
+# Number of axes of their array, where the change relies on it.
 AXES = {"linear": 2, "conv": 4, "conv_last": 4, "heads_in": 3, "heads_in_bias": 2, "heads_out": 3}
 
 
 @dataclasses.dataclass
 class Match:
-    """How a file's arrays fit a layout: ours by name, their names that were used, and what does not fit."""
+    """How the arrays of a file fit a layout.
+
+    Attributes:
+      arrays: in our names.
+      used: their names that have a place.
+      missing: their names that are absent.
+      wrong: their names and shapes where the number of axes is wrong.
+      depth: number of layers.
+    """
 
     arrays: Arrays
     used: set[str]
@@ -70,15 +85,25 @@ class Match:
 
 
 def depth_of(rows: list[Row], names: Iterable[str]) -> int:
-    """Layers that the names of a layout show: one more than the greatest index."""
+    """Returns the number of layers that names show: one more than the greatest index."""
     patterns = {re.escape(t).replace(r"\{i\}", r"(\d+)") for row in rows for t in row.theirs if "{i}" in t}
     found = [int(m[1]) for name in names for p in patterns if (m := re.fullmatch(p, name))]
     return max(found, default=-1) + 1
 
 
 def match(rows: list[Row], arrays: Mapping[str, np.ndarray]) -> Match:
-    """Arrays in their names -> ours. Missing ones are listed under their names; nothing is made up but one thing: a
-    bias that is absent for some of query, key and value (DINOv3's key has none) is zero there."""
+    """Converts arrays from their names to ours.
+
+    Nothing is filled in, with one exception: a bias that query, key or value lacks (DINOv3's key) is zero there.
+
+    Args:
+      rows: the layout.
+      arrays: by their names.
+
+    Example:
+      >>> match([Row("norm/scale", ("norm.weight",))], {"norm.weight": np.ones(2)}).arrays
+      {'norm/scale': array([1., 1.])}
+    """
     depth = depth_of(rows, arrays.keys())
     result = Match({}, set(), [], [], depth)
     for row in rows:
@@ -107,7 +132,13 @@ def match(rows: list[Row], arrays: Mapping[str, np.ndarray]) -> Match:
 
 
 def unmatch(rows: list[Row], arrays: Mapping[str, np.ndarray], heads: int) -> Arrays:
-    """Arrays in our names -> theirs: the inverse of `match`. `heads` splits the channels where theirs are split."""
+    """Converts arrays from our names to theirs: the inverse of `match`.
+
+    Args:
+      rows: the layout.
+      arrays: by our names.
+      heads: attention heads, for layouts that have an axis for them.
+    """
     depth = depth_of([Row(row.ours, (row.ours,)) for row in rows], arrays.keys())
     theirs: Arrays = {}
     for row in rows:

@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
-from typing import Any
+import dataclasses
+import functools
+from collections.abc import Mapping
 
+import flax.traverse_util
 import jax
 import jax.numpy as jnp
 import numpy as np
 from etils import epath
-from flax import traverse_util
+from jax import Array
+from jaxtyping import Float
 
 from hummingbird import config as configs
 from hummingbird.errors import UserError
-from hummingbird.models.frozen import FrozenEncoder
-from hummingbird.models.pretrainer import DTYPES, build_pretrainer, patch_features
-from hummingbird.models.vit import ViT, build_vit, normalize, patchify, to_grid
-from hummingbird.run import checkpoint, fingerprint
+from hummingbird.models.architecture import Architecture, build_architecture
+from hummingbird.models.backbone import Backbone, Images, Output, to_unit
+from hummingbird.models.frozen import FrozenEncoder, Pooling
+from hummingbird.models.frozen_vit import FrozenViT
+from hummingbird.models.params import Params, leaf, subtree
+from hummingbird.models.pretrainer import Pretrainer, build_pretrainer
+from hummingbird.models.vit import ViT, patchify, to_grid, unstacked
+from hummingbird.run import checkpoint
+from hummingbird.weights.foreign import as_encoder
+from hummingbird.weights.mapping import Arrays
 
 RANDOM_INPUT = 224  # input size that the positions of `random:NAME` are stored for
 
@@ -26,84 +36,83 @@ def load_trained(path: str, network: str, dtype: str) -> FrozenEncoder:
     folder, manifest, arrays = checkpoint.load_newest(path, wanted=wanted)
     config = configs.of_run(manifest["config"], dtype=dtype)
     model = build_pretrainer(config)
-    tree = traverse_util.unflatten_dict(arrays, sep=".")
-    variables = {"params": tree[network], "batch_stats": tree[f"{network}_stats"]}
+    stem = f"{network}.encoder."
+    found = {name.removeprefix(stem): x for name, x in arrays.items() if name.startswith(stem)}
+    name = f"{folder.parent.parent.name} step {manifest['step']} ({network})"
+    encoder = as_encoder(FrozenViT(model.encoder.arch, dtype=dtype), own_arrays(found, model.encoder.arch), name)
+    if config.pooling not in ("qkv", "qk"):
+        return encoder
+    tree = flax.traverse_util.unflatten_dict(arrays, sep=".")
     keys = arrays.get("bank.keys", np.zeros((0, 1, model.encoder.width), np.float32))
-    size = model.encoder.patch_size
-
-    def features(params: Any, images: jax.Array) -> jax.Array:
-        return patch_features(model, params["model"], images)
-
-    def attention(params: Any, images: jax.Array) -> jax.Array:
-        def run(module: Any, images: jax.Array, keys: jax.Array) -> jax.Array:
-            c, _ = module.contextualise(module.encode(images).patches, keys, module.values(keys, train=False))
-            return module.pool(c)[1]
-
-        masks: Any = model.apply(params["model"], images, params["keys"], method=run)
-        return to_grid(masks, images, size)
-
-    own = {name: x for name, x in arrays.items() if name.startswith(f"{network}.encoder.")}
-    return FrozenEncoder(
-        apply=features,
-        params={"model": variables, "keys": keys},
-        patch_size=size,
-        dim=model.encoder.width,
-        name=f"{folder.parent.parent.name} step {manifest['step']} ({network})",
-        fingerprint=fingerprint.with_settings(own, _settings(model.encoder)),
-        attend=attention if config.pooling in ("qkv", "qk") else None,
-    )
+    params = {"params": tree[network], "batch_stats": tree[f"{network}_stats"], "keys": keys}
+    return dataclasses.replace(encoder, pooling=Pooling(functools.partial(_pooling_weights, model), params))
 
 
-def _random(name: str, dtype: str) -> FrozenEncoder:
+def _pooling_weights(model: Pretrainer, params: Params, images: Images) -> Float[Array, "B h w"]:
+    """Returns the weights of attention pooling (Eq. 3)."""
+    keys, variables = leaf(params, "keys"), {name: subtree(params, name) for name in ("params", "batch_stats")}
+    bound = model.bind(variables)
+    context, _ = bound.contextualise(bound.encode(to_unit(images)).patches, keys, bound.values(keys, train=False))
+    return to_grid(bound.pool(context)[1], images, model.encoder.patch_size)
+
+
+def own_arrays(arrays: Mapping[str, Array | np.ndarray], arch: Architecture) -> Arrays:
+    """Arrays of a run's encoder ("block_00.norm1.scale", layers possibly scanned) in the names of imported folders."""
+    params = unstacked(flax.traverse_util.unflatten_dict(arrays, sep="."), arch.depth)
+    return {name: np.asarray(x) for name, x in flax.traverse_util.flatten_dict(params, sep="/").items()}
+
+
+def random_encoder(name: str, dtype: str) -> FrozenEncoder:
     """Makes an encoder with random weights, of a named size or in the architecture of a training run."""
     if epath.Path(name).exists() and checkpoint.is_training(name):
         _, manifest, _ = checkpoint.load_newest(name, wanted=lambda _: False)
-        config = configs.of_run(manifest["config"], dtype=dtype)
-        vit, shown = build_pretrainer(config).encoder, manifest["config"]["encoder.name"]
+        arch = build_pretrainer(configs.of_run(manifest["config"])).encoder.arch
+        shown = manifest["config"]["encoder.name"]
     else:
-        vit, shown = build_vit({"name": name}, RANDOM_INPUT, DTYPES[dtype]), name
-    side = vit.grid[0] * vit.patch_size
-    params = jax.jit(vit.init)(jax.random.key(0), jnp.zeros((1, side, side, 3)))
-    return wrap_vit(vit, params, f"random {shown}")
+        arch, shown = build_architecture({"name": name}, RANDOM_INPUT), name
+    return frozen_vit(arch, random_params(arch), f"random {shown}", dtype)
 
 
-def wrap_vit(vit: ViT, params: Any, name: str) -> FrozenEncoder:
-    """Freezes a Flax ViT that takes ImageNet-normalised images."""
-
-    def features(params: Any, images: jax.Array) -> jax.Array:
-        tokens: Any = vit.apply(params, normalize(images))
-        return to_grid(tokens.patches, images, vit.patch_size)
-
-    arrays = {jax.tree_util.keystr(k): v for k, v in jax.tree.leaves_with_path(params)}
-    return FrozenEncoder(
-        apply=features,
-        params=params,
-        patch_size=vit.patch_size,
-        dim=vit.width,
-        name=name,
-        fingerprint=fingerprint.with_settings(arrays, _settings(vit)),
-    )
+def random_params(arch: Architecture) -> Params:
+    """Draws the parameters of an encoder, the same ones each time."""
+    images = jnp.zeros((1, arch.patch_size, arch.patch_size, 3))
+    return jax.jit(ViT(arch).init)(jax.random.key(0), images)["params"]
 
 
-def _settings(vit: ViT) -> dict[str, Any]:
-    """Lists what determines the features of a ViT besides its arrays."""
-    settings: dict[str, Any] = {name: getattr(vit, name) for name in ("patch_size", "heads", "grid", "positions")}
-    return settings | {"dtype": jnp.dtype(vit.dtype).name}
+def frozen_vit(arch: Architecture, params: Params, name: str, dtype: str = "float32") -> FrozenEncoder:
+    """Freezes a ViT with layers one by one in `params` (`vit.unstacked`)."""
+    arrays = {name: np.asarray(x) for name, x in flax.traverse_util.flatten_dict(params, sep="/").items()}
+    return as_encoder(FrozenViT(arch, dtype=dtype), arrays, name)
 
 
-def _rgb(patch: str, dtype: str) -> FrozenEncoder:
-    """Makes each patch its own feature: pixels in [-1, 1], so that dark and bright are opposites for the cosine."""
+@dataclasses.dataclass(frozen=True)
+class RawPixels(Backbone):
+    """Each patch is its own feature: pixels in [-1, 1], so that dark and bright are opposites for the cosine."""
+
+    side: int
+    dtype: str = "float32"
+
+    def __str__(self) -> str:
+        return "a grid of raw pixels"
+
+    @property
+    def patch_size(self) -> int:
+        return self.side
+
+    @property
+    def dim(self) -> int:
+        return 3 * self.side**2
+
+    def features(self, params: Params, images: Images) -> Output:
+        return Output(patchify(2 * to_unit(images) - 1, self.patch_size), None)
+
+
+def raw_pixels(patch: str, dtype: str) -> FrozenEncoder:
+    """Makes the baseline `rgb:PATCH`."""
     if not patch.isdigit() or int(patch) < 1:
         raise UserError(f"checkpoint rgb:{patch}: give the patch size, for example rgb:16")
-    size = int(patch)
-    return FrozenEncoder(
-        apply=lambda params, images: patchify(2 * images - 1, size),
-        params={},
-        patch_size=size,
-        dim=3 * size * size,
-        name=f"raw RGB patches of {size} px",
-        fingerprint=f"rgb{size}",
-    )
+    return FrozenEncoder(RawPixels(int(patch)), {}, f"raw RGB patches of {patch} px", f"rgb{int(patch)}")
 
 
-NAMED = {"random": _random, "rgb": _rgb}
+# KIND in a checkpoint's name KIND:REST -> encoder of REST and a dtype
+NAMED = {"random": random_encoder, "rgb": raw_pixels}

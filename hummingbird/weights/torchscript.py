@@ -1,7 +1,7 @@
-"""Arrays of a TorchScript archive, such as OpenAI's CLIP files, without torch and without running its program.
+"""Reads the arrays of a TorchScript archive, such as OpenAI's CLIP files, without torch and without its program.
 
-Beside its code such a zip holds `data.pkl`, the tree of modules, and `data/KEY`, the bytes of each tensor's storage.
-The tree is unpickled here with its modules as plain dictionaries; whatever else it asks for is refused.
+Besides its code such a zip holds `data.pkl`, the tree of modules, and `data/KEY`, the bytes of each tensor's storage.
+The tree is unpickled here with its modules as plain dictionaries; anything else it refers to is refused.
 """
 
 from __future__ import annotations
@@ -16,32 +16,32 @@ import ml_dtypes
 import numpy as np
 
 # torch's names of storages; numbers are stored in little-endian order.
-STORAGES: dict[str, Any] = {
-    "FloatStorage": "<f4",
-    "HalfStorage": "<f2",
-    "DoubleStorage": "<f8",
-    "BFloat16Storage": ml_dtypes.bfloat16,
-    "LongStorage": "<i8",
-    "IntStorage": "<i4",
-    "ShortStorage": "<i2",
-    "CharStorage": "i1",
-    "ByteStorage": "u1",
-    "BoolStorage": "?",
+STORAGES: dict[str, np.dtype] = {
+    "FloatStorage": np.dtype("<f4"),
+    "HalfStorage": np.dtype("<f2"),
+    "DoubleStorage": np.dtype("<f8"),
+    "BFloat16Storage": np.dtype(ml_dtypes.bfloat16),
+    "LongStorage": np.dtype("<i8"),
+    "IntStorage": np.dtype("<i4"),
+    "ShortStorage": np.dtype("<i2"),
+    "CharStorage": np.dtype("i1"),
+    "ByteStorage": np.dtype("u1"),
+    "BoolStorage": np.dtype("?"),
 }
 LISTS = ("build_intlist", "build_doublelist", "build_boollist", "build_tensorlist")
 
 
 class MoreThanArraysError(Exception):
-    """The tree asks for something that is neither module, tensor nor list; its name."""
+    """The tree refers to something that is neither module, tensor nor list; the message is its name."""
 
 
 def is_torchscript(names: list[str]) -> bool:
-    """Whether a zip with these members is such an archive."""
+    """Returns whether a zip with these members is such an archive."""
     return any("/code/" in name for name in names) and any(name.endswith("/data.pkl") for name in names)
 
 
 def read_tree(file: pathlib.Path) -> dict[str, Any]:
-    """Modules as nested dictionaries of arrays and plain values.
+    """Reads the modules as nested dictionaries of arrays and plain values.
 
     Raises:
       MoreThanArraysError: unpickling the tree would call something else.
@@ -49,32 +49,49 @@ def read_tree(file: pathlib.Path) -> dict[str, Any]:
     """
     with zipfile.ZipFile(file) as archive:
         root = next(n for n in archive.namelist() if n.endswith("/data.pkl")).removesuffix("data.pkl")
+        return _Reader(archive, root, type("Module", (_Module,), {})).load()
 
-        # Made anew for each file, so that nothing a pickle does to them outlasts its reading.
-        class Module(dict):
-            def __setstate__(self, state: dict[str, Any]) -> None:
-                self.update(state)
 
-        def tensor(storage: np.ndarray, offset: int, shape: tuple, strides: tuple, *_: Any) -> np.ndarray:
-            size = storage.itemsize  # NumPy refuses what reaches beyond the storage
-            return np.ndarray(shape, storage.dtype, storage, offset * size, tuple(n * size for n in strides)).copy()
+class _Module(dict[str, Any]):
+    """A module as a dictionary. Each file has a subclass of its own, so that no pickle can alter those of the next."""
 
-        class Reader(pickle.Unpickler):
-            def find_class(self, module: str, name: str) -> Any:
-                if module.split(".")[0] == "__torch__":
-                    return Module
-                if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
-                    return tensor
-                if (module, name) == ("collections", "OrderedDict"):
-                    return dict
-                if module == "torch" and name in STORAGES:
-                    return name
-                if module == "torch.jit._pickle" and name in LISTS:
-                    return list
-                raise MoreThanArraysError(f"{module}.{name}")
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.update(state)
 
-            def persistent_load(self, pid: Any) -> np.ndarray:
-                _, kind, key, _, count = pid
-                return np.frombuffer(archive.read(f"{root}data/{key}"), STORAGES[kind], count)
 
-        return Reader(io.BytesIO(archive.read(f"{root}data.pkl"))).load()
+class _Reader(pickle.Unpickler):
+    """Unpickles the tree of modules.
+
+    Attributes:
+      archive: the zip.
+      root: folder of `data.pkl` in it.
+      module: class that stands for every class of modules.
+    """
+
+    def __init__(self, archive: zipfile.ZipFile, root: str, module: type[_Module]) -> None:
+        super().__init__(io.BytesIO(archive.read(f"{root}data.pkl")))
+        self.archive, self.root, self.module = archive, root, module
+
+    def find_class(self, module: str, name: str) -> Any:
+        if module.split(".")[0] == "__torch__":
+            return self.module
+        if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
+            return lambda *arguments: _tensor(*arguments)  # a new one, as the modules' class is
+        if (module, name) == ("collections", "OrderedDict"):
+            return dict
+        if module == "torch" and name in STORAGES:
+            return name
+        if module == "torch.jit._pickle" and name in LISTS:
+            return list
+        raise MoreThanArraysError(f"{module}.{name}")
+
+    def persistent_load(self, pid: tuple[str, str, str, str, int]) -> np.ndarray:
+        _, kind, key, _, count = pid
+        return np.frombuffer(self.archive.read(f"{self.root}data/{key}"), STORAGES[kind], count)
+
+
+def _tensor(
+    storage: np.ndarray, offset: int, shape: tuple[int, ...], strides: tuple[int, ...], *_: bool | dict[str, str]
+) -> np.ndarray:
+    size = storage.itemsize  # NumPy refuses what reaches beyond the storage
+    return np.ndarray(shape, storage.dtype, storage, offset * size, tuple(n * size for n in strides)).copy()

@@ -18,7 +18,8 @@ import numpy as np
 from etils import epath
 
 from hummingbird.errors import UserError
-from hummingbird.models.vit import MEAN, STD, ViT
+from hummingbird.models.architecture import MEAN, STD, Architecture
+from hummingbird.models.vit import ViT
 from hummingbird.run import checkpoint, fingerprint
 
 log = logging.getLogger(__name__)
@@ -97,14 +98,13 @@ def _of_run(path: str, vit: ViT) -> tuple[Arrays, dict[str, Any]]:
     wanted = lambda name: name.split(".")[0] in NETWORKS
     folder, manifest, arrays = checkpoint.load_newest(path, wanted=wanted)
     heads = manifest["config"].get("encoder.heads")
-    if heads is not None and heads != vit.heads:
-        raise UserError(f"--init_from={path}: its encoder has {heads} attention heads, this run's {vit.heads}")
+    if heads is not None and heads != vit.arch.heads:
+        raise UserError(f"--init_from={path}: its encoder has {heads} attention heads, this run's {vit.arch.heads}")
     return arrays, {"kind": manifest["kind"], "step": manifest["step"], "from": folder.name}
 
 
 def _of_file(path: str, vit: ViT) -> tuple[Arrays, dict[str, Any]]:
     from hummingbird import weights  # other projects' files; may need torch
-    from hummingbird.weights.vision import Architecture
 
     loaded = weights.load(path)
     arch = loaded.arch
@@ -112,7 +112,7 @@ def _of_file(path: str, vit: ViT) -> tuple[Arrays, dict[str, Any]]:
         raise UserError(f"--init_from={path}: family {loaded.family} is no vision transformer")
     for what, theirs, ours in (
         ("patch_size", arch.patch_size, vit.patch_size),
-        ("heads", arch.heads, vit.heads),
+        ("heads", arch.heads, vit.arch.heads),
         ("activation", arch.activation, "gelu"),
         ("rotary positions", bool(arch.rotary), False),
         ("norm before the layers", arch.pre_norm, False),
@@ -121,8 +121,8 @@ def _of_file(path: str, vit: ViT) -> tuple[Arrays, dict[str, Any]]:
             raise UserError(f"--init_from={path}: its encoder has {what} {theirs}, this run's {ours}")
     if not np.allclose((arch.mean, arch.std), (MEAN, STD)):
         log.warning("%s was trained on pixels normalised otherwise (mean %s, std %s)", path, arch.mean, arch.std)
-    if arch.positions != vit.positions:
-        log.warning("%s has %s positions, this run %s", path, arch.positions, vit.positions)
+    if arch.positions != vit.arch.positions:
+        log.warning("%s has %s positions, this run %s", path, arch.positions, vit.arch.positions)
     flat = {f"encoder.{name.replace('/', '.')}": x for name, x in loaded.arrays.items()}
     arrays = {f"{network}.{name}": x for network in NETWORKS for name, x in flat.items()}
     return arrays, {"kind": f"weights of family {loaded.family}", "step": None, "from": loaded.source}

@@ -14,6 +14,7 @@ Prints the best seconds per batch over interleaved rounds, in float32 and bfloat
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import functools
 import json
 import os
@@ -28,10 +29,11 @@ from sides.encoders import frozen
 from sides.timing import interleaved
 from sides.torch_vit import TorchViT
 
+from hummingbird.models.architecture import Architecture
 from hummingbird.models.vit import ViT, build_vit, normalize
 
 DTYPES = {"float32": (jnp.float32, torch.float32), "bfloat16": (jnp.bfloat16, torch.bfloat16)}
-SMALL = {"patch_size": 8, "width": 192, "depth": 6, "heads": 3, "mlp_dim": 768}
+SMALL = Architecture(patch_size=8, width=192, depth=6, heads=3, mlp_dim=768, cls=False)
 TRAINING = {"64 tokens": (64, 128), "196 tokens": (112, 32)}  # pixels, images
 
 
@@ -101,8 +103,9 @@ def main() -> None:
         vit = build_vit({"name": arguments.encoder}, arguments.size)
         result["features"] = measure(vit, arguments.size, arguments.batch, arguments.rounds, gradient=False)
     if "training" in arguments.parts:
+        at = lambda size: ViT(dataclasses.replace(SMALL, grid=(size // 8,) * 2))
         result["training"] = {
-            name: measure(ViT(grid=(size // 8,) * 2, **SMALL), size, batch, arguments.rounds, gradient=True)
+            name: measure(at(size), size, batch, arguments.rounds, gradient=True)
             for name, (size, batch) in TRAINING.items()
         }
     print(json.dumps(result))

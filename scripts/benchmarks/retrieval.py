@@ -38,7 +38,7 @@ import numpy as np
 from PIL import Image
 from sides.encoders import our_encoder, spent_alone, their_encoder
 
-from hummingbird.models.vit import MEAN, STD
+from hummingbird.models.architecture import MEAN, STD
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 SIZE = (360, 480)

@@ -37,7 +37,7 @@ def test_a_box_fits_images_of_every_shape(width, height):
 
 
 def bicubic_matrix(length, start, stop, size):
-    """Weights of Keys' cubic filter (a = -0.5), widened by the shrinking factor, cut off at the border: [size, length]."""
+    """Weights of Keys' cubic filter (a = -0.5), widened by the shrinking factor, cut at the border: [size, length]."""
     scale = (stop - start) / size
     stretch = max(scale, 1.0)
     centre = start + (np.arange(size)[:, None] + 0.5) * scale

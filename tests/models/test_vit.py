@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from hummingbird.errors import UserError
-from hummingbird.models.vit import ViT, build_vit, encoder_sizes, normalize, patchify, resize_positions, sincos2d
+from hummingbird.models.architecture import Architecture, encoder_sizes
+from hummingbird.models.positions import resize_positions, sincos2d
+from hummingbird.models.vit import ViT, build_vit, normalize, patchify
 from tests.weights.upstream import randomize, relative_error, upstream
 
 SIZES = {"patch_size": 8, "width": 32, "depth": 2, "heads": 4, "mlp_dim": 96}
@@ -83,7 +85,7 @@ def test_features_are_those_of_transformers_vit_with_the_same_weights(reference,
     if scan_layers:
         layers = [params.pop(f"block_{i:02d}") for i in range(SIZES["depth"])]
         params["blocks"] = jax.tree.map(lambda *x: np.stack(x), *layers)
-    vit = ViT(**SIZES, grid=GRID, cls_token=True, scan_layers=scan_layers)
+    vit = ViT(Architecture(**SIZES, grid=GRID), scan_layers=scan_layers)
     ours = vit.apply({"params": params}, images)
     assert relative_error(np.asarray(ours.cls), theirs[:, 0]) < 1e-5
     assert relative_error(np.asarray(ours.patches), theirs[:, 1:]) < 1e-5
@@ -94,7 +96,7 @@ def test_features_at_another_size_are_those_of_transformers_given_our_resized_po
     torch = upstream("torch")
     params = copied(reference)
     images = np.random.default_rng(1).normal(size=(1, 48, 24, 3)).astype(np.float32)
-    ours = ViT(**SIZES, grid=GRID, cls_token=True).apply({"params": params}, images)
+    ours = ViT(Architecture(**SIZES, grid=GRID)).apply({"params": params}, images)
     assert ours.patches.shape == (1, 18, SIZES["width"])
 
     # torch's antialiased bicubic resize is the same filter (a = -0.5), computed by other code.
@@ -125,7 +127,7 @@ def test_positions_resize_to_any_grid_and_stay_when_the_grid_stays(new):
 @pytest.mark.parametrize("cls_token", [False, True])
 @pytest.mark.parametrize("positions", ["learned", "sincos2d"])
 def test_tokens_have_the_documented_shapes_and_parameters(cls_token, positions):
-    vit = ViT(**SIZES, grid=GRID, cls_token=cls_token, positions=positions)
+    vit = ViT(Architecture(**SIZES, grid=GRID, cls=cls_token, positions=positions))
     images = np.zeros((2, 16, 40, 3), np.float32)
     params = vit.init(jax.random.key(0), images)["params"]
     assert ("positions" in params) == (positions == "learned")

@@ -21,6 +21,7 @@ import scipy.ndimage
 from tests.weights.zoo import DEPTH, HALF, HEADS, IMAGENET, PATCH, SIDE, WIDTH, Specimen
 
 GRID = (SIDE // PATCH, SIDE // PATCH)
+BLOCKS = [f"encoderblock_{i}" for i in range(DEPTH)]
 
 
 class MlpBlock(nn.Module):
@@ -89,9 +90,11 @@ def drawn(model: nn.Module, seed: int = 0) -> dict[str, Any]:
     return jax.tree.map(lambda x: np.asarray(x) + rng.normal(size=x.shape).astype(np.float32) * 0.1, params)
 
 
-def features(model: nn.Module, params: Any, statistics: tuple) -> Callable[[np.ndarray], np.ndarray]:
-    def run(images: np.ndarray) -> np.ndarray:
-        mean, std = (np.asarray(x, np.float32) for x in statistics)
+def specimen(path: pathlib.Path, model: nn.Module, params: Any, statistics: tuple, family: str) -> Specimen:
+    mean, std = (np.asarray(x, np.float32) for x in statistics)
+    normalized = lambda images: (images / np.float32(255) - mean) / std
+
+    def features(images: np.ndarray) -> np.ndarray:
         rows, columns = images.shape[1] // PATCH, images.shape[2] // PATCH
         new = dict(params)
         if "pos_embedding" in new:  # big_vision resizes them when it loads: scipy.ndimage.zoom, order 1
@@ -99,10 +102,17 @@ def features(model: nn.Module, params: Any, statistics: tuple) -> Callable[[np.n
             new["pos_embedding"] = scipy.ndimage.zoom(cells, (rows / GRID[0], columns / GRID[1], 1), order=1).reshape(
                 1, -1, WIDTH
             )
-        out = jax.jit(model.apply)({"params": new}, (images / np.float32(255) - mean) / std)
+        out = jax.jit(model.apply)({"params": new}, normalized(images))
         return np.asarray(out).reshape(len(images), rows, columns, WIDTH)
 
-    return run
+    def outputs(images: np.ndarray) -> list[np.ndarray]:
+        wanted = lambda module, _: isinstance(module, Layer) or module.name == "encoder_norm"
+        run = jax.jit(lambda p, x: model.apply({"params": p}, x, capture_intermediates=wanted)[1]["intermediates"])
+        found = run(params, normalized(images))
+        found = found.get("Transformer", found)
+        return [np.asarray(found[name]["__call__"][0]) for name in (*BLOCKS, "encoder_norm")]
+
+    return Specimen(path, features, family, outputs)
 
 
 def flat(params: Any) -> dict[str, np.ndarray]:
@@ -121,7 +131,7 @@ def big_vision(folder: pathlib.Path) -> Specimen:
     arrays = {f"params/img/{n}": x for n, x in (arrays | stacked).items()}
     arrays["params/txt/Embed_0/embedding"] = np.ones((3, 4), np.float32)
     np.savez(folder / "siglip.npz", **arrays)
-    return Specimen(folder / "siglip.npz", features(model, params, HALF), "big_vision")
+    return specimen(folder / "siglip.npz", model, params, HALF, "big_vision")
 
 
 def vision_transformer(folder: pathlib.Path) -> Specimen:
@@ -141,7 +151,7 @@ def vision_transformer(folder: pathlib.Path) -> Specimen:
     arrays["cls"] = arrays["cls"] - at_cls
     arrays["head/kernel"], arrays["head/bias"] = np.ones((WIDTH, 5), np.float32), np.ones(5, np.float32)
     np.savez(folder / "B_16.npz", **arrays)
-    return Specimen(folder / "B_16.npz", features(model, params, HALF), "big_vision")
+    return specimen(folder / "B_16.npz", model, params, HALF, "big_vision")
 
 
 def loca(folder: pathlib.Path) -> Specimen:
@@ -150,7 +160,7 @@ def loca(folder: pathlib.Path) -> Specimen:
     params, average = drawn(model), drawn(model, seed=1)
     state = {"global_step": np.int32(7), "opt_state": {"0": {"mu": params}}, "params": params, "ema_params": average}
     (folder / "checkpoint_7").write_bytes(flax.serialization.msgpack_serialize(state))
-    return Specimen(folder, features(model, params, IMAGENET), "loca")
+    return specimen(folder, model, params, IMAGENET, "loca")
 
 
 FLAX_ZOO: dict[str, Callable[[pathlib.Path], Specimen]] = {

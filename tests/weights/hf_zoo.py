@@ -4,13 +4,28 @@ from __future__ import annotations
 
 import json
 import pathlib
+import re
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from tests.weights.upstream import randomize, upstream
-from tests.weights.zoo import CLIP, DEPTH, HALF, HEADS, IMAGENET, PATCH, SIDE, WIDTH, Specimen, grid, pixels, save
+from tests.weights.zoo import (
+    CLIP,
+    DEPTH,
+    HALF,
+    HEADS,
+    IMAGENET,
+    PATCH,
+    SIDE,
+    WIDTH,
+    Specimen,
+    grid,
+    pixels,
+    recorded,
+    save,
+)
 
 SIZES = {"hidden_size": WIDTH, "num_hidden_layers": DEPTH, "num_attention_heads": HEADS, "patch_size": PATCH}
 SIZED = {**SIZES, "image_size": SIDE, "intermediate_size": 4 * WIDTH}
@@ -27,19 +42,28 @@ def build(kind: str, **settings: Any) -> Any:
     return randomize(getattr(transformers, f"{kind}Model")(getattr(transformers, f"{kind}Config")(**settings)))
 
 
-def features(model: Any, statistics: tuple, prefix: int, **call: Any) -> Callable[[np.ndarray], np.ndarray]:
+def layers_and_norm(model: Any) -> tuple[list[Any], Any]:
+    parts = dict(model.named_modules())
+    layers = [m for name, m in parts.items() if re.fullmatch(r"(.*\.)?layers?\.\d+", name)]
+    norms = [
+        m for name, m in parts.items() if re.fullmatch(r"((vision_)?model\.)?(layernorm|norm|post_layernorm)", name)
+    ]
+    assert (len(layers), len(norms)) == (DEPTH, 1)
+    return layers, norms[0]
+
+
+def specimen(path: pathlib.Path, model: Any, statistics: tuple, prefix: int, family: str, **call: Any) -> Specimen:
     torch = upstream("torch")
+    layers, norm = layers_and_norm(model)
 
     def run(images: np.ndarray) -> np.ndarray:
         with torch.no_grad():
             tokens = model(pixels(images, statistics), **call).last_hidden_state
             if "CLIP" in type(model).__name__:  # its last hidden state is the one before the last norm
-                tokens = model.get_submodule("vision_model" if hasattr(model, "vision_model") else "").post_layernorm(
-                    tokens
-                )
+                tokens = norm(tokens)
         return grid(tokens[:, prefix:], images)
 
-    return run
+    return Specimen(path, run, family, recorded(run, layers, norm))
 
 
 def folder_of(model: Any, folder: pathlib.Path, statistics: tuple | None = None) -> pathlib.Path:
@@ -53,8 +77,7 @@ def folder_of(model: Any, folder: pathlib.Path, statistics: tuple | None = None)
 
 def vit(folder: pathlib.Path) -> Specimen:
     model = build("ViT", **SIZED)
-    run = features(model, HALF, 1, interpolate_pos_encoding=True)
-    return Specimen(folder_of(model, folder, HALF), run, "hf_vit")
+    return specimen(folder_of(model, folder, HALF), model, HALF, 1, "hf_vit", interpolate_pos_encoding=True)
 
 
 def mae(folder: pathlib.Path) -> Specimen:
@@ -65,8 +88,7 @@ def mae(folder: pathlib.Path) -> Specimen:
     model = randomize(transformers.ViTMAEForPreTraining(config))
     plain = transformers.ViTModel(transformers.ViTConfig(**SIZED), add_pooling_layer=False).eval()
     plain.load_state_dict(model.vit.state_dict(), strict=True)
-    run = features(plain, IMAGENET, 1, interpolate_pos_encoding=True)
-    return Specimen(folder_of(model, folder), run, "hf_mae")
+    return specimen(folder_of(model, folder), plain, IMAGENET, 1, "hf_mae", interpolate_pos_encoding=True)
 
 
 def dinov2(folder: pathlib.Path) -> Specimen:
@@ -74,17 +96,17 @@ def dinov2(folder: pathlib.Path) -> Specimen:
     model = build("Dinov2", **RATIO, use_swiglu_ffn=True)
     model.save_pretrained(folder, max_shard_size="500KB")
     assert len(list(folder.glob("model-*.safetensors"))) > 1
-    return Specimen(folder, features(model, IMAGENET, 1), "hf_dinov2")
+    return specimen(folder, model, IMAGENET, 1, "hf_dinov2")
 
 
 def dinov2_registers(folder: pathlib.Path) -> Specimen:
     model = build("Dinov2WithRegisters", **RATIO)
-    return Specimen(folder_of(model, folder), features(model, IMAGENET, 5), "hf_dinov2_registers")
+    return specimen(folder_of(model, folder), model, IMAGENET, 5, "hf_dinov2_registers")
 
 
 def dinov3(folder: pathlib.Path, gated: bool = False) -> Specimen:
     model = build("DINOv3ViT", **SIZED, **GATED[gated])
-    return Specimen(folder_of(model, folder), features(model, IMAGENET, 5), "hf_dinov3")
+    return specimen(folder_of(model, folder), model, IMAGENET, 5, "hf_dinov3")
 
 
 def dinov3_native(folder: pathlib.Path, gated: bool = False) -> Specimen:
@@ -120,19 +142,17 @@ def dinov3_native(folder: pathlib.Path, gated: bool = False) -> Specimen:
         for n in (1, 2):
             state[f"{to}ls{n}.gamma"] = theirs[f"{at}layer_scale{n}.lambda1"]
     path = save(folder / "dinov3_vits16_pretrain.pth", state)
-    return Specimen(path, features(model, IMAGENET, 5), "dinov3")
+    return specimen(path, model, IMAGENET, 5, "dinov3")
 
 
 def clip(folder: pathlib.Path) -> Specimen:
     model = build("CLIPVision", **SIZED)
-    run = features(model, CLIP, 1, interpolate_pos_encoding=True)
-    return Specimen(folder_of(model, folder, CLIP), run, "hf_clip")
+    return specimen(folder_of(model, folder, CLIP), model, CLIP, 1, "hf_clip", interpolate_pos_encoding=True)
 
 
 def siglip(folder: pathlib.Path) -> Specimen:
     model = build("SiglipVision", **SIZED)
-    run = features(model, HALF, 0, interpolate_pos_encoding=True)
-    return Specimen(folder_of(model, folder), run, "hf_siglip")
+    return specimen(folder_of(model, folder), model, HALF, 0, "hf_siglip", interpolate_pos_encoding=True)
 
 
 def siglip2(folder: pathlib.Path) -> Specimen:
@@ -150,7 +170,7 @@ def siglip2(folder: pathlib.Path) -> Specimen:
             tokens = model(x, torch.ones(x.shape[:2], dtype=torch.int64), shapes).last_hidden_state
         return grid(tokens, images)
 
-    return Specimen(folder_of(model, folder), run, "hf_siglip2")
+    return Specimen(folder_of(model, folder), run, "hf_siglip2", recorded(run, *layers_and_norm(model)))
 
 
 HF_ZOO: dict[str, Callable[[pathlib.Path], Specimen]] = {

@@ -89,7 +89,7 @@ def test_timm_loads_an_export_strictly_with_the_same_features(run, images, tmp_p
         state = {n: torch.from_numpy(x) for n, x in load_file(tmp_path / network / "model.safetensors").items()}
         model.load_state_dict(state, strict=True)
         with torch.no_grad():
-            tokens = model.forward_features(pixels(images, IMAGENET))[:, int(vit.cls_token) :]
+            tokens = model.forward_features(pixels(images, IMAGENET))[:, int(vit.arch.cls) :]
         assert relative_error(our_features(vit, trees[network], images), grid(tokens, images)) < 1e-4
         assert tuple(model.default_cfg["mean"]) == IMAGENET[0]
 
@@ -102,10 +102,10 @@ def test_transformers_loads_an_export_with_the_same_features(run, images, tmp_pa
     model, info = transformers.AutoModel.from_pretrained(
         tmp_path / "hf", output_loading_info=True, add_pooling_layer=False
     )
-    assert type(model).__name__ == ("ViTModel" if vit.cls_token else "IJepaModel")
+    assert type(model).__name__ == ("ViTModel" if vit.arch.cls else "IJepaModel")
     assert not any(info[kind] for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"))
     with torch.no_grad():
-        tokens = model.eval()(pixels(images, IMAGENET)).last_hidden_state[:, int(vit.cls_token) :]
+        tokens = model.eval()(pixels(images, IMAGENET)).last_hidden_state[:, int(vit.arch.cls) :]
     assert relative_error(our_features(vit, trees["online"], images), grid(tokens, images)) < 1e-4
     processor = json.loads((tmp_path / "hf" / "preprocessor_config.json").read_text())
     assert (tuple(processor["image_mean"]), tuple(processor["image_std"])) == IMAGENET
@@ -124,8 +124,8 @@ def test_big_vision_names_and_shapes_are_those_of_its_vit(run, tmp_path):
     assert shapes[block + "MultiHeadDotProductAttention_0/out/kernel"] == (4, 8, 32)
     assert shapes[block + "MlpBlock_0/Dense_0/kernel"] == (32, 96)
     assert shapes["params/Transformer/encoder_norm/scale"] == (32,)
-    assert ("params/cls" in shapes) == vit.cls_token
-    assert len(shapes) == 5 + 2 * 16 + int(vit.cls_token)
+    assert ("params/cls" in shapes) == vit.arch.cls
+    assert len(shapes) == 5 + 2 * 16 + int(vit.arch.cls)
 
 
 @pytest.mark.parametrize("format", FORMATS)

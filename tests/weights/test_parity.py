@@ -10,13 +10,15 @@ import dataclasses
 import itertools
 
 import cv2
+import jax
 import numpy as np
 import pytest
 
 from hummingbird import config, retrieval, weights
 from hummingbird.data.sources import build_dense_source
 from hummingbird.models.frozen import FrozenEncoder
-from hummingbird.weights.foreign import Weights, as_encoder
+from hummingbird.weights.folders import Weights
+from hummingbird.weights.foreign import as_encoder, backbone_of
 from tests.weights.conv_zoo import CONV_ZOO
 from tests.weights.flax_zoo import FLAX_ZOO
 from tests.weights.hf_zoo import HF_ZOO
@@ -62,7 +64,7 @@ def pair(request, tmp_path_factory):
     """A file as the project publishes it: loaded by us, and the project's model that it was saved from."""
     specimen = ALL[request.param](tmp_path_factory.mktemp("published"))
     found = weights.load(specimen.path)
-    ours = as_encoder(found.arch, found.arrays, found.features, "float32", request.param)
+    ours = as_encoder(backbone_of(found.arch, found.features), found.arrays, request.param)
     return Pair(request.param, specimen, found, ours, Theirs(specimen, ours.patch_size))
 
 
@@ -91,7 +93,7 @@ def crops(sources):
     return np.stack([x[:, -64:] for x in shrunk])
 
 
-def test_features_are_those_of_the_projects_own_code_at_two_sizes(pair, crops, data):
+def test_features_layers_and_cls_are_those_of_the_projects_own_code(pair, crops, data):
     assert pair.found.family == pair.specimen.family
     for height, width in pair.specimen.sizes:
         images = np.ascontiguousarray(crops[:, -height:, :width])
@@ -102,6 +104,29 @@ def test_features_are_those_of_the_projects_own_code_at_two_sizes(pair, crops, d
         error = relative_error(ours, theirs)
         print(f"PARITY {pair.name} | {data[0]} {height}x{width} | {error:.1e}")
         assert error < 1e-4
+    if pair.specimen.outputs:
+        check_layers_cls_and_halves(pair, np.ascontiguousarray(crops[:, -32:, :32]))
+
+
+def check_layers_cls_and_halves(pair, images):
+    """Every output that the door offers, from one program, against what the project's own modules give."""
+    encoder, theirs = pair.ours, pair.specimen.outputs(images)
+
+    @jax.jit
+    def door(params, images):
+        layers = encoder.outputs(params, images, tuple(range(len(theirs) - 1)), norm=False)
+        tokens = encoder.tail(params, encoder.body(params, images))
+        last = encoder.outputs(params, images)[0]
+        return [x.patches for x in layers], tokens, last.cls, encoder.split(tokens).cls
+
+    layers, tokens, cls, cls_of_tail = door(encoder.params, images)
+    prefix = tokens.shape[1] - layers[0].shape[1] * layers[0].shape[2]
+    for ours, reference in zip(layers, theirs[:-1], strict=True):
+        assert relative_error(np.asarray(ours).reshape(2, -1, encoder.dim), reference[:, prefix:]) < 1e-4
+    assert relative_error(np.asarray(tokens), theirs[-1]) < 1e-4
+    assert (cls is not None) == encoder.backbone.has_cls
+    for ours in (cls, cls_of_tail) if encoder.backbone.has_cls else ():
+        assert relative_error(np.asarray(ours), theirs[-1][:, 0]) < 1e-4
 
 
 def miou(encoder, sources, data) -> float:

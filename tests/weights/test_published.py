@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from hummingbird.weights.assemble import Found
 from hummingbird.weights.files import Source
-from hummingbird.weights.foreign import Found, check_shapes
+from hummingbird.weights.foreign import check_shapes
 from hummingbird.weights.recognize import recognize
 from tests.weights.upstream import upstream
 

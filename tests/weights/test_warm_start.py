@@ -9,15 +9,17 @@ import pytest
 
 from hummingbird import train
 from hummingbird.errors import UserError
+from hummingbird.models.architecture import Architecture
+from hummingbird.models.backbone import Features
 from hummingbird.models.vit import ViT
 from hummingbird.run import checkpoint
 from hummingbird.run.saver import Saver
 from hummingbird.weights import warm_start
-from hummingbird.weights.foreign import Weights, fresh_folder, write_own
-from hummingbird.weights.vision import Architecture, Features
+from hummingbird.weights.folders import Weights, fresh_folder, write_own
 from tests import tiny
 
-VIT = ViT(patch_size=8, width=32, depth=2, heads=2, mlp_dim=64, grid=(4, 4))
+SIZES = {"patch_size": 8, "width": 32, "depth": 2, "heads": 2, "mlp_dim": 64, "grid": (4, 4), "cls": False}
+VIT = ViT(Architecture(**SIZES))
 
 
 def state_of(vit, head=4):
@@ -50,9 +52,8 @@ def run_folder(path, arrays, step=7):
 
 def imported(path, **changes):
     """A folder as `hummingbird import` makes it, of a transformer like ours."""
-    sizes = {"patch_size": 8, "width": 32, "depth": 2, "heads": 2, "mlp_dim": 64, "grid": (4, 4), "cls": False}
-    arch = Architecture(**{**sizes, **changes})
-    tree = arch.module(Features(), np.float32).init(jax.random.key(1), np.zeros((1, 32, 32, 3), np.float32))["params"]
+    arch = Architecture(**{**SIZES, **changes})
+    tree = ViT(arch).init(jax.random.key(1), np.zeros((1, 32, 32, 3), np.float32))["params"]
     import flax.traverse_util
     import safetensors.numpy
 

@@ -25,13 +25,39 @@ CLIP = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711
 
 @dataclasses.dataclass
 class Specimen:
-    """path: the file. features: uint8 [B, H, W, 3] -> [B, h, w, D]. family: what it must be recognised as.
-    sizes: of the images, (height, width): the trained one, and one with fewer rows and more columns."""
+    """A file and its reference.
+
+    Attributes:
+      path: the file.
+      features: uint8 [B, H, W, 3] -> [B, h, w, D].
+      family: what the file must be recognised as.
+      outputs: uint8 [B, H, W, 3] -> the output [B, T, D] of each layer, then that of the final norm after the last one;
+        T tokens are [CLS], registers, patches. None for ConvNeXts.
+      sizes: (height, width) of the images: the trained one, and one with fewer rows and more columns.
+    """
 
     path: pathlib.Path
     features: Callable[[np.ndarray], np.ndarray]
     family: str
+    outputs: Callable[[np.ndarray], list[np.ndarray]] | None = None
     sizes: tuple[tuple[int, int], ...] = ((32, 32), (24, 48))
+
+
+def recorded(features: Callable, layers: Any, norm: Any) -> Callable[[np.ndarray], list[np.ndarray]]:
+    """What the modules `layers` and `norm` give while `features` runs."""
+
+    def outputs(images: np.ndarray) -> list[np.ndarray]:
+        found: dict[int, Any] = {}
+        hooks = [
+            module.register_forward_hook(lambda _, __, output, at=at: found.update({at: output}))
+            for at, module in enumerate([*layers, norm])
+        ]
+        features(images)
+        for hook in hooks:
+            hook.remove()
+        return [(x[0] if isinstance(x, tuple) else x).numpy() for _, x in sorted(found.items())]
+
+    return outputs
 
 
 def grid(tokens: Any, images: np.ndarray, patch: int = PATCH) -> np.ndarray:
@@ -51,7 +77,9 @@ def timm_vit(**changes: Any) -> Any:
     return randomize(module.VisionTransformer(**{**settings, "num_classes": 0, **changes}))
 
 
-def timm_features(model: Any, statistics: tuple, resize: dict | None = None) -> Callable[[np.ndarray], np.ndarray]:
+def timm_specimen(
+    path: pathlib.Path, model: Any, statistics: tuple, family: str, resize: dict | None = None
+) -> Specimen:
     """Features of a timm model after its norm. `resize`: how positions are resized instead of timm's way."""
     torch = upstream("torch")
     table, module = model.pos_embed, model.patch_embed
@@ -76,7 +104,7 @@ def timm_features(model: Any, statistics: tuple, resize: dict | None = None) -> 
             model.pos_embed = table
         return grid(tokens[:, model.num_prefix_tokens :], images)
 
-    return features
+    return Specimen(path, features, family, recorded(features, model.blocks, model.fc_norm))
 
 
 BICUBIC, OFFSET = {"mode": "bicubic"}, {"offset": 0.1}
@@ -90,7 +118,7 @@ def save(path: pathlib.Path, content: Any) -> pathlib.Path:
 def timm_augreg(folder: pathlib.Path) -> Specimen:
     model = timm_vit(num_classes=10)
     path = save(folder / "vit_tiny_patch8_32.augreg_in21k.pth", model.state_dict())
-    return Specimen(path, timm_features(model, HALF), "augreg")
+    return timm_specimen(path, model, HALF, "augreg")
 
 
 def timm_folder(folder: pathlib.Path) -> Specimen:
@@ -102,7 +130,7 @@ def timm_folder(folder: pathlib.Path) -> Specimen:
     save_file(model.state_dict(), folder / "model.safetensors")
     config = {"architecture": "vit_x", "pretrained_cfg": {"mean": [0.4, 0.5, 0.6], "std": [0.2, 0.3, 0.25]}}
     (folder / "config.json").write_text(json.dumps(config))
-    return Specimen(folder, timm_features(model, ((0.4, 0.5, 0.6), (0.2, 0.3, 0.25))), "timm")
+    return timm_specimen(folder, model, ((0.4, 0.5, 0.6), (0.2, 0.3, 0.25)), "timm")
 
 
 def deit3(folder: pathlib.Path) -> Specimen:
@@ -113,7 +141,7 @@ def deit3(folder: pathlib.Path) -> Specimen:
         for new, old in names.items():
             name = name.replace(new, old)
         state[name] = x
-    return Specimen(save(folder / "model.pth", {"model": state}), timm_features(model, IMAGENET), "deit")
+    return timm_specimen(save(folder / "model.pth", {"model": state}), model, IMAGENET, "deit")
 
 
 def deit_distilled(folder: pathlib.Path) -> Specimen:
@@ -123,13 +151,13 @@ def deit_distilled(folder: pathlib.Path) -> Specimen:
             img_size=SIDE, patch_size=PATCH, embed_dim=WIDTH, depth=DEPTH, num_heads=HEADS, num_classes=10
         )
     )
-    return Specimen(save(folder / "model.pth", {"model": model.state_dict()}), timm_features(model, IMAGENET), "deit")
+    return timm_specimen(save(folder / "model.pth", {"model": model.state_dict()}), model, IMAGENET, "deit")
 
 
 def dino(folder: pathlib.Path) -> Specimen:
     model = timm_vit()
     path = save(folder / "dino_deitsmall16_pretrain.pth", model.state_dict())
-    return Specimen(path, timm_features(model, IMAGENET, OFFSET), "dino")
+    return timm_specimen(path, model, IMAGENET, "dino", OFFSET)
 
 
 def dino_training(folder: pathlib.Path) -> Specimen:
@@ -150,20 +178,20 @@ def dino_training(folder: pathlib.Path) -> Specimen:
         "dino_loss": {"center": torch.zeros(1, 4)},
     }
     path = save(folder / "checkpoint.pth", content)
-    return Specimen(path, timm_features(teacher, IMAGENET, OFFSET), "dino")
+    return timm_specimen(path, teacher, IMAGENET, "dino", OFFSET)
 
 
 def ibot(folder: pathlib.Path) -> Specimen:
     model = timm_vit()
     state = model.state_dict() | {"masked_embed": upstream("torch").zeros(1, WIDTH)}
     path = save(folder / "checkpoint_teacher.pth", {"state_dict": state})
-    return Specimen(path, timm_features(model, IMAGENET, OFFSET), "ibot")
+    return timm_specimen(path, model, IMAGENET, "ibot", OFFSET)
 
 
 def mae(folder: pathlib.Path) -> Specimen:
     model = timm_vit()
     path = save(folder / "mae_pretrain_vit_base.pth", {"model": model.state_dict()})
-    return Specimen(path, timm_features(model, IMAGENET, BICUBIC), "mae")
+    return timm_specimen(path, model, IMAGENET, "mae", BICUBIC)
 
 
 def mocov3(folder: pathlib.Path) -> Specimen:
@@ -173,13 +201,13 @@ def mocov3(folder: pathlib.Path) -> Specimen:
     state |= {f"module.momentum_encoder.{n}": x for n, x in momentum.state_dict().items()}
     state |= {"module.base_encoder.head.0.weight": torch.ones(4, WIDTH), "module.predictor.0.weight": torch.ones(4, 4)}
     path = save(folder / "vit-b-300ep.pth.tar", {"epoch": 300, "arch": "vit_base", "state_dict": state})
-    return Specimen(path, timm_features(base, IMAGENET), "mocov3")
+    return timm_specimen(path, base, IMAGENET, "mocov3")
 
 
 def dinov2(folder: pathlib.Path) -> Specimen:
     model = timm_vit(init_values=1e-5)
     state = model.state_dict() | {"mask_token": upstream("torch").zeros(1, WIDTH)}
-    return Specimen(save(folder / "pretrain.pth", state), timm_features(model, IMAGENET, OFFSET), "dinov2")
+    return timm_specimen(save(folder / "pretrain.pth", state), model, IMAGENET, "dinov2", OFFSET)
 
 
 def dinov2_registers_swiglu(folder: pathlib.Path) -> Specimen:
@@ -196,7 +224,7 @@ def dinov2_registers_swiglu(folder: pathlib.Path) -> Specimen:
     state["mask_token"] = torch.zeros(1, WIDTH)
     state = {n.replace("mlp.fc1", "mlp.w12").replace("mlp.fc2", "mlp.w3"): x for n, x in state.items()}
     path = save(folder / "pretrain.pth", state)
-    return Specimen(path, timm_features(model, IMAGENET), "dinov2_registers")
+    return timm_specimen(path, model, IMAGENET, "dinov2_registers")
 
 
 def timm_dinov3(folder: pathlib.Path, gated: bool = False) -> Specimen:
@@ -229,7 +257,8 @@ def timm_dinov3(folder: pathlib.Path, gated: bool = False) -> Specimen:
         with torch.no_grad():
             return grid(model.forward_features(pixels(images, IMAGENET))[:, 5:], images)
 
-    return Specimen(save(folder / "model.pth", model.state_dict()), features, "timm_dinov3")
+    outputs = recorded(features, model.blocks, model.norm)
+    return Specimen(save(folder / "model.pth", model.state_dict()), features, "timm_dinov3", outputs)
 
 
 def open_clip_tower(folder: pathlib.Path, quick: bool) -> Specimen:
@@ -263,14 +292,15 @@ def open_clip_tower(folder: pathlib.Path, quick: bool) -> Specimen:
             tower.positional_embedding = table
         return grid(out["image_intermediates"][-1], images)
 
-    return Specimen(path, features, "clip" if quick else "openclip")
+    outputs = recorded(features, tower.transformer.resblocks, tower.ln_post)
+    return Specimen(path, features, "clip" if quick else "openclip", outputs)
 
 
 def siglip_open_clip(folder: pathlib.Path) -> Specimen:
     model = timm_vit(class_token=False, global_pool="map")
     state = {f"visual.trunk.{n}": x for n, x in model.state_dict().items()}
     path = save(folder / "open_clip_pytorch_model.bin", state | {"logit_bias": upstream("torch").zeros(1)})
-    return Specimen(path, timm_features(model, HALF), "siglip")
+    return timm_specimen(path, model, HALF, "siglip")
 
 
 ZOO: dict[str, Callable[[pathlib.Path], Specimen]] = {

@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from hummingbird.models.vit import MEAN, STD, ViT
+from hummingbird.models.architecture import MEAN, STD
+from hummingbird.models.vit import ViT
 from hummingbird.weights.layouts import LAYOUTS
 from hummingbird.weights.mapping import unmatch
 
@@ -30,12 +31,12 @@ def encoder(vit: ViT, params: Any) -> tuple[str, torch.nn.Module]:
     import timm
     from timm.models.vision_transformer import VisionTransformer
 
-    names = {"img_size": vit.grid[0] * vit.patch_size, "embed_dim": vit.width, "num_heads": vit.heads}
+    names = {"img_size": vit.arch.grid[0] * vit.patch_size, "embed_dim": vit.width, "num_heads": vit.arch.heads}
     network = VisionTransformer(
-        **names, patch_size=vit.patch_size, depth=vit.depth, class_token=False, global_pool="", num_classes=0
+        **names, patch_size=vit.patch_size, depth=vit.arch.depth, class_token=False, global_pool="", num_classes=0
     )
     flat = {"/".join(str(k.key) for k in path): np.asarray(x) for path, x in jax.tree.leaves_with_path(params)}
-    network.load_state_dict({n: torch.tensor(x) for n, x in unmatch(LAYOUTS["timm"], flat, vit.heads).items()})
+    network.load_state_dict({n: torch.tensor(x) for n, x in unmatch(LAYOUTS["timm"], flat, vit.arch.heads).items()})
     return f"timm {timm.__version__}", network
 
 

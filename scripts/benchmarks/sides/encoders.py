@@ -10,8 +10,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from hummingbird.models.architecture import MEAN, STD
 from hummingbird.models.frozen import FrozenEncoder
-from hummingbird.models.vit import MEAN, STD, ViT, build_vit, normalize, to_grid
+from hummingbird.models.frozen_vit import FrozenViT
+from hummingbird.models.vit import ViT, build_vit
 
 
 class PixelFeatures:
@@ -51,8 +53,8 @@ class PixelFeatures:
 
 def frozen(vit: ViT, params: Any) -> FrozenEncoder:
     """Returns the encoder as an evaluation runs it: uint8 [B, H, W, 3] -> features [B, h, w, D]."""
-    apply = lambda p, x: to_grid(vit.apply({"params": p}, normalize(x)).patches, x, vit.patch_size)
-    return FrozenEncoder(apply, params, vit.patch_size, vit.width, name="ViT, random weights", fingerprint="random")
+    backbone = FrozenViT(vit.arch, dtype=jnp.dtype(vit.dtype).name)
+    return FrozenEncoder(backbone, params, name="ViT, random weights", fingerprint="random")
 
 
 def random_vit(options: argparse.Namespace) -> tuple[Any, Any]:

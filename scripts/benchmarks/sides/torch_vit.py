@@ -21,7 +21,7 @@ class TorchViT(torch.nn.Module):
 
     def __init__(self, vit: ViT, params: Any):
         super().__init__()
-        self.heads, self.layers = vit.heads, torch.nn.ModuleList()
+        self.heads, self.layers = vit.arch.heads, torch.nn.ModuleList()
         width, patch = vit.width, vit.patch_size
         stem = torch.nn.Conv2d(3, width, patch, patch)
         kernel = np.asarray(params["patch_embed"]["kernel"]).reshape(patch, patch, 3, width).transpose(3, 2, 0, 1)
@@ -30,7 +30,7 @@ class TorchViT(torch.nn.Module):
         )
         self.stem, self.norm = stem, self._norm(params["norm"])
         self.positions = torch.nn.Parameter(torch.tensor(np.asarray(params["positions"])))
-        for i in range(vit.depth):
+        for i in range(vit.arch.depth):
             block = params[f"block_{i:02d}"]
             parts = {
                 "norm1": self._norm(block["norm1"]),

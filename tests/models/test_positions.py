@@ -8,7 +8,7 @@ import pytest
 import scipy.ndimage
 
 from hummingbird.errors import UserError
-from hummingbird.weights.positions import RESIZE, resize_matrix, rotary_angles
+from hummingbird.models.positions import RESIZE, resize_matrix, rotary_angles
 from tests.weights.upstream import upstream
 
 OLD = (5, 4)

@@ -1,20 +1,24 @@
-"""Positions of tokens at grids other than the trained one, by each project's own rule.
+"""Position embeddings: fixed and rotary ones, and learned ones resized to other grids by each project's own rule.
 
-Every resize here is separable and linear, so it is one small matrix per axis, computed in float64 on the host while the
-encoder is traced: R [new rows, old rows] and C [new columns, old columns], applied as R P C^T.
+Every rule of resizing is separable and linear, so it is one small matrix per axis, computed in float64 on the host
+while the encoder is traced: R [new rows, old rows] and C [new columns, old columns], applied as R P C^T.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
+import jax
+import jax.numpy as jnp
 import numpy as np
+from jax import Array
+from jaxtyping import Float
 
 from hummingbird.errors import UserError
 
 
 def cubic(a: float) -> Callable[[np.ndarray], np.ndarray]:
-    """Keys' cubic convolution kernel with parameter `a`, support 2."""
+    """Returns Keys' cubic convolution kernel with parameter `a`, of support 2."""
 
     def kernel(x: np.ndarray) -> np.ndarray:
         x = np.abs(x)
@@ -26,12 +30,12 @@ def cubic(a: float) -> Callable[[np.ndarray], np.ndarray]:
 
 
 def triangle(x: np.ndarray) -> np.ndarray:
-    """Linear interpolation's kernel, support 1."""
+    """Computes the kernel of linear interpolation, of support 1."""
     return np.maximum(1 - np.abs(x), 0.0)
 
 
 def sampled(centers: np.ndarray, old: int, kernel: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-    """Weights [new, old] of the taps around `centers` (in old cells), the border cells repeated outward."""
+    """Returns the weights [new, old] of the taps around `centers` (in old cells); border cells repeat outwards."""
     taps = np.floor(centers)[:, None] + np.arange(-1, 3)  # [new, 4]
     weights = kernel(centers[:, None] - taps)
     matrix = np.zeros((len(centers), old))
@@ -41,13 +45,13 @@ def sampled(centers: np.ndarray, old: int, kernel: Callable[[np.ndarray], np.nda
 
 
 def filtered(centers: np.ndarray, old: int, ratio: float, kernel: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-    """As `sampled`, but the kernel widens when the grid shrinks (antialiasing) and is renormalised at the border."""
+    """Does what `sampled` does with a kernel that widens when the grid shrinks and is renormalised at the border."""
     weights = kernel((np.arange(old)[None] - centers[:, None]) / max(ratio, 1.0))
     return weights / weights.sum(1, keepdims=True)
 
 
 def cell_centers(new: int, ratio: float) -> np.ndarray:
-    """Where the centers of `new` cells lie in the old grid, when a new cell is `ratio` old cells wide."""
+    """Returns the centers of `new` cells in the old grid, if a new cell is `ratio` old cells wide."""
     return (np.arange(new) + 0.5) * ratio - 0.5
 
 
@@ -83,7 +87,14 @@ RESIZE: dict[str, Callable[[int, int], np.ndarray]] = {
 
 
 def resize_matrix(name: str, old: tuple[int, int], new: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-    """R [new rows, old rows] and C [new columns, old columns] of the rule `name`; the identity where nothing changes.
+    """Returns the matrices that resize a grid; identities where it keeps its size.
+
+    Args:
+      name: a rule in `RESIZE`.
+      old, new: (rows, columns).
+
+    Returns:
+      R [new rows, old rows] and C [new columns, old columns], float64.
 
     Raises:
       UserError: unknown rule.
@@ -95,11 +106,50 @@ def resize_matrix(name: str, old: tuple[int, int], new: tuple[int, int]) -> tupl
     return RESIZE[name](old[0], new[0]), RESIZE[name](old[1], new[1])
 
 
-def rotary_angles(rows: int, columns: int, head_dim: int, theta: float) -> np.ndarray:
-    """Angles [rows * columns, head_dim] of DINOv3's rotary positions.
+def resize_positions(
+    table: Float[Array, "N D"], old: tuple[int, int], new: tuple[int, int], rule: str = "bicubic_antialias"
+) -> Float[Array, "M D"]:
+    """Resizes learned positions from `old` to `new` (rows, columns) by a rule in `RESIZE`; in float32 if they change.
 
-    Centers of patches in [-1, 1] on each axis, times 2 pi theta^(-i / (head_dim / 4)); rows first, then columns, the
-    whole repeated for the second half of the channels.
+    Example:
+      >>> resize_positions(jnp.ones((16, 3)), (4, 4), (2, 6)).shape
+      (12, 3)
+    """
+    if old == new:
+        return table
+    r, c = (jnp.asarray(matrix, jnp.float32) for matrix in resize_matrix(rule, old, new))
+    grid = table.astype(jnp.float32).reshape(*old, -1)
+    resized = jnp.einsum("ri,cj,ijd->rcd", r, c, grid, precision=jax.lax.Precision.HIGHEST)
+    return resized.reshape(new[0] * new[1], -1)
+
+
+def sincos2d(rows: int, columns: int, width: int) -> Float[np.ndarray, "N D"]:
+    """Returns fixed 2-D positions (MoCo v3): sine and cosine of the column, then sine and cosine of the row.
+
+    Returns:
+      float64 [rows * columns, width].
+
+    Raises:
+      UserError: `width` is not a multiple of 4.
+    """
+    if width % 4:
+        raise UserError(f"encoder.width {width} must be a multiple of 4 for encoder.positions=sincos2d")
+    frequency = 10_000.0 ** -(np.arange(width // 4) / (width // 4))
+    row, column = (axis.reshape(-1, 1) * frequency for axis in np.mgrid[:rows, :columns].astype(np.float64))
+    return np.concatenate([np.sin(column), np.cos(column), np.sin(row), np.cos(row)], axis=1)
+
+
+def rotary_angles(rows: int, columns: int, head_dim: int, theta: float) -> Float[np.ndarray, "N d"]:
+    """Returns the angles of DINOv3's rotary positions.
+
+    They are the centers of the patches, in [-1, 1] on each axis, times 2 pi theta^(-i / (head_dim / 4)): rows first,
+    then columns, and the whole once more for the second half of the channels.
+
+    Returns:
+      float64 [rows * columns, head_dim].
+
+    Raises:
+      UserError: `head_dim` is not a multiple of 4.
     """
     if head_dim % 4:
         raise UserError(f"rotary positions need heads whose width is a multiple of 4, not {head_dim}")

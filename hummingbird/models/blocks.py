@@ -1,0 +1,135 @@
+"""Transformer blocks: pre-norm self-attention and MLP, with the variations that published encoders use."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import TypeAlias
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jax.typing import DTypeLike
+from jaxtyping import Float
+
+from hummingbird.models.architecture import Architecture
+from hummingbird.models.attention import Dense, self_attention
+
+# cos and sin of each patch's angles, [N, d] each, for heads of width d.
+Rotation: TypeAlias = tuple[Float[Array, "N d"], Float[Array, "N d"]]
+INIT = nn.initializers.xavier_uniform()
+
+
+def gelu(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    """Computes x P(X <= x) of a standard normal X, exactly, in float32, where 1 + erf keeps the tail.
+
+    It uses erf, which XLA computes in fewer operations than the erfc of `flax.linen.gelu`.
+    """
+    y = x.astype(jnp.float32)
+    return (0.5 * y * (1 + jax.lax.erf(y * 0.5**0.5))).astype(x.dtype)
+
+
+ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
+    "gelu": gelu,
+    "gelu_tanh": functools.partial(nn.gelu, approximate=True),
+    "quick_gelu": lambda x: x * nn.sigmoid(1.702 * x),
+    "silu": nn.silu,
+}
+
+
+class Mlp(nn.Module):
+    """Two dense layers with an activation between them, or the gated SwiGLU."""
+
+    arch: Architecture
+    dtype: DTypeLike = jnp.float32
+
+    def setup(self) -> None:
+        dense = functools.partial(Dense, use_bias=self.arch.mlp_bias, dtype=self.dtype, kernel_init=INIT)
+        self.up = dense(self.arch.mlp_dim * (2 if self.arch.swiglu else 1))
+        self.down = dense(self.arch.width)
+
+    def __call__(self, x: Float[Array, "B T D"]) -> Float[Array, "B T D"]:
+        hidden, activation = self.up(x), ACTIVATIONS[self.arch.activation]
+        if self.arch.swiglu:
+            gate, value = jnp.split(hidden, 2, axis=-1)
+            return self.down(activation(gate) * value)
+        return self.down(activation(hidden))
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention in two parts, so that what enters the output projection is accessible."""
+
+    arch: Architecture
+    dtype: DTypeLike = jnp.float32
+
+    def setup(self) -> None:
+        arch = self.arch
+        dense = functools.partial(Dense, dtype=self.dtype, kernel_init=INIT)
+        self.qkv = dense(3 * arch.width, use_bias=arch.qkv_bias)
+        self.out = dense(arch.width, use_bias=arch.out_bias)
+
+    def split(self, x: Float[Array, "B T D"]) -> dict[str, Float[Array, "B T D"]]:
+        """Returns "query", "key" and "value" before rotation, the heads side by side."""
+        query, key, value = jnp.split(self.qkv(x), 3, axis=-1)
+        return {"query": query, "key": key, "value": value}
+
+    def attend(self, x: Float[Array, "B T D"], rotation: Rotation | None) -> Float[Array, "B T D"]:
+        """Returns softmax(q k^T / sqrt(d)) v, the heads side by side: the input of the output projection."""
+        heads = self.arch.heads
+        q, k, v = (y.reshape(*y.shape[:2], heads, y.shape[2] // heads) for y in self.split(x).values())
+        if rotation is not None:
+            q, k = rotate(q, *rotation), rotate(k, *rotation)
+        return self_attention(q, k, v).reshape(x.shape)
+
+
+class Block(nn.Module):
+    """Pre-norm transformer block: x + attention(norm(x)), then x + mlp(norm(x)), each branch scaled if LayerScale is.
+
+    `finish(x, project(attend(x)))` is the whole block; after `attend` no token depends on another one.
+    """
+
+    arch: Architecture
+    dtype: DTypeLike = jnp.float32
+
+    def setup(self) -> None:
+        arch = self.arch
+        norm = functools.partial(nn.LayerNorm, epsilon=arch.epsilon, dtype=self.dtype)
+        self.norm1, self.attention = norm(), Attention(arch, self.dtype)
+        self.norm2, self.mlp = norm(), Mlp(arch, self.dtype)
+        if arch.layer_scale:
+            self.scale1 = self.param("scale1", nn.initializers.ones, (arch.width,))
+            self.scale2 = self.param("scale2", nn.initializers.ones, (arch.width,))
+
+    def __call__(self, x: Float[Array, "B T D"], rotation: Rotation | None) -> tuple[Float[Array, "B T D"], None]:
+        """Returns the output, in a pair as `nn.scan` wants it."""
+        return self.finish(x, self.project(self.attend(x, rotation))), None
+
+    def split(self, x: Float[Array, "B T D"]) -> dict[str, Float[Array, "B T D"]]:
+        """Returns the "query", "key" and "value" of the attention, before rotation, the heads side by side."""
+        return self.attention.split(self.norm1(x))
+
+    def attend(self, x: Float[Array, "B T D"], rotation: Rotation | None) -> Float[Array, "B T D"]:
+        """Returns the input of the attention's output projection."""
+        return self.attention.attend(self.norm1(x), rotation)
+
+    def project(self, attended: Float[Array, "B T D"]) -> Float[Array, "B T D"]:
+        """Applies the attention's output projection."""
+        return self.attention.out(attended)
+
+    def finish(self, x: Float[Array, "B T D"], projected: Float[Array, "B T D"]) -> Float[Array, "B T D"]:
+        """Adds the projected attention and then the MLP to the block's input `x`."""
+        x = x + (projected * self.scale1.astype(self.dtype) if self.arch.layer_scale else projected)
+        y = self.mlp(self.norm2(x))
+        return x + (y * self.scale2.astype(self.dtype) if self.arch.layer_scale else y)
+
+
+def rotate(
+    x: Float[Array, "B T heads d"], cos: Float[Array, "N d"], sin: Float[Array, "N d"]
+) -> Float[Array, "B T heads d"]:
+    """Rotates the last N of T tokens, those of the patches, by their angles; channels i and i + d/2 form a pair."""
+    prefix = x.shape[1] - cos.shape[0]
+    patches = x[:, prefix:].astype(jnp.float32)
+    first, second = jnp.split(patches, 2, axis=-1)
+    turned = patches * cos[None, :, None] + jnp.concatenate([-second, first], -1) * sin[None, :, None]
+    return jnp.concatenate([x[:, :prefix], turned.astype(x.dtype)], axis=1)

@@ -1,0 +1,141 @@
+"""Folders of our own: imported ones, which need nothing else, and exported ones, which others can load as well.
+
+Such a folder holds `hummingbird.json` (family, architecture, which tokens are the features) and the weights:
+`model.safetensors` in our names if imported, else in the form and under the names of another project.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import pathlib
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from hummingbird.errors import UserError, first_line
+from hummingbird.models.architecture import Architecture
+from hummingbird.models.backbone import Features
+from hummingbird.run import fingerprint
+from hummingbird.run.files import Json, write_json
+from hummingbird.weights import files
+from hummingbird.weights.assemble import Found, split_positions
+from hummingbird.weights.convnext import ConvNeXtArchitecture
+from hummingbird.weights.layouts import LAYOUTS
+from hummingbird.weights.mapping import Arrays, match
+from hummingbird.weights.settings import Known
+
+FORMAT = "hummingbird-weights"
+OWN_LAYOUT = "hummingbird"  # arrays in our names
+OWN_FAMILY = "hummingbird"  # pretrained with this framework
+ARCHITECTURES: dict[str, type[Architecture | ConvNeXtArchitecture]] = {
+    "vit": Architecture,
+    "convnext": ConvNeXtArchitecture,
+}
+
+
+@dataclasses.dataclass
+class Weights(Found):
+    """An image encoder read from a file or folder.
+
+    Attributes:
+      features: which tokens are the features.
+      source: path that it was first read from.
+      form: kind of file that it was first read from.
+    """
+
+    features: Features
+    source: str
+    form: str
+
+
+def write_own(folder: pathlib.Path, weights: Weights, layout: str) -> None:
+    """Writes `hummingbird.json` beside weights that are stored under the names of `layout`."""
+    content = {
+        "format": FORMAT,
+        "version": 1,
+        "family": weights.family,
+        "layout": layout,
+        "source": weights.source,
+        "source_prefix": weights.prefix,
+        "source_form": weights.form,
+        "kind": "vit" if isinstance(weights.arch, Architecture) else "convnext",
+        "architecture": dataclasses.asdict(weights.arch),
+        "features": dataclasses.asdict(weights.features),
+        "fingerprint": fingerprint.fingerprint(weights.arrays),
+    }
+    write_json(folder / files.OWN_FILE, content)
+
+
+def read_own(source: files.Source, family: str | None, known: Known) -> Weights:
+    """Reads a folder with `hummingbird.json`, exactly as it was written.
+
+    Args:
+      source: the folder's content.
+      family: the expected one; None: any.
+      known: fields of the architecture that replace those stored.
+
+    Raises:
+      UserError: the file is of another program or version, or the arrays are not those that it describes.
+    """
+    own, at = source.config[files.OWN_FILE], f"{source.path}: its {files.OWN_FILE}"
+    if own.get("format") != FORMAT:
+        raise UserError(f"{at} is not of this program; remove it or import the original again")
+    try:
+        arch = ARCHITECTURES[str(own["kind"])](**_fields(own["architecture"]))
+        features = Features(**_fields(own["features"]))
+        layout, of_family = str(own["layout"]), str(own["family"])
+        prefix, first, form = (str(own[name]) for name in ("source_prefix", "source", "source_form"))
+    except (KeyError, TypeError) as error:
+        raise UserError(f"{at} is of another version ({error}); import the original again") from error
+    if family not in (None, of_family):
+        raise UserError(f"{source.path} is of family {of_family}, not {family}; import the original again")
+    arrays = source.arrays if layout == OWN_LAYOUT else _from_layout(source, layout, arch)
+    if fingerprint.fingerprint(arrays) != own["fingerprint"]:
+        raise UserError(f"{at} does not describe the arrays beside it; import the original again")
+    return Weights(of_family, layout, prefix, dataclasses.replace(arch, **known), arrays, features, first, form)
+
+
+@contextlib.contextmanager
+def fresh_folder(path: pathlib.Path) -> Iterator[pathlib.Path]:
+    """Yields a temporary folder that takes the name `path` once the block has succeeded, and disappears otherwise.
+
+    Raises:
+      UserError: the folder cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = pathlib.Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+        try:
+            yield temporary
+            temporary.chmod(0o755)
+            temporary.rename(path)
+        except BaseException:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
+    except OSError as error:
+        raise UserError(f"{path} cannot be written ({first_line(error)})") from error
+
+
+def _from_layout(source: files.Source, layout: str, arch: Architecture | ConvNeXtArchitecture) -> Arrays:
+    """Returns the arrays of an exported folder in our names."""
+    if layout not in LAYOUTS or not isinstance(arch, Architecture):
+        raise UserError(f"{source.path}: its names {layout!r} are not known; export it again")
+    arrays = match(LAYOUTS[layout], {n.removeprefix("params/"): x for n, x in source.arrays.items()}).arrays
+    if arch.positions == "learned":
+        split_positions(source.path, arrays, arch.grid)
+    else:
+        arrays.pop("positions", None)  # written out for readers that compute none
+    return arrays
+
+
+def _fields(stored: Json) -> dict[str, Any]:
+    """Returns fields of a dataclass from JSON, which stores its tuples as lists.
+
+    Raises:
+      TypeError: they are no JSON object.
+    """
+    if not isinstance(stored, Mapping):
+        raise TypeError("fields are not an object")
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in stored.items()}
