@@ -1,4 +1,4 @@
-"""A bucket in memory that speaks enough of Google Cloud Storage's JSON API for TensorStore, gcsfs and Google's client.
+"""A bucket in memory, with enough of Google Cloud Storage's JSON API for TensorStore, gcsfs and Google's client.
 
 python -m tests.gcs      prints its address and serves until its standard input ends
 """
@@ -21,15 +21,15 @@ COPY = re.compile(r"/storage/v1/b/([^/]+)/o/([^/]+)/(rewriteTo|copyTo|moveTo)(?:
 
 
 class Store:
-    """Objects by (bucket, name): (content, generation)."""
+    """Maps (bucket, name) to (content, generation)."""
 
     def __init__(self):
         self.objects = {}
         self.generations = itertools.count(1)
         self.uploads = {}
         self.lock = threading.RLock()
-        self.requests = []  # (method, path), for tests that ask what was done
-        self.instead = {}  # by name of an object: what is done, once, instead of storing it
+        self.requests = []  # (method, path) of all requests
+        self.instead = {}  # {name of an object: function to call once instead of storing it}
 
     def describe(self, key):
         content, generation = self.objects[key]
@@ -56,7 +56,7 @@ class Store:
         return self.describe(key)
 
     def list(self, bucket, query):
-        """Names with a prefix; those with the delimiter after it are shown as folders."""
+        """Lists names with a prefix; names with a delimiter behind it are grouped into folders."""
         prefix, delimiter = query.get("prefix", ""), query.get("delimiter", "")
         items, folders = [], set()
         for key in sorted(k for k in self.objects if k[0] == bucket and k[1].startswith(prefix)):
@@ -82,7 +82,7 @@ class Handler(BaseHTTPRequestHandler):
     def answer(self, status, content=b"", kind="application/json", **headers):
         if not isinstance(content, bytes):
             content = json.dumps(content).encode()
-        if status in (204, 304):  # these have no body: a client would take it for the next answer
+        if status in (204, 304):  # these have no body: a client would read it as the next response
             content = b""
         self.send_response(status)
         for name, value in {"Content-Type": kind, "Content-Length": str(len(content)), **headers}.items():
@@ -108,7 +108,7 @@ class Handler(BaseHTTPRequestHandler):
         split = urllib.parse.urlsplit(self.path)
         query = dict(urllib.parse.parse_qsl(split.query, keep_blank_values=True))
         body = self.body()
-        with self.store.lock, contextlib.suppress(ConnectionError):  # clients that were killed
+        with self.store.lock, contextlib.suppress(ConnectionError):  # the client was killed
             self.store.requests.append((self.command, self.path))
             self.route(split.path, query, body)
 
@@ -140,7 +140,7 @@ class Handler(BaseHTTPRequestHandler):
         return self.object((bucket, name), query, body)
 
     def refused(self, key, query):
-        """Whether the request is for another generation than the one that is there."""
+        """Returns whether the request demands a different generation than the stored one; answers it if so."""
         there = self.store.objects.get(key, (b"", 0))[1]
         for condition, holds in (("ifGenerationMatch", there.__eq__), ("ifGenerationNotMatch", there.__ne__)):
             if query.get(condition) and not holds(int(query[condition])):
@@ -206,7 +206,7 @@ class Handler(BaseHTTPRequestHandler):
         return self.answer(200, self.store.put(key, content))
 
     def batch(self, body):
-        """Deletions, many at once; that is all it is used for."""
+        """Handles a batch of deletions, which is all that clients use it for."""
         boundary = "answer"
         parts = []
         for number, verb in re.findall(rb"Content-ID:\s*<?([^>\r\n]*)>?.*?((?:DELETE) \S+) HTTP", body, re.S | re.I):
@@ -224,13 +224,13 @@ class Server(ThreadingHTTPServer):
     daemon_threads = True
 
     def handle_error(self, request, client_address):
-        if not isinstance(sys.exc_info()[1], ConnectionError):  # clients that were killed
+        if not isinstance(sys.exc_info()[1], ConnectionError):  # the client was killed
             super().handle_error(request, client_address)
 
 
 @contextlib.contextmanager
 def serve(store=None):
-    """The address and the store of a server that runs in a thread of this process."""
+    """Yields the address and the store of a server in a thread of this process."""
     store = store or Store()
     server = Server(("127.0.0.1", 0), type("Bound", (Handler,), {"store": store}))
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
@@ -243,14 +243,14 @@ def serve(store=None):
 
 
 def variables(address):
-    """The environment that sends all clients to the server, without credentials."""
+    """Returns environment variables that direct all clients to the server, without credentials."""
     return {
         "STORAGE_EMULATOR_HOST": address,
         "TENSORSTORE_GCS_HTTP_URL": address,
-        "GCE_METADATA_ROOT": address.removeprefix("http://"),  # no machine of Google's: nobody to ask for credentials
+        "GCE_METADATA_ROOT": address.removeprefix("http://"),  # there is no metadata server for credentials
         "GCE_METADATA_HOST": address.removeprefix("http://"),
         "NO_GCE_CHECK": "true",
-        "GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT": "false",  # which would ask by gRPC what kind of bucket it is
+        "GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT": "false",  # it would query the kind of bucket by gRPC
         "GOOGLE_CLOUD_PROJECT": "test",
     }
 

@@ -1,4 +1,4 @@
-"""A workdir in a bucket: the run is that of a local one, also when it is killed; whatever reads runs reads it there."""
+"""A run with its workdir in a bucket equals a local one, also after a kill, and can be read from there."""
 
 import gc
 import json
@@ -24,25 +24,27 @@ RUN = "gs://tests/runs/one"
 
 @pytest.fixture(scope="module")
 def bucket():
-    """A bucket that every client of this process and its children finds, and its address."""
+    """The store of a bucket that all clients in this process and its children connect to."""
     import fsspec
     from etils.epath import backend
 
-    forget = backend._FileSystemSpecBackend._get_filesystem.cache_clear  # those made for another address
+    forget = backend._FileSystemSpecBackend._get_filesystem.cache_clear  # clients made for another address
     with gcs.serve() as (address, store), pytest.MonkeyPatch.context() as patch:
         for name, value in gcs.variables(address).items():
             patch.setenv(name, value)
         forget()
         fsspec.get_filesystem_class("gcs").clear_instance_cache()
         yield store
-        gc.collect()  # writers of events upload once more when they go
+        gc.collect()  # event writers upload once more when they are collected
         forget()
 
 
 @pytest.fixture(scope="module")
 def runs(bucket, tmp_path_factory, repository):
-    """(local workdir, what was said by the second start of the same run in the bucket, the first of which was killed
-    at the moment when it would have written the manifest of step 2)."""
+    """A local run, and the log of the same run in the bucket when it resumes.
+
+    Its first process is killed as it writes the manifest of step 2.
+    """
     local = tmp_path_factory.mktemp("bucket") / "local"
     train.pretrain(tiny.tiny_config(keep_checkpoints=1), str(local))
 
@@ -69,25 +71,25 @@ def runs(bucket, tmp_path_factory, repository):
     return local, "\n".join(said)
 
 
-def test_killed_in_a_save_and_resumed_it_ends_as_a_local_run(runs):
+def test_killed_during_a_save_it_ends_like_a_local_run(runs):
     local, said = runs
     assert "00000002 is skipped: it is unfinished" in said
     assert "going on from step 0 of 4" in said
     assert info.describe(RUN)["fingerprint"] == info.describe(str(local))["fingerprint"]
 
 
-def test_lines_events_and_config_are_there(runs, bucket):
+def test_records_events_and_config_are_in_the_bucket(runs, bucket):
     local, _ = runs
-    there = {name.removeprefix("runs/one/"): x[0] for (_, name), x in bucket.objects.items() if "runs/one" in name}
-    ours = [json.loads(line) for line in there["metrics.jsonl"].decode().splitlines()]
+    stored = {name.removeprefix("runs/one/"): x[0] for (_, name), x in bucket.objects.items() if "runs/one" in name}
+    ours = [json.loads(line) for line in stored["metrics.jsonl"].decode().splitlines()]
     theirs = [json.loads(line) for line in (local / "metrics.jsonl").read_text().splitlines()]
     assert [(m["step"], m["loss"]) for m in ours] == [(m["step"], m["loss"]) for m in theirs]
-    assert json.loads(there["config.json"]) == json.loads((local / "config.json").read_text())
-    events = [content for name, content in there.items() if name.startswith("events.out.tfevents")]
+    assert json.loads(stored["config.json"]) == json.loads((local / "config.json").read_text())
+    events = [content for name, content in stored.items() if name.startswith("events.out.tfevents")]
     assert any(b"loss" in content for content in events)
 
 
-def test_an_encoder_is_read_from_it_and_scored(runs, tmp_path, capsys):
+def test_an_encoder_is_loaded_from_the_bucket_and_scored(runs, tmp_path, capsys):
     local, _ = runs
     images = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), dtype=np.uint8)
     np.testing.assert_array_equal(load_encoder(RUN)(images), load_encoder(str(local))(images))
@@ -98,12 +100,12 @@ def test_an_encoder_is_read_from_it_and_scored(runs, tmp_path, capsys):
     assert "miou" in capsys.readouterr().out
 
 
-def test_old_and_unfinished_steps_are_removed_from_it(runs, bucket):
+def test_old_and_unfinished_steps_are_removed(runs, bucket):
     assert [p.name for p in checkpoint.steps(RUN)] == ["00000004"]
     assert not [name for _, name in bucket.objects if "checkpoints/0000000" in name and "/00000004/" not in name]
 
 
-def test_a_bucket_that_cannot_be_reached_is_one_line(bucket, monkeypatch):
+def test_a_bucket_without_access_is_one_line(bucket, monkeypatch):
     monkeypatch.setattr(gcs.Handler, "route", lambda self, *_: self.fault(403, "tests has no access"))
     with pytest.raises(UserError, match=r"workdir gs://tests/none cannot be read: Forbidden"):
         train.pretrain(tiny.tiny_config(), "gs://tests/none")

@@ -1,1 +1,1 @@
-"""Sub-commands without a home elsewhere: plan, info, data."""
+"""The commands of the command line, and those without a home elsewhere: plan, info, data."""

@@ -81,11 +81,11 @@ class Setup(TypedDict):
 
 
 class Compiles(Setup, Analysis):
-    """A plan whose program compiles; it may still need more memory than the chip has (`fits`)."""
+    """A program that compiles; it may still need more memory than the chip has (see `fits`)."""
 
 
 class TooLarge(Setup):
-    """A plan whose program does not compile for want of memory; `error` is XLA's reason."""
+    """A program that XLA cannot fit into memory; `error` is its reason."""
 
     fits: Literal[False]
     error: str

@@ -1,1 +1,1 @@
-"""Machines: how they join, how arrays lie on them, what they can do at their peak."""
+"""Devices: how processes join, how arrays are placed, published peaks, and what compiled programs cost."""

@@ -61,7 +61,7 @@ class Origins:
 
         Returns:
           The batch that wrote the entry and the position in it; None if the entry was written before this process
-          started, or holds an image of another process.
+          started or by another process.
         """
         age = (cursor - 1 - slot) % self._slots
         batch = self.batches.get(step - age // self._new)

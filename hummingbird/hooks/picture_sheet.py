@@ -37,7 +37,7 @@ def draw(title: str, rows: Sequence[Row]) -> Picture:
         notes.append("Attention: the brighter, the more; the caption gives its peak relative to an even spread.")
     if rows[0].neighbours:
         heads[4] = "nearest to the mean token of view 1 in the memory bank"
-        text = "Neighbours: cosine similarity and number of the image whose first view, as cropped, made the entry"
+        text = "Neighbours: cosine similarity and image number; the picture is the crop that made the entry"
         unknown = any(known is None for row in rows for _, known in row.neighbours)
         notes.append(text + ("; grey: written before the last restart, image unknown." if unknown else "."))
     return sheet([_tiles(row) for row in rows], SIDE, title, heads, notes, gap_before=4)

@@ -23,9 +23,9 @@ class Trace:
     """A hook that traces the steps `start` to `start + steps - 1` into a folder.
 
     The first step of a process compiles and is never traced; a process that resumes after `start` traces the steps that
-    are left. Process 0 alone records a trace, of its own devices. The profiler writes only local files, so they are
-    made in a temporary folder and copied, as the workdir may be a bucket. TensorBoard (plug-in xprof) finds the trace
-    with `--logdir=WORKDIR`, and https://ui.perfetto.dev opens its `*.trace.json.gz`.
+    are left. Only process 0 records a trace, and only for its own devices. The profiler writes only local files, so it
+    writes to a temporary folder, which is then copied, as the workdir may be a bucket. TensorBoard (plug-in xprof)
+    finds the trace with `--logdir=WORKDIR`, and https://ui.perfetto.dev opens its `*.trace.json.gz`.
 
     Attributes:
       folder: gets plugins/profile/TIME/.

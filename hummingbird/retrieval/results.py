@@ -92,8 +92,7 @@ def write_results(folder: pathlib.Path, result: Result, samples: Samples | None)
         try:
             write(folder / name)
         except OSError as error:
-            for left in (name, f"{name}.part"):
-                (folder / left).unlink(missing_ok=True)
+            (folder / name).unlink(missing_ok=True)
             kept = "the metrics are in metrics.json"
             if name == "metrics.json":
                 kept = ", ".join(f"{k}={v:.6g}" for k, v in result["metrics"].items() if isinstance(v, int | float))

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from typing import Any, TypedDict
 
 import numpy as np
 from jaxtyping import Float16, Float32, Shaped, UInt8
 
 from hummingbird.errors import UserError
-from hummingbird.run.files import Json
+from hummingbird.run.files import Json, replacing
 
 Picture = UInt8[np.ndarray, "H W 3"]
 Box = tuple[int, int, int, int]  # top, left, height, width, pixels
@@ -116,10 +115,8 @@ def save_samples(path: str, samples: Samples) -> None:
     """Writes samples to an .npz file, whole or not at all."""
     arrays: dict[str, np.ndarray] = {}
     structure = json.dumps(strip(samples, arrays))
-    part = path + ".part"
-    with open(part, "wb") as file:
+    with replacing(path) as part, part.open("wb") as file:
         np.savez_compressed(file, allow_pickle=False, structure=np.array(structure), **arrays)
-    os.replace(part, path)
 
 
 def load_samples(path: str) -> Samples:

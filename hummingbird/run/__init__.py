@@ -1,1 +1,1 @@
-"""What a pretraining run leaves on disk: checkpoints, logs, curves, and who owns the folder."""
+"""What a run leaves on disk: checkpoints, logs, curves; and locks and guards for its folder."""

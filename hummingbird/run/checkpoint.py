@@ -165,7 +165,7 @@ def restore_newest(workdir: epath.PathLike, like: State, shardings: State) -> tu
         if name not in arrays or arrays[name].shape != x.shape or arrays[name].dtype != x.dtype
     ]
     if wrong:
-        raise UserError(f"checkpoint {folder} is of another model ({'; '.join(wrong[:3])}); use another workdir")
+        raise UserError(f"checkpoint {folder} holds a different model ({'; '.join(wrong[:3])}); use another workdir")
     empty = {name: jnp.zeros(x.shape, x.dtype) for name, x in expected.items() if not x.size}
     return from_arrays(like, {**arrays, **empty}), manifest
 

@@ -1,4 +1,4 @@
-"""Small files that are written whole or not at all, and what they hold."""
+"""Files that are replaced atomically, and what run records have in common."""
 
 from __future__ import annotations
 
@@ -9,30 +9,31 @@ import os
 import pathlib
 import platform
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TypeAlias
 
 from etils import epath
+from typing_extensions import TypeAliasType  # `type` statements need Python 3.12
 
-Json: TypeAlias = "Mapping[str, Json] | Sequence[Json] | str | int | float | bool | None"
+# Values that JSON can represent.
+Json = TypeAliasType("Json", Mapping[str, "Json"] | Sequence["Json"] | str | int | float | bool | None)
 
 PACKAGES = ("hummingbird-incontext", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy", "scann")
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:
-    """Replaces a file in one move: readers, and whoever comes after a crash, find the old content or the new.
+    """Replaces a file atomically: readers, also after a crash, find either the old content or the new.
 
     Args:
-      path: local path or one in a bucket (whose objects always appear whole); missing folders are made.
-      text: the content, written as UTF-8.
+      path: local path, or one in a bucket, where objects always appear whole; missing folders are made.
+      text: new content, written as UTF-8.
 
     Raises:
-      OSError: the file cannot be written; nothing is left behind.
+      OSError: the file cannot be written; the old one is kept.
     """
     write_bytes(path, text.encode())
 
 
 def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:
-    """Replaces a binary file in one move, as `write_text` does."""
+    """Replaces a binary file atomically; see `write_text`."""
     if "://" in os.fspath(path):
         epath.Path(path).write_bytes(content)
         return
@@ -40,12 +41,27 @@ def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:
         part.write_bytes(content)
 
 
+def write_json(path: str | os.PathLike[str], content: Json) -> None:
+    """Replaces a JSON file atomically; see `write_text`. Raises ValueError for NaN and infinities."""
+    write_text(path, json.dumps(content, indent=1, allow_nan=False) + "\n")
+
+
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
-    """Yields a temporary name beside the local file `path`; what is written there takes its place in one move.
+    """Yields a temporary path; the file that the block writes there then replaces the local file `path` atomically.
 
     Raises:
-      OSError: the file cannot be written; as after any other exception in the block, nothing is left behind.
+      OSError: the file cannot be written; as after any other exception in the block, the old one is kept.
+
+    Example:
+      >>> import tempfile
+      >>> target = pathlib.Path(tempfile.mkdtemp()) / "numbers.txt"
+      >>> with replacing(target) as part:
+      ...     _ = part.write_text("1 2 3")
+      ...     target.exists()
+      False
+      >>> target.read_text()
+      '1 2 3'
     """
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -59,13 +75,8 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
         part.unlink(missing_ok=True)
 
 
-def write_json(path: str | os.PathLike[str], content: Json) -> None:
-    """Replaces a JSON file in one move, as `write_text` does. Raises ValueError for NaN and infinities."""
-    write_text(path, json.dumps(content, indent=1, allow_nan=False) + "\n")
-
-
 def versions() -> dict[str, str]:
-    """Versions of Python and of the installed packages that results depend on: {package: version}."""
+    """Returns {package: version} for Python and the installed packages that results depend on."""
     found = {"python": platform.python_version()}
     for name in PACKAGES:
         try:

@@ -293,7 +293,7 @@ def test_another_dtype_or_shape_is_refused_not_cast(copied, kind, said):
     sums = fingerprint.array_checksums(arrays)
     manifest["arrays"] = {n: [str(x.dtype), list(x.shape), sums[n]] for n, x in arrays.items()}
     write_json(newest / "manifest.json", manifest)
-    with pytest.raises(UserError, match=f"of another model .*{name}.*{said}"):
+    with pytest.raises(UserError, match=f"holds a different model .*{name}.*{said}"):
         train.pretrain(tiny.tiny_config(total_steps=5), str(copied))
 
 

@@ -1,4 +1,4 @@
-"""Checksums find every change and do not depend on where an array lives."""
+"""Checksums detect every change and do not depend on where an array is stored."""
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +18,7 @@ def test_host_and_devices_agree(dtype):
     assert len(set(sums)) == 1
 
 
-def test_every_flipped_bit_and_every_swap_is_found():
+def test_flipped_bits_and_swaps_change_the_checksum():
     x = np.random.default_rng(0).normal(size=50).astype(np.float32)
     whole = array_checksums({"x": x})["x"]
     for bit in range(0, 50 * 32, 7):
@@ -32,15 +32,15 @@ def test_every_flipped_bit_and_every_swap_is_found():
 
 def test_fingerprint_covers_names_dtypes_and_shapes():
     zeros = np.zeros(4, np.float32)
-    seen = {
+    prints = {
         fingerprint({"a": zeros}),
         fingerprint({"b": zeros}),
         fingerprint({"a": zeros.astype(np.int32)}),
         fingerprint({"a": zeros.reshape(2, 2)}),
     }
-    assert len(seen) == 4
+    assert len(prints) == 4
 
 
-def test_64_bit_arrays_of_the_host_are_covered_whole():
+def test_all_bits_of_64_bit_host_arrays_count():
     x = np.arange(4, dtype=np.int64)
     assert array_checksums({"x": x})["x"] != array_checksums({"x": x + (1 << 40)})["x"]

@@ -34,7 +34,7 @@ def holder(tmp_path):
     process.stdout.close()
 
 
-def test_a_lock_of_another_process_is_refused_in_one_line_and_freed_when_that_is_killed(tmp_path, holder):
+def test_a_lock_is_refused_until_its_process_is_killed(tmp_path, holder):
     assert locks.is_held(tmp_path / "lock")
     with (
         pytest.raises(UserError, match=r"^DIR: another run is writing it; choose another folder$"),
@@ -77,7 +77,7 @@ def test_a_file_system_without_flock_is_no_obstacle(tmp_path, monkeypatch, caplo
         assert not locks.is_held(tmp_path / "lock")
 
 
-def test_a_folder_that_cannot_be_written_is_an_error_not_a_missing_lock(tmp_path):
+def test_an_unwritable_folder_is_an_error(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(OSError, match="file"), locks.hold(tmp_path / "file" / "lock", "busy", "wait"):
         pass
