@@ -1,4 +1,4 @@
-"""Whether a bank and its index fit memory and disk: said from estimates, before hours of encoding."""
+"""Estimates whether a bank and its index fit memory and disk, before hours of encoding."""
 
 from __future__ import annotations
 
@@ -10,19 +10,21 @@ from hummingbird.errors import UserError
 from hummingbird.retrieval.bank.keys import key_dtype
 from hummingbird.retrieval.index.build import index_bytes
 
-# Bytes of label and origin that an entry takes beside its key, roughly.
+# Rough size of an entry without its key: label and origin, bytes.
 ENTRY_BYTES = 32
-# Batches, the training sample and what else comes and goes while a bank is built and searched, roughly.
+# Rough size of temporary arrays during building and searching: batches, the training sample, bytes.
 WORKING_BYTES = 2**29
 
 
 def check_room(entries: int, dim: int, retrieval: Retrieval, folder: pathlib.Path | None, stored: bool = False) -> None:
-    """UserError if a bank of `entries` x `dim` and its index do not fit.
+    """Raises UserError if a bank and its index do not fit.
 
     Args:
-      retrieval: the config's group of that name.
-      folder: where the bank is kept; None: in memory.
-      stored: the bank is there already, in `folder`.
+      entries: of the bank.
+      dim: features of a key.
+      retrieval: settings of bank and index.
+      folder: keeps the bank; None: in memory.
+      stored: the bank is in `folder` already.
     """
     itemsize = key_dtype(retrieval.key_dtype, entries, dim).itemsize
     bank = entries * (dim * itemsize + ENTRY_BYTES)
@@ -30,7 +32,7 @@ def check_room(entries: int, dim: int, retrieval: Retrieval, folder: pathlib.Pat
     if folder is None:
         needed += bank
     elif not stored:
-        check_space(folder, bank)  # mapped: pages of it leave memory where there is little
+        check_space(folder, bank)  # memory-mapped: its pages can be dropped when memory is short
     available = available_memory()
     if available is not None and needed > available:
         where = "" if folder is not None else ", or keep the bank on disk with retrieval.bank=FOLDER"
@@ -42,7 +44,7 @@ def check_room(entries: int, dim: int, retrieval: Retrieval, folder: pathlib.Pat
 
 
 def check_space(folder: pathlib.Path, needed: int) -> None:
-    """UserError unless the disk of `folder`, which need not be there yet, has `needed` bytes free."""
+    """Raises UserError unless the disk of `folder`, which need not exist yet, has `needed` bytes free."""
     place = folder.absolute()
     while not place.exists():
         place = place.parent
@@ -55,10 +57,10 @@ def check_space(folder: pathlib.Path, needed: int) -> None:
 
 
 def available_memory() -> int | None:
-    """Bytes of memory that can be had without swapping, or None where the system does not say.
+    """Returns the bytes of memory available without swapping; None if the system does not report them.
 
-    On Linux, what the machine has left or, if that is less, what is left to the control group: schedulers and
-    containers end a process that goes beyond.
+    On Linux, that of the machine or of the process's control group, whichever is less: schedulers and containers kill
+    processes that exceed the latter.
     """
     try:
         lines = pathlib.Path("/proc/meminfo").read_text().splitlines()
@@ -69,7 +71,7 @@ def available_memory() -> int | None:
 
 
 def group_memory(root: pathlib.Path = pathlib.Path("/sys/fs/cgroup"), own: str = "/proc/self/cgroup") -> list[int]:
-    """Bytes left to this process's control group and to each one around it, of those that have a limit (cgroup v2)."""
+    """Returns the bytes left to this process's control group and its parents, of those with a limit (cgroup v2)."""
     try:
         lines = pathlib.Path(own).read_text().splitlines()
     except OSError:
@@ -83,8 +85,8 @@ def group_memory(root: pathlib.Path = pathlib.Path("/sys/fs/cgroup"), own: str =
             limit, used = ((folder / f"memory.{name}").read_text() for name in ("max", "current"))
             pages = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
         except OSError:
-            continue  # the root has none, and older systems count elsewhere
+            continue  # the root group has no limit, and cgroup v1 has other files
         if limit.strip() != "max":
-            # Pages of files are taken back when memory is asked for.
+            # Cached file pages are reclaimed on demand.
             found.append(int(limit) - int(used) + int(pages.get("inactive_file", 0)))
     return found

@@ -38,7 +38,7 @@ class Example:
     index: int
     epoch: int
     name: str
-    image: Image
+    image: UInt8[np.ndarray, "h w 3"]
     label: Label
     original: Image | None = None
     local: LocalLabels | None = None

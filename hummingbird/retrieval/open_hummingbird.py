@@ -1,9 +1,9 @@
-"""How the public open-hummingbird-eval (v2) prepares images, so that its users can compare numbers.
+"""Prepares images as the public open-hummingbird-eval (v2) does, so that its users can compare numbers.
 
 It differs from the paper in: the crop (a part of the image by area, stretched to the input, after the colour changes),
-multiplicative colour factors, void taken for class 0 in the bank, masks resized by cutting coordinates off, metrics at
-input size, a standard deviation of 0.255 for blue, Hungarian matching, absent classes counted as 0. Its random numbers
-are PyTorch's, so single images differ; numbers agree in distribution.
+multiplicative colour factors, void as class 0 in the bank, masks resized by rounding coordinates down, metrics at input
+size, a standard deviation of 0.255 for blue, Hungarian matching, absent classes counted as 0. It draws random numbers
+from PyTorch, so single images differ; scores agree in distribution.
 """
 
 from __future__ import annotations

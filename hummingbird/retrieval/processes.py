@@ -1,14 +1,14 @@
-"""An evaluation on several processes: each takes a contiguous part of the images, and all end up with the whole.
+"""An evaluation on several processes: each takes a contiguous part of the images, and all get the whole result.
 
-Every process holds the whole bank, for its queries need it: what limits the bank is the memory of one host, as without
-other hosts. It is gathered column by column in small pieces, so no device and no second copy has to hold it.
+Every process holds the whole bank, since its queries need it: the memory of one host limits the bank. It is gathered
+column by column in small pieces, so that neither a device nor a second copy has to hold it.
 """
 
 from __future__ import annotations
 
 import pickle
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import jax
 import numpy as np
@@ -21,21 +21,21 @@ PIECE = 32 * 2**20  # bytes that each process sends at a time
 
 
 def first() -> bool:
-    """Whether this is the process that writes files and shows progress."""
+    """Returns whether this is the process that writes files and shows progress."""
     return jax.process_index() == 0
 
 
 def own_part(items: Sequence[T]) -> Sequence[T]:
-    """This process's part of what all do: the parts of all, in their order, are the whole."""
+    """Returns this process's part of the items; the parts of all processes, in their order, are the whole."""
     count, me = jax.process_count(), jax.process_index()
     return items[len(items) * me // count : len(items) * (me + 1) // count]
 
 
 def together(function: Callable[[], T]) -> T:
-    """function() on each process; where it fails on one, all fail, and none waits for it in vain.
+    """Calls `function` in each process; if it fails in one of them, all fail instead of waiting forever.
 
     Raises:
-      UserError: another process failed; what it said.
+      UserError: another process failed, with its message.
     """
     if jax.process_count() == 1:
         return function()
@@ -51,7 +51,7 @@ def together(function: Callable[[], T]) -> T:
 
 
 def gather(mine: T) -> list[T]:
-    """What each process gives, in their order. Small objects: they are pickled."""
+    """Returns the object of each process, in their order. Meant for small objects, which are pickled."""
     if jax.process_count() == 1:
         return [mine]
     data = np.frombuffer(pickle.dumps(mine), np.uint8)
@@ -66,7 +66,7 @@ def gather(mine: T) -> list[T]:
 
 
 def gather_columns(mine: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Columns [n, ...] of all processes, one after the other; {} is what one without rows gives."""
+    """Concatenates the columns [n, ...] of all processes; a process without rows gives {}."""
     forms = [{name: (column.shape[1:], column.dtype) for name, column in mine.items()}]
     forms = [form for found in gather(forms) for form in found if form]
     names = forms[0] if forms else {}
@@ -90,10 +90,10 @@ def _gather_rows(mine: np.ndarray) -> np.ndarray:
 
 
 def _exchange(mine: np.ndarray) -> np.ndarray:
-    """[...] uint8 of each process -> [processes, ...]."""
+    """Stacks the bytes [...] of each process to [processes, ...]."""
     return np.asarray(multihost_utils.process_allgather(mine, tiled=False))
 
 
-def merge(values: list[Any]) -> list[Any]:
-    """The lists of all processes, one after the other."""
+def merge(values: list[T]) -> list[T]:
+    """Concatenates the lists of all processes."""
     return [value for part in gather(values) for value in part]

@@ -37,7 +37,7 @@ class Entry(TypedDict):
     epoch: int
     position: tuple[int, int]
     crop: Picture
-    label: float
+    label: int | float
     fraction: float
 
 

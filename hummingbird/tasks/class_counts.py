@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float, Float32, Int, Integer, UInt
 
-Column = UInt[np.ndarray, " n"]
+Column = UInt[np.ndarray, "_"]
 COLUMNS = ("label_lengths", "label_classes", "label_counts")
 
 
@@ -48,7 +48,13 @@ class ClassCounts:
       totals: float32 [M], valid pixels of each patch.
     """
 
-    def __init__(self, num_classes: int, lengths: Column, classes: Column, counts: Column):
+    def __init__(
+        self,
+        num_classes: int,
+        lengths: UInt[np.ndarray, " M"],
+        classes: UInt[np.ndarray, " nnz"],
+        counts: UInt[np.ndarray, " nnz"],
+    ):
         self.num_classes = num_classes
         self.offsets = np.zeros(len(lengths) + 1, np.int64)
         np.cumsum(lengths, out=self.offsets[1:])
@@ -89,7 +95,7 @@ class ClassCounts:
         position = _runs(self.offsets[rows], lengths)
         return ClassCounts(self.num_classes, lengths.astype(np.uint16), self.classes[position], self.counts[position])
 
-    def describe(self, entry: int) -> tuple[float, float]:
+    def describe(self, entry: int) -> tuple[int | float, float]:
         """Returns the class that most valid pixels of the entry have (the lowest on ties), and their share."""
         run = slice(self.offsets[entry], self.offsets[entry + 1])
         counts = self.counts[run]

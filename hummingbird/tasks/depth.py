@@ -71,7 +71,7 @@ class MeanValues:
         """Returns the labels of the entries `rows`, in that order, copied."""
         return MeanValues(self.values[rows])
 
-    def describe(self, entry: int) -> tuple[float, float]:
+    def describe(self, entry: int) -> tuple[int | float, float]:
         """Returns the mean of an entry's first channel, and 1."""
         return float(self.values[entry, 0]), 1.0
 

@@ -189,7 +189,7 @@ class ValuePainter(Painter):
         """Returns a mean value with its colour."""
         if not self._known(np.array(value)):
             return Swatch(f"no {self.quantity}", None)
-        colour: UInt8[np.ndarray, 3] = self.paint(np.array([[float(value)]]))[0, 0]
+        colour: UInt8[np.ndarray, " 3"] = self.paint(np.array([[float(value)]]))[0, 0]
         return Swatch(f"{value:.2f} {self.unit}", css(colour), f"mean {self.quantity} of the patch")
 
     def summarise(self, label: Float[np.ndarray, "h w"]) -> Swatch:

@@ -18,7 +18,7 @@ from hummingbird.drawing import Picture
 from hummingbird.run.files import Json
 from hummingbird.tasks.painting import Painter
 
-Column: TypeAlias = Shaped[np.ndarray, " n *C"]
+Column: TypeAlias = Shaped[np.ndarray, " ..."]
 Scores: TypeAlias = "dict[str, float | dict[str, float | None]]"
 Choices: TypeAlias = "dict[str, str | int | float | bool | None]"
 
@@ -79,7 +79,7 @@ class BankLabels(Protocol):
         """Returns the labels of the entries `rows`, in that order, copied."""
         ...
 
-    def describe(self, entry: int) -> tuple[float, float]:
+    def describe(self, entry: int) -> tuple[int | float, float]:
         """Returns the label that stands for an entry, and the share of the entry's valid pixels that have it."""
         ...
 

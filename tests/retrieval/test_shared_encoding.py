@@ -120,7 +120,7 @@ def test_a_full_disk_for_the_queries_is_told_with_its_folder(kept, tmp_path, mon
 def test_truths_come_back_from_the_file_as_they_were(label, kept):
     class Source(FakeSource):
         def __getitem__(self, index):
-            return {**super().__getitem__(index), "label": label}
+            return {"image": np.ones((*label.shape, 3), np.uint8), "label": label, "name": "one"}
 
     source = Source(1, "depth" if kept == np.float32 else "segmentation")
     evaluation = build_evaluation(MeanColour(), make_config(), source)
