@@ -1,5 +1,8 @@
 """The pretraining loop: restore, step, log, save, call hooks."""
 
+# JAX's own annotations are partly unknown.
+# pyright: reportUnknownMemberType=false
+
 from __future__ import annotations
 
 import contextlib
@@ -7,206 +10,307 @@ import dataclasses
 import functools
 import logging
 import math
-import signal
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from clu.parameter_overview import count_parameters
 from etils import epath
-from jax.experimental import multihost_utils
+from jax.sharding import Mesh
+from jaxtyping import Int
 
 from hummingbird import train_step
 from hummingbird.config import PretrainConfig, replace, to_flat
+from hummingbird.config.schema import Value
 from hummingbird.data.augment import build_photometric
-from hummingbird.data.pipeline import Batches, build_batches
+from hummingbird.data.pipeline import Batches, HostBatch, build_batches
+from hummingbird.data.views import GLOBAL, build_view_groups
 from hummingbird.devices import chips, flops
 from hummingbird.devices import mesh as meshes
 from hummingbird.errors import Preempted, UserError
 from hummingbird.models.context import init_bank
 from hummingbird.models.pretrainer import Pretrainer, build_pretrainer
+from hummingbird.objectives import Batch, Objective, build_objective
 from hummingbird.run import checkpoint
 from hummingbird.run import workdir as workdirs
-from hummingbird.run.files import write_json
+from hummingbird.run.files import Json
+from hummingbird.run.finite_check import FiniteCheck
 from hummingbird.run.saver import Saver
+from hummingbird.run.stop_signal import StopSignal
 from hummingbird.run.training_log import Measured, build_training_log
 from hummingbird.train_step import Algorithm, TrainState
 from hummingbird.weights import warm_start
 
 log = logging.getLogger(__name__)
 
-# hook(step, state, model, batch) -> metrics to log, pictures to show, or None; called after every step of the loop on
-# every process, with that process's part of the batch. A hook may have a method close().
-Hook = Callable[[int, TrainState, Pretrainer, Mapping[str, np.ndarray]], Measured | None]
+
+class Hook(Protocol):
+    """What happens beside training. Called after every step, on every process. May have a method `close()`."""
+
+    def __call__(self, step: int, state: TrainState, model: Pretrainer, batch: HostBatch, /) -> Measured | None:
+        """Returns metrics to log and pictures to show, if any.
+
+        Args:
+          step: steps taken.
+          state: after the step; the next step donates its buffers.
+          model: encoder, contextualisation and pooling.
+          batch: this process's part of the batch.
+        """
+        ...
 
 
 @dataclasses.dataclass(frozen=True)
 class Program:
-    """A config made concrete: what is compiled, and where its arrays live."""
+    """A config made concrete: functions to compile, and the shapes and layout of their arrays.
 
-    model: Pretrainer
-    mesh: jax.sharding.Mesh
+    Attributes:
+      algorithm: what a step consists of.
+      mesh: devices of the run.
+      total_steps: last step.
+      schedule: learning rate by step.
+      init: () -> state at step 0, with an empty bank.
+      fill: (state, batch, i) -> state with the i-th batch in its bank.
+      step: (state, batch) -> (state, metrics).
+      state: shapes of the state (`jax.ShapeDtypeStruct`).
+      batch: shapes of a global batch.
+      shardings: how the state is laid out.
+    """
+
+    algorithm: Algorithm
+    mesh: Mesh
     total_steps: int
-    schedule: Callable[[Any], Any]
-    init: Callable[[], TrainState]  # -> state at step 0, bank empty
-    fill: Any  # jitted (state, views, labels, i) -> state
-    step: Any  # jitted (state, views, labels) -> (state, metrics)
-    state: TrainState  # of jax.ShapeDtypeStruct
+    schedule: optax.Schedule
+    init: jax.stages.Wrapped
+    fill: jax.stages.Wrapped
+    step: jax.stages.Wrapped
+    state: TrainState
+    batch: Batch
     shardings: TrainState
+
+    @property
+    def model(self) -> Pretrainer:
+        """Encoder, contextualisation and pooling."""
+        return self.algorithm.model
 
 
 def build_program(config: PretrainConfig, examples: int, devices: list[Any] | None = None) -> Program:
-    """Everything that a run compiles, from a config and the number of training images."""
+    """Builds everything that a run compiles.
+
+    Args:
+      config: resolved config of kind "pretrain".
+      examples: number of training images, which sets the length of an epoch.
+      devices: to run on, or described by `plan`; None: all.
+
+    Raises:
+      UserError: the devices do not divide the batch or the bank, or the config does not fit its objective.
+    """
     mesh = meshes.build_mesh(config, devices)
+    split, whole = meshes.batch_sharding(mesh), meshes.replicated(mesh)
     model = build_pretrainer(config, mesh)
+    objective = build_objective(config, functools.partial(jax.lax.with_sharding_constraint, shardings=whole))
     steps_per_epoch = examples / config.batch_size
     total_steps = config.total_steps or math.ceil(config.epochs * steps_per_epoch)
-    optimizer, schedule = train_step.build_optimizer(config, total_steps, steps_per_epoch)
+    learning_rate = train_step.build_learning_rate(config.optimizer, total_steps, steps_per_epoch)
+    schedules = train_step.build_schedules(config)
+    algorithm = Algorithm(
+        model=model,
+        objective=objective,
+        optimizer=train_step.build_optimizer(config.optimizer, learning_rate, schedules["weight_decay"]),
+        schedules=schedules,
+        augment={GLOBAL: build_photometric(config)},
+        seed=config.seed,
+        micro_batches=config.micro_batches,
+    )
 
     def init() -> TrainState:
         bank = init_bank(config.context.bank_length, config.batch_size, model.encoder.width)
-        views = (config.batch_size, 2, config.input_size, config.input_size, 3)
-        return train_step.init_state(model, optimizer, jax.random.key(config.seed), views, bank)
+        return train_step.init_state(algorithm, jax.random.key(config.seed), bank, config.input_size)
 
-    algorithm = Algorithm(
-        model=model,
-        optimizer=optimizer,
-        augment=build_photometric(config),
-        seed=config.seed,
-        micro_batches=config.micro_batches,
-        tau=config.contrastive.temperature,
-        contrastive_weight=config.contrastive.weight,
-        supervised_weight=config.supervised.weight,
-        supervised_beta=config.supervised.temperature,
-        ema_decay=config.ema_decay,
-        replicate=functools.partial(jax.lax.with_sharding_constraint, shardings=meshes.replicated(mesh)),
-    )
     step, fill = (functools.partial(f, algorithm) for f in (train_step.train_step, train_step.fill_step))
     state = jax.eval_shape(init)
     shardings = meshes.state_shardings(mesh, state)
-    batch, whole = meshes.batch_sharding(mesh), meshes.replicated(mesh)
     return Program(
-        model=model,
+        algorithm=algorithm,
         mesh=mesh,
         total_steps=total_steps,
-        schedule=schedule,
+        schedule=learning_rate,
         init=jax.jit(init, out_shardings=shardings),
-        fill=jax.jit(fill, in_shardings=(shardings, batch, batch, whole), out_shardings=shardings, donate_argnums=0),
-        step=jax.jit(step, in_shardings=(shardings, batch, batch), out_shardings=(shardings, whole), donate_argnums=0),
+        fill=jax.jit(fill, in_shardings=(shardings, split, whole), out_shardings=shardings, donate_argnums=0),
+        step=jax.jit(step, in_shardings=(shardings, split), out_shardings=(shardings, whole), donate_argnums=0),
         state=state,
+        batch=batch_shapes(config),
         shardings=shardings,
     )
+
+
+def batch_shapes(config: PretrainConfig) -> Batch:
+    """Returns the shapes of a global batch, as `jax.ShapeDtypeStruct`."""
+    groups, size = build_view_groups(config), config.batch_size
+
+    def batch() -> Batch:
+        views = {name: jnp.zeros((size, g.count, g.size, g.size, 3), jnp.uint8) for name, g in groups.items()}
+        return Batch(views, jnp.zeros((size,), jnp.int32))
+
+    return jax.eval_shape(batch)
 
 
 def pretrain(
     config: PretrainConfig, workdir: str, hooks: tuple[Hook, ...] = (), program: Program | None = None
 ) -> TrainState:
-    """Runs a pretraining config to its last step, going on from the newest sound checkpoint in `workdir`.
+    """Runs a pretraining config to its last step; resumes from the newest sound checkpoint in `workdir`.
 
     Args:
       config: resolved config of kind "pretrain".
       workdir: gets config.json, metrics.jsonl, TensorBoard events, curves.png, goodput.json and checkpoints/.
       hooks: called after every step.
-      program: `build_program` of this config and data; None: built here. Runs that share one compile it once.
+      program: `build_program` for this config and data, so that several runs compile once; None: built here.
 
     Returns:
       The state after the last step.
 
     Raises:
-      UserError: the workdir cannot be written or belongs to another config; the loss stopped being finite.
+      UserError: the workdir cannot be written, is in use or belongs to another config; the loss is no longer finite.
       Preempted: SIGTERM arrived; the state is saved.
     """
-    began = time.time()
+    start_time = time.time()
     folder = epath.Path(workdir)
-    host, hosts = jax.process_index(), jax.process_count()
-    if host == 0:
+    if jax.process_index() == 0:
         workdirs.check(folder, to_flat(config))
-    batches = build_batches(config, config.seed, host, hosts)
+    batches = build_batches(config, config.seed, jax.process_index(), jax.process_count())
     program = program or build_program(config, batches.fingerprint["images"])
-    with workdirs.hold(folder):  # not before here: a config that is refused leaves nothing behind
-        return _run(config, folder, hooks, program, batches, began)
+    with workdirs.hold(folder):  # not earlier: a config that is refused leaves nothing behind
+        start = resume_or_initialise(config, folder, program, batches)
+        return run_steps(config, folder, hooks, program, batches, start, start_time)
 
 
-def _run(
+class Start(NamedTuple):
+    """Where a run starts.
+
+    Attributes:
+      state: the state at its first step.
+      resuming: whether it comes from a checkpoint of this run.
+      config: flat config, to save with the checkpoints.
+      init_from: where the parameters at step 0 came from; None if they were drawn at random.
+    """
+
+    state: TrainState
+    resuming: bool
+    config: Mapping[str, Value]
+    init_from: Mapping[str, Json] | None
+
+
+def resume_or_initialise(config: PretrainConfig, folder: epath.Path, program: Program, batches: Batches) -> Start:
+    """Restores the newest sound checkpoint and the position in the data, or starts a new run with a filled bank."""
+    flat = to_flat(config)
+    # A run whose first save was interrupted starts again.
+    resuming = any(checkpoint.is_finished(step) for step in checkpoint.steps(folder))
+    given = None
+    if resuming:
+        if config.init_from:
+            log.info("--init_from=%s is ignored: %s has a checkpoint to resume from", config.init_from, folder)
+        flat["init_from"] = workdirs.recorded(folder, "init_from") or ""
+    elif config.init_from:
+        given = warm_start.read(config.init_from, program.model.encoder, program.state)
+    if jax.process_index() == 0:
+        workdirs.claim(folder, flat)
+
+    if resuming:
+        state, manifest = checkpoint.restore_newest(folder, program.state, program.shardings)
+        batches.set_state(manifest["data"])
+        log.info("resuming from step %d of %d", int(state.step), program.total_steps)
+        return Start(state, True, flat, manifest.get("init_from"))
+    state: TrainState = program.init()
+    if given is not None:
+        state = warm_start.put(given, state, program.shardings)
+    state = fill_bank(config, program, state)
+    log.info("%s parameters on %s", f"{count_parameters({'online': state.online}):,}", program.mesh)
+    return Start(state, False, flat, given and given.record)
+
+
+def run_steps(
     config: PretrainConfig,
     folder: epath.Path,
     hooks: tuple[Hook, ...],
     program: Program,
     batches: Batches,
-    began: float,
+    start: Start,
+    start_time: float,
 ) -> TrainState:
-    """`pretrain` in a workdir that no other run can write to."""
-    host, hosts = jax.process_index(), jax.process_count()
-    begun = any(checkpoint.is_finished(step) for step in checkpoint.steps(folder))
-    flat, given = to_flat(config), None
-    if begun:
-        if config.init_from:
-            log.info("--init_from=%s is ignored: %s has a checkpoint to go on from", config.init_from, folder)
-        flat["init_from"] = workdirs.recorded(folder, "init_from") or ""
-    elif config.init_from:
-        given = warm_start.read(config.init_from, program.model.encoder, program.state)
-    if host == 0:
-        workdirs.claim(folder, flat)
-
-    if begun:
-        state, record = restore(folder, program, batches)
-        log.info("going on from step %d of %d", int(state.step), program.total_steps)
-    else:  # a new run, or one whose first save was interrupted: nothing is lost by beginning again
-        state, record = program.init(), given and given.record
-        if given is not None:
-            state = warm_start.put(given, state, program.shardings)
-        state = fill_bank(program, config, state, host, hosts)
-        log.info("%s parameters on %s", f"{count_parameters(state.online):,}", program.mesh)
-    start = int(state.step)
+    """Takes the steps from `start` to the last; see `pretrain`."""
+    state, first, last = start.state, int(start.state.step) + 1, program.total_steps
     peak = seconds_at_peak(config, program)
+    finite = FiniteCheck(folder)
     with (
-        Saver(folder, config=flat, keep=config.keep_checkpoints, init_from=record) as saver,
-        StopSignal() as stop,
-        build_training_log(config, folder, start, program.total_steps, program.schedule, began, peak) as training_log,
+        Saver(folder, config=start.config, keep=config.keep_checkpoints, init_from=start.init_from) as saver,
+        StopSignal() as stopped,
+        build_training_log(config, folder, first - 1, last, program.schedule, start_time, peak) as training_log,
         _closing(hooks),
     ):
-        if not begun:
+        if not start.resuming:
             saver.save(state, batches.get_state())
-        pending: tuple[int, Any, dict[str, Any]] | None = None
-        for step in range(start + 1, program.total_steps + 1):
-            with training_log.timer.waiting(None if pending is None else pending[2]["finite"]):
+        for step in range(first, last + 1):
+            with training_log.timer.waiting(finite.running):
                 batch = next(batches)
-            _check_labels(config, batch["label"])
-            views, labels = (meshes.to_global(program.mesh, batch[key]) for key in ("views", "label"))
-            state, metrics = program.step(state, views, labels)
-            last, stopped = step == program.total_steps, stop(step)
-            due = last or stopped or step % config.checkpoint_every == 0
-            # Looking at the previous step's loss while this one runs costs nothing; before a save, look at this one's.
-            if pending is not None:
-                _check_finite(folder, *pending)
-            pending = (step, batch["index"], metrics)
+            state, metrics = program.step(state, to_devices(config, program, batch))
+            preempted = stopped(step) and step < last
+            due = preempted or step == last or step % config.checkpoint_every == 0
+            finite.add(step, batch["index"], metrics)
             if due:
-                _check_finite(folder, *pending)
-            measured: dict[str, Any] = {}
-            for hook in hooks if last or not stopped else ():  # the time until a preempted machine is gone is short
+                finite.now()
+            measured: dict[str, float | np.ndarray] = {}
+            for hook in () if preempted else hooks:  # when preempted, only seconds remain to save
                 with training_log.timer.other():
                     measured |= hook(step, state, program.model, batch) or {}
-            # Before the save: a step that is saved is never taken, nor its line written, again.
+            # Log before saving: resuming skips saved steps, so an unlogged line would be lost.
             training_log.step(step, metrics, measured)
             if due:
                 with training_log.saving(step):
                     saver.save(state, batches.get_state())
             saver.check()
-            if stopped and not last:
+            if preempted:
                 saver.wait()
-                raise Preempted(f"stopped by a signal at step {step} of {program.total_steps}; the state is saved")
+                raise Preempted(f"stopped by a signal at step {step} of {last}; the state is saved")
+    return state
+
+
+def to_devices(config: PretrainConfig, program: Program, batch: HostBatch) -> Batch:
+    """Makes the global batch on the devices from each process's part; checks the labels on the way."""
+    check_labels(program.algorithm.objective, batch["label"], config.data.name)
+    views = {name: meshes.to_global(program.mesh, x) for name, x in batch["views"].items()}
+    return Batch(views, meshes.to_global(program.mesh, batch["label"]))
+
+
+def check_labels(objective: Objective, labels: Int[np.ndarray, " b"], data_name: str) -> None:
+    """Raises UserError for labels that the objective cannot use."""
+    if objective.label_key and (labels < 0).all():
+        raise UserError(f"config key {objective.label_key}: the images of data.name={data_name} have no labels")
+    if objective.classes and labels.max() >= objective.classes:
+        raise UserError(
+            f"config key supervised.classes: {objective.classes}, but an image is of class number {labels.max()}; use "
+            f"at least {labels.max() + 1}"
+        )
+
+
+def fill_bank(config: PretrainConfig, program: Program, state: TrainState) -> TrainState:
+    """Fills the bank with features of batches drawn for this purpose, so that no step attends to an empty entry."""
+    rounds = -(-config.context.bank_length // config.batch_size)
+    if rounds:
+        batches = build_batches(config, config.seed + 1, jax.process_index(), jax.process_count())
+        for i in range(rounds):
+            state = program.fill(state, to_devices(config, program, next(batches)), jnp.int32(i))
+        batches.close()
     return state
 
 
 def seconds_at_peak(config: PretrainConfig, program: Program) -> float | None:
-    """Seconds of a step if all devices did its matrix products at their published bf16 peak; None if that is not known.
+    """Returns the seconds of a step if all devices did its matrix products at their published bf16 peak.
 
-    What this is of the measured time is the model flops utilisation. Layers that `encoder.remat` computes again are
-    counted once; the scores over the bank are counted as often as its streaming computes them.
+    Divided by the measured time this is the model flops utilisation. Layers that `encoder.remat` computes twice count
+    once; scores over the bank count as often as its streaming computes them. None if the peak is unknown.
     """
     chip = chips.find(program.mesh.devices.flat[0].device_kind)
     if chip is None:
@@ -214,93 +318,16 @@ def seconds_at_peak(config: PretrainConfig, program: Program) -> float | None:
     if config.encoder.remat:
         once = replace(config, {"encoder.remat": False})
         program = build_program(once, examples=1000 * config.batch_size, devices=list(program.mesh.devices.flat))
-    return flops.count(program.step, program.state, *batch_shapes(config)) / (chip.flops * program.mesh.size)
-
-
-def batch_shapes(config: PretrainConfig) -> tuple[jax.ShapeDtypeStruct, jax.ShapeDtypeStruct]:
-    """The views and labels of a global batch."""
-    size, batch = config.input_size, config.batch_size
-    return jax.ShapeDtypeStruct((batch, 2, size, size, 3), jnp.uint8), jax.ShapeDtypeStruct((batch,), jnp.int32)
-
-
-def restore(folder: epath.Path, program: Program, batches: Batches) -> tuple[TrainState, dict[str, Any] | None]:
-    """The newest sound state, on the program's devices, and what it began with; sets the position of `batches`."""
-    state, manifest = checkpoint.restore_newest(folder, program.state, program.shardings)
-    batches.set_state(manifest["data"])
-    return state, manifest.get("init_from")
-
-
-def fill_bank(program: Program, config: PretrainConfig, state: TrainState, host: int, hosts: int) -> TrainState:
-    """Fills the bank with target features of batches of their own, so that no step attends to an empty entry."""
-    rounds = -(-config.context.bank_length // config.batch_size)
-    if rounds:
-        batches = build_batches(config, config.seed + 1, host, hosts)
-        for i in range(rounds):
-            batch = next(batches)
-            _check_labels(config, batch["label"])
-            views, labels = (meshes.to_global(program.mesh, batch[key]) for key in ("views", "label"))
-            state = program.fill(state, views, labels, jnp.int32(i))
-        batches.close()
-    return state
-
-
-def _check_labels(config: PretrainConfig, labels: np.ndarray) -> None:
-    """Raises UserError for labels [b] that the supervised objective could only misread."""
-    if config.supervised.weight and (labels < 0).all():
-        raise UserError(f"config key supervised.weight: the images of data.name={config.data.name} have no labels")
-    classifies = config.supervised.weight and config.supervised.objective == "classifier"
-    if classifies and labels.max() >= config.supervised.classes:
-        raise UserError(
-            f"config key supervised.classes: {config.supervised.classes}, but an image is of class number "
-            f"{labels.max()}; use at least {labels.max() + 1}"
-        )
+    return flops.count(program.step, program.state, program.batch) / (chip.flops * program.mesh.size)
 
 
 @contextlib.contextmanager
 def _closing(hooks: tuple[Hook, ...]) -> Iterator[None]:
-    """Closes those that have something to close."""
+    """Closes the hooks that have something to close."""
     try:
         yield
     finally:
         for hook in hooks:
-            getattr(hook, "close", lambda: None)()
-
-
-def _check_finite(folder: epath.Path, step: int, index: np.ndarray, metrics: dict[str, Any]) -> None:
-    """Raises UserError if a step's loss or gradient is not finite; failure.json then says which images it saw."""
-    if bool(metrics["finite"]):
-        return
-    values = {name: float(value) for name, value in jax.device_get(metrics).items() if name != "finite"}
-    if jax.process_count() > 1:  # all have the same metrics, so all come here, in the order of the batch
-        index = np.asarray(multihost_utils.process_allgather(index, tiled=True))
-    images = [int(i) for i in index]
-    if jax.process_index() == 0:
-        shown = {name: value if math.isfinite(value) else str(value) for name, value in values.items()}
-        try:
-            write_json(folder / "failure.json", {"step": step, "metrics": shown, "images": images})
-        except OSError as error:
-            log.warning("%s cannot be written: %s", folder / "failure.json", error)
-    raise UserError(
-        f"step {step}: the loss ({values['loss']}) or the norm of its gradient ({values['gradient_norm']}) is not "
-        f"finite; the last good checkpoint is kept. Images of the batch: {', '.join(map(str, images[:8]))} ... (all in "
-        f"{folder / 'failure.json'}). Try a lower optimizer.learning_rate"
-    )
-
-
-class StopSignal:
-    """Asked once a step: has SIGTERM arrived (preemption)? Every process of the run gets the same answer."""
-
-    def __enter__(self) -> Callable[[int], bool]:
-        self.previous: Any = None
-        if jax.process_count() > 1:
-            # A signal reaches the processes at different steps. JAX's coordination service takes it and names a step
-            # that none of them has passed: to save earlier in one would leave the others waiting in a collective.
-            return multihost_utils.reached_preemption_sync_point
-        stop = threading.Event()
-        if threading.current_thread() is threading.main_thread():
-            self.previous = signal.signal(signal.SIGTERM, lambda *_: stop.set())
-        return lambda step: stop.is_set()
-
-    def __exit__(self, *_: Any) -> None:
-        if self.previous is not None:
-            signal.signal(signal.SIGTERM, self.previous)
+            close: Callable[[], None] | None = getattr(hook, "close", None)
+            if close is not None:
+                close()

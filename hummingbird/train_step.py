@@ -1,11 +1,14 @@
-"""The algorithm on one page: one network function, two trees of parameters, and a memory bank (Sections 3.2-3.4)."""
+"""The algorithm on one page: the same network with two sets of parameters, a memory bank, and an objective."""
+
+# JAX's own annotations are partly unknown.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 
 from __future__ import annotations
 
 import dataclasses
 import functools
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, TypeVar
 
 import flax.struct
@@ -13,18 +16,24 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax import Array
-from jaxtyping import Int, UInt8
+from jax.typing import ArrayLike
+from jaxtyping import Float, Int, Key, UInt8
 
-from hummingbird import objectives
 from hummingbird.config import PretrainConfig
+from hummingbird.config.pretrain import Optimizer
 from hummingbird.data.augment import Photometric, photometric
+from hummingbird.data.views import GLOBAL
 from hummingbird.models import context
 from hummingbird.models.context import ContextBank
-from hummingbird.models.network import Network
+from hummingbird.models.network import initialise, read_bank
 from hummingbird.models.params import Params
 from hummingbird.models.pretrainer import Pretrainer, ViewOutputs, patch_features
+from hummingbird.objectives import Batch, Objective
+from hummingbird.objectives.interface import PerImage
 
 log = logging.getLogger(__name__)
+Metrics = dict[str, Array]
+Schedules = Mapping[str, optax.ScalarOrSchedule]
 Outputs = TypeVar("Outputs")
 
 
@@ -33,10 +42,12 @@ class TrainState(flax.struct.PyTreeNode):
 
     Attributes:
       step: int32, optimiser steps taken.
-      online, target: parameters theta and xi.
+      online: parameters theta.
+      target: parameters xi; empty for objectives without a target network.
       online_stats, target_stats: running batch-norm statistics of each network.
-      opt_state: of the optax chain.
-      bank: Mp.
+      opt_state: state of the optax chain.
+      bank: Mp; without slots if there is no contextualisation.
+      extra: the objective's own state.
     """
 
     step: Array
@@ -46,24 +57,7 @@ class TrainState(flax.struct.PyTreeNode):
     target_stats: Params
     opt_state: optax.OptState
     bank: ContextBank
-
-
-def init_state(
-    model: Pretrainer, optimizer: optax.GradientTransformation, key: Array, shape: tuple[int, ...], bank: ContextBank
-) -> TrainState:
-    """Returns the state at step 0: random theta, xi = theta, and the bank as given (`fill_step` fills it).
-
-    Args:
-      model: the network.
-      optimizer: updates theta.
-      key: PRNG key.
-      shape: shape of the views, [B, 2, S, S, 3]. Under `jax.jit` nothing is computed with the views.
-      bank: an empty bank.
-    """
-    variables = model.init(key, jnp.zeros(shape, jnp.float32), bank.keys)
-    params, stats = variables["params"], variables.get("batch_stats", {})
-    copy = lambda tree: jax.tree.map(jnp.copy, shared(tree))  # donated buffers must not be shared
-    return TrainState(jnp.zeros((), jnp.int32), params, copy(params), stats, copy(stats), optimizer.init(params), bank)
+    extra: Params
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,183 +65,230 @@ class Algorithm:
     """What a step consists of; everything but the state and the batch.
 
     Attributes:
-      model: the network, applied to theta and to xi.
+      model: encoder, contextualisation and pooling.
+      objective: heads and loss.
       optimizer: updates theta.
-      augment: settings of `data.augment.photometric`.
+      schedules: {name: a number, or a function of the step}; see `build_schedules`.
+      augment: {view group: settings of `data.augment.photometric`}.
       seed: augmentation is keyed by fold_in(seed, step).
       micro_batches: parts of the batch that pass the encoders one after the other; the result does not depend on it.
-      tau: temperature of Eq. 4.
-      contrastive_weight, supervised_weight: weights of L_SSL and of the cross-entropy of labels (alpha).
-      supervised_beta: temperature of the attention that predicts labels.
-      ema_decay: xi <- decay xi + (1 - decay) theta.
-      replicate: puts arrays whole on every device of a mesh.
     """
 
     model: Pretrainer
+    objective: Objective
     optimizer: optax.GradientTransformation
-    augment: Photometric
+    schedules: Schedules
+    augment: Mapping[str, Photometric]
     seed: int
     micro_batches: int
-    tau: float
-    contrastive_weight: float
-    supervised_weight: float
-    supervised_beta: float
-    ema_decay: float
-    replicate: Callable[[tuple[Array, ...]], tuple[Array, ...]]
 
 
-class Forward(NamedTuple):
-    """What the forward pass leaves besides the loss.
-
-    Attributes:
-      outputs, targets: of theta and of xi.
-      online_stats, target_stats: running batch-norm statistics.
-      metrics: scalars.
-    """
-
-    outputs: ViewOutputs
-    targets: ViewOutputs
-    online_stats: Params
-    target_stats: Params
-    metrics: dict[str, Array]
-
-
-def train_step(
-    algorithm: Algorithm, state: TrainState, views: UInt8[Array, "B 2 S S 3"], labels: Int[Array, " B"]
-) -> tuple[TrainState, dict[str, Array]]:
+def train_step(algorithm: Algorithm, state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
     """Takes one step: returns the new state and the metrics of the batch."""
-    gradient = jax.value_and_grad(functools.partial(forward, algorithm, state, views, labels), has_aux=True)
-    (loss, passed), gradients = gradient(state.online)
+    schedules = {name: x(state.step) if callable(x) else x for name, x in algorithm.schedules.items()}
+
+    # 1.-3. The loss of theta, and its gradient.
+    passed: Passed
+    loss_of = functools.partial(forward, algorithm, state, batch, schedules)
+    (loss, passed), gradients = jax.value_and_grad(loss_of, has_aux=True)(state.online)
 
     # 4. theta by AdamW, after clipping the global norm.
+    theta: Any
     updates, opt_state = algorithm.optimizer.update(gradients, state.opt_state, state.online)
     theta = optax.apply_updates(state.online, updates)
 
-    # 5. xi follows theta.
-    xi = optax.incremental_update(shared(theta), state.target, 1 - algorithm.ema_decay)
+    # 5. xi <- decay xi + (1 - decay) theta.
+    xi: Any = optax.incremental_update(like(state.target, theta), state.target, 1 - schedules["ema_decay"])
 
-    # 6. The bank takes the target of the first view, averaged over tokens (Eq. 2), for the steps to come.
-    bank = context.push(state.bank, passed.targets.summary[:, 0], labels)
+    # 6. The bank takes the first view of each image, averaged over its tokens (Eq. 2), for the steps to come.
+    bank = state.bank
+    if bank.keys.size:
+        bank = context.push(bank, (passed.targets or passed.outputs)[GLOBAL].summary[:, 0], batch.labels)
 
     norm = optax.tree.norm(gradients)
-    masks = passed.outputs.masks
     metrics = passed.metrics | {
         "loss": loss,
         "gradient_norm": norm,
         "parameter_norm": optax.tree.norm(theta),
-        "ema_distance": optax.tree.norm(jax.tree.map(jnp.subtract, shared(theta), xi)),
-        "pooling_entropy": -jnp.sum(masks * jnp.log(masks + 1e-12), axis=-1).mean(),
         "finite": jnp.isfinite(loss) & jnp.isfinite(norm),
-        **{f"bank_{name}": x.mean() for name, x in passed.outputs.attention_stats.items()},
     }
-    stats = passed.online_stats, passed.target_stats
-    return TrainState(state.step + 1, theta, xi, *stats, opt_state, bank), metrics
+    if GLOBAL in passed.outputs:
+        metrics |= attention_metrics(passed.outputs[GLOBAL])
+    if xi:
+        metrics["ema_distance"] = optax.tree.norm(jax.tree.map(jnp.subtract, like(xi, theta), xi))
+    return TrainState(
+        state.step + 1, theta, xi, passed.online_stats, passed.target_stats, opt_state, bank, passed.extra
+    ), metrics
+
+
+class Passed(NamedTuple):
+    """What the forward pass leaves besides the loss.
+
+    Attributes:
+      outputs, targets: what the online and the target network made of the batch, by view group.
+      online_stats, target_stats: running batch-norm statistics.
+      extra: the objective's own state.
+      metrics: scalars.
+    """
+
+    outputs: PerImage
+    targets: PerImage
+    online_stats: Params
+    target_stats: Params
+    extra: Params
+    metrics: Metrics
 
 
 def forward(
-    algorithm: Algorithm, state: TrainState, views: Array, labels: Array, theta: Params
-) -> tuple[Array, Forward]:
-    """Computes the loss of a batch, as a function of theta."""
-    model, keys = algorithm.model, state.bank.keys
+    algorithm: Algorithm, state: TrainState, batch: Batch, schedules: Mapping[str, ArrayLike], theta: Params
+) -> tuple[Float[Array, ""], Passed]:
+    """Computes the loss of a batch as a function of theta."""
+    model, objective = algorithm.model, algorithm.objective
     key = jax.random.fold_in(jax.random.key(algorithm.seed), state.step)
 
-    # 1. The bank's values v = phi(k), by the network that attends to them.
-    values, online = Network(theta, state.online_stats).apply(model, Pretrainer.values, keys)
-    target_values, target = Network(state.target, state.target_stats).apply(model, Pretrainer.values, keys)
+    # 1. The bank's values v = phi(k) [slots, rows, D], by the network that attends to them.
+    online = read_bank(model, theta, state.online_stats, state.bank)
+    target = read_bank(model, state.target, state.target_stats, state.bank) if objective.has_target else None
 
-    # 2. Two views x1 ~ T1, x2 ~ T2, by theta and by xi: encoded, contextualised, pooled.
-    def encode(views: Array, positions: Array) -> tuple[ViewOutputs, ViewOutputs]:
-        views = photometric(key, views, algorithm.augment, positions)
-        outputs, _ = online.apply(model, Pretrainer.encode_views, views, keys, values)
-        targets, _ = target.apply(model, Pretrainer.encode_views, views, keys, target_values)
-        return outputs, targets
+    # 2. Views x1 ~ T1, x2 ~ T2, ... [B, V, S, S, 3], by theta and by xi: encoded, contextualised, pooled [B, V, D].
+    def encode(views: Mapping[str, Array], positions: Array) -> tuple[PerImage, PerImage]:
+        keys = jax.vmap(jax.random.fold_in, (None, 0))(key, positions)
+        return objective.per_image(online, target, augmented(algorithm, key, views, positions), keys)
 
-    outputs, targets = in_micro_batches(encode, algorithm.micro_batches, views, jnp.arange(len(views)))
+    outputs, targets = in_micro_batches(encode, algorithm.micro_batches, batch.views, jnp.arange(len(batch.labels)))
+    online = dataclasses.replace(online, outputs=outputs)
+    target = target and dataclasses.replace(target, outputs=targets)
 
-    # 3. Predictions of theta against the projections of xi, on the full batch, also with micro-batches.
-    total, metrics = jnp.zeros(()), {}
-    if algorithm.contrastive_weight:
-        projections, online = online.apply(model, Pretrainer.project, outputs.pooled)
-        predictions, online = online.apply(model, Pretrainer.predict, projections)
-        projections, target = target.apply(model, Pretrainer.project, targets.pooled)
-        # Eq. 4 in both directions; their mean: the paper's L^ij averaged over (i, j) and (j, i).
-        ssl = 0.5 * (
-            objectives.contrastive(predictions[:, 0], projections[:, 1], algorithm.tau)
-            + objectives.contrastive(predictions[:, 1], projections[:, 0], algorithm.tau)
-        )
-        total += algorithm.contrastive_weight * ssl
-        metrics |= {"loss_ssl": ssl, "top1": objectives.top1(predictions[:, 0], projections[:, 1])}
-
-    # Labels (Sec. 3.4), retrieved from the bank or, without a bank, by a linear classifier.
-    if algorithm.supervised_weight and model.classes:
-        logits, _ = online.apply(model, Pretrainer.classify, outputs.pooled)  # [B, 2, classes]
-        ce, correct = objectives.classification(logits, labels)
-        metrics |= {"loss_classifier": ce, "classifier_top1": correct}
-        metrics.setdefault("top1", correct)
-        total += algorithm.supervised_weight * ce
-    elif algorithm.supervised_weight:
-        unit_keys, classes = algorithm.replicate((context.unit_keys(keys, model.dtype), state.bank.labels))
-        ce1, ce2 = (
-            objectives.retrieval_cross_entropy(pooled, unit_keys, classes, labels, algorithm.supervised_beta)
-            for pooled in (outputs.pooled[:, 0], outputs.pooled[:, 1])
-        )
-        metrics["loss_retrieval"] = ce1 + ce2
-        total += algorithm.supervised_weight * metrics["loss_retrieval"]
-    return total, Forward(outputs, targets, online.stats, target.stats, metrics)
+    # 3. The objective, on the full batch, also with micro-batches.
+    loss = objective.loss(online, target, batch, state.extra, schedules)
+    target_stats = loss.target.stats if loss.target else state.target_stats
+    return loss.value, Passed(outputs, targets, loss.online.stats, target_stats, loss.extra, loss.metrics)
 
 
-ONLINE_ONLY = ("predictor", "classifier")  # heads that the target network does not have
+def augmented(
+    algorithm: Algorithm,
+    key: Key[Array, ""],
+    views: Mapping[str, UInt8[Array, "b V S S 3"]],
+    positions: Int[Array, " b"],
+) -> dict[str, Float[Array, "b V S S 3"]]:
+    """Augments every group of views by its own settings; draws depend on the key, the group and the positions alone."""
+    keys = {name: jax.random.fold_in(key, i) if i else key for i, name in enumerate(algorithm.augment)}
+    return {name: photometric(keys[name], views[name], algorithm.augment[name], positions) for name in views}
 
 
-def shared(params: Params) -> Params:
-    """Returns the part of theta (or of its statistics) that xi has too."""
-    return {name: tree for name, tree in params.items() if name not in ONLINE_ONLY}
-
-
-def in_micro_batches(encode: Callable[..., Outputs], count: int, *batch: Array) -> Outputs:
+def in_micro_batches(encode: Callable[..., Outputs], count: int, *batch: Any) -> Outputs:
     """Applies `encode` to `count` micro-batches and concatenates the results in batch order.
 
     The backward pass computes each part again, so that the activations of one part only are in memory at a time. Part i
     takes images i, i + count, ...: on several devices, an equal share of each device's own images.
 
     Args:
-      encode: maps arrays [b, ...] to a tree of arrays [b, ...], each image on its own.
+      encode: maps trees of arrays [b, ...] to a tree of arrays [b, ...], each image on its own.
       count: divides B.
-      batch: arrays [B, ...].
+      batch: trees of arrays [B, ...].
     """
     if count == 1:
         return encode(*batch)
-    parts = jax.tree.map(lambda x: x.reshape(-1, count, *x.shape[1:]).swapaxes(0, 1), batch)
-    outputs = jax.lax.map(jax.checkpoint(lambda part: encode(*part), prevent_cse=False), parts)
-    return jax.tree.map(lambda x: x.swapaxes(0, 1).reshape(-1, *x.shape[2:]), outputs)
+
+    def split(x: Array) -> Array:
+        return x.reshape(-1, count, *x.shape[1:]).swapaxes(0, 1)
+
+    def join(x: Array) -> Array:
+        return x.swapaxes(0, 1).reshape(-1, *x.shape[2:])
+
+    @functools.partial(jax.checkpoint, prevent_cse=False)
+    def part(arrays: tuple[Any, ...]) -> Outputs:
+        return encode(*arrays)
+
+    return jax.tree.map(join, jax.lax.map(part, jax.tree.map(split, batch)))
 
 
-def fill_step(
-    algorithm: Algorithm, state: TrainState, views: UInt8[Array, "B 2 S S 3"], labels: Int[Array, " B"], i: Array
-) -> TrainState:
+def attention_metrics(outputs: ViewOutputs) -> Metrics:
+    """Returns the mean entropy of the pooling attention (Eq. 3) and means of the attention over the bank."""
+    entropy = -jnp.sum(outputs.masks * jnp.log(outputs.masks + 1e-12), axis=-1).mean()
+    return {"pooling_entropy": entropy, **{f"bank_{name}": x.mean() for name, x in outputs.attention_stats.items()}}
+
+
+def like(target: Params, theta: Params) -> Params:
+    """Returns the part of theta that the target network has too."""
+    return {name: theta[name] for name in target}
+
+
+def init_state(algorithm: Algorithm, key: Key[Array, ""], bank: ContextBank, size: int) -> TrainState:
+    """Returns the state at step 0: random theta, xi = theta, and the bank as given (`fill_step` fills it).
+
+    Args:
+      algorithm: what the step consists of.
+      key: PRNG key.
+      bank: an empty bank.
+      size: side of the views, pixels. Under `jax.jit` nothing is computed with views.
+    """
+    model, objective = algorithm.model, algorithm.objective
+    params, running = initialise(model, key, jnp.zeros((2, 2, size, size, 3)), bank.keys)
+    heads = objective.init(key, model.encoder.width)
+    theta, stats = {**params, **heads.params}, {**running, **heads.stats}
+    # Copies, because a step donates its buffers.
+    xi, target_stats = (
+        {name: jax.tree.map(jnp.copy, x) for name, x in tree.items() if name not in objective.online_only}
+        if objective.has_target
+        else {}
+        for tree in (theta, stats)
+    )
+    opt_state = algorithm.optimizer.init(theta)
+    return TrainState(jnp.zeros((), jnp.int32), theta, xi, stats, target_stats, opt_state, bank, heads.extra)
+
+
+def fill_step(algorithm: Algorithm, state: TrainState, batch: Batch, i: Array) -> TrainState:
     """Pushes the i-th batch into the bank before step 0; the networks stay as they are."""
     key = jax.random.fold_in(jax.random.fold_in(jax.random.key(algorithm.seed), 2**31 - 1), i)
-    first = photometric(key, views, algorithm.augment)[:, 0]
-    features = patch_features(algorithm.model, {"params": state.target}, first)  # [B, h, w, D]
-    return state.replace(bank=context.push(state.bank, features.mean(axis=(1, 2)), labels))
+    first = augmented(algorithm, key, {GLOBAL: batch.views[GLOBAL]}, jnp.arange(len(batch.labels)))[GLOBAL][:, 0]
+    features = patch_features(algorithm.model, {"params": state.target or state.online}, first)  # [B, h, w, D]
+    return state.replace(bank=context.push(state.bank, features.mean(axis=(1, 2)), batch.labels))
 
 
-def build_optimizer(config: PretrainConfig, total_steps: int, steps_per_epoch: float) -> tuple[Any, optax.Schedule]:
-    """AdamW with clipping, linear warm-up and cosine decay to 0 (App. C.2), and its schedule.
+def build_schedules(config: PretrainConfig) -> Schedules:
+    """Builds what may change from step to step beside the learning rate; constant in all of today's objectives."""
+    return {
+        "weight_decay": config.optimizer.weight_decay,
+        "ema_decay": config.ema_decay,
+        "temperature": config.contrastive.temperature,
+    }
 
-    Weight decay is applied to kernels only: not to biases, norms, position embeddings or [CLS].
-    """
-    o = config.optimizer
-    warmup = o.warmup_steps if o.warmup_steps is not None else round(o.warmup_epochs * steps_per_epoch)
+
+def build_learning_rate(settings: Optimizer, total_steps: int, steps_per_epoch: float) -> optax.Schedule:
+    """Builds the learning rate by step: linear warm-up, then a cosine to 0 (App. C.2)."""
+    warmup = settings.warmup_steps
+    if warmup is None:
+        warmup = round(settings.warmup_epochs * steps_per_epoch)
     if warmup >= total_steps:
         log.warning(
-            "the warm-up of %d steps is longer than the run of %d and is cut; see optimizer", warmup, total_steps
+            "the warm-up of %d steps is longer than the run of %d and is cut; see optimizer.warmup_epochs and "
+            "optimizer.warmup_steps",
+            warmup,
+            total_steps,
         )
         warmup = total_steps - 1
-    schedule = optax.warmup_cosine_decay_schedule(0.0, o.learning_rate, warmup, total_steps)
-    decayed = lambda params: jax.tree_util.tree_map_with_path(lambda path, _: path[-1].key == "kernel", params)
-    optimizer = optax.chain(
-        optax.clip_by_global_norm(o.clip_norm),
-        optax.adamw(schedule, b1=o.b1, b2=o.b2, weight_decay=o.weight_decay, mask=decayed),
+    return optax.warmup_cosine_decay_schedule(0.0, settings.learning_rate, warmup, total_steps)
+
+
+def build_optimizer(
+    settings: Optimizer, learning_rate: optax.Schedule, weight_decay: optax.ScalarOrSchedule
+) -> optax.GradientTransformation:
+    """Builds AdamW with clipping of the gradient's global norm (App. C.2).
+
+    Weight decay applies to kernels only: not to biases, norms, position embeddings or [CLS].
+    """
+    return optax.chain(
+        optax.clip_by_global_norm(settings.clip_norm),
+        optax.adamw(
+            learning_rate,
+            b1=settings.b1,
+            b2=settings.b2,
+            weight_decay=weight_decay,
+            mask=functools.partial(jax.tree_util.tree_map_with_path, _is_kernel),
+        ),
     )
-    return optimizer, schedule
+
+
+def _is_kernel(path: tuple[Any, ...], _: Array) -> bool:
+    return path[-1].key == "kernel"

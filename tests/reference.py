@@ -73,3 +73,14 @@ def nearest(image, height, width):
         for old, new in zip(np.shape(image), (height, width), strict=False)
     )
     return np.asarray(image)[rows][:, columns]
+
+
+def nt_xent(z1, z2, tau):
+    """Eq. 1 of SimCLR (Chen et al. 2020): the mean over the 2 B projections of two views."""
+    z = unit(np.concatenate([z1, z2]))
+    similarity, count = z @ z.T, len(z1)
+    losses = []
+    for i in range(2 * count):
+        others = [np.exp(similarity[i, k] / tau) for k in range(2 * count) if k != i]
+        losses.append(-np.log(np.exp(similarity[i, (i + count) % (2 * count)] / tau) / sum(others)))
+    return np.mean(losses)

@@ -15,10 +15,10 @@ def run(devices, steps=3, **changes):
     program = tiny.program(devices, **changes)
     state = program.init()
     history = []
-    state = program.fill(state, *tiny.batch(99), jnp.int32(0))
-    state = program.fill(state, *tiny.batch(98), jnp.int32(1))
+    state = program.fill(state, tiny.batch(99), jnp.int32(0))
+    state = program.fill(state, tiny.batch(98), jnp.int32(1))
     for step in range(steps):
-        state, metrics = program.step(state, *tiny.batch(step))
+        state, metrics = program.step(state, tiny.batch(step))
         history.append(jax.device_get(metrics))
     return jax.device_get(state), history
 
@@ -65,9 +65,9 @@ def test_the_same_run_twice_is_equal_to_the_bit(one_device):
 
 def test_target_is_the_moving_average_of_the_online_network():
     program = tiny.program(1)
-    state = program.fill(program.init(), *tiny.batch(0), jnp.int32(0))
+    state = program.fill(program.init(), tiny.batch(0), jnp.int32(0))
     before = jax.device_get(state.target)
-    state, _ = program.step(state, *tiny.batch(1))
+    state, _ = program.step(state, tiny.batch(1))
     assert set(state.online) - set(before) == {"predictor"}
     online = {name: state.online[name] for name in before}
     expected = jax.tree.map(lambda xi, theta: 0.99 * xi + 0.01 * np.asarray(theta), before, online)
@@ -76,11 +76,12 @@ def test_target_is_the_moving_average_of_the_online_network():
 
 def test_the_bank_takes_the_mean_target_tokens_of_the_first_view_after_the_step():
     program = tiny.program(1, **NO_AUGMENTATION)
-    state = program.fill(program.init(), *tiny.batch(0), jnp.int32(0))
+    state = program.fill(program.init(), tiny.batch(0), jnp.int32(0))
     before = jax.device_get(state)
-    views, labels = tiny.batch(1)
-    state, _ = program.step(state, views, labels)
-    tokens = program.model.apply({"params": before.target}, views[:, 0] / np.float32(255), method="encode").patches
+    batch = tiny.batch(1)
+    first, labels = batch.views["global"][:, 0], batch.labels
+    state, _ = program.step(state, batch)
+    tokens = program.model.apply({"params": before.target}, first / np.float32(255), method="encode").patches
     written = int(before.bank.cursor)
     np.testing.assert_allclose(state.bank.keys[written], tokens.mean(axis=1), atol=1e-5)
     np.testing.assert_array_equal(state.bank.labels[written], labels)
@@ -124,8 +125,7 @@ def test_micro_batches_give_the_losses_and_gradients_of_the_whole_batch(devices,
 def test_micro_batches_need_less_memory():
     def temporary(parts):
         program = tiny.program(1, micro_batches=parts)
-        views, labels = tiny.batch(0)
-        return program.step.lower(program.state, views, labels).compile().memory_analysis().temp_size_in_bytes
+        return program.step.lower(program.state, program.batch).compile().memory_analysis().temp_size_in_bytes
 
     assert temporary(4) < 0.6 * temporary(1)
 
@@ -146,7 +146,7 @@ def test_a_loss_that_is_not_finite_is_reported():
     program = tiny.program(1)
     state = program.init()
     state = state.replace(online=jax.tree.map(lambda x: x * jnp.nan, state.online))
-    _, metrics = program.step(state, *tiny.batch(0))
+    _, metrics = program.step(state, tiny.batch(0))
     assert not metrics["finite"]
 
 

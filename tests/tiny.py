@@ -24,5 +24,9 @@ def program(devices=1, **changes):
 
 
 def batch(seed, size=16, side=32):
+    """A random global batch, as the step takes it."""
+    from hummingbird.objectives import Batch
+
     rng = np.random.default_rng(seed)
-    return rng.integers(0, 256, (size, 2, side, side, 3), dtype=np.uint8), rng.integers(0, 5, size).astype(np.int32)
+    views = rng.integers(0, 256, (size, 2, side, side, 3), dtype=np.uint8)
+    return Batch({"global": views}, rng.integers(0, 5, size).astype(np.int32))

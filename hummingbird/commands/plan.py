@@ -104,9 +104,8 @@ def plan(config: PretrainConfig, topology: str | None) -> Compiles | TooLarge:
     devices = topology_devices(topology) if topology else jax.devices()
     # A plan needs no data: the number of images only sets the length of the schedule.
     program = train.build_program(config, examples=1000 * config.batch_size, devices=devices)
-    views, labels = train.batch_shapes(config)
     start_time = time.perf_counter()
-    lowered = program.step.lower(program.state, views, labels)
+    lowered = program.step.lower(program.state, program.batch)
     compiled, error = None, ""
     try:
         compiled = lowered.compile()
@@ -127,7 +126,7 @@ def plan(config: PretrainConfig, topology: str | None) -> Compiles | TooLarge:
     )
     if compiled is None:
         return {**setup, "fits": False, "error": error}
-    operations = flops.count(program.step, program.state, views, labels) / program.mesh.size
+    operations = flops.count(program.step, program.state, program.batch) / program.mesh.size
     return {**setup, **analyse(compiled, setup["device_kind"], operations)}
 
 

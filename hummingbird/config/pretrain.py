@@ -29,6 +29,15 @@ class Encoder:
 
 
 @dataclasses.dataclass(frozen=True)
+class Objective:
+    """What is learned from the views."""
+
+    name: Literal["hummingbird", "simclr"] = setting(
+        "hummingbird", "hummingbird: Eq. 4, with retrieval of labels or a classifier if supervised.weight > 0; simclr"
+    )
+
+
+@dataclasses.dataclass(frozen=True)
 class Context:
     """Attention across images: the memory bank and how patches attend to it (Eq. 2)."""
 
@@ -138,6 +147,7 @@ class PretrainConfig:
     data: TrainingData = TrainingData()
     augment: Augment = Augment()
     encoder: Encoder = Encoder()
+    objective: Objective = Objective()
     pooling: Literal["qkv", "qk", "mean", "cls"] = setting("qkv", "pooling of tokens: Eq. 3 and the rows of Table 5")
     context: Context = Context()
     heads: Heads = Heads()

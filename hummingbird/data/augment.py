@@ -30,7 +30,7 @@ Draws = Float32[Array, "B V draws"]
 
 @dataclasses.dataclass(frozen=True)
 class Photometric:
-    """Table 8 without the crop; hashable, so that it can be a static argument of a jitted function.
+    """Table 8 without the crop, for a group of V views; hashable, so that it can be a static argument.
 
     Attributes:
       flip_probability: probability of mirroring left and right.
@@ -38,7 +38,7 @@ class Photometric:
       brightness, contrast, saturation, hue: largest shifts: brightness is added to values in [0, 1], contrast and
         saturation are factors 1 + U[-max, max], hue is in turns of the colour circle.
       grey_probability: probability of conversion to grey.
-      blur_probability, solarise_probability: probability for each of T1 and T2.
+      blur_probability, solarise_probability: one probability for each view (T1, T2).
       blur_kernel: side of the square kernel, pixels, odd.
       blur_sigma: range of the standard deviation, pixels.
       blur_edges: padding, "zero" (BYOL) or "reflect".
@@ -52,11 +52,11 @@ class Photometric:
     saturation: float
     hue: float
     grey_probability: float
-    blur_probability: tuple[float, float]
+    blur_probability: tuple[float, ...]
     blur_kernel: int
     blur_sigma: tuple[float, float]
     blur_edges: str
-    solarise_probability: tuple[float, float]
+    solarise_probability: tuple[float, ...]
     solarise_threshold: float
 
 
@@ -83,25 +83,25 @@ def build_photometric(config: PretrainConfig) -> Photometric:
 
 def photometric(
     key: Array,
-    views: UInt8[Array, "B 2 H W 3"],
+    views: UInt8[Array, "B V H W 3"],
     settings: Photometric,
     positions: Int[Array | np.ndarray, " B"] | None = None,
-) -> Float32[Array, "B 2 H W 3"]:
-    """Flips, jitters the colours of, greys, blurs and solarises two views of each image (App. C.1, operations 2-6).
+) -> Float32[Array, "B V H W 3"]:
+    """Flips, jitters, greys, blurs and solarises a group of views of each image (App. C.1, operations 2-6).
 
     The result for an image depends only on `key` and on its position in the global batch, so it is the same however
     the batch is laid out over devices. Pure, and traceable by `jax.jit`.
 
     Args:
       key: one JAX key; derive it from seed and step.
-      views: view 0 gets T1, view 1 T2.
+      views: view 0 gets T1, view 1 T2, and so on.
       settings: see `Photometric`.
       positions: position of each image in the global batch; None: 0, 1, ...
 
     Returns:
       Views with values in [0, 1].
     """
-    uniform = draw(key, jnp.arange(views.shape[0]) if positions is None else positions)
+    uniform = draw(key, jnp.arange(views.shape[0]) if positions is None else positions, views.shape[1])
     x = views.astype(jnp.float32) / 255.0
     planes: Planes = (x[..., 0], x[..., 1], x[..., 2])
     planes = flip(planes, uniform[..., FLIP] < settings.flip_probability)
@@ -116,10 +116,10 @@ def photometric(
     return jnp.clip(jnp.stack(planes, axis=-1), 0.0, 1.0)
 
 
-def draw(key: Array, positions: Int[Array | np.ndarray, " B"]) -> Draws:
+def draw(key: Array, positions: Int[Array | np.ndarray, " B"], views: int = 2) -> Draws:
     """Draws 14 uniform numbers in [0, 1) for each view: ten decisions, then four that rank the jitter's operations."""
     keys = jax.vmap(lambda position: jax.random.fold_in(key, position))(positions)
-    return jax.vmap(lambda k: jax.random.uniform(k, (2, ORDER + 4)))(keys)
+    return jax.vmap(lambda k: jax.random.uniform(k, (views, ORDER + 4)))(keys)
 
 
 def flip(planes: Planes, on: Bool[Array, "B V"]) -> Planes:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
 from hummingbird.data.image_files import image_size, open_image
+from hummingbird.data.views import ViewGroup
 
 Box = tuple[int, int, int, int]  # left, upper, right, lower: pixels, the last two exclusive
 MARGIN = 1.5  # an image is decoded smaller only if its crops keep this many pixels per pixel of a view, along a side
@@ -92,10 +94,7 @@ def crop_views(
     lenient: bool = False,
     views: int = 2,
 ) -> UInt8[np.ndarray, "V S S 3"]:
-    """Cuts several random resized crops from one image, which is decoded once and no larger than they need.
-
-    An encoded image is decoded at half its size or less where even the smallest box keeps `MARGIN` times the pixels
-    that it needs along a side.
+    """Cuts one group of views; see `crop_groups`.
 
     Args:
       rng: NumPy generator.
@@ -107,16 +106,51 @@ def crop_views(
     Raises:
       Unreadable: the file cannot be decoded.
     """
+    return crop_groups(rng, image, {"": ViewGroup(views, size, area, aspect)}, name, lenient)[""]
+
+
+def crop_groups(
+    rng: np.random.Generator,
+    image: UInt8[np.ndarray, "H W 3"] | bytes,
+    groups: Mapping[str, ViewGroup],
+    name: str = "image",
+    lenient: bool = False,
+) -> dict[str, UInt8[np.ndarray, "_ _ _ 3"]]:
+    """Cuts random resized crops of several sizes from one image, which is decoded once and no larger than they need.
+
+    An encoded image is decoded at half its size or less where even the smallest box keeps `MARGIN` times the pixels
+    that it needs along a side.
+
+    Args:
+      rng: NumPy generator; boxes are drawn in the order of the groups.
+      image: RGB, or an encoded file.
+      groups: what to cut.
+      name, lenient: as for `image_files.decode_image`.
+
+    Returns:
+      {group: its V views, [V, S, S, 3]}.
+
+    Raises:
+      Unreadable: the file cannot be decoded.
+    """
     encoded = isinstance(image, bytes)
     width, height = image_size(image, name) if encoded else (image.shape[1], image.shape[0])
-    boxes = [sample_box(rng, width, height, area, aspect) for _ in range(views)]
+    boxes = {
+        key: [sample_box(rng, width, height, group.area, group.aspect) for _ in range(group.count)]
+        for key, group in groups.items()
+    }
     if encoded:
-        narrowest = min(min(right - left, lower - upper) for left, upper, right, lower in boxes)
-        picture = open_image(image, name, reduce=narrowest / (MARGIN * size), lenient=lenient)
+        reduce = min(
+            min(right - left, lower - upper) / (MARGIN * groups[key].size)
+            for key, some in boxes.items()
+            for left, upper, right, lower in some
+        )
+        picture = open_image(image, name, reduce=reduce, lenient=lenient)
     else:
         picture = Image.fromarray(image)
     x, y = picture.width / width, picture.height / height
-    out = np.empty((views, size, size, 3), np.uint8)
-    for view, (left, upper, right, lower) in zip(out, boxes, strict=True):
-        view[:] = resize_box(picture, (left * x, upper * y, right * x, lower * y), size)
+    out = {key: np.empty((group.count, group.size, group.size, 3), np.uint8) for key, group in groups.items()}
+    for key, some in boxes.items():
+        for view, (left, upper, right, lower) in zip(out[key], some, strict=True):
+            view[:] = resize_box(picture, (left * x, upper * y, right * x, lower * y), groups[key].size)
     return out

@@ -22,6 +22,7 @@ from hummingbird.config import PretrainConfig
 from hummingbird.data import crops
 from hummingbird.data.interface import ImageSource, Unreadable, image_name
 from hummingbird.data.sources import Cached, build_image_source
+from hummingbird.data.views import ViewGroup, build_view_groups
 from hummingbird.errors import UserError
 from hummingbird.run.files import Json
 
@@ -34,13 +35,13 @@ class Views(TypedDict):
     """The views of one image.
 
     Attributes:
-      views: V crops of S x S pixels.
+      views: {view group: V crops of S x S pixels}.
       label: class id, -1 if there is none.
       index: number of the image in the source.
       broken: (number, message) of the unreadable images that it replaces.
     """
 
-    views: UInt8[np.ndarray, "V S S 3"]
+    views: dict[str, UInt8[np.ndarray, "V S S 3"]]
     label: int
     index: int
     broken: list[tuple[int, str]]
@@ -49,25 +50,32 @@ class Views(TypedDict):
 class Collated(TypedDict):
     """The views of B images, with the keys of `Views`."""
 
-    views: UInt8[np.ndarray, "B V S S 3"]
+    views: dict[str, UInt8[np.ndarray, "B V S S 3"]]
     label: Int32[np.ndarray, " B"]
     index: Int64[np.ndarray, " B"]
     broken: list[tuple[int, str]]
 
 
-class MakeViews(grain.transforms.RandomMap):
-    """Maps the number of an image to two crops of it, or of the next image that can be read."""
+class HostBatch(TypedDict):
+    """The b images of a global batch that belong to this host.
 
-    def __init__(
-        self,
-        source: ImageSource,
-        size: int,
-        area: tuple[float, float],
-        aspect: tuple[float, float],
-        lenient: bool = False,
-    ):
+    Attributes:
+      views: {view group: V crops of S x S pixels of each image}.
+      label: class ids, -1 for images without one.
+      index: numbers of the images in the source.
+    """
+
+    views: dict[str, UInt8[np.ndarray, "b V S S 3"]]
+    label: Int32[np.ndarray, " b"]
+    index: Int64[np.ndarray, " b"]
+
+
+class MakeViews(grain.transforms.RandomMap):
+    """Maps the number of an image to views of it, or of the next image that can be read."""
+
+    def __init__(self, source: ImageSource, groups: Mapping[str, ViewGroup], lenient: bool = False):
         self._source = source
-        self._crop = functools.partial(crops.crop_views, size=size, area=area, aspect=aspect, lenient=lenient)
+        self._crop = functools.partial(crops.crop_groups, groups=groups, lenient=lenient)
 
     def random_map(self, element: int, rng: np.random.Generator) -> Views:
         broken: list[tuple[int, str]] = []
@@ -89,18 +97,15 @@ class MakeViews(grain.transforms.RandomMap):
 def collate(items: Sequence[Views]) -> Collated:
     """Stacks the views of images."""
     return {
-        "views": np.stack([item["views"] for item in items]),
+        "views": {name: np.stack([item["views"][name] for item in items]) for name in items[0]["views"]},
         "label": np.array([item["label"] for item in items], np.int32),
         "index": np.array([item["index"] for item in items], np.int64),
         "broken": [entry for item in items for entry in item["broken"]],
     }
 
 
-class Batches(Iterator[dict[str, np.ndarray]]):
+class Batches(Iterator[HostBatch]):
     """Endless, resumable iterator over batches.
-
-    Each is {"views": uint8 [b, 2, S, S, 3], "label": int32 [b], "index": int64 [b] (into the source)} for the b images
-    of this host.
 
     Attributes:
       broken: what is wrong with each unreadable image that was replaced, by its number.
@@ -139,7 +144,7 @@ class Batches(Iterator[dict[str, np.ndarray]]):
     def __iter__(self) -> Batches:
         return self
 
-    def __next__(self) -> dict[str, np.ndarray]:
+    def __next__(self) -> HostBatch:
         if self._iterator is None:
             self._iterator = iter(self._open())
         try:
@@ -150,11 +155,11 @@ class Batches(Iterator[dict[str, np.ndarray]]):
             raise RuntimeError(f"a data worker died, batch {self._position} is lost: {error}") from error
         for index, message in batch["broken"]:
             self._count_broken(int(index), str(message))
-        arrays = {"views": batch["views"], "label": batch["label"], "index": batch["index"]}
-        if self._workers:  # copy: Grain may free its shared memory while a device array still aliases it
-            arrays = {name: np.array(value) for name, value in arrays.items()}
+        # Copy from workers: Grain may free its shared memory while a device array still aliases it.
+        own = np.array if self._workers else np.asarray
+        views = {name: own(x) for name, x in batch["views"].items()}
         self._position += 1
-        return arrays
+        return {"views": views, "label": own(batch["label"]), "index": own(batch["index"])}
 
     def _count_broken(self, index: int, message: str) -> None:
         if index in self.broken:
@@ -243,7 +248,7 @@ def make_dataset(
 
 
 def build_batches(config: PretrainConfig, seed: int, host: int = 0, hosts: int = 1) -> Batches:
-    """Builds the batches of two views that one of `hosts` processes reads.
+    """Builds the batches of views that one of `hosts` processes reads.
 
     Args:
       config: a pretraining config; reads `data.*`, `batch_size` (global), `input_size`, `augment.crop_*`.
@@ -258,19 +263,18 @@ def build_batches(config: PretrainConfig, seed: int, host: int = 0, hosts: int =
     source, data = build_image_source(config), config.data
     if len(source) < config.batch_size:
         raise UserError(f"config key batch_size: {config.batch_size} is more than the {len(source)} images there are")
-    area, aspect = config.augment.crop_area, config.augment.crop_aspect
     fingerprint: dict[str, Json] = {
         "source": source.fingerprint,
         "images": len(source),
         "seed": seed,
         "batch_size": config.batch_size,
         "input_size": config.input_size,
-        "crop_area": list(area),
-        "crop_aspect": list(aspect),
+        "crop_area": list(config.augment.crop_area),
+        "crop_aspect": list(config.augment.crop_aspect),
         "lenient": data.lenient,
     }
     if data.cache:
         source = Cached(source, data.cache * 2**20)
-    views = MakeViews(source, config.input_size, area, aspect, data.lenient)
+    views = MakeViews(source, build_view_groups(config), data.lenient)
     dataset = make_dataset(views, len(source), seed, config.batch_size, host, hosts)
     return Batches(dataset, fingerprint, data.workers, data.threads, data.read_ahead, data.max_broken, data.start_over)

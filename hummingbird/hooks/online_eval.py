@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +15,7 @@ from hummingbird import config as configs
 from hummingbird.config import EvaluateConfig, PretrainConfig
 from hummingbird.config.schema import Value
 from hummingbird.data.interface import DenseSource
+from hummingbird.data.pipeline import HostBatch
 from hummingbird.data.sources import build_dense_source
 from hummingbird.models.frozen import FrozenEncoder
 from hummingbird.models.frozen_vit import FrozenViT
@@ -41,9 +41,7 @@ class OnlineEval:
     prompt: DenseSource
     query: DenseSource
 
-    def __call__(
-        self, step: int, state: TrainState, model: Pretrainer, batch: Mapping[str, np.ndarray]
-    ) -> dict[str, float] | None:
+    def __call__(self, step: int, state: TrainState, model: Pretrainer, batch: HostBatch) -> dict[str, float] | None:
         """Returns {"eval_miou": ..., ...} every `every` steps; see `train.Hook`."""
         if step % self.every:
             return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -17,10 +17,12 @@ from jaxtyping import Float, Int, Shaped, UInt8
 
 from hummingbird.config import PretrainConfig
 from hummingbird.data.augment import Photometric, build_photometric, photometric
+from hummingbird.data.pipeline import HostBatch
+from hummingbird.data.views import GLOBAL
 from hummingbird.hooks.origins import Origins, Thumbnails, shrink
 from hummingbird.hooks.picture_sheet import Row, draw
 from hummingbird.models.context import ContextBank, l2_normalize
-from hummingbird.models.network import Network
+from hummingbird.models.network import read_bank
 from hummingbird.models.pretrainer import Pretrainer, build_pretrainer
 from hummingbird.train_step import TrainState
 
@@ -65,11 +67,8 @@ def inspect_views(
       new: slots of the bank that a step writes.
       neighbours: k, at most the number of entries that older steps have written.
     """
-    keys = state.bank.keys
     x = photometric(jax.random.fold_in(jax.random.key(seed), state.step - 1), views, augment)
-    online = Network(state.online, state.online_stats)
-    values, _ = online.apply(model, Pretrainer.values, keys)
-    outputs, _ = online.apply(model, Pretrainer.encode_views, x, keys, values)
+    outputs = read_bank(model, state.online, state.online_stats, state.bank).encode_views(x)
     nearest, similarity = nearest_entries(state.bank, outputs.summary[:, 0], new, neighbours)
     return Inspection(x, outputs.masks, nearest, similarity)
 
@@ -118,15 +117,18 @@ class Pictures:
     compiled: Callable[[TrainState, np.ndarray], Inspection] | None = None
 
     def __call__(
-        self, step: int, state: TrainState, model: Pretrainer, batch: Mapping[str, np.ndarray]
+        self, step: int, state: TrainState, model: Pretrainer, batch: HostBatch
     ) -> dict[str, UInt8[np.ndarray, "H W 3"]] | None:
         """Returns {"pictures": sheet} every `every` steps on the first process; see `train.Hook`."""
         left = -step % self.every
         if self.origins is not None and left < self.origins.steps:  # older images are overwritten before they are shown
-            self.origins.add(step, Thumbnails(np.array(batch["index"]), shrink(batch["views"][:, 0], self.side)))
+            self.origins.add(
+                step, Thumbnails(np.array(batch["index"]), shrink(batch["views"][GLOBAL][:, 0], self.side))
+            )
         if left:
             return None
-        views, index, label = (_of_first_process(batch[key][: self.images]) for key in ("views", "index", "label"))
+        arrays = (batch["views"][GLOBAL], batch["index"], batch["label"])
+        views, index, label = (_of_first_process(x[: self.images]) for x in arrays)
         shown = jax.device_get(self._compile(state)(state, views))
         thumbnails, sources = self._thumbnails(step, int(state.bank.cursor), shown.nearest)
         if jax.process_index():

@@ -6,12 +6,11 @@ import dataclasses
 import logging
 import pathlib
 import tempfile
-from collections.abc import Mapping
 
 import jax
-import numpy as np
 from etils import epath
 
+from hummingbird.data.pipeline import HostBatch
 from hummingbird.models.pretrainer import Pretrainer
 from hummingbird.train_step import TrainState
 
@@ -39,7 +38,7 @@ class Trace:
     steps: int
     local: tempfile.TemporaryDirectory[str] | None = None
 
-    def __call__(self, step: int, state: TrainState, model: Pretrainer, batch: Mapping[str, np.ndarray]) -> None:
+    def __call__(self, step: int, state: TrainState, model: Pretrainer, batch: HostBatch) -> None:
         """Starts or stops the trace after a step; see `train.Hook`."""
         last = self.start + self.steps - 1
         if jax.process_index():

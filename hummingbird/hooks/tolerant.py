@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
 
 import jax
-import numpy as np
 
+from hummingbird.data.pipeline import HostBatch
 from hummingbird.errors import first_line
 from hummingbird.models.pretrainer import Pretrainer
 from hummingbird.run.training_log import Measured
@@ -31,9 +30,7 @@ class Tolerant:
     def __init__(self, hook: Hook, name: str):
         self._hook, self._name = hook, name
 
-    def __call__(
-        self, step: int, state: TrainState, model: Pretrainer, batch: Mapping[str, np.ndarray]
-    ) -> Measured | None:
+    def __call__(self, step: int, state: TrainState, model: Pretrainer, batch: HostBatch) -> Measured | None:
         """Runs the hook; returns None if it fails."""
         try:
             return self._hook(step, state, model, batch)

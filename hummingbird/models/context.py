@@ -22,6 +22,8 @@ from jax import Array
 from jax.typing import DTypeLike
 from jaxtyping import Float, Int
 
+from hummingbird.models.params import AnyArray
+
 
 class ContextBank(flax.struct.PyTreeNode):
     """The memory bank Mp of Eq. 2. Values are not stored: the network that attends recomputes them from the keys.
@@ -133,7 +135,11 @@ def unit_keys(keys: Float[Array, "S R D"], dtype: DTypeLike) -> Float[Array, "S 
 
 
 def context_attention(
-    q: Float[Array, "Q D"], keys: Float[Array, "M D"], values: Float[Array, "M Dv"], beta: float, chunk: int = 2048
+    q: Float[AnyArray, "Q D"],
+    keys: Float[AnyArray, "M D"],
+    values: Float[AnyArray, "M Dv"],
+    beta: float,
+    chunk: int = 2048,
 ) -> Float[Array, "Q Dv"]:
     """Computes CA(q, k, v) = softmax_j(<q, k_j> / (|q| |k_j| beta)) v_j (Eq. 1), streamed over the bank.
 
@@ -164,13 +170,13 @@ def context_attention(
     return attend(l2_normalize(q), l2_normalize(keys), values, beta, size, length).output
 
 
-def l2_normalize(x: Float[Array, "*axes D"], epsilon: float = 1e-12) -> Float[Array, "*axes D"]:
+def l2_normalize(x: Float[AnyArray, "*axes D"], epsilon: float = 1e-12) -> Float[Array, "*axes D"]:
     """Returns x / |x| along the last axis, in float32; a zero vector stays zero and has a finite gradient."""
-    x = x.astype(jnp.float32)
+    x = jnp.asarray(x, jnp.float32)
     return x * jax.lax.rsqrt(jnp.maximum(jnp.sum(x * x, axis=-1, keepdims=True), epsilon**2))
 
 
-def grouped(bank: Array, chunk: int) -> Array:
+def grouped(bank: AnyArray, chunk: int) -> Array:
     """Reshapes [S, R, ...] to [S / g, g, R, ...], with the largest g that divides S and gives g R <= chunk (or g = 1).
 
     Example:
@@ -179,7 +185,7 @@ def grouped(bank: Array, chunk: int) -> Array:
     """
     slots, rows = bank.shape[:2]
     group = max((g for g in range(1, slots + 1) if slots % g == 0 and g * rows <= chunk), default=1)
-    return bank.reshape(slots // group, group, *bank.shape[1:])
+    return jnp.asarray(bank).reshape(slots // group, group, *bank.shape[1:])
 
 
 def attend(

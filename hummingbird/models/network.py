@@ -1,32 +1,50 @@
-"""One of the two networks: a module applied to theta or to xi."""
+"""One of the two networks of a training step: the same modules, applied to theta or to xi."""
 
 # JAX's own annotations are partly unknown.
 # pyright: reportUnknownMemberType=false
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Concatenate, NamedTuple, ParamSpec, TypeVar
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import flax.linen as nn
+from jax import Array
+from jaxtyping import Float, Key
 
+from hummingbird.models.context import ContextBank
 from hummingbird.models.params import Params
+from hummingbird.models.pretrainer import Pretrainer, ViewOutputs
 
 M = TypeVar("M", bound=nn.Module)
 P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class Network(NamedTuple):
-    """Parameters and running batch-norm statistics of a network.
+@dataclasses.dataclass(frozen=True)
+class Network:
+    """A network during one step. Immutable: calls that change running statistics return a new one.
 
     Attributes:
-      params: theta or xi.
-      stats: the collection `batch_stats`; empty if nothing has batch norm.
+      model: encoder, contextualisation and pooling.
+      params: theta or xi, heads included.
+      stats: running batch-norm statistics; empty if nothing has batch norm.
+      bank: the memory bank that it attends to.
+      values: phi(k) of the bank's keys, [slots, rows, D].
+      outputs: {view group: what it made of the whole batch}; empty before the batch has passed it.
     """
 
+    model: Pretrainer
     params: Params
     stats: Params
+    bank: ContextBank
+    values: Array
+    outputs: Mapping[str, ViewOutputs] = dataclasses.field(default_factory=dict[str, ViewOutputs])
+
+    def encode_views(self, views: Float[Array, "B V S S 3"]) -> ViewOutputs:
+        """Encodes, contextualises and pools views with pixels in [0, 1]."""
+        return self.apply(self.model, Pretrainer.encode_views, views, self.bank.keys, self.values)[0]
 
     def apply(
         self, module: M, method: Callable[Concatenate[M, P], T], *args: P.args, **kwargs: P.kwargs
@@ -34,13 +52,26 @@ class Network(NamedTuple):
         """Calls a method of a Flax module with these parameters.
 
         Args:
-          module: its parameters are a part of `params`; other parameters are ignored.
-          method: as in `Pretrainer.values`.
-          args, kwargs: its arguments.
+          module: the model or a module with heads; its parameters are some of `params`.
+          method: for example `Pretrainer.values`.
+          args, kwargs: arguments of the method.
 
         Returns:
-          What the method returns, and the network with the running statistics that the call left behind.
+          What the method returns, and the network with updated running statistics.
         """
         variables = {"params": self.params, "batch_stats": self.stats}
         out, changed = module.apply(variables, *args, method=method, mutable=["batch_stats"], **kwargs)
-        return out, self._replace(stats=changed.get("batch_stats", self.stats))
+        return out, dataclasses.replace(self, stats=changed.get("batch_stats", self.stats))
+
+
+def read_bank(model: Pretrainer, params: Params, stats: Params, bank: ContextBank) -> Network:
+    """Returns the network after it has computed the values of the bank, v = phi(k) (Eq. 2)."""
+    network = Network(model, params, stats, bank, bank.keys)
+    values, network = network.apply(model, Pretrainer.values, bank.keys)
+    return dataclasses.replace(network, values=values)
+
+
+def initialise(module: nn.Module, key: Key[Array, ""], *inputs: Array) -> tuple[Params, Params]:
+    """Returns random parameters of a module, and its batch-norm statistics (empty if it has none)."""
+    variables: Any = module.init(key, *inputs)
+    return variables["params"], variables.get("batch_stats", {})

@@ -1,4 +1,4 @@
-"""Parameter trees: their type, and typed access to what is in them."""
+"""Types of arrays and of parameter trees, and typed access to what is in them."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from typing_extensions import TypeAliasType  # `type` statements need Python 3.1
 # A Flax tree of arrays: {"projector": {"hidden": {"kernel": array}}}. Arrays are NumPy's where they come from a file.
 # Union, because `|` cannot join a class and a name that is defined by this very line.
 Params = TypeAliasType("Params", Mapping[str, Union[Array, np.ndarray, "Params"]])
+
+AnyArray = Array | np.ndarray  # what the functions for notebooks and tests take
 
 
 def subtree(params: Params, *names: str) -> Params:

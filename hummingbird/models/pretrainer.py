@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -27,8 +27,6 @@ from hummingbird.config import PretrainConfig
 from hummingbird.models.backbone import Tokens
 from hummingbird.models.bank_attention import build_bank_attention
 from hummingbird.models.context import BankAttention, contextualise
-from hummingbird.models.heads import MlpHead
-from hummingbird.models.network import Network
 from hummingbird.models.params import Params
 from hummingbird.models.pooling import POOLING
 from hummingbird.models.value_head import ValueHead
@@ -53,7 +51,7 @@ class ViewOutputs(NamedTuple):
 
 
 class Pretrainer(nn.Module):
-    """Encoder, contextualisation and pooling, with the heads that follow them.
+    """The part that objectives share: encoder, contextualisation and pooling.
 
     Attributes:
       encoder: f.
@@ -62,9 +60,7 @@ class Pretrainer(nn.Module):
       context_hidden: hidden width of phi.
       context_chunk: number of bank entries that phi processes at a time.
       bank_attention: CA.
-      head_hidden, head_output: widths of projector and predictor.
       bn_momentum: decay of running batch-norm statistics.
-      classes: outputs of the linear classifier; 0: none.
       dtype: compute type.
     """
 
@@ -74,10 +70,7 @@ class Pretrainer(nn.Module):
     context_hidden: int
     context_chunk: int
     bank_attention: BankAttention
-    head_hidden: int
-    head_output: int
     bn_momentum: float
-    classes: int = 0
     dtype: DTypeLike = jnp.float32
 
     def setup(self) -> None:
@@ -85,20 +78,10 @@ class Pretrainer(nn.Module):
         self.value_head = ValueHead(self.context_hidden, width, self.context_chunk, self.bn_momentum, self.dtype)  # phi
         self.mix = nn.Dense(width, dtype=self.dtype)  # psi
         self.pool = POOLING[self.pooling](self.dtype)  # a, omega
-        self.projector = MlpHead(self.head_hidden, self.head_output, self.bn_momentum, self.dtype)  # p
-        self.predictor = MlpHead(self.head_hidden, self.head_output, self.bn_momentum, self.dtype)  # q
-        if self.classes:
-            self.classifier = nn.Dense(self.classes, dtype=self.dtype)
 
-    def __call__(
-        self, views: Float[Array, "B V S S 3"], keys: Float[Array, "slots rows D"]
-    ) -> tuple[ViewOutputs, Float[Array, "B V P"], Float[Array, "B V P"]]:
-        """Runs every part, for initialisation and tests: returns the outputs, projections and predictions."""
-        outputs = self.encode_views(views, keys, self.values(keys))
-        if self.classes:
-            self.classify(outputs.pooled)
-        projections = self.project(outputs.pooled)
-        return outputs, projections, self.predict(projections)
+    def __call__(self, views: Float[Array, "B V S S 3"], keys: Float[Array, "slots rows D"]) -> ViewOutputs:
+        """Runs every part, for initialisation and tests."""
+        return self.encode_views(views, keys, self.values(keys))
 
     def values(self, keys: Float[Array, "slots rows D"], train: bool = True) -> Float[Array, "slots rows D"]:
         """Computes v = phi(k) (Eq. 2) for the keys of the bank; without a bank returns the empty `keys`.
@@ -127,18 +110,6 @@ class Pretrainer(nn.Module):
         summary = [h.patches.astype(jnp.float32).mean(axis=1) for h in tokens]
         by_view = {name: x.reshape(len(views), len(tokens), -1) for name, x in stats.items()}
         return ViewOutputs(jnp.stack(summary, axis=1), jnp.stack(pooled, axis=1), jnp.stack(masks, axis=1), by_view)
-
-    def project(self, pooled: Float[Array, "B V D"]) -> Float[Array, "B V P"]:
-        """Computes the projections z (Eq. 3); batch norm is over the batch of each view."""
-        return jnp.stack([self.projector(pooled[:, i]) for i in range(pooled.shape[1])], axis=1)
-
-    def predict(self, projections: Float[Array, "B V P"]) -> Float[Array, "B V P"]:
-        """Computes the predictions q(z) (Eq. 4); batch norm is over the batch of each view."""
-        return jnp.stack([self.predictor(projections[:, i]) for i in range(projections.shape[1])], axis=1)
-
-    def classify(self, pooled: Float[Array, "B V D"]) -> Float[Array, "B V classes"]:
-        """Computes the logits of the linear classifier, float32."""
-        return self.classifier(pooled).astype(jnp.float32)
 
     def encode(self, images: Float[Array, "B S S 3"]) -> Tokens:
         """Computes h = f(x) (Eq. 2) for pixels in [0, 1]."""
@@ -174,7 +145,7 @@ def patch_features(
       variables: {"params": theta or xi}; other collections are ignored.
       images: pixels in [0, 1].
     """
-    tokens, _ = Network(variables["params"], {}).apply(model, Pretrainer.encode, images)
+    tokens: Any = model.apply(variables, images, method=Pretrainer.encode)
     return to_grid(tokens.patches, images, model.encoder.patch_size)
 
 
@@ -185,13 +156,12 @@ def build_pretrainer(config: PretrainConfig, mesh: Mesh | None = None) -> Pretra
     """Builds the network of a pretraining config.
 
     Args:
-      config: reads `encoder`, `pooling`, `context`, `heads`, `supervised`, `input_size` and `dtype`.
+      config: reads `encoder`, `pooling`, `context`, `heads.bn_momentum`, `input_size` and `dtype`.
       mesh: devices of the run; None: one device.
     """
     dtype = DTYPES[config.dtype]
     encoder = dataclasses.asdict(config.encoder)
     encoder["cls_token"] = config.encoder.cls_token or config.pooling == "cls"
-    classifies = config.supervised.weight and config.supervised.objective == "classifier"
     return Pretrainer(
         encoder=build_vit(encoder, config.input_size, dtype),
         pooling=config.pooling,
@@ -199,9 +169,6 @@ def build_pretrainer(config: PretrainConfig, mesh: Mesh | None = None) -> Pretra
         context_hidden=config.context.hidden_dim,
         context_chunk=config.context.chunk,
         bank_attention=build_bank_attention(config.context, mesh),
-        head_hidden=config.heads.hidden_dim,
-        head_output=config.heads.output_dim,
         bn_momentum=config.heads.bn_momentum,
-        classes=config.supervised.classes if classifies else 0,
         dtype=dtype,
     )

@@ -36,10 +36,15 @@ def check(folder: epath.Path, config: Mapping[str, Value]) -> None:
     with _one_line(folder, "read"):
         if (folder / CONFIG).exists():
             saved = _read(folder / CONFIG)
-            fixed = [k for k, s in declared("pretrain").items() if not (s.resumable or k.startswith("data."))]
-            changed = [k for k in fixed if k in saved and saved[k] != config[k]]
+            # A setting that was added since had its default.
+            fixed = {
+                k: saved.get(k, s.default)
+                for k, s in declared("pretrain").items()
+                if not (s.resumable or k.startswith("data."))
+            }
+            changed = [k for k, value in fixed.items() if value != config[k]]
             if changed:
-                shown = "; ".join(f"{k}: {saved[k]!r} there, {config[k]!r} here" for k in changed)
+                shown = "; ".join(f"{k}: {fixed[k]!r} there, {config[k]!r} here" for k in changed)
                 raise UserError(f"workdir {folder} holds a run with another config ({shown}); use another workdir")
         elif folder.exists() and not checkpoint.steps(folder) and any(p.name != LOCK for p in folder.iterdir()):
             raise UserError(f"workdir {folder} is not empty and holds no run; use an empty or new folder")

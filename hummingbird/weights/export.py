@@ -27,7 +27,7 @@ from hummingbird.weights import folders, foreign
 from hummingbird.weights.folders import Weights
 from hummingbird.weights.layouts import LAYOUTS
 from hummingbird.weights.mapping import Arrays, unmatch
-from hummingbird.weights.own import own_arrays
+from hummingbird.weights.own import check_network, own_arrays
 
 
 @dataclasses.dataclass
@@ -100,6 +100,7 @@ def _trained(src: str, network: str) -> Model:
         raise UserError(f"network {network!r} is not known: use online or target")
     stem = f"{network}.encoder."
     step, manifest, arrays = checkpoint.load_newest(src, wanted=lambda name: name.startswith(stem))
+    check_network(arrays, network, src)
     vit = build_pretrainer(configs.of_run(manifest["config"])).encoder
     run = step.parent.parent
     metrics = run / "metrics.json"

@@ -34,6 +34,7 @@ def load_trained(path: str, network: str, dtype: str) -> FrozenEncoder:
     """Loads the encoder of a training workdir (its newest valid step) or of one step folder."""
     wanted = lambda name: name.startswith((f"{network}.", f"{network}_stats.", "bank.keys"))
     folder, manifest, arrays = checkpoint.load_newest(path, wanted=wanted)
+    check_network(arrays, network, path)
     config = configs.of_run(manifest["config"], dtype=dtype)
     model = build_pretrainer(config)
     stem = f"{network}.encoder."
@@ -60,6 +61,12 @@ def own_arrays(arrays: Mapping[str, Array | np.ndarray], arch: Architecture) -> 
     """Arrays of a run's encoder ("block_00.norm1.scale", layers possibly scanned) in the names of imported folders."""
     params = unstacked(flax.traverse_util.unflatten_dict(arrays, sep="."), arch.depth)
     return {name: np.asarray(x) for name, x in flax.traverse_util.flatten_dict(params, sep="/").items()}
+
+
+def check_network(arrays: Mapping[str, np.ndarray], network: str, path: str) -> None:
+    """Raises UserError if a training checkpoint holds no such network: not every objective has a target."""
+    if not any(name.startswith(f"{network}.") for name in arrays):
+        raise UserError(f"{path} has no {network} network; its objective trains without one, use online")
 
 
 def random_encoder(name: str, dtype: str) -> FrozenEncoder:

@@ -57,6 +57,7 @@ def read(path: str, vit: ViT, state: Any) -> Given:
         raise UserError(f"--init_from={path} does not exist; give a training workdir, imported folder or weights file")
     found, about = _of_run(path, vit) if checkpoint.is_training(path) else _of_file(path, vit)
     ours = {n: x for n, x in checkpoint.to_arrays(state).items() if n.split(".")[0] in NETWORKS}
+    found = _for_networks(found, {name.split(".")[0] for name in ours})
     found = _restack(found, ours)
     for name, x in ours.items():
         inner = name.partition(".")[2]
@@ -126,6 +127,13 @@ def _of_file(path: str, vit: ViT) -> tuple[Arrays, dict[str, Any]]:
     flat = {f"encoder.{name.replace('/', '.')}": x for name, x in loaded.arrays.items()}
     arrays = {f"{network}.{name}": x for network in NETWORKS for name, x in flat.items()}
     return arrays, {"kind": f"weights of family {loaded.family}", "step": None, "from": loaded.source}
+
+
+def _for_networks(found: Arrays, networks: set[str]) -> Arrays:
+    """Keeps the networks that the new run has; a target network starts from the online one if there is no other."""
+    if not any(name.startswith("target.") for name in found):
+        found = found | {f"target.{n.removeprefix('online.')}": x for n, x in found.items() if n.startswith("online.")}
+    return {name: x for name, x in found.items() if name.split(".")[0] in networks}
 
 
 def _restack(found: Arrays, ours: Mapping[str, Any]) -> Arrays:

@@ -64,10 +64,12 @@ from sides.timing import interleaved
 from hummingbird import config as settings
 from hummingbird import train, train_step
 from hummingbird.data import augment
+from hummingbird.data.views import GLOBAL
 from hummingbird.devices import chips, flops
 from hummingbird.models.bank_attention import build_bank_attention
 from hummingbird.models.context import contextualise
 from hummingbird.models.pretrainer import build_pretrainer
+from hummingbird.objectives import Batch
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PAPER_BANK = 40_960  # the paper reports 22% more time per step for this length (Sec. 3.2)
@@ -94,19 +96,18 @@ class Step:
 
     def __init__(self, config: Any, views: np.ndarray, augmented: bool = True):
         self.config, self.program = config, train.build_program(config, examples=1000 * config.batch_size)
-        shapes = train.batch_shapes(config)
         as_they_are = lambda key, views, options, positions=None: views.astype(jnp.float32) / 255
         with mock.patch.object(train_step, "photometric", augment.photometric if augmented else as_they_are):
-            self.compiled = self.program.step.lower(self.program.state, *shapes).compile()
-            self.flops = flops.count(self.program.step, self.program.state, *shapes)
+            self.compiled = self.program.step.lower(self.program.state, self.program.batch).compile()
+            self.flops = flops.count(self.program.step, self.program.state, self.program.batch)
         state = self.program.init()
         entries = np.random.default_rng(0).normal(size=state.bank.keys.shape).astype(np.float32)
         bank = jax.device_put(state.bank.replace(keys=entries), self.program.shardings.bank)
         self.state = state.replace(bank=bank)
-        self.batch = jnp.asarray(views), jnp.zeros(len(views), jnp.int32)
+        self.batch = Batch({GLOBAL: jnp.asarray(views)}, jnp.zeros(len(views), jnp.int32))
 
     def __call__(self) -> float:
-        self.state, metrics = jax.block_until_ready(self.compiled(self.state, *self.batch))
+        self.state, metrics = jax.block_until_ready(self.compiled(self.state, self.batch))
         return float(metrics["loss"])
 
     def utilisation(self, seconds: float) -> dict[str, float]:
@@ -202,7 +203,7 @@ def paper_flops(change: dict[str, Any]) -> float:
     own = {"context.bank_length": PAPER_BANK, "optimizer.warmup_steps": 10}
     config = settings.resolve("pretrain", overrides={**own, **change})
     program = train.build_program(config, examples=1000 * config.batch_size)
-    return flops.count(program.step, program.state, *train.batch_shapes(config))
+    return flops.count(program.step, program.state, program.batch)
 
 
 # ---------------------------------------------------------------- 4. against PyTorch
@@ -224,8 +225,8 @@ def measure_throughput(options: argparse.Namespace, views: np.ndarray) -> dict[s
         "ours": plain,
         "pytorch": lambda: theirs(planes),
         "ours_augmented": ours,
-        "pytorch_augmented": lambda: theirs(theirs.tensor(shown(jax.random.key(0), ours.batch[0]))),
-        "augmentation": lambda: jax.block_until_ready(shown(jax.random.key(0), ours.batch[0])),
+        "pytorch_augmented": lambda: theirs(theirs.tensor(shown(jax.random.key(0), ours.batch.views[GLOBAL]))),
+        "augmentation": lambda: jax.block_until_ready(shown(jax.random.key(0), ours.batch.views[GLOBAL])),
     }
     seconds = interleaved(sides, max(options.rounds, 5))
     best = {name: found["best"] for name, found in seconds.items()}

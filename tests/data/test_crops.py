@@ -5,6 +5,7 @@ import pytest
 from PIL import Image
 
 from hummingbird.data import crops
+from hummingbird.data.views import ViewGroup
 from tests.data.files import encode, ramp
 
 TABLE = {"area": (0.08, 1.0), "aspect": (3 / 4, 4 / 3)}
@@ -69,6 +70,19 @@ def test_both_views_come_from_one_decoding_and_equal_single_crops():
     for view, box in zip(views, boxes, strict=True):
         np.testing.assert_array_equal(view, crops.resize_box(Image.fromarray(image), box, 32))
     np.testing.assert_array_equal(crops.crop_views(np.random.default_rng(3), encode(image), 32, **TABLE), views)
+
+
+def test_groups_of_views_have_their_own_sizes_and_come_from_one_decoding(monkeypatch):
+    decoded = []
+    original = crops.open_image
+    monkeypatch.setattr(crops, "open_image", lambda *a, **k: decoded.append(a) or original(*a, **k))
+    groups = {"global": ViewGroup(2, 32, **TABLE), "local": ViewGroup(3, 12, (0.05, 0.2), (1.0, 1.0))}
+    image = ramp(60, 90)
+    views = crops.crop_groups(np.random.default_rng(3), encode(image), groups)
+    assert {name: x.shape for name, x in views.items()} == {"global": (2, 32, 32, 3), "local": (3, 12, 12, 3)}
+    assert len(decoded) == 1
+    alone = crops.crop_views(np.random.default_rng(3), image, 32, **TABLE)
+    np.testing.assert_array_equal(views["global"], alone)  # further groups do not change the first
 
 
 def test_a_large_jpeg_is_decoded_smaller_with_nearly_the_same_views(monkeypatch):

@@ -5,6 +5,7 @@ import json
 import logging
 import multiprocessing
 
+import jax
 import numpy as np
 import pytest
 from grain.experimental import assert_equal_output_after_checkpoint
@@ -34,9 +35,7 @@ def first(iterator, count):
 def assert_same(left, right):
     assert len(left) == len(right)
     for a, b in zip(left, right, strict=True):
-        assert a.keys() == b.keys()
-        for name in a:
-            np.testing.assert_array_equal(a[name], b[name])
+        jax.tree.map(np.testing.assert_array_equal, a, b)
 
 
 @pytest.fixture(scope="module")
@@ -46,10 +45,11 @@ def expected():
 
 def test_a_batch_has_the_documented_shapes_and_types(expected):
     batch = expected[0]
-    assert batch["views"].shape == (8, 2, 16, 16, 3)
-    assert batch["views"].dtype == np.uint8
+    assert batch["views"].keys() == {"global"}
+    views = batch["views"]["global"]
+    assert (views.shape, views.dtype) == ((8, 2, 16, 16, 3), np.uint8)
     assert (batch["label"].dtype, batch["index"].dtype) == (np.int32, np.int64)
-    assert np.abs(batch["views"][:, 0].astype(int) - batch["views"][:, 1]).mean() > 1  # two different crops
+    assert np.abs(views[:, 0].astype(int) - views[:, 1]).mean() > 1  # two different crops
 
 
 def test_every_image_is_seen_once_an_epoch_in_a_new_order(expected):
@@ -69,9 +69,8 @@ def test_seed_decides_order_and_crops(expected):
 def test_hosts_split_the_same_global_batches(expected, hosts):
     parts = [first(batches(host=host, hosts=hosts), 3) for host in range(hosts)]
     for step in range(3):
-        for name, whole in expected[step].items():
-            together = np.concatenate([part[step][name] for part in parts])
-            np.testing.assert_array_equal(together, whole)
+        together = jax.tree.map(lambda *arrays: np.concatenate(arrays), *(part[step] for part in parts))
+        jax.tree.map(np.testing.assert_array_equal, together, expected[step])
 
 
 @pytest.mark.parametrize(
@@ -125,8 +124,8 @@ def test_a_saved_position_is_plain_json_and_fits_other_hosts_and_workers(expecte
         resumed = batches(host=host, hosts=2, **{"data.threads": 0})
         resumed.set_state(state)
         parts.append(first(resumed, 2))
-    np.testing.assert_array_equal(parts[0][1]["views"], expected[4]["views"][:4])
-    np.testing.assert_array_equal(parts[1][1]["views"], expected[4]["views"][4:])
+    np.testing.assert_array_equal(parts[0][1]["views"]["global"], expected[4]["views"]["global"][:4])
+    np.testing.assert_array_equal(parts[1][1]["views"]["global"], expected[4]["views"]["global"][4:])
 
 
 @pytest.mark.parametrize(
@@ -198,4 +197,4 @@ def test_images_of_one_pixel_and_of_every_shape_make_views(tmp_path):
     for i, (height, width) in enumerate([(1, 1), (1, 50), (50, 1), (7, 9)]):
         write(tmp_path / f"{i}.png", encode(ramp(height, width, i)))
     batch = next(batches(**{"data.name": "images", "data.root": str(tmp_path), "batch_size": 4}))
-    assert batch["views"].shape == (4, 2, 16, 16, 3)
+    assert batch["views"]["global"].shape == (4, 2, 16, 16, 3)

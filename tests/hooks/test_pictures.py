@@ -43,15 +43,16 @@ def test_every_entry_is_traced_to_its_image(length, batch, hosts):
 def stepped():
     """The tiny run after a step, and the batch of that step."""
     program = tiny.program(1)
-    state = program.fill(program.init(), *tiny.batch(99), jnp.int32(0))
-    state = program.fill(state, *tiny.batch(98), jnp.int32(1))
+    state = program.fill(program.init(), tiny.batch(99), jnp.int32(0))
+    state = program.fill(state, tiny.batch(98), jnp.int32(1))
     batch = tiny.batch(0)
-    state, _ = program.step(state, *batch)
+    state, _ = program.step(state, batch)
     return program.model, state, batch
 
 
 def test_views_match_the_step_and_neighbours_are_the_nearest_older_entries(stepped):
-    model, state, (views, _) = stepped
+    model, state, batch = stepped
+    views = batch.views["global"]
     config = tiny.tiny_config(**{"pictures.neighbours": 3})
     shown = jax.device_get(jax.jit(pictures.build_pictures(config).inspect)(state, views[:4]))
     augmented = photometric(jax.random.fold_in(jax.random.key(0), 0), views, build_photometric(config))
@@ -87,14 +88,16 @@ def test_a_run_draws_a_sheet_every_n_steps(tmp_path, monkeypatch):
 
 
 def test_entries_from_before_the_start_are_unknown(stepped):
-    model, state, (views, labels) = stepped
+    model, state, (groups, labels) = stepped
     hook = pictures.build_pictures(tiny.tiny_config(**{"pictures.every": 1, "pictures.images": 2}))
-    batch = {"views": views, "label": labels, "index": np.arange(len(views))}
+    batch = {"views": groups, "label": labels, "index": np.arange(len(labels))}
     shown = hook(1, state, model, batch)
     assert shown is not None
     sheet = shown["pictures"]
     assert (sheet[100, -100] == BLANK).all()
-    again = hook(2, state, model, {**batch, "views": 255 - views})  # the compiled program is used again
+    again = hook(
+        2, state, model, {**batch, "views": {"global": 255 - groups["global"]}}
+    )  # the compiled program is used again
     assert again is not None
     assert not np.array_equal(again["pictures"], sheet)
 

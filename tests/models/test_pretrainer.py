@@ -8,6 +8,7 @@ import pytest
 from hummingbird import config
 from hummingbird.config.schema import flatten
 from hummingbird.models.pretrainer import build_pretrainer
+from hummingbird.objectives import build_objective
 from tests import reference
 
 SMALL = {
@@ -22,19 +23,28 @@ KEYS = np.random.default_rng(1).normal(size=(2, 6, 16)).astype(np.float32)
 
 
 def build(**changes):
-    model = build_pretrainer(config.resolve("pretrain", None, {**flatten(SMALL), **changes}))
+    """The network, its heads, and random parameters of both."""
+    settings = config.resolve("pretrain", None, {**flatten(SMALL), **changes})
+    model, heads = build_pretrainer(settings), build_objective(settings, lambda arrays: arrays).heads
     keys = KEYS[:0] if changes.get("context.bank_length") == 0 else KEYS
-    variables = jax.jit(model.init)(jax.random.key(0), VIEWS, keys)
-    # Drawn anew: the zeros and ones that biases and scales start from would hide their being forgotten.
-    leaves, tree = jax.tree.flatten(variables["params"])
+    parts = jax.jit(model.init)(jax.random.key(0), VIEWS, keys), heads.init(jax.random.key(0), jnp.zeros((6, 2, 16)))
+    params, stats = ({**parts[0].get(name, {}), **parts[1][name]} for name in ("params", "batch_stats"))
+    # Random, because the zeros and ones that biases and scales start from would hide an omission.
+    leaves, tree = jax.tree.flatten(params)
     keys_ = jax.random.split(jax.random.key(1), len(leaves))
     drawn = [0.3 * jax.random.normal(k, x.shape) + 0.1 for k, x in zip(keys_, leaves, strict=True)]
-    return model, {**variables, "params": jax.tree.unflatten(tree, drawn)}, keys
+    return model, heads, {"params": jax.tree.unflatten(tree, drawn), "batch_stats": stats}, keys
+
+
+def call(module, variables, *arrays, method="__call__"):
+    return module.apply(variables, *arrays, method=method, mutable=["batch_stats"])[0]
 
 
 def test_network_equals_equations_2_and_3_in_float64():
-    model, variables, keys = build()
-    (outputs, projections, predictions), _ = model.apply(variables, VIEWS, keys, mutable=["batch_stats"])
+    model, heads, variables, keys = build()
+    outputs = call(model, variables, VIEWS, keys)
+    projections = call(heads, variables, outputs.pooled, method="project")
+    predictions = call(heads, variables, projections, method="predict")
     p = jax.tree.map(lambda x: np.asarray(x, np.float64), variables["params"])
     for view in range(2):
         h = np.asarray(model.apply(variables, VIEWS[:, view], method="encode").patches, np.float64)
@@ -49,16 +59,16 @@ def test_network_equals_equations_2_and_3_in_float64():
 
 
 def test_gradients_equal_central_differences_in_float64():
-    model, variables, keys = build()
+    model, heads, variables, keys = build()
     tokens = np.random.default_rng(2).normal(size=(6, 4, 16))
 
-    def prediction(module, h, keys):
-        c, _ = module.contextualise(h, keys, module.values(keys))
-        return module.predictor(module.projector(module.pool(c)[0]))
+    def pool(module, h, keys):
+        return module.pool(module.contextualise(h, keys, module.values(keys))[0])[0]
 
     def ours(params, h):
-        out, _ = model.apply({**variables, "params": params}, h, keys, method=prediction, mutable=["batch_stats"])
-        return jnp.sum(jnp.sin(out))
+        own = {**variables, "params": params}
+        pooled = call(model, own, h, keys, method=pool)[:, None]
+        return jnp.sum(jnp.sin(call(heads, own, call(heads, own, pooled, method="project"), method="predict")))
 
     def independent(p, h):
         c = reference.contextualised(p, h, KEYS.reshape(-1, 16).astype(np.float64), 0.2, 0.1)
@@ -81,19 +91,16 @@ def test_gradients_equal_central_differences_in_float64():
 
 
 def test_lambda_zero_reads_nothing_from_the_bank():
-    model, variables, _ = build(**{"context.weight": 0.0})
-    outputs = [
-        jax.tree.map(np.asarray, model.apply(variables, VIEWS, k, mutable=["batch_stats"])[0][0].pooled)
-        for k in (KEYS, KEYS[::-1] * 2 + 1)
-    ]
-    np.testing.assert_allclose(*outputs, atol=1e-6)
+    model, _, variables, _ = build(**{"context.weight": 0.0})
+    pooled = [np.asarray(call(model, variables, VIEWS, keys).pooled) for keys in (KEYS, KEYS[::-1] * 2 + 1)]
+    np.testing.assert_allclose(*pooled, atol=1e-6)
 
 
 @pytest.mark.parametrize("pooling", ["qkv", "qk", "mean", "cls"])
 @pytest.mark.parametrize("bank_length", [0, 12])
 def test_every_row_of_table_5_has_its_own_parameters(pooling, bank_length):
-    model, variables, keys = build(pooling=pooling, **{"context.bank_length": bank_length})
-    (outputs, *_), _ = model.apply(variables, VIEWS, keys, mutable=["batch_stats"])
+    model, _, variables, keys = build(pooling=pooling, **{"context.bank_length": bank_length})
+    outputs = call(model, variables, VIEWS, keys)
     params = variables["params"]
     assert ("mix" in params) == ("value_head" in params) == (bank_length > 0)
     assert ("pool" in params) == (pooling in ("qkv", "qk"))

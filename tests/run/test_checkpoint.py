@@ -322,3 +322,16 @@ def test_a_given_program_is_used_in_place_of_a_new_one(tmp_path, monkeypatch, fi
     monkeypatch.setattr(train, "build_program", lambda *_, **__: pytest.fail("a second program was built"))
     state = train.pretrain(tiny.tiny_config(), str(tmp_path / "run"), program=program)
     jax.tree.map(np.testing.assert_array_equal, jax.device_get(state), finished[1])
+
+
+def test_arrays_that_the_state_no_longer_has_are_ignored_on_resume(copied, finished):
+    """Runs from before the target network lost its predictor."""
+    program = train.build_program(tiny.tiny_config(), 64)
+    shutil.rmtree(checkpoint.steps(copied)[0])
+    state, manifest = checkpoint.restore_newest(copied, program.state, program.shardings)
+    old = state.replace(target={**state.target, "predictor": state.online["predictor"]})
+    with Saver(copied, config=manifest["config"], keep=3) as saver:
+        saver.save(old, manifest["data"])
+    assert "target.predictor.hidden.kernel" in checkpoint.read_manifest(checkpoint.steps(copied)[0])["arrays"]
+    resumed = train.pretrain(tiny.tiny_config(), str(copied), program=program)
+    jax.tree.map(np.testing.assert_array_equal, jax.device_get(resumed), finished[1])

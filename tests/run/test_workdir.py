@@ -89,3 +89,11 @@ def test_only_settings_that_may_change_may_differ(folder, flat, changes, accepte
         return
     with pytest.raises(UserError, match="seed: 3 there, 0 here"):
         workdir.check(folder, flat)
+
+
+def test_a_run_older_than_a_setting_had_its_default(folder, flat):
+    old = {key: value for key, value in flat.items() if key != "objective.name"}
+    workdir.claim(folder, old)
+    workdir.check(folder, flat)
+    with pytest.raises(UserError, match=r"another config \(objective.name: 'hummingbird' there, 'simclr' here\)"):
+        workdir.check(folder, {**flat, "objective.name": "simclr"})

@@ -1,0 +1,132 @@
+"""What an objective is: heads, a state of its own, outputs per image, and a loss over the batch.
+
+To add one, write a file with a class like `simclr.SimCLR` and a `build` function, and give it a name in `OBJECTIVES`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple, Protocol
+
+from jax import Array
+from jax.typing import ArrayLike
+from jaxtyping import Float, Int, Key, UInt8
+
+from hummingbird.models.network import Network
+from hummingbird.models.params import Params
+from hummingbird.models.pretrainer import ViewOutputs
+
+
+class Batch(NamedTuple):
+    """A global batch of B images.
+
+    Attributes:
+      views: {view group: V crops of size S of each image}; groups differ in V and S.
+      labels: image labels, -1 for images without one.
+    """
+
+    views: Mapping[str, UInt8[Array, "B V S S 3"]]
+    labels: Int[Array, " B"]
+
+
+class Heads(NamedTuple):
+    """What an objective adds to the state at step 0.
+
+    Attributes:
+      params: parameters of its heads, at the top level of theta: {"projector": ...}.
+      stats: their running batch-norm statistics.
+      extra: state of its own that its loss updates: centres, queues. Saved, restored and sharded with the rest.
+    """
+
+    params: Params
+    stats: Params
+    extra: Params
+
+
+class Loss(NamedTuple):
+    """What an objective makes of a batch.
+
+    Attributes:
+      value: the loss, a float32 scalar.
+      metrics: scalars for the log.
+      online: the online network; its running statistics are kept.
+      target: the target network; its running statistics are kept. None without a target network.
+      extra: the objective's own state after the batch.
+    """
+
+    value: Float[Array, ""]
+    metrics: dict[str, Array]
+    online: Network
+    target: Network | None
+    extra: Params
+
+
+PerImage = Mapping[str, ViewOutputs]
+
+
+class Objective(Protocol):
+    """What is learned from the views of a batch.
+
+    Attributes:
+      has_target: whether there is a target network, the moving average of the online network.
+      online_only: heads in theta that the target network does not have.
+      label_key: config key by which the objective needs image labels; empty if it needs none.
+      classes: number of image classes that it distinguishes; 0: any.
+    """
+
+    @property
+    def has_target(self) -> bool: ...
+    @property
+    def online_only(self) -> tuple[str, ...]: ...
+    @property
+    def label_key(self) -> str: ...
+    @property
+    def classes(self) -> int: ...
+
+    def init(self, key: Key[Array, ""], width: int) -> Heads:
+        """Returns parameters of the heads and the objective's own state.
+
+        Args:
+          key: PRNG key.
+          width: D, the width of the encoder.
+        """
+        ...
+
+    def per_image(
+        self,
+        online: Network,
+        target: Network | None,
+        views: Mapping[str, Float[Array, "b V S S 3"]],
+        keys: Key[Array, " b"],
+    ) -> tuple[PerImage, PerImage]:
+        """Returns what the two networks make of the images of a micro-batch; images must not affect one another.
+
+        Args:
+          online: the online network.
+          target: the target network; None without one.
+          views: augmented views by group, pixels in [0, 1].
+          keys: one PRNG key per image, for example to draw masks; they do not depend on the layout over devices.
+
+        Returns:
+          Outputs of the online and of the target network by view group; the latter is empty without a target network.
+        """
+        ...
+
+    def loss(
+        self,
+        online: Network,
+        target: Network | None,
+        batch: Batch,
+        extra: Params,
+        schedules: Mapping[str, ArrayLike],
+    ) -> Loss:
+        """Computes the loss of the whole batch.
+
+        Args:
+          online: the online network, with its `outputs` for the batch.
+          target: the target network, likewise; None without one. Nothing of it has a gradient.
+          batch: the batch.
+          extra: the objective's own state before the batch.
+          schedules: values at this step, by name: "temperature", "ema_decay", ...
+        """
+        ...

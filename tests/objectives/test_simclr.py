@@ -1,0 +1,125 @@
+"""SimCLR behind the same door: its loss, its step without a target network, resuming, plan and export."""
+
+import shutil
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from hummingbird import train
+from hummingbird.commands import plan
+from hummingbird.encoder import load_encoder
+from hummingbird.errors import UserError
+from hummingbird.models.context import init_bank
+from hummingbird.models.network import Network
+from hummingbird.models.pretrainer import ViewOutputs
+from hummingbird.objectives import Batch
+from hummingbird.run import checkpoint
+from hummingbird.weights import export_weights, warm_start
+from tests import reference, tiny
+from tests.test_train_step import NO_AUGMENTATION
+
+SIMCLR = {"objective.name": "simclr"}
+
+
+@pytest.fixture(scope="module")
+def program():
+    return tiny.program(1, **SIMCLR)
+
+
+@pytest.fixture(scope="module")
+def finished(program, tmp_path_factory):
+    """A tiny run of four steps with checkpoints at 0, 2 and 4."""
+    workdir = tmp_path_factory.mktemp("simclr") / "run"
+    return workdir, jax.device_get(train.pretrain(tiny.tiny_config(**SIMCLR), str(workdir), program=program))
+
+
+def test_the_loss_is_nt_xent_of_projections_normalised_over_both_views_in_value_and_gradient():
+    objective = train.build_program(tiny.tiny_config(**SIMCLR), 64, jax.devices()[:1]).algorithm.objective
+    heads = objective.init(jax.random.key(0), 32)
+    pooled = np.random.default_rng(0).normal(size=(6, 2, 32))
+    tau = 0.3
+
+    def ours(params, pooled):
+        outputs = {"global": ViewOutputs(pooled[..., :1], pooled, pooled[..., :1], {})}
+        network = Network(None, params, heads.stats, init_bank(0, 6, 32), jnp.zeros((0, 6, 32)), outputs)
+        batch = Batch({}, jnp.zeros(6, jnp.int32))
+        return objective.loss(network, None, batch, {}, {"temperature": tau}).value
+
+    def independent(params, pooled):
+        z = reference.mlp_head(params["projector"], pooled)
+        return reference.nt_xent(z[:, 0], z[:, 1], tau)
+
+    value, gradients = jax.jit(jax.value_and_grad(ours, (0, 1)))(heads.params, pooled.astype(np.float32))
+    exact = jax.tree.map(lambda x: np.asarray(x, np.float64), heads.params), pooled
+    assert float(value) == pytest.approx(independent(*exact), rel=1e-5)
+    leaves, tree = jax.tree.flatten(exact)
+    rng = np.random.default_rng(3)
+    for i, gradient in enumerate(jax.tree.leaves(gradients)):
+        direction = rng.normal(size=leaves[i].shape)
+        at = []
+        for e in (1e-6, -1e-6):
+            moved = [x + e * direction if j == i else x for j, x in enumerate(leaves)]
+            at.append(independent(*jax.tree.unflatten(tree, moved)))
+        slope = (at[0] - at[1]) / 2e-6
+        assert np.sum(np.asarray(gradient, np.float64) * direction) == pytest.approx(slope, rel=1e-2, abs=1e-3)
+
+
+def test_there_is_no_target_network_and_the_online_one_fills_the_bank():
+    program = tiny.program(1, **SIMCLR, **NO_AUGMENTATION)
+    state = program.fill(program.init(), tiny.batch(0), jnp.int32(0))
+    assert not jax.tree.leaves((state.target, state.target_stats))
+    before = jax.device_get(state)
+    batch = tiny.batch(1)
+    state, metrics = program.step(state, batch)
+    first = batch.views["global"][:, 0] / np.float32(255)
+    tokens = program.model.apply({"params": before.online}, first, method="encode").patches
+    np.testing.assert_allclose(state.bank.keys[int(before.bank.cursor)], tokens.mean(axis=1), atol=1e-5)
+    assert "ema_distance" not in metrics
+    assert metrics["loss"] == metrics["loss_ssl"]
+
+
+def test_stopped_and_resumed_equals_never_stopped(program, finished, tmp_path):
+    workdir, expected = finished
+    copy = shutil.copytree(workdir, tmp_path / "run")
+    shutil.rmtree(checkpoint.steps(copy)[0])
+    state = train.pretrain(tiny.tiny_config(**SIMCLR), str(copy), program=program)
+    jax.tree.map(np.testing.assert_array_equal, jax.device_get(state), expected)
+
+
+def test_its_encoder_is_loaded_and_exported_and_its_missing_target_is_named(finished, tmp_path):
+    workdir, _ = finished
+    images = np.zeros((1, 32, 32, 3), np.uint8)
+    assert export_weights(str(workdir), str(tmp_path / "timm"))["format"] == "timm"
+    np.testing.assert_allclose(
+        load_encoder(str(tmp_path / "timm"))(images), load_encoder(str(workdir))(images), atol=1e-4
+    )
+    for use in (
+        lambda: load_encoder(str(workdir), "target"),
+        lambda: export_weights(str(workdir), "x", network="target"),
+    ):
+        with pytest.raises(UserError, match="no target network"):
+            use()
+
+
+def test_a_run_with_a_target_network_starts_from_one_without_and_the_other_way_round(finished, program):
+    workdir, state = finished
+    other = tiny.program(1)
+    given = warm_start.read(str(workdir), other.model.encoder, other.state)
+    np.testing.assert_array_equal(given.arrays["target.encoder.norm.scale"], state.online["encoder"]["norm"]["scale"])
+    back = warm_start.read(str(workdir), program.model.encoder, program.state)
+    assert not any(name.startswith("target.") for name in back.arrays)
+
+
+def test_plan_compiles_it():
+    found = plan.plan(tiny.tiny_config(**SIMCLR), None)
+    assert found["parameters"] > 0
+    assert found["temporary_bytes"] > 0
+
+
+def test_settings_that_do_not_fit_are_refused_by_a_line():
+    with pytest.raises(UserError, match=r"supervised.weight: objective.name=simclr has no supervised part"):
+        train.build_program(tiny.tiny_config(**SIMCLR, **{"supervised.weight": 0.1}), 64)
+    with pytest.raises(UserError, match=r"objective.name: 'dino' is not accepted, expected one of hummingbird, simclr"):
+        tiny.tiny_config(**{"objective.name": "dino"})
