@@ -181,7 +181,9 @@ def pretrain(
     if jax.process_index() == 0:
         workdirs.check(folder, to_flat(config))
     batches = build_batches(config, config.seed, jax.process_index(), jax.process_count())
-    program = program or build_program(config, batches.fingerprint["images"])
+    images = batches.fingerprint["images"]
+    assert isinstance(images, int)
+    program = program or build_program(config, images)
     with workdirs.hold(folder):  # not earlier: a config that is refused leaves nothing behind
         start = resume_or_initialise(config, folder, program, batches)
         return run_steps(config, folder, hooks, program, batches, start, start_time)
