@@ -2,12 +2,13 @@
 
 import os
 import sys
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.shards import shard
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -57,15 +58,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Keeps the tests of one shard: a test function goes, with all its parameters, where its name's checksum says."""
+    """Keeps the tests of one shard."""
     if not config.getoption("--shard"):
         return
-    part, _, parts = config.getoption("--shard").partition("/")
-    if not (part.isdigit() and parts.isdigit() and 1 <= int(part) <= int(parts)):
-        raise pytest.UsageError(f"--shard={part}/{parts}: expected K/N with 1 <= K <= N")
-    chosen = lambda item: zlib.crc32(item.nodeid.partition("[")[0].encode()) % int(parts) == int(part) - 1
-    config.hook.pytest_deselected(items=[item for item in items if not chosen(item)])
-    items[:] = [item for item in items if chosen(item)]
+    chosen = shard(config.getoption("--shard"))
+    config.hook.pytest_deselected(items=[item for item in items if not chosen(item.nodeid)])
+    items[:] = [item for item in items if chosen(item.nodeid)]
 
 
 # Set while a test without the marker `process` runs.

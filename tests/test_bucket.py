@@ -3,6 +3,7 @@
 import gc
 import json
 import logging
+import os
 import signal
 import subprocess
 import sys
@@ -46,11 +47,13 @@ def runs(bucket, tmp_path_factory, repository):
     Its first process is killed as it writes the manifest of step 2.
     """
     local = tmp_path_factory.mktemp("bucket") / "local"
-    train.pretrain(tiny.tiny_config(keep_checkpoints=1), str(local))
+    tiny.pretrain(local, keep_checkpoints=1)
 
     command = [sys.executable, "-m", "hummingbird", "pretrain", f"--config={tiny.CONFIG}", f"--workdir={RUN}"]
     command += [f"--config.{key}={value}" for key, value in tiny.DATA.items()]
-    process = subprocess.Popen(command, cwd=repository, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command, cwd=repository, env={**os.environ, **tiny.ONE_DEVICE}, stderr=subprocess.PIPE, text=True
+    )
     bucket.instead["runs/one/checkpoints/00000002/manifest.json"] = process.kill
     output = process.communicate()[1]
     assert process.returncode == -signal.SIGKILL, output
@@ -64,7 +67,7 @@ def runs(bucket, tmp_path_factory, repository):
     level = logger.level
     logger.setLevel(logging.INFO)
     try:
-        train.pretrain(tiny.tiny_config(keep_checkpoints=1), RUN)
+        tiny.pretrain(RUN, keep_checkpoints=1)
     finally:
         logger.removeHandler(handler)
         logger.setLevel(level)
@@ -74,7 +77,7 @@ def runs(bucket, tmp_path_factory, repository):
 def test_killed_during_a_save_it_ends_like_a_local_run(runs):
     local, said = runs
     assert "00000002 is skipped: it is unfinished" in said
-    assert "going on from step 0 of 4" in said
+    assert "resuming from step 0 of 4" in said
     assert info.describe(RUN)["fingerprint"] == info.describe(str(local))["fingerprint"]
 
 

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 import hummingbird as hb
-from hummingbird import train
 from hummingbird.errors import UserError
 from hummingbird.models.architecture import build_architecture
 from hummingbird.weights.own import frozen_vit, random_params
@@ -18,7 +17,7 @@ IMAGES = np.random.default_rng(0).integers(0, 256, (3, 32, 48, 3), dtype=np.uint
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     workdir = tmp_path_factory.mktemp("runs") / "tiny"
-    return workdir, train.pretrain(tiny.tiny_config(total_steps=2), str(workdir))
+    return workdir, tiny.pretrain(workdir)
 
 
 def test_a_workdir_gives_the_encoder_of_its_newest_step(trained):

@@ -10,7 +10,6 @@ import time
 
 import pytest
 
-from hummingbird import train
 from hummingbird.commands import info
 from hummingbird.run import checkpoint
 from tests import tiny
@@ -26,7 +25,7 @@ CHANGES = {"total_steps": STEPS, "checkpoint_every": EVERY}
 def whole(tmp_path_factory):
     """The workdir of a run that never stopped."""
     workdir = tmp_path_factory.mktemp("kill") / "whole"
-    train.pretrain(tiny.tiny_config(**CHANGES), str(workdir))
+    tiny.pretrain(workdir, **CHANGES)
     return workdir
 
 
@@ -34,7 +33,9 @@ def killed(workdir, repository, moment, **changes):
     """Starts a run and kills it when `moment()` holds, also with the process halted; returns whether that happened."""
     command = [sys.executable, "-m", "hummingbird", "pretrain", f"--config={tiny.CONFIG}", f"--workdir={workdir}"]
     command += [f"--config.{key}={value}" for key, value in {**tiny.DATA, **CHANGES, **changes}.items()]
-    process = subprocess.Popen(command, cwd=repository, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command, cwd=repository, env={**os.environ, **tiny.ONE_DEVICE}, stderr=subprocess.PIPE, text=True
+    )
     try:
         while process.poll() is None:
             if moment():
@@ -75,7 +76,7 @@ def unfinished(workdir):
 def resume(workdir, caplog):
     """Finishes the run; returns what it logs."""
     with caplog.at_level(logging.INFO, "hummingbird"):
-        train.pretrain(tiny.tiny_config(**CHANGES), str(workdir))
+        tiny.pretrain(workdir, **CHANGES)
     return caplog.text
 
 
@@ -92,7 +93,7 @@ def test_killed_between_steps(tmp_path, repository, whole, caplog):
     workdir = kill(tmp_path, repository, lambda w: len(lines(w)) >= EVERY + 2)
     assert len(lines(workdir)) < STEPS
     newest = sound(workdir)[0]
-    assert f"going on from step {newest} of {STEPS}" in resume(workdir, caplog)
+    assert f"resuming from step {newest} of {STEPS}" in resume(workdir, caplog)
     assert_same(workdir, whole)
 
 
@@ -103,7 +104,7 @@ def test_killed_during_a_save(tmp_path, repository, whole, caplog):
     newest = sound(workdir)[0]
     said = resume(workdir, caplog)
     assert f"{broken:08d} is skipped: it is unfinished" in said
-    assert f"going on from step {newest} of {STEPS}" in said
+    assert f"resuming from step {newest} of {STEPS}" in said
     assert newest == broken - 1
     assert_same(workdir, whole)
     assert not unfinished(workdir)
@@ -112,5 +113,5 @@ def test_killed_during_a_save(tmp_path, repository, whole, caplog):
 def test_killed_during_the_first_save(tmp_path, repository, whole, caplog):
     workdir = kill(tmp_path, repository, lambda w: unfinished(w) == [0])
     assert not sound(workdir)
-    assert "going on" not in resume(workdir, caplog)
+    assert "resuming" not in resume(workdir, caplog)
     assert_same(workdir, whole)

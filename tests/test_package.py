@@ -15,6 +15,7 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 import hummingbird
+from tests.shards import shard
 
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -56,11 +57,14 @@ def test_the_command_resolves_to_a_function():
     assert callable(getattr(importlib.import_module(module), name))
 
 
-@pytest.mark.parametrize("requirement", requirements(), ids=str)
-def test_every_requirement_has_bounds_and_a_tested_version_inside_them(requirement):
-    operators = {part.operator for part in requirement.specifier}
-    assert operators == {">=", "<"}, "a lower bound and a tested upper bound"
-    assert requirement.specifier.contains(versions_tested()[canonicalize_name(requirement.name)])
+def test_every_requirement_has_bounds_around_the_tested_version():
+    tested = versions_tested()
+    for requirement in requirements():
+        operators = {part.operator for part in requirement.specifier}
+        assert operators == {">=", "<"}, f"{requirement}: a lower bound and an upper bound"
+        version = tested.get(canonicalize_name(requirement.name))
+        assert version, f"{requirement}: scripts/constraints.txt names no tested version"
+        assert requirement.specifier.contains(version), f"{requirement}: tested with {version}"
 
 
 def test_constraints_hold_names_and_versions_only():
@@ -100,19 +104,20 @@ def test_the_readme_names_only_existing_files():
     assert not [name for name in sorted(named) if not (ROOT / name).exists()]
 
 
-@pytest.mark.parametrize("script", shell_scripts())
 @pytest.mark.process
-def test_shellcheck_finds_nothing_in_a_script(script):
+def test_shellcheck_accepts_every_script():
     shellcheck = shutil.which("shellcheck", path=str(Path(sys.executable).parent)) or shutil.which("shellcheck")
     assert shellcheck, "install the extra `dev`, which brings shellcheck"
-    result = subprocess.run([shellcheck, script], cwd=ROOT, capture_output=True, text=True)
+    result = subprocess.run([shellcheck, *shell_scripts()], cwd=ROOT, capture_output=True, text=True)
     assert result.returncode == 0, result.stdout
 
 
-@pytest.mark.parametrize("script", [name for name in shell_scripts() if name.startswith("scripts/")])
-def test_a_script_states_its_usage_in_its_second_line(script):
-    lines = (ROOT / script).read_text().splitlines()
-    assert lines[1].startswith(f"# usage: {script}")
+def test_scripts_state_their_usage_in_their_second_line():
+    second = {
+        name: (ROOT / name).read_text().splitlines()[1] for name in shell_scripts() if name.startswith("scripts/")
+    }
+    assert second
+    assert not [name for name, line in second.items() if not line.startswith(f"# usage: {name}")]
 
 
 @pytest.mark.process
@@ -127,16 +132,14 @@ def test_bench_lists_the_benchmarks_and_refuses_another_name():
     assert "no-such-benchmark" in refused.stderr
 
 
-@pytest.mark.process
 def test_shards_split_the_suite_without_loss_or_overlap():
-    def collected(*options: str) -> list[str]:
-        command = [sys.executable, "-m", "pytest", "-q", "--collect-only", "-p", "no:cacheprovider", *options]
-        found = subprocess.run([*command, "tests/data/test_crops.py"], cwd=ROOT, capture_output=True, text=True)
-        return [line for line in found.stdout.splitlines() if "::" in line]
-
-    shards = [collected(f"--shard={k}/2") for k in (1, 2)]
-    assert sorted(shards[0] + shards[1]) == sorted(collected())
+    names = [f"tests/a.py::test_{i}[{parameter}]" for i in range(40) for parameter in "xy"]
+    shards = [set(filter(shard(f"{k}/3"), names)) for k in (1, 2, 3)]
     assert all(shards)
+    assert sorted(name for part in shards for name in part) == sorted(names)
+    for wrong in ("0/3", "4/3", "1", "a/b"):
+        with pytest.raises(pytest.UsageError, match="K/N"):
+            shard(wrong)
 
 
 def test_benchmarks_import_their_sides_and_never_the_other_way():

@@ -1,12 +1,18 @@
 """The smallest pretraining run that has every part, shared by the tests so that it is compiled once."""
 
 import functools
+import os
+from unittest import mock
 
 import numpy as np
 
 from hummingbird import config, train
 
 CONFIG = "configs/pretrain/demo.py:tiny"
+# For the environment of a process that trains it on one device, as `pretrain` does here.
+ONE_DEVICE = {"XLA_FLAGS": os.environ["XLA_FLAGS"].replace("device_count=8", "device_count=1")}
+# Keys that start so change nothing that is compiled.
+NOT_COMPILED = ("checkpoint_every", "data.", "init_from", "keep_checkpoints", "log_every", "online_eval.", "pictures.")
 # Never more than these images: each is rendered once per process.
 DATA = {"data.scenes.pretrain_images": 64, "data.scenes.size": 48, "data.threads": 0}
 
@@ -21,6 +27,29 @@ def program(devices=1, **changes):
     import jax
 
     return train.build_program(tiny_config(**changes), 64, jax.devices()[:devices])
+
+
+@functools.cache
+def _augment():
+    import jax
+
+    from hummingbird.data.augment import build_photometric, photometric
+
+    return jax.jit(functools.partial(photometric, settings=build_photometric(tiny_config())))
+
+
+def augmented(batch, step=0):
+    """The views of a batch as that step sees them: [B, 2, S, S, 3] in [0, 1]."""
+    import jax
+
+    return _augment()(jax.random.fold_in(jax.random.key(0), step), batch.views["global"])
+
+
+def pretrain(workdir, *hooks, devices=1, **changes):
+    """Trains the tiny run; such runs share one program in a process. Draws no curves, which takes seconds."""
+    compiled = {key: changes[key] for key in sorted(changes) if not key.startswith(NOT_COMPILED)}
+    with mock.patch("hummingbird.run.curves.write"):
+        return train.pretrain(tiny_config(**changes), str(workdir), hooks, program(devices, **compiled))
 
 
 def batch(seed, size=16, side=32):

@@ -10,7 +10,7 @@ import time
 import numpy as np
 import pytest
 
-from hummingbird import cli, train
+from hummingbird import cli
 from hummingbird.cli import PREEMPTED_STATUS
 from hummingbird.devices import distributed
 from hummingbird.errors import UserError
@@ -19,20 +19,20 @@ from tests import tiny
 from tests.devices.ports import free_port
 
 OVERRIDES = [f"--config.{key}={value}" for key, value in tiny.DATA.items()]
-STEPS = 40  # enough for a signal to arrive in time
+STEPS = 100_000  # never reached
 
 
-def start(workdir, process, port, repository, steps):
+def start(workdir, process, port, repository):
     """Starts one of the two processes of the tiny run, with one device."""
     environment = {
         **os.environ,
-        "XLA_FLAGS": os.environ["XLA_FLAGS"].replace("device_count=8", "device_count=1"),
+        **tiny.ONE_DEVICE,
         "HUMMINGBIRD_COORDINATOR": f"127.0.0.1:{port}",
         "HUMMINGBIRD_NUM_PROCESSES": "2",
         "HUMMINGBIRD_PROCESS_ID": str(process),
     }
     command = [sys.executable, "-m", "hummingbird", "pretrain", f"--config={tiny.CONFIG}", f"--workdir={workdir}"]
-    command += [*OVERRIDES, f"--config.total_steps={steps}", "--config.checkpoint_every=1000"]
+    command += [*OVERRIDES, f"--config.total_steps={STEPS}", "--config.checkpoint_every=1000"]
     return subprocess.Popen(command, cwd=repository, env=environment, stderr=subprocess.PIPE, text=True)
 
 
@@ -43,7 +43,7 @@ def logged(workdir):
 @pytest.mark.process
 def test_two_processes_stop_together_and_one_resumes(tmp_path, repository):
     workdir, port = tmp_path / "two", free_port()
-    processes = [start(workdir, i, port, repository, STEPS) for i in range(2)]
+    processes = [start(workdir, i, port, repository) for i in range(2)]
     try:
         deadline = time.monotonic() + 240
         while time.monotonic() < deadline and not (workdir / "metrics.jsonl").exists():
@@ -67,7 +67,7 @@ def test_two_processes_stop_together_and_one_resumes(tmp_path, repository):
 
     for folder in (workdir, tmp_path / "one"):  # the first resumes, the second starts
         with pytest.raises(KeyboardInterrupt):
-            train.pretrain(tiny.tiny_config(total_steps=STEPS), str(folder), (stop_after,))
+            tiny.pretrain(folder, stop_after, total_steps=STEPS)
     ours, theirs = logged(workdir), logged(tmp_path / "one")
     assert [m["step"] for m in ours] == [m["step"] for m in theirs] == list(range(1, stopped + 2))
     # Adam turns a rounding error in a tiny gradient into a step of full size, so losses drift apart slowly.
@@ -79,8 +79,14 @@ def test_two_processes_stop_together_and_one_resumes(tmp_path, repository):
 def test_a_dead_host_ends_the_others_in_time(tmp_path, repository, monkeypatch):
     monkeypatch.setenv("HUMMINGBIRD_HEARTBEAT_TIMEOUT", "10")
     workdir, port = tmp_path / "two", free_port()
-    train.pretrain(tiny.tiny_config(total_steps=1), str(workdir))  # one process starts the run, two resume it
-    processes = [start(workdir, i, port, repository, steps=100_000) for i in range(2)]
+
+    def stop_in_2(step, state, model, batch):
+        if step == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):  # one process starts the run, two resume it
+        tiny.pretrain(workdir, stop_in_2, total_steps=STEPS, checkpoint_every=1)
+    processes = [start(workdir, i, port, repository) for i in range(2)]
     try:
         deadline = time.monotonic() + 240
         while time.monotonic() < deadline and logged(workdir)[-1]["step"] < 3:

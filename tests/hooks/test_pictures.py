@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hummingbird import hooks, train
-from hummingbird.data.augment import build_photometric, photometric
+from hummingbird import hooks
 from hummingbird.drawing import BLANK, GAP, MARGIN, TEXT
 from hummingbird.hooks import pictures
 from hummingbird.hooks.origins import Origins, Thumbnails
@@ -55,7 +54,7 @@ def test_views_match_the_step_and_neighbours_are_the_nearest_older_entries(stepp
     views = batch.views["global"]
     config = tiny.tiny_config(**{"pictures.neighbours": 3})
     shown = jax.device_get(jax.jit(pictures.build_pictures(config).inspect)(state, views[:4]))
-    augmented = photometric(jax.random.fold_in(jax.random.key(0), 0), views, build_photometric(config))
+    augmented = tiny.augmented(batch)
     np.testing.assert_allclose(shown.views, augmented[:4], atol=1e-5)
     np.testing.assert_allclose(shown.masks.sum(axis=-1), 1, rtol=1e-5)
 
@@ -74,9 +73,9 @@ def test_views_match_the_step_and_neighbours_are_the_nearest_older_entries(stepp
 def test_a_run_draws_a_sheet_every_n_steps(tmp_path, monkeypatch):
     sheets = {}
     monkeypatch.setattr(pictures, "draw", lambda title, rows: sheets.setdefault(title, rows) and draw(title, rows))
-    config = tiny.tiny_config(**{"pictures.every": 2, "pictures.images": 3, "pictures.neighbours": 4})
+    changes = {"pictures.every": 2, "pictures.images": 3, "pictures.neighbours": 4}
     run = tmp_path / "run"
-    train.pretrain(config, str(run), hooks.build_hooks(config, str(run)))
+    tiny.pretrain(run, *hooks.build_hooks(tiny.tiny_config(**changes), str(run)), **changes)
     assert sorted(path.name for path in (run / "pictures").iterdir()) == ["00000002.png", "00000004.png"]
     assert all(Image.open(path).width > 1000 for path in (run / "pictures").iterdir())
     assert set(sheets) == {"step 2", "step 4"}

@@ -1,5 +1,6 @@
 """A trace holds the configured steps and ends up in the workdir."""
 
+import dataclasses
 import gzip
 import json
 
@@ -14,7 +15,8 @@ from hummingbird.train_step import TrainState
 
 @pytest.fixture
 def state():
-    return TrainState(jnp.zeros((), jnp.int32), *[None] * 6)
+    empty = {field.name: None for field in dataclasses.fields(TrainState)}
+    return TrainState(**{**empty, "step": jnp.zeros((), jnp.int32)})
 
 
 def events(folder):

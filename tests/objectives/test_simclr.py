@@ -1,5 +1,6 @@
 """SimCLR behind the same door: its loss, its step without a target network, resuming, plan and export."""
 
+import functools
 import shutil
 
 import jax
@@ -18,25 +19,19 @@ from hummingbird.objectives import Batch
 from hummingbird.run import checkpoint
 from hummingbird.weights import export_weights, warm_start
 from tests import reference, tiny
-from tests.test_train_step import NO_AUGMENTATION
 
 SIMCLR = {"objective.name": "simclr"}
 
 
 @pytest.fixture(scope="module")
-def program():
-    return tiny.program(1, **SIMCLR)
-
-
-@pytest.fixture(scope="module")
-def finished(program, tmp_path_factory):
+def finished(tmp_path_factory):
     """A tiny run of four steps with checkpoints at 0, 2 and 4."""
     workdir = tmp_path_factory.mktemp("simclr") / "run"
-    return workdir, jax.device_get(train.pretrain(tiny.tiny_config(**SIMCLR), str(workdir), program=program))
+    return workdir, jax.device_get(tiny.pretrain(workdir, **SIMCLR))
 
 
 def test_the_loss_is_nt_xent_of_projections_normalised_over_both_views_in_value_and_gradient():
-    objective = train.build_program(tiny.tiny_config(**SIMCLR), 64, jax.devices()[:1]).algorithm.objective
+    objective = tiny.program(1, **SIMCLR).algorithm.objective
     heads = objective.init(jax.random.key(0), 32)
     pooled = np.random.default_rng(0).normal(size=(6, 2, 32))
     tau = 0.3
@@ -67,24 +62,24 @@ def test_the_loss_is_nt_xent_of_projections_normalised_over_both_views_in_value_
 
 
 def test_there_is_no_target_network_and_the_online_one_fills_the_bank():
-    program = tiny.program(1, **SIMCLR, **NO_AUGMENTATION)
+    program = tiny.program(1, **SIMCLR)
     state = program.fill(program.init(), tiny.batch(0), jnp.int32(0))
     assert not jax.tree.leaves((state.target, state.target_stats))
     before = jax.device_get(state)
     batch = tiny.batch(1)
     state, metrics = program.step(state, batch)
-    first = batch.views["global"][:, 0] / np.float32(255)
-    tokens = program.model.apply({"params": before.online}, first, method="encode").patches
+    encode = jax.jit(functools.partial(program.model.apply, method="encode"))
+    tokens = encode({"params": before.online}, tiny.augmented(batch)[:, 0]).patches
     np.testing.assert_allclose(state.bank.keys[int(before.bank.cursor)], tokens.mean(axis=1), atol=1e-5)
     assert "ema_distance" not in metrics
     assert metrics["loss"] == metrics["loss_ssl"]
 
 
-def test_stopped_and_resumed_equals_never_stopped(program, finished, tmp_path):
+def test_stopped_and_resumed_equals_never_stopped(finished, tmp_path):
     workdir, expected = finished
     copy = shutil.copytree(workdir, tmp_path / "run")
     shutil.rmtree(checkpoint.steps(copy)[0])
-    state = train.pretrain(tiny.tiny_config(**SIMCLR), str(copy), program=program)
+    state = tiny.pretrain(copy, **SIMCLR)
     jax.tree.map(np.testing.assert_array_equal, jax.device_get(state), expected)
 
 
@@ -103,9 +98,9 @@ def test_its_encoder_is_loaded_and_exported_and_its_missing_target_is_named(fini
             use()
 
 
-def test_a_run_with_a_target_network_starts_from_one_without_and_the_other_way_round(finished, program):
+def test_a_run_with_a_target_network_starts_from_one_without_and_the_other_way_round(finished):
     workdir, state = finished
-    other = tiny.program(1)
+    program, other = tiny.program(1, **SIMCLR), tiny.program(1)
     given = warm_start.read(str(workdir), other.model.encoder, other.state)
     np.testing.assert_array_equal(given.arrays["target.encoder.norm.scale"], state.online["encoder"]["norm"]["scale"])
     back = warm_start.read(str(workdir), program.model.encoder, program.state)

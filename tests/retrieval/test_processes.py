@@ -10,6 +10,7 @@ import pytest
 
 from hummingbird import config, encoder
 from hummingbird.retrieval import evaluate
+from tests import tiny
 
 pytestmark = pytest.mark.process
 
@@ -40,7 +41,7 @@ def run_two(workdir, repository, changes, checkpoint="rgb:8"):
     for process in range(2):
         environment = {
             **os.environ,
-            "XLA_FLAGS": os.environ["XLA_FLAGS"].replace("device_count=8", "device_count=1"),
+            **tiny.ONE_DEVICE,
             "HUMMINGBIRD_COORDINATOR": f"127.0.0.1:{port}",
             "HUMMINGBIRD_NUM_PROCESSES": "2",
             "HUMMINGBIRD_PROCESS_ID": str(process),

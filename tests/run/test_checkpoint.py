@@ -29,7 +29,7 @@ from tests import tiny
 def finished(tmp_path_factory):
     """A tiny run of four steps with checkpoints at 0, 2 and 4."""
     workdir = tmp_path_factory.mktemp("runs") / "whole"
-    state = train.pretrain(tiny.tiny_config(), str(workdir))
+    state = tiny.pretrain(workdir)
     return workdir, jax.device_get(state)
 
 
@@ -65,8 +65,8 @@ def test_a_resumed_run_equals_one_that_never_stopped(finished, tmp_path):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        train.pretrain(tiny.tiny_config(), str(tmp_path / "run"), (stop_at_step_3,))
-    state = train.pretrain(tiny.tiny_config(), str(tmp_path / "run"))
+        tiny.pretrain(tmp_path / "run", stop_at_step_3)
+    state = tiny.pretrain(tmp_path / "run")
     jax.tree.map(np.testing.assert_array_equal, jax.device_get(state), finished[1])
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [1, 2, 3, 4]  # step 3 was taken twice and is logged once
@@ -74,7 +74,7 @@ def test_a_resumed_run_equals_one_that_never_stopped(finished, tmp_path):
 
 def test_restarting_a_finished_run_changes_nothing(copied):
     before = checkpoint.load_newest(copied)[1]["fingerprint"]
-    train.pretrain(tiny.tiny_config(), str(copied))
+    tiny.pretrain(copied)
     assert checkpoint.load_newest(copied)[1]["fingerprint"] == before
 
 
@@ -118,7 +118,7 @@ def test_a_damaged_newer_step_does_not_count_as_kept(copied):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        train.pretrain(tiny.tiny_config(keep_checkpoints=1, checkpoint_every=1), str(copied), (stop_in_4,))
+        tiny.pretrain(copied, stop_in_4, keep_checkpoints=1, checkpoint_every=1)
     assert checkpoint.load_newest(copied)[1]["step"] == 3
 
 
@@ -130,8 +130,8 @@ def test_a_run_without_a_bank_is_saved_and_resumed(tmp_path):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        train.pretrain(tiny.tiny_config(**without), str(tmp_path / "run"), (stop_after_2,))
-    state = train.pretrain(tiny.tiny_config(**without), str(tmp_path / "run"))
+        tiny.pretrain(tmp_path / "run", stop_after_2, **without)
+    state = tiny.pretrain(tmp_path / "run", **without)
     assert int(state.step) == 4
     assert load_encoder(str(tmp_path / "run")).dim == 32
 
@@ -151,13 +151,14 @@ def test_a_foreign_manifest_is_not_a_checkpoint(tmp_path):
 
 
 def test_a_run_resumes_on_more_devices(copied):
-    state = train.pretrain(tiny.tiny_config(**{"mesh.data": 2, "total_steps": 5}), str(copied))
+    state = tiny.pretrain(copied, devices=2, total_steps=5)
     assert int(state.step) == 5
 
 
 def test_online_evaluation_logs_scores(tmp_path):
-    config = tiny.tiny_config(**{"online_eval.every": 2, "online_eval.max_images": 4, "data.scenes.size": 32})
-    train.pretrain(config, str(tmp_path / "run"), hooks.build_hooks(config, str(tmp_path / "run")))
+    changes = {"online_eval.every": 2, "online_eval.max_images": 4, "data.scenes.size": 32}
+    beside = hooks.build_hooks(tiny.tiny_config(**changes), str(tmp_path / "run"))
+    tiny.pretrain(tmp_path / "run", *beside, **changes)
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines if "eval_miou" in line] == [2, 4]
     assert all(0 <= line["eval_miou"] <= 100 for line in lines if "eval_miou" in line)
@@ -176,7 +177,7 @@ def test_a_run_without_a_sound_step_is_an_error(copied):
 
 
 def test_only_the_newest_checkpoints_are_kept(tmp_path):
-    train.pretrain(tiny.tiny_config(keep_checkpoints=1), str(tmp_path / "run"))
+    tiny.pretrain(tmp_path / "run", keep_checkpoints=1)
     assert [p.name for p in checkpoint.steps(tmp_path / "run")] == ["00000004"]
 
 
@@ -191,7 +192,7 @@ def test_other_data_are_refused(copied):
     content["data"]["fingerprint"]["seed"] = 7
     manifest.write_text(json.dumps(content))
     with pytest.raises(UserError, match="seed was 7"):
-        train.pretrain(tiny.tiny_config(), str(copied))
+        tiny.pretrain(copied)
 
 
 def test_a_folder_with_unrelated_files_is_left_alone(tmp_path):
@@ -214,8 +215,8 @@ def test_an_interrupted_first_save_loses_nothing(tmp_path, monkeypatch, finished
     with monkeypatch.context() as patch:
         patch.setattr(saver, "write_json", killed)
         with pytest.raises(KeyboardInterrupt):
-            train.pretrain(tiny.tiny_config(), str(tmp_path / "run"))
-    state = train.pretrain(tiny.tiny_config(), str(tmp_path / "run"))
+            tiny.pretrain(tmp_path / "run")
+    state = tiny.pretrain(tmp_path / "run")
     jax.tree.map(np.testing.assert_array_equal, jax.device_get(state), finished[1])
 
 
@@ -225,16 +226,16 @@ def test_sigterm_saves_and_the_next_start_resumes(tmp_path, finished):
             os.kill(os.getpid(), signal.SIGTERM)
 
     with pytest.raises(Preempted, match="step 2 of 4"):
-        train.pretrain(tiny.tiny_config(checkpoint_every=100), str(tmp_path / "run"), (terminate,))
+        tiny.pretrain(tmp_path / "run", terminate, checkpoint_every=100)
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
-    state = train.pretrain(tiny.tiny_config(checkpoint_every=100), str(tmp_path / "run"))
+    state = tiny.pretrain(tmp_path / "run", checkpoint_every=100)
     jax.tree.map(np.testing.assert_array_equal, jax.device_get(state), finished[1])
 
 
 def test_a_nonfinite_loss_stops_the_run_and_lists_its_images(tmp_path):
-    config = tiny.tiny_config(total_steps=4)
+    config = tiny.tiny_config()
     with pytest.raises(UserError, match=r"step \d+: .*not finite.*failure.json.*learning_rate"):
-        train.pretrain(config, str(tmp_path / "run"), (Poison(),))
+        tiny.pretrain(tmp_path / "run", Poison())
     assert [p.name for p in checkpoint.steps(tmp_path / "run")] == ["00000000"]
     failure = json.loads((tmp_path / "run" / "failure.json").read_text())
     batches = build_batches(config, config.seed)
@@ -254,7 +255,7 @@ def test_a_failed_save_names_its_step_and_keeps_earlier_ones(tmp_path, caplog):
 
     try:
         with pytest.raises(UserError, match=r"00000004 \(step 4\) could not be saved: File too large; earlier"):
-            train.pretrain(tiny.tiny_config(), str(tmp_path / "run"), (no_room,))
+            tiny.pretrain(tmp_path / "run", no_room)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert "Traceback" not in caplog.text
@@ -294,7 +295,7 @@ def test_another_dtype_or_shape_is_refused_not_cast(copied, kind, said):
     manifest["arrays"] = {n: [str(x.dtype), list(x.shape), sums[n]] for n, x in arrays.items()}
     write_json(newest / "manifest.json", manifest)
     with pytest.raises(UserError, match=f"holds a different model .*{name}.*{said}"):
-        train.pretrain(tiny.tiny_config(total_steps=5), str(copied))
+        tiny.pretrain(copied)
 
 
 def test_a_dtype_that_differs_from_the_manifest_is_damage(copied, caplog):
@@ -318,7 +319,7 @@ class Poison:
 
 
 def test_a_given_program_is_used_in_place_of_a_new_one(tmp_path, monkeypatch, finished):
-    program = train.build_program(tiny.tiny_config(), 64)
+    program = tiny.program()
     monkeypatch.setattr(train, "build_program", lambda *_, **__: pytest.fail("a second program was built"))
     state = train.pretrain(tiny.tiny_config(), str(tmp_path / "run"), program=program)
     jax.tree.map(np.testing.assert_array_equal, jax.device_get(state), finished[1])
@@ -326,12 +327,12 @@ def test_a_given_program_is_used_in_place_of_a_new_one(tmp_path, monkeypatch, fi
 
 def test_arrays_that_the_state_no_longer_has_are_ignored_on_resume(copied, finished):
     """Runs from before the target network lost its predictor."""
-    program = train.build_program(tiny.tiny_config(), 64)
+    program = tiny.program()
     shutil.rmtree(checkpoint.steps(copied)[0])
     state, manifest = checkpoint.restore_newest(copied, program.state, program.shardings)
     old = state.replace(target={**state.target, "predictor": state.online["predictor"]})
     with Saver(copied, config=manifest["config"], keep=3) as saver:
         saver.save(old, manifest["data"])
     assert "target.predictor.hidden.kernel" in checkpoint.read_manifest(checkpoint.steps(copied)[0])["arrays"]
-    resumed = train.pretrain(tiny.tiny_config(), str(copied), program=program)
+    resumed = tiny.pretrain(copied)
     jax.tree.map(np.testing.assert_array_equal, jax.device_get(resumed), finished[1])

@@ -34,6 +34,7 @@ def holder(tmp_path):
     process.stdout.close()
 
 
+@pytest.mark.process
 def test_a_lock_is_refused_until_its_process_is_killed(tmp_path, holder):
     assert locks.is_held(tmp_path / "lock")
     with (
@@ -48,6 +49,7 @@ def test_a_lock_is_refused_until_its_process_is_killed(tmp_path, holder):
         assert locks.is_held(tmp_path / "lock")
 
 
+@pytest.mark.process
 def test_waiting_is_announced_and_ends_with_the_holder(tmp_path, holder, caplog):
     def kill_once_announced():
         while "busy; waiting for it" not in caplog.text:

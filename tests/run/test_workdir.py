@@ -32,6 +32,7 @@ def folder(tmp_path):
     return epath.Path(tmp_path) / "run"
 
 
+@pytest.mark.process
 def test_a_second_run_is_refused_until_the_first_process_dies(folder, flat):
     process = subprocess.Popen([sys.executable, "-c", HOLDER, str(folder)], stdout=subprocess.PIPE)
     try:

@@ -7,7 +7,6 @@ import jax
 import numpy as np
 import pytest
 
-from hummingbird import train
 from hummingbird.errors import UserError
 from hummingbird.models.architecture import Architecture
 from hummingbird.models.backbone import Features
@@ -138,14 +137,14 @@ def test_parameters_of_another_dtype_are_never_cast(tmp_path):
 
 
 def test_a_run_begins_at_step_0_with_them_says_so_and_goes_on_without_them(tmp_path, caplog):
-    first = train.pretrain(tiny.tiny_config(total_steps=1), str(tmp_path / "first"))
-    changes = {"total_steps": 1, "seed": 3, "init_from": str(tmp_path / "first")}
+    first = tiny.pretrain(tmp_path / "first")
+    changes = {"init_from": str(tmp_path / "first")}
 
     def stop(step, state, model, batch):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt), caplog.at_level(logging.INFO):
-        train.pretrain(tiny.tiny_config(**changes), str(tmp_path / "second"), (stop,))
+        tiny.pretrain(tmp_path / "second", stop, **changes)
     assert "a new run from step 0 with the parameters of" in caplog.text
     _, manifest, arrays = checkpoint.load_newest(tmp_path / "second")
     before = checkpoint.to_arrays(jax.device_get(first))
@@ -159,10 +158,10 @@ def test_a_run_begins_at_step_0_with_them_says_so_and_goes_on_without_them(tmp_p
     assert not np.array_equal(arrays["bank.keys"], before["bank.keys"])
     assert manifest["init_from"]["taken"] == sum(n.startswith(("online.", "target.")) for n in before)
     with caplog.at_level(logging.INFO):
-        train.pretrain(tiny.tiny_config(**{**changes, "init_from": "elsewhere"}), str(tmp_path / "second"))
+        tiny.pretrain(tmp_path / "second", init_from="elsewhere")
     assert "--init_from=elsewhere is ignored" in caplog.text
     newest = checkpoint.load_newest(tmp_path / "second")[1]
-    assert newest["step"] == 1
+    assert newest["step"] == 4
     assert newest["init_from"] == manifest["init_from"]
     assert newest["config"]["init_from"] == changes["init_from"]
     assert json.loads((tmp_path / "second" / "config.json").read_text())["init_from"] == changes["init_from"]

@@ -1,0 +1,29 @@
+"""The examples in docstrings run and print what they say."""
+
+import ast
+import doctest
+import importlib
+
+import pytest
+
+from tests.test_imports import MODULES
+
+FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+
+
+def examples(module: str) -> dict[str, tuple[int, str]]:
+    """{name: (line, docstring)} of the docstrings with examples, read from the source: decorators hide some of them."""
+    nodes = ast.walk(ast.parse(MODULES[module].read_text()))
+    documented = (node for node in nodes if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef))
+    found = ((node, ast.get_docstring(node) or "") for node in documented)
+    return {getattr(node, "name", module): (getattr(node, "lineno", 1), text) for node, text in found if ">>>" in text}
+
+
+@pytest.mark.parametrize("module", [name for name, path in MODULES.items() if ">>>" in path.read_text()])
+def test_examples_print_what_they_say(module):
+    scope = vars(importlib.import_module(module))
+    runner = doctest.DocTestRunner(optionflags=FLAGS)
+    for name, (line, text) in examples(module).items():
+        example = doctest.DocTestParser().get_doctest(text, dict(scope), name, str(MODULES[module]), line)
+        printed: list[str] = []
+        assert runner.run(example, out=printed.append).failed == 0, "".join(printed)
