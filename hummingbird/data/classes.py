@@ -10,12 +10,10 @@ from collections.abc import Sequence
 
 import numpy as np
 import yaml
-from etils import epath
 
-from hummingbird.data.interface import reason
 from hummingbird.data.label_files import IGNORE, MAX_ID, decode_ids
 from hummingbird.data.names import decode_text, printable, repeated
-from hummingbird.data.store import Store
+from hummingbird.data.store import Store, read_in_or_beside
 from hummingbird.errors import UserError, first_line
 from hummingbird.run.files import Json
 
@@ -69,12 +67,9 @@ def _id(stored: Json) -> int:
 
 
 def _read(store: Store, path: str) -> str:
-    try:
-        data = store.read(path) if store.exists(path) else epath.Path(path).read_bytes()
-    except FileNotFoundError as error:
-        raise UserError(f"{KEY}: {path} is neither in {store.where} nor a file") from error
-    except OSError as error:
-        raise UserError(f"{KEY}: {path} cannot be read: {reason(error)}") from error
+    data = read_in_or_beside(store, path)
+    if data is None:
+        raise UserError(f"{KEY}: {path} is neither in {store.where} nor a file")
     return decode_text(data, f"{KEY}: {path}")
 
 

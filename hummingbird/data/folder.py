@@ -13,9 +13,9 @@ from hummingbird.data import image_files
 from hummingbird.data.classes import infer_classes, read_classes
 from hummingbird.data.datasets import decode_classes
 from hummingbird.data.label_files import decode_depth, id_table
-from hummingbird.data.names import match_names, names_fingerprint, split_parts, take
+from hummingbird.data.names import match_names, names_fingerprint, split_parts, take, text_lines
 from hummingbird.data.pairs import Pair, Pairs, Reading, add_name, choose, pair_all, pair_up
-from hummingbird.data.store import Store, enter, open_store, read_lines, warn_once
+from hummingbird.data.store import Store, enter, open_store, read_in_or_beside, warn_once
 from hummingbird.errors import UserError
 
 TREE = "images/*.jpg (or .png ...), labels/*.png of the same names, train.txt and val.txt that list names"
@@ -88,12 +88,13 @@ def find_pairs(store: Store, split: str, split_text: str, images: str, labels: s
         raise UserError(f"{store.where} holds no images {images!r}. Expected: {TREE}. Found: {found}")
     if not chosen or in_pattern:
         return take(pair_all(photos, masks, store.where, chosen or images), part, split_text)
-    if not store.exists(chosen):
+    listed = read_in_or_beside(store, chosen)
+    if listed is None:
         there = [name for name in store.children() if name.endswith(".txt")]
         raise UserError(
             f"config key data.{split}: {store.where} has no list {chosen}; there are {', '.join(there) or 'none'}"
         )
-    names = match_names(read_lines(store, chosen), photos)
+    names = match_names(text_lines(listed, f"config key data.{split}: {chosen}"), photos)
     return take(pair_up(names, photos, masks, store.where, chosen), part, split_text)
 
 

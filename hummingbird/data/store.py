@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import logging
 import os
+import pathlib
 from collections.abc import Iterator, Sequence
 from typing import Protocol, runtime_checkable
 
@@ -246,6 +247,17 @@ def locate(root: str, data_set: str, marks: Sequence[str], nested: Sequence[str]
     raise UserError(
         f"config key data.root: {root} is not laid out as {data_set}. Expected: {tree}. Found: {shown or 'nothing'}"
     )
+
+
+def read_in_or_beside(store: Store, path: str) -> bytes | None:
+    """Reads a file of the data set, else the local file at `path`; returns None if neither exists."""
+    if store.exists(path):
+        return store.read(path)
+    file = pathlib.Path(path)
+    try:
+        return file.read_bytes() if file.is_file() else None
+    except OSError as error:
+        raise Unreadable(f"{path} cannot be read: {reason(error)}") from error
 
 
 def read_lines(store: Store, path: str) -> list[str]:

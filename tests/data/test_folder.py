@@ -13,6 +13,7 @@ from tests.data.files import (
     encode,
     make_folder,
     names,
+    pack,
     ramp,
     refused,
     write,
@@ -143,6 +144,16 @@ def test_lists_may_hold_names_with_spaces_and_suffixes(tmp_path):
     write(root / "train.txt", "my photo 0.jpg\nmy photo 1.jpg\n")
     write(root / "val.txt", "my photo 2.jpg\n")
     assert names(dense("prompt", "folder", root)) == ["my photo 0", "my photo 1"]
+
+
+def test_a_list_may_be_elsewhere(tmp_path, monkeypatch):
+    root = make_folder(tmp_path / "own", ["a", "b", "c"], [0, 1])
+    archive = pack(root, tmp_path / "own.tar")
+    write(tmp_path / "lists/few.txt", "b\nc\n")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for place in (root, archive):
+        for file in (str(tmp_path / "lists/few.txt"), "~/lists/few.txt"):
+            assert names(dense("prompt", "folder", place, prompt=f"{file}[1:]", query="[:1]")) == ["c"]
 
 
 def test_a_pattern_may_name_a_file_twice(tmp_path):
