@@ -12,7 +12,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -48,6 +48,7 @@ from hummingbird.weights import warm_start
 log = logging.getLogger(__name__)
 
 
+@runtime_checkable
 class Hook(Protocol):
     """What happens beside training. Called after every step, on every process. May have a method `close()`."""
 

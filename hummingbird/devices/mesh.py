@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 
 import jax
 import numpy as np
@@ -24,6 +24,7 @@ MIN_SHARDED = 2**14  # elements; smaller arrays are cheaper to replicate than to
 State = TypeVar("State")
 
 
+@runtime_checkable
 class Device(Protocol):
     """A device, as `jax.devices()` lists them."""
 

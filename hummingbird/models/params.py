@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Union
+from typing import TYPE_CHECKING, Union
 
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from typing_extensions import TypeAliasType  # `type` statements need Python 3.12
 
+if TYPE_CHECKING:
+    import hummingbird.models.params
+
 # A Flax tree of arrays: {"projector": {"hidden": {"kernel": array}}}. Arrays are NumPy's where they come from a file.
-# Union, because `|` cannot join a class and a name that is defined by this very line.
-Params = TypeAliasType("Params", Mapping[str, Union[Array, np.ndarray, "Params"]])
+# Union, because `|` cannot join a class and a name that is defined by this very line. The name is given in full, since
+# beartype looks it up where the type is used.
+Params = TypeAliasType("Params", Mapping[str, Union[Array, np.ndarray, "hummingbird.models.params.Params"]])
 
 AnyArray = Array | np.ndarray  # what the functions for notebooks and tests take
 

@@ -9,12 +9,25 @@ import os
 import pathlib
 import platform
 from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from etils import epath
 from typing_extensions import TypeAliasType  # `type` statements need Python 3.12
 
-# Values that JSON can represent.
-Json = TypeAliasType("Json", Mapping[str, "Json"] | Sequence["Json"] | str | int | float | bool | None)
+if TYPE_CHECKING:
+    import hummingbird.run.files
+
+# Values that JSON can represent. The name is given in full, since beartype looks it up where the type is used.
+Json = TypeAliasType(
+    "Json",
+    Mapping[str, "hummingbird.run.files.Json"]
+    | Sequence["hummingbird.run.files.Json"]
+    | str
+    | int
+    | float
+    | bool
+    | None,
+)
 
 PACKAGES = ("hummingbird-incontext", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy", "scann")
 

@@ -9,7 +9,7 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -29,6 +29,7 @@ _REPEATED = ("background save thread", "_SignalingThread.run() raised")
 logging.getLogger("absl").addFilter(lambda record: not any(words in record.getMessage() for words in _REPEATED))
 
 
+@runtime_checkable
 class Stepped(Protocol):
     """A train state: a pytree that Flax can serialise, with its step."""
 

@@ -1,26 +1,23 @@
 """Retrieval evaluation during a pretraining run."""
 
-import types
-
 import jax
 import jax.numpy as jnp
 
 from hummingbird.hooks.online_eval import build_online_eval
-from hummingbird.models.pretrainer import build_pretrainer
 from tests import tiny
 
 
-def test_the_encoder_is_compiled_once(caplog):
+def test_the_encoder_is_compiled_once(state, model, batch, caplog):
     config = tiny.tiny_config(**{"online_eval.every": 2, "online_eval.max_images": 4, "data.scenes.size": 32})
-    hook, model = build_online_eval(config), build_pretrainer(config)
+    hook = build_online_eval(config)
     vit = jax.jit(model.encoder.init)(jax.random.key(0), jnp.zeros((1, 32, 32, 3)))["params"]
     compiled, scores = [], []
     for step, scale in ((2, 1.0), (4, 3.0)):
         caplog.clear()
-        state = types.SimpleNamespace(online={"encoder": jax.tree.map(lambda x, scale=scale: scale * x + 0.01, vit)})
+        state = state.replace(online={"encoder": jax.tree.map(lambda x, scale=scale: scale * x + 0.01, vit)})
         with jax.log_compiles():
-            scores.append(hook(step, state, model, {}))
+            scores.append(hook(step, state, model, batch))
         compiled.append(sum("Compiling" in record.getMessage() for record in caplog.records))
     assert compiled[0] > 0 == compiled[1]
     assert scores[0] != scores[1]  # the parameters of each step are used
-    assert hook(5, state, model, {}) is None
+    assert hook(5, state, model, batch) is None

@@ -94,9 +94,8 @@ def test_entries_from_before_the_start_are_unknown(stepped):
     assert shown is not None
     sheet = shown["pictures"]
     assert (sheet[100, -100] == BLANK).all()
-    again = hook(
-        2, state, model, {**batch, "views": {"global": 255 - groups["global"]}}
-    )  # the compiled program is used again
+    inverted = {**batch, "views": {"global": 255 - groups["global"]}}
+    again = hook(2, state, model, inverted)  # the compiled program is used again
     assert again is not None
     assert not np.array_equal(again["pictures"], sheet)
 

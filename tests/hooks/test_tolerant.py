@@ -18,29 +18,30 @@ class Failing:
         raise OSError("disk full")
 
 
-def test_exceptions_are_logged_with_the_step(caplog):
+def test_exceptions_are_logged_with_the_step(state, model, batch, caplog):
     hook = Tolerant(Failing(), "pictures")
-    assert hook(7, None, None, {}) is None
+    assert hook(7, state, model, batch) is None
     hook.close()
     assert "pictures failed at step 7, training continues: no room" in caplog.text
     assert "pictures failed while closing, training continues: disk full" in caplog.text
 
 
-def test_results_and_interrupts_pass():
-    assert Tolerant(lambda *_: {"eval_miou": 3.0}, "evaluation")(1, None, None, {}) == {"eval_miou": 3.0}
+def test_results_and_interrupts_pass(state, model, batch):
+    hook = Tolerant(lambda *_: {"eval_miou": 3.0}, "evaluation")
+    assert hook(1, state, model, batch) == {"eval_miou": 3.0}
 
     def interrupt(*_):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        Tolerant(interrupt, "evaluation")(1, None, None, {})
+        Tolerant(interrupt, "evaluation")(1, state, model, batch)
 
 
-def test_several_processes_fail_together(monkeypatch):
+def test_several_processes_fail_together(state, model, batch, monkeypatch):
     """Otherwise the others would wait for this one in a collective of the hook."""
     monkeypatch.setattr(jax, "process_count", lambda: 2)
     with pytest.raises(ValueError, match="no room"):
-        Tolerant(Failing(), "evaluation")(7, None, None, {})
+        Tolerant(Failing(), "evaluation")(7, state, model, batch)
 
 
 def test_every_configured_hook_is_tolerant(tmp_path):
