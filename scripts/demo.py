@@ -98,7 +98,7 @@ def compare(workdir: Path) -> dict[str, dict[str, float]]:
         for encoder, title in TITLES.items():
             folder = workdir / task / encoder
             metrics = json.loads((folder / "metrics.json").read_text())
-            runs.append({"name": title, "metrics": metrics, "samples": load_samples(str(folder / "samples.npz"))})
+            runs.append(report.Run(title, metrics, load_samples(str(folder / "samples.npz"))))
             scores[task][encoder] = metrics["metrics"][headline]
     report.write_comparison(str(workdir / "report.html"), runs, title="Hummingbird demo")
     return scores

@@ -26,7 +26,8 @@ from hummingbird.retrieval.fractions import check_parts, score_fractions
 from hummingbird.retrieval.index.build import Index
 from hummingbird.retrieval.processes import first, together
 from hummingbird.retrieval.query import answer
-from hummingbird.retrieval.results import Result, make_workdir, write_results
+from hummingbird.retrieval.result_files import make_workdir, write_results
+from hummingbird.retrieval.results import Result
 from hummingbird.retrieval.sample_files import Samples
 from hummingbird.retrieval.samples import SampleCollector
 from hummingbird.retrieval.search import index_bank

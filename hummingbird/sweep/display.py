@@ -14,7 +14,7 @@ from hummingbird.sweep.folder import DONE, FAILED, RUNNING, SweepFolder
 from hummingbird.sweep.schedule import Schedule
 from hummingbird.sweep.tables import duration, number, terminal_table
 
-WRITE_SECONDS = 5.0  # results are written at most this often while runs go on
+WRITE_SECONDS = 5.0  # results are written at most this often while the sweep runs
 
 
 class Display:

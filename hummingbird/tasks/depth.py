@@ -180,10 +180,10 @@ class DepthTask(Task):
     scores = (
         Score("rmse", "RMSE", "m", 3, False),
         Score("abs_rel", "AbsRel", "", 3, False),
-        Score("rmse_log", "RMSE log", "", 3, False),
         Score("delta1", "δ < 1.25", "", 3, True),
         Score("delta2", "δ < 1.25²", "", 3, True),
         Score("delta3", "δ < 1.25³", "", 3, True),
+        Score("rmse_log", "RMSE log", "", 3, False),
     )
     columns = ("label_values",)
     epochs = {"paper": 0, "few": 0}  # noqa: RUF012 - never written to; App. A.2: no augmentation

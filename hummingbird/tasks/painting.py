@@ -168,7 +168,7 @@ class ValuePainter(Painter):
             "The RMSE below a prediction is that image's own."
         )
 
-    def _known(self, label: Float[np.ndarray, "*S"]) -> Bool[np.ndarray, "*S"]:
+    def _known(self, label: Float[np.ndarray, "H W"]) -> Bool[np.ndarray, "H W"]:
         return np.isfinite(label) & (label != self.void)
 
     def paint(self, label: Float[np.ndarray, "H W"]) -> Picture:
@@ -187,9 +187,10 @@ class ValuePainter(Painter):
 
     def swatch(self, value: int | float, share: float | None = None) -> Swatch:
         """Returns a mean value with its colour."""
-        if not self._known(np.array(value)):
+        pixel = np.array([[float(value)]])
+        if not self._known(pixel).all():
             return Swatch(f"no {self.quantity}", None)
-        colour: UInt8[np.ndarray, " 3"] = self.paint(np.array([[float(value)]]))[0, 0]
+        colour: UInt8[np.ndarray, " 3"] = self.paint(pixel)[0, 0]
         return Swatch(f"{value:.2f} {self.unit}", css(colour), f"mean {self.quantity} of the patch")
 
     def summarise(self, label: Float[np.ndarray, "h w"]) -> Swatch:

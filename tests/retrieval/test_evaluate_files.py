@@ -9,7 +9,7 @@ import pytest
 from hummingbird.errors import UserError
 from hummingbird.retrieval import measure
 from hummingbird.retrieval.report import parts
-from hummingbird.retrieval.results import FILES, write_results
+from hummingbird.retrieval.result_files import FILES, write_results
 from tests.retrieval.fakes import FakeSource, MeanColour
 from tests.retrieval.test_evaluate import make_config
 

@@ -1,4 +1,4 @@
-"""The report: what it must say, that it stands alone, and that its pictures count right."""
+"""The report: its content, that it is self-contained, and that its pictures are right."""
 
 import errno
 import os
@@ -8,9 +8,12 @@ import numpy as np
 import pytest
 
 from hummingbird.errors import UserError
-from hummingbird.retrieval.report import charts, pictures, write_comparison, write_report
+from hummingbird.retrieval.report import Run, charts, write_comparison, write_report
+from hummingbird.retrieval.report.features import principal_colours
+from hummingbird.retrieval.report.predictions import predictions
 from hummingbird.retrieval.report.runs import group_runs
-from hummingbird.retrieval.report.sections import predictions, score_table
+from hummingbird.retrieval.report.scores import score_table
+from hummingbird.tasks.segmentation import SegmentationTask
 
 NASTY = "<script>alert('x')</script>"
 
@@ -69,7 +72,7 @@ def made_samples(task="segmentation", attention=True, queries=2, seed=0):
                 "truth": truth,
                 "prediction": prediction,
                 "error": error,
-                "score": np.float32(12.5),
+                "score": 12.5,
                 "features": rng.normal(size=(4, 6, 16)).astype(np.float16),
                 "attention": np.full((4, 6), 1 / 24, np.float32) if attention else None,
                 "neighbours": [patch],
@@ -95,7 +98,7 @@ def test_page_fetches_nothing(tmp_path, task):
     assert "<script" not in page
 
 
-def test_numbers_given_are_shown(tmp_path):
+def test_scores_settings_and_names_are_shown(tmp_path):
     page = page_of(tmp_path, write_report, made_metrics(), made_samples())
     for text in ("43.2", "71.9", "55.5", "87.7", "vit_ti8", "scenes", "123\u202f456", "3.0 MiB", "1.25 s", "0.10.2"):
         assert text in page, text
@@ -155,7 +158,7 @@ def test_comparison_shows_both_tasks_and_marks_the_best(tmp_path):
         for task, change in (("segmentation", {"miou": miou}), ("depth", {"rmse": rmse})):
             metrics = made_metrics(task)
             metrics["metrics"] |= change
-            runs.append({"name": name, "metrics": metrics, "samples": made_samples(task)})
+            runs.append(Run(name, metrics, made_samples(task)))
     page = page_of(tmp_path, write_comparison, runs, title="Demo", notes=["a note"])
     assert re.search(r"next best 30\.0, rgb", page)
     assert re.search(r"next best 0\.700, random", page)
@@ -168,20 +171,17 @@ def test_comparison_shows_both_tasks_and_marks_the_best(tmp_path):
 def test_comparison_aligns_queries_by_name():
     first, second = made_samples(), made_samples(seed=1)
     second["queries"] = second["queries"][1:]
-    runs = [
-        {"name": "a", "metrics": made_metrics(), "samples": first},
-        {"name": "b", "metrics": made_metrics(), "samples": second},
-    ]
+    runs = [Run("a", made_metrics(), first), Run("b", made_metrics(), second)]
     (section,) = predictions(group_runs(runs)[0])
-    rows = section["rows"]
-    assert rows[0][0]["caption"] == "query0"
+    rows = section.rows
+    assert rows[0][0].caption == "query0"
     assert rows[0][2] is None
-    assert rows[2][0]["caption"] == "query1"
+    assert rows[2][0].caption == "query1"
     assert rows[2][2] is not None
 
 
-def test_comparison_refuses_what_it_cannot_tell_apart(tmp_path):
-    run = {"name": "a", "metrics": made_metrics(), "samples": None}
+def test_comparison_refuses_equal_names(tmp_path):
+    run = Run("a", made_metrics())
     with pytest.raises(UserError, match="two evaluations are called 'a'"):
         write_comparison(tmp_path / "x.html", [run, run])
     with pytest.raises(UserError, match="at least one"):
@@ -189,32 +189,35 @@ def test_comparison_refuses_what_it_cannot_tell_apart(tmp_path):
     assert not (tmp_path / "x.html").exists()
 
 
-def test_scores_lists_what_it_does_not_know():
+def test_unknown_scores_are_listed_too():
     metrics = made_metrics()
     metrics["metrics"]["boundary_iou"] = 0.125
-    runs = [{"name": "a", "metrics": metrics, "samples": None}]
-    table = score_table(runs, group_runs(runs))
-    assert table["blocks"][0]["columns"][-1] == "boundary iou"
-    assert table["rows"][0]["cells"][-1]["text"] == "0.125"
+    table = score_table(group_runs([Run("a", metrics)]))
+    assert table.blocks[0][1][-1] == "boundary iou"
+    assert table.rows[0][1][-1].text == "0.125"
 
 
-def test_error_codes_of_a_hand_case():
-    truth = np.array([[0, 1, 255], [2, 2, 1]])
-    prediction = np.array([[0, 2, 1], [2, 0, 1]])
-    codes = pictures.error_codes(prediction, truth, ignore=255)
-    np.testing.assert_array_equal(codes, [[0, 1, 2], [0, 1, 0]])
+def test_errors_of_a_hand_case_are_painted_and_counted():
+    truth = np.array([[0, 1, 255], [2, 2, 1]], np.int32)
+    prediction = np.array([[0, 2, 1], [2, 0, 1]], np.int32)
+    error = SegmentationTask(["a", "b", "c"]).error(truth, prediction)
     samples = made_samples(queries=1)
-    samples["queries"][0] |= {"truth": truth, "prediction": prediction, "image": np.zeros((2, 3, 3), np.uint8)}
-    samples["queries"][0]["neighbours"] = []
-    (section,) = predictions(group_runs([{"name": "a", "metrics": made_metrics(), "samples": samples}])[0])
-    assert section["rows"][0][3]["caption"] == "40.0 % of valid pixels wrong"  # 2 of 5
+    image = np.zeros((2, 3, 3), np.uint8)
+    samples["queries"][0] |= {"truth": truth, "prediction": prediction, "error": error, "image": image}
+    group = group_runs([Run("a", made_metrics(), samples)])[0]
+    painted = group.painter().paint_error(error, truth, image).astype(int)
+    red = painted[..., 0] - painted[..., 1] > 100
+    np.testing.assert_array_equal(red, [[0, 1, 0], [0, 1, 0]])
+    assert painted[0, 2].tolist() in ([128] * 3, [168] * 3)  # void
+    (section,) = predictions(group)
+    assert section.rows[0][3].caption == "40.0 % of valid pixels wrong"  # 2 of 5
 
 
 def test_principal_colours_do_not_depend_on_sign_or_call():
     rng = np.random.default_rng(0)
     features = [rng.normal(size=(3, 4, 8)) * np.arange(1, 9), rng.normal(size=(2, 2, 8)) * np.arange(1, 9)]
-    first, share = pictures.principal_colours(features)
-    second, _ = pictures.principal_colours([f.copy() for f in features])
+    first, share = principal_colours(features)
+    second, _ = principal_colours([f.copy() for f in features])
     assert [p.shape for p in first] == [(3, 4, 3), (2, 2, 3)]
     assert 0 < share < 1
     for a, b in zip(first, second, strict=True):
@@ -230,10 +233,10 @@ def test_principal_colours_do_not_depend_on_sign_or_call():
 
 def test_principal_colours_survive_few_dimensions():
     for dim in (1, 2):
-        (picture,), share = pictures.principal_colours([np.random.default_rng(0).normal(size=(3, 3, dim))])
+        (picture,), share = principal_colours([np.random.default_rng(0).normal(size=(3, 3, dim))])
         assert picture.shape == (3, 3, 3)
         assert share == pytest.approx(1)
-    (flat,), share = pictures.principal_colours([np.ones((2, 2, 5))])
+    (flat,), share = principal_colours([np.ones((2, 2, 5))])
     assert share == 0
     assert (flat == flat[0, 0]).all()
 
@@ -257,12 +260,12 @@ def test_parts_of_the_prompt_are_shown_where_they_were_scored(tmp_path):
     assert "Few annotated images" not in (tmp_path / "whole.html").read_text()
 
 
-def test_a_folder_is_called_by_its_own_name(tmp_path):
+def test_a_users_folder_is_shown_by_its_name(tmp_path):
     metrics = made_metrics(dataset="folder", data={"root": "camvid_mini", "prompt": "0", "query": "1"})
     write_report(tmp_path / "one.html", metrics)
     assert "<h1>Semantic segmentation on camvid_mini</h1>" in (tmp_path / "one.html").read_text()
     other = {**metrics, "data": {"root": "kitti", "prompt": "2", "query": "3"}}
-    runs = [{"name": "a", "metrics": m, "samples": None} for m in (metrics, other)]
+    runs = [Run("a", m) for m in (metrics, other)]
     assert [group.dataset for group in group_runs(runs)] == ["camvid_mini", "kitti"]
 
 

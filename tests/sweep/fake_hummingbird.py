@@ -1,4 +1,4 @@
-"""Stands for the command `hummingbird` in tests of sweeps: the same arguments and files, no work, chosen mishaps.
+"""A stand-in for the `hummingbird` command in tests of sweeps: same arguments and files, no work, failures on request.
 
 A run does what its seed says: 666 fails, 777 waits to be stopped and then saves (42), 778 waits to be killed; the two
 last ones end well when they are started again.

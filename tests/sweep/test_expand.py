@@ -44,7 +44,7 @@ def test_names_are_distinct_and_safe():
     assert name_runs(named, {}) == ["a,seed=0", "a,seed=1"]
 
 
-def test_values_are_typed_as_on_the_command_line():
+def test_values_become_command_line_text():
     assert [as_text(v) for v in (None, True, (0.1, 1), 1e-5, "qkv", 3)] == [
         "none",
         "true",
@@ -138,6 +138,6 @@ def test_a_growing_sweep_keeps_its_names():
     assert [run.name for run in wider.runs] == ["weight=0.1", "weight=0.2", "pooling=qk"]
 
 
-def test_a_schedule_survives_its_file():
+def test_a_schedule_survives_json():
     schedule = schedule_of(grid({"seed": [0, 1]}), evaluate={"scenes": SCENES})
     assert Schedule.from_json(schedule.to_json()) == schedule

@@ -74,13 +74,13 @@ def test_nothing_is_plotted_before_there_is_a_result():
     assert plots(made([{"k": "1"}], [None], states=["waiting"])) == []
 
 
-def test_a_line_that_is_being_written_is_left_for_later(tmp_path):
+def test_an_incomplete_last_line_is_ignored(tmp_path):
     (tmp_path / "m.jsonl").write_text('{"step": 1, "loss": 2.5}\n{"step": 2, "lo')
     assert read_last_line(tmp_path / "m.jsonl") == {"step": 1, "loss": 2.5}
     assert read_last_line(tmp_path / "none.jsonl") == {}
 
 
-def test_numbers_read_well():
+def test_numbers_and_durations_are_formatted():
     assert [number("miou", 12.345), number("rmse", 0.71849, 0.01), number("miou", None)] == [
         "12.35",
         "0.718 ± 0.010",

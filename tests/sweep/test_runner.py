@@ -128,7 +128,7 @@ def test_nothing_is_written_for_a_bad_sweep(tmp_path, sweep_file):
     assert not (tmp_path / "work").exists()
 
 
-def test_a_folder_of_something_else_is_left_alone(tmp_path, sweep_file):
+def test_a_folder_with_other_files_is_refused_and_left_alone(tmp_path, sweep_file):
     (tmp_path / "work").mkdir()
     (tmp_path / "work" / "thesis.txt").touch()
     with pytest.raises(UserError, match="holds no sweep"):
@@ -156,7 +156,7 @@ cat "$(dirname "$0")/queue" 2>/dev/null || exit 1
 
 
 @pytest.mark.process
-def test_slurm_submits_one_array_and_what_it_runs_works(tmp_path, sweep_file, monkeypatch, capsys):
+def test_slurm_submits_an_array_that_works(tmp_path, sweep_file, monkeypatch, capsys):
     file = sweep_file("grid({'seed': [0, 1, 2]})")
     monkeypatch.setenv("PATH", "/nowhere")
     with pytest.raises(UserError, match="sbatch is not installed"):
@@ -191,8 +191,8 @@ def test_workers_get_their_share_of_the_gpus():
 
 @pytest.mark.process
 @pytest.mark.parametrize("points", ["grid({'seed': [0]})", "grid({'retrieval.neighbours': [3, 5]})"])
-def test_a_sweep_beside_the_user_s_own_random_py_works(tmp_path, sweep_file, points):
-    """One evaluation by the command itself, two in a process that shares their encoding: modules of all of them."""
+def test_a_sweep_works_beside_the_users_own_random_py(tmp_path, sweep_file, points):
+    """One evaluation runs the command itself, two run in a process that shares their encoding."""
     (tmp_path / "random.py").write_text("raise RuntimeError('this is not the random you are looking for')\n")
     file = sweep_file(points, "evaluate", "checkpoint='no/such/checkpoint'")
     code = "from hummingbird.cli import main; import sys; sys.exit(main(sys.argv[1:]))"

@@ -1,4 +1,4 @@
-"""Evaluations over one bank: each image is encoded once, and the numbers are those of separate evaluations."""
+"""Evaluations over one bank: each image is encoded once, with the same scores as separate evaluations."""
 
 import json
 
@@ -26,7 +26,7 @@ SMALL = {
 
 
 class Counting:
-    """Mean colour of each patch, and how many images were asked for."""
+    """Mean colour of each patch; counts the images that it encodes."""
 
     patch_size, dim, name, fingerprint = 8, 4, "counting", "f00"
 
@@ -51,7 +51,7 @@ def run_sweep(folder, monkeypatch, axes, changes=()):
 
 
 def alone_and_shared(folder, commands):
-    """The result of a separate evaluation, and that of the sweep, for every command."""
+    """The results of every command: evaluated separately, and in the sweep."""
     for id, command in commands.items():
         assert folder.state(id) == "done"
         resolved = config.resolve("evaluate", command.config, command.overrides)
@@ -60,7 +60,7 @@ def alone_and_shared(folder, commands):
         yield measure(Counting(), resolved, *sources)[0], shared
 
 
-def test_settings_of_the_search_cost_one_encoding_and_change_no_number(tmp_path, monkeypatch):
+def test_search_settings_share_one_encoding_and_keep_their_scores(tmp_path, monkeypatch):
     axes = {"retrieval.neighbours": [1, 3], "retrieval.memory_length": [96, 40]}
     folder, commands, counting = run_sweep(tmp_path, monkeypatch, axes)
     assert counting.images == 8 + 4  # batches of 4, the last one padded: 6 prompt and 3 query images
@@ -69,7 +69,7 @@ def test_settings_of_the_search_cost_one_encoding_and_change_no_number(tmp_path,
         assert shared["metrics"]["miou"] == pytest.approx(alone["metrics"]["miou"], abs=1e-9)
 
 
-def test_parts_of_the_prompt_are_scored_in_a_sweep_as_they_are_alone(tmp_path, monkeypatch):
+def test_parts_of_the_prompt_have_the_same_scores_in_a_sweep(tmp_path, monkeypatch):
     # 24 entries of six images: a third of them keeps 12 patches of each, the whole prompt only 4.
     axes = {"retrieval.memory_length": [24, 18]}
     more = {"data.fractions": "0.34,0.5", "data.subsets": 2, "retrieval.neighbours": 3}

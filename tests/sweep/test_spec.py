@@ -33,12 +33,12 @@ def test_chain_and_cross():
         cross([{"a": 1}], [{"a": 2}])
 
 
-def test_a_text_is_not_a_list_of_values():
+def test_a_string_is_not_a_list_of_values():
     with pytest.raises(UserError, match="list of values for pooling"):
         grid({"pooling": "qkv"})
 
 
-def test_draws_repeat_and_grow():
+def test_draws_are_reproducible_and_can_be_extended():
     axes = {
         "lr": log_uniform(1e-4, 1e-2),
         "w": uniform(0, 1),
@@ -88,5 +88,5 @@ def test_a_missing_file_is_refused(tmp_path):
         load_sweep(f"{tmp_path}/none.py")
 
 
-def test_a_sweep_keeps_its_points():
+def test_runs_repeat_over_seeds_by_default():
     assert Sweep("pretrain", [{}]).repeat == ("seed",)

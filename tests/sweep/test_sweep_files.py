@@ -1,4 +1,4 @@
-"""The shipped sweep files: the commands in their docstrings schedule their runs, for the paper and for the demo."""
+"""The shipped sweep files: the commands in their docstrings work, for the paper and for the demo."""
 
 import ast
 import shlex
@@ -55,7 +55,7 @@ def test_an_unknown_variant_is_refused():
         load_sweep(f"{FILES[0]}:toy")
 
 
-# The rows of the paper's tables are there twice: one by one as config variants, and together as sweeps.
+# The rows of the paper's tables exist twice: one by one as config variants, and together as sweeps.
 VARIANTS = {
     "table5": ["moclr", "moclr_context", "cls", "cls_context", "qk_context", "qkv", ""],
     "table12": ["supervised_retrieval", "", "supervised"],
@@ -72,7 +72,7 @@ def test_each_row_of_a_table_is_the_config_variant_of_that_name(sweep, monkeypat
         assert config.to_flat(config.resolve("pretrain", path, row)) == config.to_flat(named)
 
 
-def test_retrieval_of_labels_becomes_a_classifier_where_there_is_no_bank(monkeypatch):
+def test_without_a_bank_the_supervised_objective_is_a_classifier(monkeypatch):
     monkeypatch.chdir(FILES[0].parents[2])
     path = "configs/pretrain/vit_b16_imagenet22k.py"
     points = load_sweep("configs/sweeps/bank_length_pretraining.py:supervised").points

@@ -1,5 +1,6 @@
-"""The HTML report of one evaluation, and of several side by side."""
+"""The HTML report of one evaluation, or of several side by side."""
 
 from hummingbird.retrieval.report.page import write_comparison, write_report
+from hummingbird.retrieval.report.runs import Run
 
-__all__ = ["write_comparison", "write_report"]
+__all__ = ["Run", "write_comparison", "write_report"]

@@ -1,80 +1,101 @@
-"""Tables of how an evaluation was run: protocol, memory bank, time, versions; a column for each encoder."""
+"""The section with everything else in metrics.json: how the numbers came about, a column per encoder."""
 
-from collections.abc import Callable, Iterator
-from typing import Any
+from __future__ import annotations
 
-from hummingbird.retrieval.report.runs import Group
+from collections.abc import Callable, Iterator, Mapping
 
-TABLES = (
-    ("Scores", "metrics"),
-    ("Encoder", "encoder"),
-    ("Protocol", "protocol"),
-    ("Memory bank", "memory"),
-    ("Queries", "queries"),
-    ("Time", "seconds"),
-    ("Versions", "versions"),
-)
+from hummingbird.retrieval.report.elements import FactRow, Facts
+from hummingbird.retrieval.report.runs import Group, Run
+from hummingbird.run.files import Json
+
+TABLES = {
+    "metrics": "Scores",
+    "encoder": "Encoder",
+    "protocol": "Protocol",
+    "memory": "Memory bank",
+    "queries": "Queries",
+    "seconds": "Time",
+    "versions": "Versions",
+}
 
 
-def facts(group: Group) -> Iterator[dict[str, Any]]:
-    """Everything in metrics.json that says how the numbers came about."""
+def facts(group: Group) -> Iterator[Facts]:
+    """Yields a table per part of metrics.json."""
     tables = []
-    for title, key in TABLES:
-        form = seconds if key == "seconds" else text
+    for key, title in TABLES.items():
         if key == "metrics" and len(group.runs) == 1:
-            continue  # the page begins with them
-        columns = [_flatten(run["metrics"].get(key) or {}, form) for run in group.runs]
-        if key == "seconds":
-            for column, run in zip(columns, group.runs, strict=True):
-                if run["metrics"].get("peak_memory_bytes"):
-                    column["peak memory"] = size(run["metrics"]["peak_memory_bytes"])
-        names = list(dict.fromkeys(name for column in columns for name in column))
-        rows = []
-        for name in names:
-            values = [column.get(name, "–") for column in columns]
-            same = len(set(values)) == 1
-            rows.append({"name": name, "cells": values[:1] if same else values, "span": len(values) if same else 1})
+            continue  # the page starts with them
+        rows = fact_rows([column(run, key) for run in group.runs])
         if rows:
-            tables.append({"title": title, "rows": rows})
+            tables.append((title, rows))
     if tables:
-        heads = [run["name"] for run in group.runs] if len(group.runs) > 1 else []
-        yield {"kind": "facts", "title": "How it was run", "heads": heads, "tables": tables, "caption": ""}
+        heads = [run.name for run in group.runs] if len(group.runs) > 1 else []
+        yield Facts("How it was run", heads, tables)
 
 
-def _flatten(values: dict, form: Callable[[Any], str], prefix: str = "") -> dict[str, str]:
-    """Nested settings as "a.b" -> text."""
-    flat = {}
+def column(run: Run, key: str) -> dict[str, str]:
+    """Returns one part of a run's metrics.json as text by name."""
+    part = {**run.result}.get(key)
+    texts = flatten(part, duration if key == "seconds" else text) if isinstance(part, dict) else {}
+    if key == "seconds" and run.result.get("peak_memory_bytes"):
+        texts["peak memory"] = size(run.result["peak_memory_bytes"])
+    return texts
+
+
+def fact_rows(columns: list[dict[str, str]]) -> list[FactRow]:
+    """Returns a row per name; encoders with the same text share a cell."""
+    rows = []
+    for name in dict.fromkeys(name for texts in columns for name in texts):
+        cells = [texts.get(name, "–") for texts in columns]
+        same = len(set(cells)) == 1
+        rows.append(FactRow(name, cells[:1] if same else cells, len(cells) if same else 1))
+    return rows
+
+
+def flatten(values: Mapping[str, Json], form: Callable[[Json], str], prefix: str = "") -> dict[str, str]:
+    """Returns nested settings as {"a.b": text}."""
+    flat: dict[str, str] = {}
     for key, value in values.items():
         name = f"{prefix}{key}".replace("_", " ")
         if key == "per_class_iou":
             continue  # drawn as bars
-        if isinstance(value, dict):
-            flat |= _flatten(value, form, f"{prefix}{key}.")
-        elif name.endswith("bytes") and isinstance(value, (int, float)):
+        if isinstance(value, Mapping):
+            flat |= flatten(value, form, f"{prefix}{key}.")
+        elif name.endswith("bytes") and isinstance(value, int | float):
             flat[name.removesuffix("bytes").strip() or "size"] = size(value)
         else:
             flat[name] = form(value)
     return flat
 
 
-def text(value: Any) -> str:
-    """A setting as a reader wants it."""
+def text(value: Json) -> str:
+    """Formats a setting for readers.
+
+    Example:
+      >>> text(True), text(None), text(0.1234567891), text([1, 2])
+      ('yes', '–', '0.123457', '1, 2')
+    """
     if value is None:
         return "–"
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, int):
-        # Thin spaces between thousands; a four-digit number reads better without.
+        # Thin spaces between thousands; four digits read better without one.
         return f"{value:,}".replace(",", "\u202f") if abs(value) >= 10_000 else str(value)
     if isinstance(value, float):
         return f"{value:.6g}"
-    if isinstance(value, (list, tuple)):
-        return ", ".join(text(v) for v in value)
+    if isinstance(value, list | tuple):
+        return ", ".join(text(item) for item in value)
     return str(value)
 
 
 def size(count: float) -> str:
-    """Bytes in binary units."""
+    """Formats a number of bytes in binary units.
+
+    Example:
+      >>> size(100), size(3 * 2**20)
+      ('100 B', '3.0 MiB')
+    """
     for unit in ("B", "KiB", "MiB", "GiB"):
         if abs(count) < 1024:
             return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
@@ -82,6 +103,6 @@ def size(count: float) -> str:
     return f"{count:.2f} TiB"
 
 
-def seconds(value: Any) -> str:
-    """A duration."""
-    return f"{value:.2f} s" if isinstance(value, (int, float)) else text(value)
+def duration(value: Json) -> str:
+    """Formats a number of seconds."""
+    return f"{value:.2f} s" if isinstance(value, int | float) else text(value)

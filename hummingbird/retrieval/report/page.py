@@ -1,92 +1,116 @@
-"""The report: one self-contained HTML file that shows what an evaluation measured and what it looks like.
+"""The report: one self-contained HTML file with the scores of evaluations, and what their predictions look like.
 
-`write_report` shows one evaluation, `write_comparison` several side by side; both are made of the same sections (see
-`sections.py`), each a function of the list of runs. A run is {"name": str, "metrics": what metrics.json holds,
-"samples": what `evaluate` kept of a few queries, or None}.
+`write_report` shows one evaluation, `write_comparison` several side by side. Both consist of the same sections, each a
+function of a group of runs (see `SECTIONS`).
 """
 
+from __future__ import annotations
+
 import os
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import jinja2
 
 from hummingbird.errors import UserError
-from hummingbird.retrieval.report import sections
-from hummingbird.retrieval.report.runs import data_name, group_runs
+from hummingbird.retrieval.report import scores
+from hummingbird.retrieval.report.elements import Section
+from hummingbird.retrieval.report.facts import facts
+from hummingbird.retrieval.report.features import features
+from hummingbird.retrieval.report.neighbours import nearest_patches
+from hummingbird.retrieval.report.parts import parts
+from hummingbird.retrieval.report.predictions import predictions
+from hummingbird.retrieval.report.runs import Group, Run, data_name, group_runs
+from hummingbird.retrieval.results import Result
+from hummingbird.retrieval.sample_files import Samples
 from hummingbird.run.files import write_text
 from hummingbird.tasks import find_kind
 
-Run = dict[str, Any]
+# The sections of each task and data set, in this order.
+SECTIONS: tuple[Callable[[Group], Iterator[Section]], ...] = (
+    scores.class_scores,
+    parts,
+    predictions,
+    nearest_patches,
+    features,
+    facts,
+)
 
 
-def write_report(path: str | os.PathLike, metrics: dict, samples: dict | None = None) -> None:
+def write_report(path: str | os.PathLike[str], result: Result, samples: Samples | None = None) -> None:
     """Writes the report of one evaluation.
 
     Args:
-      path: the HTML file; replaced as a whole, never half written.
-      metrics: the content of metrics.json.
-      samples: arrays of the shown queries (`hummingbird.retrieval.samples`), or None for numbers only.
+      path: the HTML file, written as a whole.
+      result: content of metrics.json.
+      samples: query images to show; None: numbers only.
     """
-    encoder = str(metrics.get("encoder", {}).get("name", "encoder"))
-    run = {"name": encoder, "metrics": metrics, "samples": samples}
-    title = f"{find_kind(metrics['task']).title} on {data_name(metrics)}"
-    _write(path, title=title, subtitle=f"dense nearest-neighbour retrieval, encoder {encoder}, frozen", runs=[run])
+    encoder = str(result.get("encoder", {}).get("name", "encoder"))
+    title = f"{find_kind(result['task']).title} on {data_name(result)}"
+    subtitle = f"dense nearest-neighbour retrieval, frozen encoder {encoder}"
+    write_text(path, page(title, subtitle, [Run(encoder, result, samples)]))
 
 
 def write_comparison(
-    path: str | os.PathLike,
-    runs: list[Run],
+    path: str | os.PathLike[str],
+    runs: Sequence[Run],
     title: str = "Dense nearest-neighbour retrieval",
     notes: Iterable[str] = (),
 ) -> None:
-    """Writes one report of several evaluations: encoders side by side wherever task and data set are the same.
+    """Writes one report of several evaluations: encoders side by side where task and data set are the same.
 
     Args:
-      path: the HTML file; replaced as a whole, never half written.
-      runs: {"name", "metrics", "samples"} each; a name may come once for each task and data set.
+      path: the HTML file, written as a whole.
+      runs: the evaluations.
       title: the heading.
-      notes: paragraphs under the heading.
+      notes: paragraphs below the heading.
+
+    Raises:
+      UserError: no runs, or two with the same name, task and data set.
     """
     if not runs:
         raise UserError(f"{path}: a comparison needs at least one evaluation")
-    seen = set()
-    for run in runs:
-        key = (run["name"], run["metrics"]["task"], data_name(run["metrics"]))
-        if key in seen:
-            raise UserError(f"{path}: two evaluations are called {key[0]!r} for {key[1]} on {key[2]}; rename one")
-        seen.add(key)
-    names = list(dict.fromkeys(run["name"] for run in runs))
-    _write(path, title=title, subtitle=" · ".join(names), runs=runs, notes=list(notes))
+    for group in group_runs(runs):
+        names = [run.name for run in group.runs]
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            raise UserError(
+                f"{path}: two evaluations are called {twice!r} for {group.task} on {group.dataset}; rename one"
+            )
+    subtitle = " · ".join(dict.fromkeys(run.name for run in runs))
+    write_text(path, page(title, subtitle, runs, list(notes)))
 
 
-def _write(path: str | os.PathLike, *, title: str, subtitle: str, runs: list[Run], notes: list[str] | None = None):
+def page(title: str, subtitle: str, runs: Sequence[Run], notes: Sequence[str] = ()) -> str:
+    """Returns the HTML page of some runs."""
     groups = group_runs(runs)
-    page = (
+    chapters = [
+        {
+            "title": group.title if len(groups) > 1 else None,
+            "sections": [section for sections in SECTIONS for section in sections(group)],
+        }
+        for group in groups
+    ]
+    return (
         environment()
         .get_template("report.html.j2")
         .render(
             title=title,
             subtitle=subtitle,
-            notes=notes or [],
-            warnings=list(dict.fromkeys(w for run in runs for w in run["metrics"].get("warnings", []))),
-            headlines=sections.headlines(groups),
-            scores=sections.score_table(runs, groups),
-            chapters=[
-                {
-                    "title": group.title if len(groups) > 1 else None,
-                    "sections": [s for make in sections.SECTIONS for s in make(group)],
-                }
-                for group in groups
-            ],
+            notes=notes,
+            warnings=list(dict.fromkeys(text for run in runs for text in run.result.get("warnings", []))),
+            headlines=scores.headlines(groups),
+            scores=scores.score_table(groups),
+            chapters=chapters,
         )
     )
-    write_text(path, page)
 
 
 def environment(*packages: str) -> jinja2.Environment:
-    """Jinja environment of the report's templates, and before them those of other packages that extend its page;
-    everything that is not marked safe is escaped."""
+    """Returns the Jinja environment of the page; everything that is not marked safe is escaped.
+
+    Args:
+      *packages: whose templates come before the report's own, and may extend its page.
+    """
     loaders = [jinja2.PackageLoader(name, "templates") for name in (*packages, "hummingbird.retrieval.report")]
     return jinja2.Environment(
         loader=jinja2.ChoiceLoader(loaders),

@@ -1,69 +1,125 @@
-"""Runs and how they are grouped: what is shown side by side is what shares a task and a data set."""
+"""Evaluations and how the page groups them: those with the same task and data set are shown side by side."""
+
+from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator
-from numbers import Real
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
-from hummingbird.tasks import Task, find_kind
+from hummingbird.retrieval.results import Result
+from hummingbird.retrieval.sample_files import Query, Samples
+from hummingbird.run.files import Json
+from hummingbird.tasks import Score, Task, find_kind
+from hummingbird.tasks.painting import Painter
 
-MAIN_SCORES = ("miou", "pixel_accuracy", "mean_class_accuracy", "rmse", "abs_rel", "delta1")
+MAIN_SCORES = 3  # scores of a task that are shown where space is short
+
+
+class Run(NamedTuple):
+    """An evaluation to show.
+
+    Attributes:
+      name: of the encoder; may occur once per task and data set.
+      result: content of metrics.json.
+      samples: query images to show; None: numbers only.
+    """
+
+    name: str
+    result: Result
+    samples: Samples | None = None
+
+    @property
+    def queries(self) -> list[Query]:
+        """The query images to show."""
+        return self.samples["queries"] if self.samples is not None else []
+
+    def score(self, key: str) -> float | None:
+        """Returns a finite score; None if there is none."""
+        return finite(self.result["metrics"].get(key))
 
 
 @dataclasses.dataclass(frozen=True)
 class Group:
-    """The runs that share a task and a data set."""
+    """The runs with the same task and data set.
+
+    Attributes:
+      task: kind of label.
+      dataset: what readers call the data set.
+      runs: in the order given.
+    """
 
     task: str
     dataset: str
-    runs: list[dict[str, Any]]
+    runs: list[Run]
 
     @property
     def kind(self) -> type[Task]:
+        """The kind of label."""
         return find_kind(self.task)
 
     @property
-    def columns(self) -> list[tuple[str, str, int, bool]]:
-        """Key in metrics.json, name, digits and direction of each score; the headline first."""
-        return [(s.key, s.label, s.digits, s.larger_is_better) for s in self.kind.scores]
+    def scores(self) -> Sequence[Score]:
+        """The scores of the task, the headline first."""
+        return self.kind.scores
 
     @property
     def title(self) -> str:
+        """Task and data set."""
         return f"{self.kind.title} on {self.dataset}"
 
     @property
-    def shown(self) -> list[dict[str, Any]]:
-        """Runs that kept samples."""
-        return [run for run in self.runs if run.get("samples") and run["samples"].get("queries")]
+    def shown(self) -> list[Run]:
+        """The runs with samples."""
+        return [run for run in self.runs if run.queries]
 
-    def aligned(self) -> Iterator[list[dict | None]]:
-        """For each query image the sample of every shown run, matched by name; None where a run did not keep it."""
-        by_name = [{q["name"]: q for q in run["samples"]["queries"]} for run in self.shown]
-        for query in self.shown[0]["samples"]["queries"] if self.shown else []:
+    @property
+    def several(self) -> bool:
+        """Whether more than one run has samples."""
+        return len(self.shown) > 1
+
+    def aligned(self) -> Iterator[list[Query | None]]:
+        """Yields the samples of each query image, one per shown run, matched by name; None where a run has none."""
+        by_name = [{query["name"]: query for query in run.queries} for run in self.shown]
+        for query in self.shown[0].queries if self.shown else []:
             yield [queries.get(query["name"]) for queries in by_name]
 
+    def painter(self) -> Painter:
+        """Returns a painter for all samples of the group."""
+        samples = self.shown[0].samples
+        assert samples is not None
+        queries = [query for run in self.shown for query in run.queries]
+        return self.kind.painter(
+            samples["classes"],
+            samples["ignore"],
+            [query["truth"] for query in queries],
+            [query["prediction"] for query in queries],
+            [query["error"] for query in queries],
+        )
 
-def data_name(metrics: dict[str, Any]) -> str:
-    """What a reader calls the data set: its name, and of anyone's folder that of the folder."""
-    root = metrics.get("data", {}).get("root")
-    return root if root and metrics["dataset"] == "folder" else metrics["dataset"]
+
+def data_name(result: Result) -> str:
+    """Returns what readers call the data set: its name, or the name of a user's folder."""
+    root = result.get("data", {}).get("root")
+    return root if root and result["dataset"] == "folder" else result["dataset"]
 
 
-def group_runs(runs: list[dict[str, Any]]) -> list[Group]:
-    """Runs by (task, data set), in order of first appearance."""
+def group_runs(runs: Sequence[Run]) -> list[Group]:
+    """Groups runs by task and data set, in order of first appearance."""
     groups: dict[tuple[str, str], Group] = {}
     for run in runs:
-        key = (run["metrics"]["task"], data_name(run["metrics"]))
+        key = (run.result["task"], data_name(run.result))
         groups.setdefault(key, Group(*key, [])).runs.append(run)
     return list(groups.values())
 
 
-def finite(value: Any) -> bool:
-    """Whether this is a number that can be compared (not None, not NaN)."""
-    return isinstance(value, Real) and math.isfinite(value)
+def finite(value: Json) -> float | None:
+    """Returns a value if it is a finite number, else None."""
+    if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
+        return None
+    return float(value)
 
 
-def show(value: Any, digits: int) -> str:
-    """A number with `digits` decimals, a dash where there is none."""
-    return f"{value:.{digits}f}" if finite(value) else "–"
+def show(value: float | None, digits: int) -> str:
+    """Formats a number; a dash if there is none."""
+    return "–" if value is None or not math.isfinite(value) else f"{value:.{digits}f}"

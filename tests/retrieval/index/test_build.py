@@ -58,7 +58,7 @@ def check_exact(keys, queries, k, ids, similarity):
 
 
 @pytest.mark.parametrize("chunk", [257, 5000, 65_536])
-def test_exact_index_finds_the_true_neighbours_whatever_the_chunk(clustered, chunk):
+def test_exact_index_finds_the_true_neighbours_for_any_chunk_size(clustered, chunk):
     keys, queries = clustered
     ids, similarity = ExactIndex(keys, chunk=chunk).search(queries, 30)
     assert ids.shape == similarity.shape == (len(queries), 30)
@@ -73,7 +73,7 @@ class CountedKeys(np.ndarray):
         return self.view(np.ndarray)[part]
 
 
-def test_exact_index_reads_each_key_once_however_many_queries(clustered):
+def test_exact_index_reads_each_key_once_for_any_number_of_queries(clustered):
     """Keys may lie on a disk."""
     keys, queries = clustered[0].astype(ml_dtypes.bfloat16), np.tile(clustered[1], (11, 1))
     counted = keys.view(CountedKeys)
@@ -83,7 +83,7 @@ def test_exact_index_reads_each_key_once_however_many_queries(clustered):
     check_exact(keys, queries[2000:], 5, ids[2000:], similarity[2000:])
 
 
-def test_exact_index_takes_one_query_one_key_and_k_above_the_bank():
+def test_exact_index_pads_where_k_exceeds_the_bank():
     rng = np.random.default_rng(1)
     keys = unit(rng, 3, 8)
     ids, similarity = build_index(keys, "exact").search(keys[1:2], 5)
@@ -95,7 +95,7 @@ def test_exact_index_takes_one_query_one_key_and_k_above_the_bank():
     assert np.isneginf(similarity[0, 3:]).all()
 
 
-def test_ties_are_ordered_by_id_and_the_same_every_time():
+def test_ties_are_ordered_by_id_deterministically():
     keys = np.ones((6, 4), np.float32) / 2
     first, second = (build_index(keys, "exact").search(keys[:1], 3)[0].tolist() for _ in range(2))
     assert first == second == [sorted(first[0])]
@@ -125,7 +125,7 @@ def test_scann_recall_and_order(clustered):
     np.testing.assert_allclose(similarity, np.einsum("qd,qkd->qk", queries, keys[ids]), atol=1e-5)
 
 
-def test_shards_find_as_much_and_rescore_exactly(clustered, monkeypatch):
+def test_shards_keep_the_recall_and_rescore_exactly(clustered, monkeypatch):
     pytest.importorskip("scann", reason="ScaNN exists for Linux only")
     keys, queries = clustered
     truth, _ = build_index(keys, "exact").search(queries, 30)
@@ -155,7 +155,7 @@ def test_scann_is_built_once_and_can_be_moved(clustered, tmp_path, monkeypatch):
         build_index(keys, "scann", str(tmp_path / "b"), **settings)
 
 
-def test_scann_is_the_same_every_time(clustered):
+def test_scann_is_deterministic(clustered):
     pytest.importorskip("scann", reason="ScaNN exists for Linux only")
     keys, queries = clustered
     settings = {"leaves": 128, "leaves_to_search": 4, "training_sample": 5000, "reorder": 40}
@@ -164,7 +164,7 @@ def test_scann_is_the_same_every_time(clustered):
     np.testing.assert_array_equal(first[1], second[1])
 
 
-def test_scann_says_where_it_found_nothing(clustered):
+def test_scann_pads_where_it_finds_fewer_than_k(clustered):
     pytest.importorskip("scann", reason="ScaNN exists for Linux only")
     keys, queries = clustered
     ids, similarity = build_index(keys[:2000], "scann", leaves=500, leaves_to_search=1).search(queries, 200)
@@ -206,9 +206,7 @@ def test_without_scann_the_search_is_exact_with_a_warning(clustered, monkeypatch
 )
 @pytest.mark.parametrize("kind", ["scann", "auto"])
 @pytest.mark.usefixtures("no_scann_yet")
-def test_a_scann_that_cannot_be_imported_is_a_warning_whatever_it_raises(
-    clustered, tmp_path, monkeypatch, body, reason, kind
-):
+def test_any_exception_on_importing_scann_is_a_warning(clustered, tmp_path, monkeypatch, body, reason, kind):
     keys, queries = clustered
     (tmp_path / "scann").mkdir()
     (tmp_path / "scann" / "__init__.py").write_text(body)
@@ -226,7 +224,7 @@ def test_auto_searches_small_banks_exactly(clustered):
 
 @pytest.mark.parametrize("kind", ["exact", "scann", "device", "auto"])
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_keys_that_are_not_finite_are_refused_before_any_index_sees_them(clustered, kind, bad):
+def test_non_finite_keys_are_refused_for_every_kind(clustered, kind, bad):
     keys = clustered[0][:1000].copy()
     keys[700, 3] = bad
     with pytest.raises(UserError, match=r"\[700\]"):
@@ -235,7 +233,7 @@ def test_keys_that_are_not_finite_are_refused_before_any_index_sees_them(cluster
 
 @pytest.mark.parametrize("kind", ["exact", "scann", "device"])
 @pytest.mark.parametrize("given", ["float64", "float16", "big-endian", "column by column"])
-def test_keys_of_any_float_type_and_order_find_what_float32_finds(clustered, kind, given):
+def test_keys_of_any_float_type_and_layout_have_the_same_neighbours(clustered, kind, given):
     if kind == "scann":
         pytest.importorskip("scann", reason="ScaNN exists for Linux only")
     keys, queries = clustered[0][:3000].astype(np.float16).astype(np.float32), clustered[1]
@@ -249,7 +247,7 @@ def test_keys_of_any_float_type_and_order_find_what_float32_finds(clustered, kin
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float64, ml_dtypes.bfloat16])
-def test_keys_that_are_not_finite_are_refused_in_every_type(clustered, dtype):
+def test_non_finite_keys_are_refused_in_every_type(clustered, dtype):
     keys = clustered[0][:1000].astype(dtype)
     keys[700, 3] = np.nan
     with pytest.raises(UserError, match=r"\[700\]"):
@@ -257,7 +255,7 @@ def test_keys_that_are_not_finite_are_refused_in_every_type(clustered, dtype):
 
 
 @pytest.mark.parametrize("keys", [np.ones(4), np.ones((2, 3, 4)), np.float32(1), [[1.0], [1.0, 2.0]], [["a"]]])
-def test_keys_of_another_shape_are_refused_in_one_line(keys):
+def test_keys_of_a_wrong_shape_are_refused_in_one_line(keys):
     with pytest.raises(UserError, match=r"^index keys: .*\[M, D\][^\n]*$"):
         build_index(keys, "exact")
 
@@ -274,7 +272,7 @@ def test_unknown_kinds_and_settings_name_the_valid_ones():
 
 @pytest.mark.parametrize("dtype", [np.float32, ml_dtypes.bfloat16])
 @pytest.mark.parametrize("shards", [1, 3])
-def test_scann_s_memory_is_estimated_to_a_twentieth_of_what_it_loads(clustered, tmp_path, monkeypatch, shards, dtype):
+def test_the_memory_estimate_of_scann_is_within_five_percent(clustered, tmp_path, monkeypatch, shards, dtype):
     pytest.importorskip("scann", reason="ScaNN exists for Linux only")
     keys = clustered[0].astype(dtype)
     monkeypatch.setattr(scann_build, "SHARD_BYTES", -(-4 * keys.size // shards))
@@ -287,7 +285,7 @@ def test_scann_s_memory_is_estimated_to_a_twentieth_of_what_it_loads(clustered, 
     assert estimate == pytest.approx(most, rel=0.05)
 
 
-def test_memory_of_exact_indexes_is_estimated_from_what_they_keep(clustered):
+def test_the_memory_estimate_of_exact_indexes_is_what_they_keep(clustered):
     keys = clustered[0]
     asked = (*keys.shape, keys.itemsize, 4)
     for kind in ("exact", "auto"):

@@ -40,7 +40,7 @@ def test_block_maxima_are_used_and_lose_nothing(world):
     check(keys, queries, 5, *index.search(queries, 5))
 
 
-def test_bfloat16_keys_are_searched_as_they_are_stored(world):
+def test_bfloat16_keys_are_searched_in_bfloat16(world):
     keys, queries = (x.astype(ml_dtypes.bfloat16) for x in world)
     index = DeviceIndex(keys)
     assert not index.exact  # float32 queries are rounded, so that recall is measured
@@ -48,7 +48,7 @@ def test_bfloat16_keys_are_searched_as_they_are_stored(world):
     check(keys.astype(np.float32), queries.astype(np.float32), 10, ids, similarity)
 
 
-def test_more_neighbours_than_keys_and_single_queries(world):
+def test_single_queries_and_k_above_the_bank(world):
     keys, queries = world
     ids, similarity = build_index(keys[:5], "device").search(queries[:1], 8)
     assert sorted(ids[0, :5].tolist()) == [0, 1, 2, 3, 4]

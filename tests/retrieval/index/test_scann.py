@@ -1,4 +1,4 @@
-"""ScaNN indexes kept in a bank's folder: whole or not there, of this bank or refused."""
+"""ScaNN indexes kept in a bank's folder: written whole, verified, and refused for another bank."""
 
 import concurrent.futures
 import contextlib
@@ -30,7 +30,7 @@ def build(keys, folder):
     return scann_build.build_scann(keys, SMALL, str(folder))
 
 
-def test_a_kept_index_is_found_again_and_never_written_twice(keys, tmp_path, monkeypatch):
+def test_a_kept_index_is_reused(keys, tmp_path, monkeypatch):
     first = build(keys, tmp_path).search(keys[:5], 3)
     monkeypatch.setattr(scann_build, "write_index", lambda *_, **__: pytest.fail("built again"))
     again = build(keys, tmp_path).search(keys[:5], 3)
@@ -39,7 +39,7 @@ def test_a_kept_index_is_found_again_and_never_written_twice(keys, tmp_path, mon
 
 
 @pytest.mark.parametrize("text", ["{", "{}", "[]"])
-def test_a_damaged_index_is_refused_and_one_without_description_built_again(keys, tmp_path, text):
+def test_a_damaged_manifest_is_refused_and_an_index_without_one_rebuilt(keys, tmp_path, text):
     build(keys, tmp_path)
     (manifest,) = tmp_path.glob("index-*/index.json")
     manifest.write_text(text)
@@ -67,7 +67,7 @@ def test_a_full_disk_leaves_no_part_of_an_index(keys, tmp_path, monkeypatch):
         scann_build.build_scann(keys, SMALL)
 
 
-def test_a_bank_that_cannot_be_written_is_searched_all_the_same(keys, tmp_path, monkeypatch):
+def test_a_read_only_bank_is_searched_without_keeping_the_index(keys, tmp_path, monkeypatch):
     monkeypatch.setattr(os, "access", lambda path, mode: False)  # whoever is root may write anywhere
     with pytest.warns(UserWarning, match=r"the index is not kept"):
         index = build(keys, tmp_path)
@@ -75,7 +75,7 @@ def test_a_bank_that_cannot_be_written_is_searched_all_the_same(keys, tmp_path, 
     assert not list(tmp_path.glob("index-*"))
 
 
-def test_a_kept_index_serves_where_nothing_can_be_written(keys, tmp_path, monkeypatch):
+def test_a_kept_index_is_used_from_a_read_only_folder(keys, tmp_path, monkeypatch):
     build(keys, tmp_path)
     monkeypatch.setattr(os, "access", lambda path, mode: False)
     monkeypatch.setattr(scann_build, "write_index", lambda *_, **__: pytest.fail("built again"))
@@ -83,7 +83,7 @@ def test_a_kept_index_serves_where_nothing_can_be_written(keys, tmp_path, monkey
     assert build(keys, tmp_path).search(keys[:1], 1)[0][0, 0] == 0
 
 
-def test_who_asks_for_an_index_under_construction_waits_says_so_and_finds_it(keys, tmp_path, monkeypatch, caplog):
+def test_another_command_waits_for_an_index_under_construction(keys, tmp_path, monkeypatch, caplog):
     held, real = contextlib.ExitStack(), scann_build.write_index
     held.enter_context(bank_writing.lock(tmp_path))
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
@@ -99,7 +99,7 @@ def test_who_asks_for_an_index_under_construction_waits_says_so_and_finds_it(key
         assert waiting.result().search(keys[:1], 1)[0][0, 0] == 0
 
 
-def test_the_description_says_what_the_index_is_of(keys, tmp_path):
+def test_the_manifest_records_shards_and_settings(keys, tmp_path):
     build(keys, tmp_path)
     (manifest,) = tmp_path.glob("index-*/index.json")
     found = json.loads(manifest.read_text())
