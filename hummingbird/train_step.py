@@ -1,15 +1,15 @@
 """The algorithm on one page: the same network with two sets of parameters, a memory bank, and an objective."""
 
-# JAX's own annotations are partly unknown.
+# JAX's own annotations are partly unknown, and Optax has no stubs.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# pyright: reportMissingTypeStubs=false
 
 from __future__ import annotations
 
 import dataclasses
 import functools
-import logging
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar, no_type_check
 
 import flax.struct
 import jax
@@ -19,8 +19,6 @@ from jax import Array
 from jax.typing import ArrayLike
 from jaxtyping import Float, Int, Key, UInt8
 
-from hummingbird.config import PretrainConfig
-from hummingbird.config.pretrain import Optimizer
 from hummingbird.data.augment import Photometric, photometric
 from hummingbird.data.views import GLOBAL
 from hummingbird.models import context
@@ -30,13 +28,13 @@ from hummingbird.models.params import Params
 from hummingbird.models.pretrainer import Pretrainer, ViewOutputs, patch_features
 from hummingbird.objectives import Batch, Objective
 from hummingbird.objectives.interface import PerImage
+from hummingbird.objectives.optimizer import Schedules
 
-log = logging.getLogger(__name__)
 Metrics = dict[str, Array]
-Schedules = Mapping[str, optax.ScalarOrSchedule]
 Outputs = TypeVar("Outputs")
 
 
+@no_type_check  # at run time: trees of shapes and of shardings have this class too
 class TrainState(flax.struct.PyTreeNode):
     """Everything that a step changes. Randomness is derived from the seed and `step`, so there is no RNG state.
 
@@ -87,15 +85,14 @@ def train_step(algorithm: Algorithm, state: TrainState, batch: Batch) -> tuple[T
     """Takes one step: returns the new state and the metrics of the batch."""
     schedules = {name: x(state.step) if callable(x) else x for name, x in algorithm.schedules.items()}
 
-    # 1.-3. The loss of theta, and its gradient.
+    # 1.-3. The loss, as a function of theta, and its gradient.
     passed: Passed
     loss_of = functools.partial(forward, algorithm, state, batch, schedules)
     (loss, passed), gradients = jax.value_and_grad(loss_of, has_aux=True)(state.online)
 
     # 4. theta by AdamW, after clipping the global norm.
-    theta: Any
     updates, opt_state = algorithm.optimizer.update(gradients, state.opt_state, state.online)
-    theta = optax.apply_updates(state.online, updates)
+    theta: Any = optax.apply_updates(state.online, updates)
 
     # 5. xi <- decay xi + (1 - decay) theta.
     xi: Any = optax.incremental_update(like(state.target, theta), state.target, 1 - schedules["ema_decay"])
@@ -152,8 +149,8 @@ def forward(
 
     # 2. Views x1 ~ T1, x2 ~ T2, ... [B, V, S, S, 3], by theta and by xi: encoded, contextualised, pooled [B, V, D].
     def encode(views: Mapping[str, Array], positions: Array) -> tuple[PerImage, PerImage]:
-        keys = jax.vmap(jax.random.fold_in, (None, 0))(key, positions)
-        return objective.per_image(online, target, augmented(algorithm, key, views, positions), keys)
+        rngs = jax.vmap(jax.random.fold_in, (None, 0))(key, positions)
+        return objective.per_image(online, target, augmented(algorithm, key, views, positions), rngs)
 
     outputs, targets = in_micro_batches(encode, algorithm.micro_batches, batch.views, jnp.arange(len(batch.labels)))
     online = dataclasses.replace(online, outputs=outputs)
@@ -168,10 +165,13 @@ def forward(
 def augmented(
     algorithm: Algorithm,
     key: Key[Array, ""],
-    views: Mapping[str, UInt8[Array, "b V S S 3"]],
+    views: Mapping[str, UInt8[Array, "b _ _ _ 3"]],
     positions: Int[Array, " b"],
-) -> dict[str, Float[Array, "b V S S 3"]]:
-    """Augments every group of views by its own settings; draws depend on the key, the group and the positions alone."""
+) -> dict[str, Float[Array, "b _ _ _ 3"]]:
+    """Augments each group of views [b, V, S, S, 3] with its own settings; pixels become float32 in [0, 1].
+
+    What happens to an image depends only on the key, the group and the image's position in the global batch.
+    """
     keys = {name: jax.random.fold_in(key, i) if i else key for i, name in enumerate(algorithm.augment)}
     return {name: photometric(keys[name], views[name], algorithm.augment[name], positions) for name in views}
 
@@ -244,51 +244,3 @@ def fill_step(algorithm: Algorithm, state: TrainState, batch: Batch, i: Array) -
     first = augmented(algorithm, key, {GLOBAL: batch.views[GLOBAL]}, jnp.arange(len(batch.labels)))[GLOBAL][:, 0]
     features = patch_features(algorithm.model, {"params": state.target or state.online}, first)  # [B, h, w, D]
     return state.replace(bank=context.push(state.bank, features.mean(axis=(1, 2)), batch.labels))
-
-
-def build_schedules(config: PretrainConfig) -> Schedules:
-    """Builds what may change from step to step beside the learning rate; constant in all of today's objectives."""
-    return {
-        "weight_decay": config.optimizer.weight_decay,
-        "ema_decay": config.ema_decay,
-        "temperature": config.contrastive.temperature,
-    }
-
-
-def build_learning_rate(settings: Optimizer, total_steps: int, steps_per_epoch: float) -> optax.Schedule:
-    """Builds the learning rate by step: linear warm-up, then a cosine to 0 (App. C.2)."""
-    warmup = settings.warmup_steps
-    if warmup is None:
-        warmup = round(settings.warmup_epochs * steps_per_epoch)
-    if warmup >= total_steps:
-        log.warning(
-            "the warm-up of %d steps is longer than the run of %d and is cut; see optimizer.warmup_epochs and "
-            "optimizer.warmup_steps",
-            warmup,
-            total_steps,
-        )
-        warmup = total_steps - 1
-    return optax.warmup_cosine_decay_schedule(0.0, settings.learning_rate, warmup, total_steps)
-
-
-def build_optimizer(
-    settings: Optimizer, learning_rate: optax.Schedule, weight_decay: optax.ScalarOrSchedule
-) -> optax.GradientTransformation:
-    """Builds AdamW with clipping of the gradient's global norm (App. C.2).
-
-    Weight decay applies to kernels only: not to biases, norms, position embeddings or [CLS].
-    """
-    return optax.chain(
-        optax.clip_by_global_norm(settings.clip_norm),
-        optax.adamw(
-            learning_rate,
-            b1=settings.b1,
-            b2=settings.b2,
-            weight_decay=weight_decay,
-            mask=functools.partial(jax.tree_util.tree_map_with_path, _is_kernel),
-        ),
-    )
-
-
-def _is_kernel(path: tuple[Any, ...], _: Array) -> bool:
-    return path[-1].key == "kernel"

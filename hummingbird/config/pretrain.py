@@ -33,7 +33,7 @@ class Objective:
     """What is learned from the views."""
 
     name: Literal["hummingbird", "simclr"] = setting(
-        "hummingbird", "hummingbird: Eq. 4, with retrieval of labels or a classifier if supervised.weight > 0; simclr"
+        "hummingbird", "hummingbird: Eq. 4, and image labels if supervised.weight > 0; simclr: no target network"
     )
 
 
@@ -63,10 +63,10 @@ class Heads:
 
 @dataclasses.dataclass(frozen=True)
 class Contrastive:
-    """L_SSL, Eq. 4."""
+    """L_SSL: Eq. 4, or the loss of another objective."""
 
     weight: float = setting(1.0, "weight of L_SSL; 0: supervised retrieval alone (Table 12)", low=0)
-    temperature: float = setting(0.1, "tau of Eq. 4 (App. C.2)", above=0)
+    temperature: float = setting(0.1, "tau of Eq. 4 (App. C.2), or of NT-Xent", above=0)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,7 +13,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, no_type_check
 
 import flax.struct
 import jax
@@ -25,6 +25,7 @@ from jaxtyping import Float, Int
 from hummingbird.models.params import AnyArray
 
 
+@no_type_check  # at run time: trees of shapes and of shardings have this class too
 class ContextBank(flax.struct.PyTreeNode):
     """The memory bank Mp of Eq. 2. Values are not stored: the network that attends recomputes them from the keys.
 

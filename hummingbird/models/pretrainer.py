@@ -111,7 +111,7 @@ class Pretrainer(nn.Module):
         by_view = {name: x.reshape(len(views), len(tokens), -1) for name, x in stats.items()}
         return ViewOutputs(jnp.stack(summary, axis=1), jnp.stack(pooled, axis=1), jnp.stack(masks, axis=1), by_view)
 
-    def encode(self, images: Float[Array, "B S S 3"]) -> Tokens:
+    def encode(self, images: Float[Array, "B H W 3"]) -> Tokens:
         """Computes h = f(x) (Eq. 2) for pixels in [0, 1]."""
         return self.encoder(normalize(images).astype(self.dtype))
 

@@ -108,8 +108,8 @@ class Hummingbird:
         self,
         online: Network,
         target: Network | None,
-        views: Mapping[str, Float[Array, "b V S S 3"]],
-        keys: Key[Array, " b"],
+        views: Mapping[str, Float[Array, "b _ _ _ 3"]],
+        rngs: Key[Array, " b"],
     ) -> tuple[PerImage, PerImage]:
         """Encodes, contextualises and pools both views with both networks."""
         assert target is not None

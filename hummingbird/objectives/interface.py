@@ -6,7 +6,7 @@ To add one, write a file with a class like `simclr.SimCLR` and a `build` functio
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from jax import Array
 from jax.typing import ArrayLike
@@ -64,6 +64,7 @@ class Loss(NamedTuple):
 PerImage = Mapping[str, ViewOutputs]
 
 
+@runtime_checkable
 class Objective(Protocol):
     """What is learned from the views of a batch.
 
@@ -96,16 +97,16 @@ class Objective(Protocol):
         self,
         online: Network,
         target: Network | None,
-        views: Mapping[str, Float[Array, "b V S S 3"]],
-        keys: Key[Array, " b"],
+        views: Mapping[str, Float[Array, "b _ _ _ 3"]],
+        rngs: Key[Array, " b"],
     ) -> tuple[PerImage, PerImage]:
         """Returns what the two networks make of the images of a micro-batch; images must not affect one another.
 
         Args:
           online: the online network.
           target: the target network; None without one.
-          views: augmented views by group, pixels in [0, 1].
-          keys: one PRNG key per image, for example to draw masks; they do not depend on the layout over devices.
+          views: augmented views by group, [b, V, S, S, 3] with pixels in [0, 1].
+          rngs: one PRNG key per image, for example to draw masks; the same on any number of devices.
 
         Returns:
           Outputs of the online and of the target network by view group; the latter is empty without a target network.

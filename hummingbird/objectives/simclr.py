@@ -69,8 +69,8 @@ class SimCLR:
         self,
         online: Network,
         target: Network | None,
-        views: Mapping[str, Float[Array, "b V S S 3"]],
-        keys: Key[Array, " b"],
+        views: Mapping[str, Float[Array, "b _ _ _ 3"]],
+        rngs: Key[Array, " b"],
     ) -> tuple[PerImage, PerImage]:
         """Encodes, contextualises and pools both views."""
         return {GLOBAL: online.encode_views(views[GLOBAL])}, {}

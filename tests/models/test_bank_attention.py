@@ -12,9 +12,9 @@ from hummingbird.models import bank_attention, context
 from tests import reference
 
 RNG = np.random.default_rng(0)
-Q = reference.unit(RNG.normal(size=(24, 16))).astype(np.float32)
-KEYS = reference.unit(RNG.normal(size=(3, 8, 16))).astype(np.float32)  # [S, R, D]
-VALUES = RNG.normal(size=(3, 8, 5)).astype(np.float32)
+Q = jnp.asarray(reference.unit(RNG.normal(size=(24, 16))), jnp.float32)
+KEYS = jnp.asarray(reference.unit(RNG.normal(size=(3, 8, 16))), jnp.float32)  # [S, R, D]
+VALUES = jnp.asarray(RNG.normal(size=(3, 8, 5)), jnp.float32)
 BETA = 0.1
 
 
@@ -27,7 +27,8 @@ ALL = functools.partial(context.attend, beta=BETA, chunk=8)
 
 @pytest.mark.parametrize("k", [1, 5, 12, 24])
 def test_nearest_attention_is_equation_1_over_the_nearest_entries(k):
-    q, keys, values = Q.astype(np.float64), KEYS.reshape(24, 16).astype(np.float64), VALUES.reshape(24, 5)
+    q, keys = np.asarray(Q, np.float64), np.asarray(KEYS, np.float64).reshape(24, 16)
+    values = np.asarray(VALUES, np.float64).reshape(24, 5)
     scores = q @ keys.T / BETA
     scores[scores < np.sort(scores, axis=1)[:, -k, None]] = -np.inf
     p = reference.softmax(scores)
@@ -68,7 +69,7 @@ def test_attention_on_a_mesh_equals_that_on_one_device(attention, shape):
 
         return jax.value_and_grad(f, (0, 2), has_aux=True)
 
-    values = RNG.normal(size=KEYS.shape).astype(np.float32)
+    values = jnp.asarray(RNG.normal(size=KEYS.shape), jnp.float32)
     want = loss(attention)(Q, KEYS, values)
     on_mesh = jax.device_put((Q, KEYS, values), (split(batch), split(None, batch), split(None, batch)))
     compiled = jax.jit(loss(bank_attention.on_mesh(attention, mesh))).lower(*on_mesh).compile()

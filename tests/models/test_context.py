@@ -43,7 +43,7 @@ def test_keys_carry_no_gradient():
 
 def test_nearest_share_and_entropy_describe_the_attention():
     q, k = reference.unit(Q), reference.unit(K)
-    read = context.attend(q, k.reshape(5, 10, 16), V.reshape(5, 10, 8), 0.1, chunk=10)
+    read = context.attend(jnp.asarray(q), jnp.asarray(k.reshape(5, 10, 16)), jnp.asarray(V.reshape(5, 10, 8)), 0.1, 10)
     p = reference.softmax(q @ k.T / 0.1)
     np.testing.assert_allclose(read.nearest, (q @ k.T).max(axis=1), atol=1e-5)
     np.testing.assert_allclose(read.share, p.max(axis=1), atol=1e-5)
@@ -66,7 +66,7 @@ def test_bank_is_first_in_first_out(length, batch):
     pushed = []
     for step in range(9):
         ids = np.arange(step * batch, (step + 1) * batch)
-        bank = context.push(bank, ids[:, None].astype(np.float32), ids)
+        bank = context.push(bank, jnp.asarray(ids[:, None], jnp.float32), jnp.asarray(ids))
         rows = bank.keys.shape[1]
         # Every row is a ring of its own: it is given batch / rows images a step and keeps its newest.
         pushed.append(ids.reshape(rows, -1))
@@ -80,7 +80,7 @@ def test_bank_holds_the_newest_images_when_the_batch_divides_it():
     bank = context.init_bank(12, 4, 1)
     for step in range(7):
         ids = jnp.arange(step * 4, step * 4 + 4)
-        bank = context.push(bank, ids[:, None], ids)
+        bank = context.push(bank, ids[:, None].astype(jnp.float32), ids)
     assert sorted(np.asarray(bank.labels).ravel()) == list(range(16, 28))
     assert sorted(np.asarray(bank.labels)[int(bank.cursor)]) == [16, 17, 18, 19]  # the oldest are next to go
 

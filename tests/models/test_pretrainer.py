@@ -18,8 +18,8 @@ SMALL = {
     "context": {"bank_length": 12, "hidden_dim": 24, "temperature": 0.1},
     "heads": {"hidden_dim": 20, "output_dim": 8},
 }
-VIEWS = np.random.default_rng(0).uniform(size=(6, 2, 16, 16, 3)).astype(np.float32)
-KEYS = np.random.default_rng(1).normal(size=(2, 6, 16)).astype(np.float32)
+VIEWS = jnp.asarray(np.random.default_rng(0).uniform(size=(6, 2, 16, 16, 3)), jnp.float32)
+KEYS = jnp.asarray(np.random.default_rng(1).normal(size=(2, 6, 16)), jnp.float32)
 
 
 def build(**changes):
@@ -71,7 +71,7 @@ def test_gradients_equal_central_differences_in_float64():
         return jnp.sum(jnp.sin(call(heads, own, call(heads, own, pooled, method="project"), method="predict")))
 
     def independent(p, h):
-        c = reference.contextualised(p, h, KEYS.reshape(-1, 16).astype(np.float64), 0.2, 0.1)
+        c = reference.contextualised(p, h, np.asarray(KEYS, np.float64).reshape(-1, 16), 0.2, 0.1)
         z = reference.mlp_head(p["projector"], reference.attention_pooling(p["pool"], c)[0])
         return np.sum(np.sin(reference.mlp_head(p["predictor"], z)))
 

@@ -1,4 +1,4 @@
-"""phi computed a chunk at a time is the MLP with batch norm over the whole bank."""
+"""phi computed chunk by chunk equals the MLP with batch norm over the whole bank."""
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +9,7 @@ from hummingbird.models.value_head import ValueHead
 from tests import reference
 
 RNG = np.random.default_rng(0)
-KEYS = (RNG.normal(size=(6, 4, 8)) + RNG.normal(size=8) * 3).astype(np.float32)  # far from the origin
+KEYS = jnp.asarray(RNG.normal(size=(6, 4, 8)) + RNG.normal(size=8) * 3, jnp.float32)  # far from the origin
 PLAIN, STREAMED = MlpHead(32, 5), ValueHead(32, 5, chunk=8)
 VARIABLES = PLAIN.init(jax.random.key(0), KEYS)
 PARAMS = jax.tree.map(lambda x: x + 0.1 * RNG.normal(size=x.shape).astype(np.float32), VARIABLES["params"])
@@ -24,7 +24,7 @@ def test_values_and_running_statistics_are_those_of_the_plain_head():
     np.testing.assert_allclose(values, wanted, atol=2e-5)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), stats, wanted_stats)
     exact = jax.tree.map(lambda x: np.asarray(x, np.float64), PARAMS)
-    flat = KEYS.reshape(-1, 8).astype(np.float64)
+    flat = np.asarray(KEYS, np.float64).reshape(-1, 8)
     np.testing.assert_allclose(values.reshape(-1, 5), reference.mlp_head(exact, flat), atol=2e-5)
 
 
@@ -34,9 +34,8 @@ def test_gradients_are_those_of_the_plain_head():
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-4, atol=2e-4), ours, wanted)
 
 
-def test_it_begins_with_the_same_parameters_and_uses_running_statistics_after_training():
-    begun = STREAMED.init(jax.random.key(0), KEYS)
-    jax.tree.map(np.testing.assert_array_equal, begun, VARIABLES)
+def test_initial_parameters_are_the_same_and_running_statistics_are_used_after_training():
+    jax.tree.map(np.testing.assert_array_equal, STREAMED.init(jax.random.key(0), KEYS), VARIABLES)
     after = [head.apply(VARIABLES, KEYS, train=False) for head in (STREAMED, PLAIN)]
     np.testing.assert_allclose(*after, atol=2e-5)
 
@@ -51,6 +50,6 @@ def test_memory_does_not_grow_with_the_bank():
         shapes = jax.eval_shape(head.init, jax.random.key(0), keys)
         stats = jax.tree.map(jnp.zeros_like, shapes["batch_stats"])
         compiled = jax.jit(jax.grad(loss)).lower(shapes["params"], keys, keys).compile()
-        return compiled.memory_analysis().temp_size_in_bytes - 2 * slots * 4 * 8 * 4  # the centred keys, the values
+        return compiled.memory_analysis().temp_size_in_bytes - 2 * slots * 4 * 8 * 4  # centred keys and values
 
     assert temporary(8 * 64) < 1.1 * temporary(64)

@@ -15,7 +15,7 @@ from hummingbird.errors import UserError
 from hummingbird.objectives import OBJECTIVES
 from hummingbird.objectives.hummingbird import Hummingbird
 from hummingbird.run import checkpoint
-from hummingbird.train_step import build_optimizer, train_step
+from hummingbird.train_step import train_step
 from tests import tiny
 
 
@@ -85,14 +85,3 @@ def test_decays_and_temperature_may_follow_a_schedule():
     second, metrics = step(first, tiny.batch(0))
     jax.tree.map(np.testing.assert_array_equal, second.target, first.target)  # decay 1
     assert float(metrics["loss"]) < usual - 0.5  # a higher temperature brings it closer to log 16
-
-
-def test_weight_decay_may_follow_a_schedule():
-    settings = tiny.tiny_config().optimizer
-    optimizer = build_optimizer(settings, optax.constant_schedule(1.0), optax.linear_schedule(0.0, 1.0, 1))
-    params, nothing = {"kernel": jnp.ones(2)}, {"kernel": jnp.zeros(2)}
-    state = optimizer.init(params)
-    updates, state = optimizer.update(nothing, state, params)
-    assert not np.any(updates["kernel"])
-    updates, state = optimizer.update(nothing, state, params)
-    np.testing.assert_allclose(updates["kernel"], -1.0)

@@ -1,0 +1,43 @@
+"""Learning rate and weight decay by step, and what decays."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from hummingbird.objectives.optimizer import build_learning_rate, build_optimizer
+from tests import tiny
+
+
+def test_learning_rate_warms_up_and_falls_to_zero_along_a_cosine():
+    config = tiny.tiny_config(**{"optimizer.warmup_steps": 10, "optimizer.learning_rate": 1e-3})
+    schedule = build_learning_rate(config.optimizer, 110, 50)
+    assert [float(schedule(s)) for s in (0, 5, 10, 60, 110)] == pytest.approx([0, 5e-4, 1e-3, 5e-4, 0], abs=1e-9)
+
+
+def test_a_warm_up_longer_than_the_run_is_cut_with_a_warning(caplog):
+    config = tiny.tiny_config(**{"optimizer.warmup_steps": None, "optimizer.warmup_epochs": 10.0})
+    schedule = build_learning_rate(config.optimizer, 5, 50)
+    assert "warm-up of 500 steps is longer than the run of 5" in caplog.text
+    assert float(schedule(4)) == pytest.approx(config.optimizer.learning_rate)
+
+
+def test_weight_decay_leaves_biases_norms_positions_and_cls_alone():
+    settings = tiny.tiny_config(**{"optimizer.warmup_steps": 0}).optimizer
+    optimizer = build_optimizer(settings, build_learning_rate(settings, 10, 50), 10.0)
+    params = {"kernel": jnp.ones(2), "bias": jnp.ones(2), "scale": jnp.ones(2), "positions": jnp.ones(2)}
+    updates, _ = optimizer.update(jax.tree.map(jnp.zeros_like, params), optimizer.init(params), params)
+    assert np.all(updates["kernel"] < 0)
+    assert not any(np.any(updates[name]) for name in ("bias", "scale", "positions"))
+
+
+def test_weight_decay_may_follow_a_schedule():
+    settings = tiny.tiny_config().optimizer
+    optimizer = build_optimizer(settings, optax.constant_schedule(1.0), optax.linear_schedule(0.0, 1.0, 1))
+    params, nothing = {"kernel": jnp.ones(2)}, {"kernel": jnp.zeros(2)}
+    state = optimizer.init(params)
+    updates, state = optimizer.update(nothing, state, params)
+    assert not np.any(updates["kernel"])
+    updates, state = optimizer.update(nothing, state, params)
+    np.testing.assert_allclose(updates["kernel"], -1.0)
