@@ -19,15 +19,17 @@ An encoder is any callable from images, uint8 [B, H, W, 3], to patch features, f
 from __future__ import annotations
 
 import os
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from etils import epath
 from numpy.typing import ArrayLike
+from typing_extensions import Unpack
 
 from hummingbird.config.evaluate import EncoderSettings
 from hummingbird.errors import UserError
 from hummingbird.models.frozen import FrozenEncoder
+from hummingbird.weights.options import Options
 
 
 @runtime_checkable
@@ -48,33 +50,44 @@ class Encoder(Protocol):
 
 def build_encoder(path: str, settings: EncoderSettings) -> FrozenEncoder:
     """Loads the encoder at `path` as the `encoder` group of an evaluation config says."""
-    names = ("family", "features", "layers", "norm", "heads")
-    foreign = {name: getattr(settings, name) for name in names if getattr(settings, name) not in (None, ())}
-    return load_encoder(path, settings.network, settings.dtype, **foreign)
+    return load_encoder(
+        path,
+        settings.network,
+        settings.dtype,
+        family=settings.family,
+        features=settings.features,
+        layers=settings.layers or None,
+        norm=settings.norm,
+        prefix=settings.prefix,
+        heads=settings.heads,
+        grid=settings.grid,
+    )
 
 
-def load_encoder(path: str, network: str = "online", dtype: str = "float32", **foreign: Any) -> FrozenEncoder:
+def load_encoder(
+    path: str, network: str = "online", dtype: str = "float32", **options: Unpack[Options]
+) -> FrozenEncoder:
     """Loads the encoder that a path or a name stands for.
 
     Args:
-      path: a training workdir or one of its step folders, an imported folder or weights file of another project,
+      path: a training workdir or one of its step folders, an imported folder or another project's weights file,
         `random:vit_s16` (random weights), `random:WORKDIR` (random weights in a run's architecture), or `rgb:PATCH`
         (the raw pixels of each patch).
       network: "online" or "target", for training checkpoints.
       dtype: "float32" or "bfloat16", the type it computes in.
-      foreign: for files of other projects: family, features, layers, norm, ... as in `hummingbird.weights.load`.
+      options: for files of other projects: family, features, layers, norm, ... as of `hummingbird.weights.load`.
 
     Raises:
       UserError: there is nothing at the path, or it is not an encoder.
     """
     from hummingbird.run import checkpoint
-    from hummingbird.weights import foreign as other_projects
-    from hummingbird.weights import own
+    from hummingbird.weights import foreign, own
 
     path = os.path.expanduser(path)
     kind, _, rest = path.partition(":")
-    if foreign and (kind in own.NAMED or checkpoint.is_training(path)):
-        raise UserError(f"encoder.{next(iter(foreign))} is for files of other projects; leave it out for {path}")
+    given = [name for name, value in options.items() if value is not None]
+    if given and (kind in own.NAMED or checkpoint.is_training(path)):
+        raise UserError(f"encoder.{given[0]} is for files of other projects; leave it out for {path}")
     if kind in own.NAMED:
         return own.NAMED[kind](os.path.expanduser(rest), dtype)
     if not epath.Path(path).exists():
@@ -84,4 +97,4 @@ def load_encoder(path: str, network: str = "online", dtype: str = "float32", **f
         )
     if checkpoint.is_training(path):
         return own.load_trained(path, network, dtype)
-    return other_projects.load_foreign(path, dtype=dtype, **foreign)
+    return foreign.load_foreign(path, dtype=dtype, **options)

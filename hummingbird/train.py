@@ -218,7 +218,7 @@ def resume_or_initialise(config: PretrainConfig, folder: epath.Path, program: Pr
             log.info("--init_from=%s is ignored: %s has a checkpoint to resume from", config.init_from, folder)
         flat["init_from"] = workdirs.recorded(folder, "init_from") or ""
     elif config.init_from:
-        given = warm_start.read(config.init_from, program.model.encoder, program.state)
+        given = warm_start.read(config.init_from, program.model.encoder, checkpoint.to_arrays(program.state))
     if jax.process_index() == 0:
         workdirs.claim(folder, flat)
 

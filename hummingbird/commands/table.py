@@ -36,6 +36,18 @@ def layer_numbers(text: str) -> tuple[int, ...]:
     return tuple(int(word) for word in text.split(","))
 
 
+def grid_size(text: str) -> tuple[int, int]:
+    """Parses "8,6" to (8, 6)."""
+    rows, columns = layer_numbers(text)
+    return rows, columns
+
+
+def colour(text: str) -> tuple[float, float, float]:
+    """Parses "0.4,0.5,0.6" to (0.4, 0.5, 0.6)."""
+    red, green, blue = (float(word) for word in text.split(","))
+    return red, green, blue
+
+
 def path_option(name: str, help: str, metavar: str = "PATH", **keywords: Any) -> Option:
     """Declares an argument that is a path; shells leave the "~" of --workdir=~/run alone."""
     return option(name, help, metavar=metavar, type=os.path.expanduser, **keywords)
@@ -117,8 +129,8 @@ def _info(arguments: argparse.Namespace, overrides: Overrides) -> None:
 def _import(arguments: argparse.Namespace, overrides: Overrides) -> None:
     from hummingbird import weights
 
-    chosen = {name: getattr(arguments, name) for name in ("family", "features", "layers", "norm")}
-    show(weights.import_weights(arguments.src, arguments.dst, **chosen))
+    names = ("family", "features", "layers", "norm", "prefix", "heads", "grid", "mean", "std")
+    show(weights.import_weights(arguments.src, arguments.dst, **{name: getattr(arguments, name) for name in names}))
 
 
 def _export(arguments: argparse.Namespace, overrides: Overrides) -> None:
@@ -235,6 +247,13 @@ COMMANDS: dict[str, Command] = {
                 type=layer_numbers,
             ),
             option("--norm", "apply the final layer norm; default: yes", action=argparse.BooleanOptionalAction),
+            option(
+                "--prefix", "of several networks in the file, such as state_dict; default: detected", metavar="NAME"
+            ),
+            option("--heads", "attention heads; default: detected", metavar="N", type=int),
+            option("--grid", "rows and columns of the position table; default: square", metavar="8,6", type=grid_size),
+            option("--mean", "mean of pixels in [0, 1]; default: the family's", metavar="R,G,B", type=colour),
+            option("--std", "standard deviation of pixels; default: the family's", metavar="R,G,B", type=colour),
         ),
     ),
     "export": Command(

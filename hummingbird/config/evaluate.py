@@ -27,6 +27,12 @@ class EncoderSettings:
     )
     norm: bool | None = setting(None, "imported encoder: apply the final layer norm to tokens; none: yes")
     heads: int | None = setting(None, "imported encoder: attention heads; none: inferred", low=1)
+    grid: tuple[int, int] | None = setting(
+        None, "weights file: rows and columns of its position table; none: a square", low=1
+    )
+    prefix: str | None = setting(
+        None, "weights file that holds several networks: prefix of the one to use, such as state_dict; none: detected"
+    )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import abc
 import dataclasses
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jaxtyping import Float, UInt8
 
 from hummingbird.errors import UserError
 from hummingbird.models.params import Params
 
-Images = Float[Array, "B H W 3"] | UInt8[Array, "B H W 3"]
+Images: TypeAlias = Float[Array | np.ndarray, "B H W 3"] | UInt8[Array | np.ndarray, "B H W 3"]
+DTYPES = ("float32", "bfloat16")
 KINDS = ("tokens", "query", "key", "value")
 WITH_LAYERS = "use a ViT or ConvNeXt: a training workdir, a weights file or random:vit_s16"
 WITH_ATTENTION = "use a ViT: a training workdir, a weights file or random:vit_s16"
@@ -116,9 +118,16 @@ def indices(layers: tuple[int, ...], depth: int) -> tuple[int, ...]:
     return tuple(layer % depth for layer in layers)
 
 
+def check_dtype(dtype: str) -> None:
+    """Raises UserError unless `dtype` is one that encoders compute in."""
+    if dtype not in DTYPES:
+        raise UserError(f"encoder.dtype {dtype!r} is not known: use one of {', '.join(DTYPES)}")
+
+
 def to_unit(images: Images) -> Float[Array, "B H W 3"]:
     """Returns pixels in [0, 1], float32: uint8 ones divided by 255, floating-point ones as they are."""
-    return images.astype(jnp.float32) / 255 if images.dtype == jnp.uint8 else images.astype(jnp.float32)
+    pixels = jnp.asarray(images)
+    return pixels.astype(jnp.float32) / 255 if pixels.dtype == jnp.uint8 else pixels.astype(jnp.float32)
 
 
 class Backbone(abc.ABC):

@@ -19,6 +19,7 @@ from hummingbird.models.backbone import (
     Output,
     Projection,
     Tokens,
+    check_dtype,
     indices,
     to_unit,
 )
@@ -42,6 +43,7 @@ class FrozenViT(Backbone):
 
     def __post_init__(self) -> None:
         self.chosen.indices(self.depth)
+        check_dtype(self.dtype)
 
     def __str__(self) -> str:
         return "a ViT"
@@ -103,7 +105,7 @@ class FrozenViT(Backbone):
         return dataclasses.replace(self, dtype=dtype).module().bind({"params": params})
 
     def _last(self) -> int:
-        """Returns the block whose output is the features."""
+        """Returns the index of the block that gives the features."""
         layers = self.chosen.indices(self.depth)
         if self.chosen.kind != "tokens" or len(layers) != 1:
             what = f"the {self.chosen.kind} of layers {list(layers)}"

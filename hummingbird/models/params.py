@@ -14,13 +14,8 @@ if TYPE_CHECKING:
     import hummingbird.models.params
 
 # A Flax tree of arrays: {"projector": {"hidden": {"kernel": array}}}. Arrays are NumPy's where they come from a file.
-<<<<<<< ours
-# Union, because `|` cannot join a class and a name that is defined by this very line. The name is given in full, since
-# beartype looks it up where the type is used.
-=======
 # The alias refers to itself by its full name, which run-time checkers resolve from any module. Union, because `|`
 # cannot join a class and a string.
->>>>>>> theirs
 Params = TypeAliasType("Params", Mapping[str, Union[Array, np.ndarray, "hummingbird.models.params.Params"]])
 
 AnyArray = Array | np.ndarray  # what the functions for notebooks and tests take

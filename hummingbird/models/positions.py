@@ -107,7 +107,7 @@ def resize_matrix(name: str, old: tuple[int, int], new: tuple[int, int]) -> tupl
 
 
 def resize_positions(
-    table: Float[Array, "N D"], old: tuple[int, int], new: tuple[int, int], rule: str = "bicubic_antialias"
+    table: Float[Array | np.ndarray, "N D"], old: tuple[int, int], new: tuple[int, int], rule: str = "bicubic_antialias"
 ) -> Float[Array, "M D"]:
     """Resizes learned positions from `old` to `new` (rows, columns) by a rule in `RESIZE`; in float32 if they change.
 
@@ -116,9 +116,9 @@ def resize_positions(
       (12, 3)
     """
     if old == new:
-        return table
+        return jnp.asarray(table)
     r, c = (jnp.asarray(matrix, jnp.float32) for matrix in resize_matrix(rule, old, new))
-    grid = table.astype(jnp.float32).reshape(*old, -1)
+    grid = jnp.asarray(table, jnp.float32).reshape(*old, -1)
     resized = jnp.einsum("ri,cj,ijd->rcd", r, c, grid, precision=jax.lax.Precision.HIGHEST)
     return resized.reshape(new[0] * new[1], -1)
 
@@ -152,7 +152,7 @@ def rotary_angles(rows: int, columns: int, head_dim: int, theta: float) -> Float
       UserError: `head_dim` is not a multiple of 4.
     """
     if head_dim % 4:
-        raise UserError(f"rotary positions need heads whose width is a multiple of 4, not {head_dim}")
+        raise UserError(f"rotary positions need a head width that is a multiple of 4, not {head_dim}")
     frequency = theta ** -(np.arange(head_dim // 4) / (head_dim // 4))
     axis = [2 * (np.arange(n) + 0.5) / n - 1 for n in (rows, columns)]
     centers = np.stack(np.meshgrid(*axis, indexing="ij"), -1).reshape(-1, 2)  # [N, (row, column)]

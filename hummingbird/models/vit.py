@@ -5,7 +5,7 @@ One module serves pretraining and the image towers of other projects; `Architect
 Parameters: `patch_embed` (kernel [patch * patch * 3, D]: rows are patch row, patch column, channel), `positions`
 [rows * columns, D] (learned only), `cls` [D] (its own position included), `registers` [R, D], `pre_norm`, `block_00`
 ... each with `norm1`, `attention/{qkv, out}`, `scale1`, `norm2`, `mlp/{up, down}`, `scale2`, and `norm`. With
-`scan_layers` the blocks are one tree `blocks` whose arrays have a leading layer axis.
+`scan_layers` the blocks are one tree `blocks` of arrays with a leading layer axis.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from collections.abc import Mapping
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jax.typing import DTypeLike
 from jaxtyping import Float, Shaped
@@ -74,7 +75,7 @@ class ViT(nn.Module):
         if arch.final_norm:
             self.norm = nn.LayerNorm(epsilon=arch.epsilon, dtype=self.dtype)
 
-    def __call__(self, images: Float[Array, "B H W 3"]) -> Tokens:
+    def __call__(self, images: Float[Array | np.ndarray, "B H W 3"]) -> Tokens:
         """Encodes normalised images; their sides are multiples of the patch size."""
         x, rotation = self.embed(images)
         if self.scan_layers:
@@ -84,7 +85,7 @@ class ViT(nn.Module):
                 x, _ = block(x, rotation)
         return split_tokens(self.normed(x), self.arch)
 
-    def embed(self, images: Float[Array, "B H W 3"]) -> tuple[Float[Array, "B T D"], Rotation | None]:
+    def embed(self, images: Float[Array | np.ndarray, "B H W 3"]) -> tuple[Float[Array, "B T D"], Rotation | None]:
         """Returns the input of the first block, T tokens ([CLS], registers, patches), and the rotary positions."""
         arch = self.arch
         patches = patchify(images, arch.patch_size)
@@ -114,7 +115,7 @@ def split_tokens(x: Float[Array, "B T D"], arch: Architecture) -> Tokens:
     return Tokens(x[:, arch.prefix :], x[:, 0] if arch.cls else None)
 
 
-def patchify(images: Shaped[Array, "B H W C"], patch: int) -> Shaped[Array, "B h w V"]:
+def patchify(images: Shaped[Array | np.ndarray, "B H W C"], patch: int) -> Shaped[Array, "B h w V"]:
     """Cuts images into patches of V = patch * patch * C values, in row, column, channel order.
 
     Raises:
@@ -127,28 +128,28 @@ def patchify(images: Shaped[Array, "B H W C"], patch: int) -> Shaped[Array, "B h
     batch, height, width, channels = images.shape
     if height % patch or width % patch:
         raise UserError(f"images of {height}x{width} pixels cannot be cut into patches of {patch}: use a multiple")
-    x = images.reshape(batch, height // patch, patch, width // patch, patch, channels)
+    x = jnp.asarray(images).reshape(batch, height // patch, patch, width // patch, patch, channels)
     return x.transpose(0, 1, 3, 2, 4, 5).reshape(batch, height // patch, width // patch, patch * patch * channels)
 
 
 def to_grid(
-    tokens: Shaped[Array, "B N *more"], images: Shaped[Array, "B H W C"], patch: int
+    tokens: Shaped[Array, "B N *more"], images: Shaped[Array | np.ndarray, "B H W C"], patch: int
 ) -> Shaped[Array, "B h w *more"]:
     """Arranges the tokens of images as a map of H / patch rows and W / patch columns."""
     return tokens.reshape(len(tokens), images.shape[1] // patch, images.shape[2] // patch, *tokens.shape[2:])
 
 
 def unstacked(params: Params, depth: int) -> Params:
-    """Takes scanned layers apart: `blocks`, whose arrays have a leading layer axis, into `block_00`, `block_01`, ..."""
+    """Splits scanned layers: `blocks`, with arrays that have a leading layer axis, into `block_00`, `block_01`, ..."""
     if "blocks" not in params:
         return params
     blocks = {f"block_{i:02d}": jax.tree.map(lambda x: x[i], params["blocks"]) for i in range(depth)}  # noqa: B023
     return {name: x for name, x in params.items() if name != "blocks"} | blocks
 
 
-def normalize(images: Float[Array, "*B H W 3"]) -> Float[Array, "*B H W 3"]:
+def normalize(images: Float[Array | np.ndarray, "*B H W 3"]) -> Float[Array, "*B H W 3"]:
     """Normalises pixels in [0, 1] by ImageNet's mean and standard deviation: the input of a pretraining encoder."""
-    return (images - jnp.asarray(MEAN, images.dtype)) / jnp.asarray(STD, images.dtype)
+    return (jnp.asarray(images) - jnp.asarray(MEAN, images.dtype)) / jnp.asarray(STD, images.dtype)
 
 
 def build_vit(encoder: Mapping[str, int | str | bool | None], input_size: int, dtype: DTypeLike = jnp.float32) -> ViT:

@@ -7,9 +7,7 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
-from importlib.abc import MetaPathFinder
-from types import ModuleType
+from collections.abc import Callable, Mapping
 
 import numpy as np
 from etils import epath
@@ -66,24 +64,12 @@ class JsonLines(Sink):
         self.flush()
 
 
-class _HiddenTorch(MetaPathFinder):
-    """Hides PyTorch from tensorboardX, which imports it for annotations alone: that takes seconds and 200 MB."""
-
-    def find_spec(self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None) -> None:
-        """Raises ModuleNotFoundError for torch and leaves other modules to the finders that follow."""
-        if fullname == "torch":
-            raise ModuleNotFoundError("hidden", name=fullname)
-
-
 class TensorBoard(Sink):
     """Writes TensorBoard events; a resumed run hides events after its first step."""
 
     def __init__(self, workdir: epath.Path, start: int):
-        sys.meta_path.insert(0, hidden := _HiddenTorch())
-        try:
-            from tensorboardX import SummaryWriter
-        finally:
-            sys.meta_path.remove(hidden)
+        from tensorboardX import SummaryWriter  # imports torch where it is installed, which takes seconds
+
         self._writer = SummaryWriter(os.fspath(workdir), purge_step=start + 1)
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:

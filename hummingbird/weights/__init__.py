@@ -1,6 +1,22 @@
-"""Weights of other projects in, ours out (see `families` for whose)."""
+"""Weights of other projects in, ours out; `families` lists the projects."""
 
-from hummingbird.weights.export import export_weights
-from hummingbird.weights.foreign import describe, import_weights, load, load_foreign
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from hummingbird.weights.export import export_weights
+    from hummingbird.weights.foreign import describe, import_weights, load, load_foreign
 
 __all__ = ["describe", "export_weights", "import_weights", "load", "load_foreign"]
+
+# Imported on first use: `weights.options` needs neither Flax nor the readers of files.
+_MODULES = {"describe": "foreign", "export_weights": "export", "import_weights": "foreign", "load": "foreign"}
+_MODULES["load_foreign"] = "foreign"
+
+
+def __getattr__(name: str) -> object:
+    if name in _MODULES:
+        return getattr(importlib.import_module(f"hummingbird.weights.{_MODULES[name]}"), name)
+    raise AttributeError(f"module 'hummingbird.weights' has no attribute {name!r}")

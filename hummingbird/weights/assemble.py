@@ -16,7 +16,7 @@ from hummingbird.weights.families import FAMILIES, HEADS
 from hummingbird.weights.files import Source
 from hummingbird.weights.fits import Fit
 from hummingbird.weights.mapping import Arrays
-from hummingbird.weights.settings import Known, input_size
+from hummingbird.weights.settings import Settings, input_size
 
 
 @dataclasses.dataclass
@@ -68,7 +68,7 @@ def _shown(arrays: Arrays) -> _Shown:
     }
 
 
-def assemble(source: Source, fit: Fit, settings: Known) -> Found:
+def assemble(source: Source, fit: Fit, settings: Settings) -> Found:
     """Makes an encoder of arrays that fit a layout.
 
     Raises:
@@ -85,20 +85,20 @@ def assemble(source: Source, fit: Fit, settings: Known) -> Found:
     if "distillation" in arrays:
         token = arrays.pop("distillation")[None]
         arrays["registers"] = np.concatenate([token, *([arrays["registers"]] if "registers" in arrays else [])])
-    if not settings.get("mean") or not settings.get("std"):
+    if not settings.mean or not settings.std:
         raise UserError(
             f"{source.path}: nothing beside it says how its pixels are normalised; put its config.json or "
             "preprocessor_config.json there, or give mean=R,G,B and std=R,G,B (--mean and --std of import)"
         )
-    heads = settings.get("heads") or _heads(source, fit, width)
+    heads = settings.heads or _heads(source, fit, width)
     if width % heads:
         raise UserError(f"{source.path}: {heads} heads for width {width}; give heads=N (--heads of import)")
-    grid = split_positions(source.path, arrays, settings.get("grid") or _grid_of_config(source, arrays, patch))
+    grid = split_positions(source.path, arrays, settings.grid or _grid_of_config(source, arrays, patch))
     sizes = {"width": width, "depth": fit.match.depth, "mlp_dim": arrays["block_00/mlp/down/kernel"].shape[0]}
     arch = Architecture(patch, heads=heads, **sizes, **_shown(arrays), positions="learned" if grid else "none")
+    arch = dataclasses.replace(arch, **{**settings.known(), "heads": heads, "grid": grid})
     if arch.swiglu:
-        settings["activation"] = "silu"
-    arch = dataclasses.replace(arch, **{**settings, "heads": heads, "grid": grid})
+        arch = dataclasses.replace(arch, activation="silu")
     return Found(fit.family, fit.layout, fit.prefix, arch, arrays)
 
 

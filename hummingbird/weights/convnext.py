@@ -20,7 +20,7 @@ from jaxtyping import Float
 
 from hummingbird.errors import UserError
 from hummingbird.models.architecture import MEAN, STD
-from hummingbird.models.backbone import LAST_LAYER, Backbone, Features, Images, Output, indices, to_unit
+from hummingbird.models.backbone import LAST_LAYER, Backbone, Features, Images, Output, check_dtype, indices, to_unit
 from hummingbird.models.params import Params
 from hummingbird.weights.mapping import Arrays
 
@@ -71,6 +71,7 @@ class FrozenConvNeXt(Backbone):
 
     def __post_init__(self) -> None:
         self._stage()
+        check_dtype(self.dtype)
 
     def __str__(self) -> str:
         return "a ConvNeXt"
@@ -136,11 +137,11 @@ class ConvNeXt(nn.Module):
         if arch.final_norm:
             self.norm = norm()
 
-    def __call__(self, images: Float[Array, "B H W 3"]) -> Float[Array, "B h w D"]:
+    def __call__(self, images: Float[Array | np.ndarray, "B H W 3"]) -> Float[Array, "B h w D"]:
         """Returns the map of the last stage after the final norm."""
         return self.normed(self.stages(images, len(self.arch.depths))[-1])
 
-    def stages(self, images: Float[Array, "B H W 3"], count: int) -> list[Float[Array, "B _ _ _"]]:
+    def stages(self, images: Float[Array | np.ndarray, "B H W 3"], count: int) -> list[Float[Array, "B _ _ _"]]:
         """Returns the maps of the first `count` stages."""
         x, maps = self.stem_norm(self.stem_conv(images)), list[Array]()
         for stage, blocks in enumerate(self.blocks[:count]):

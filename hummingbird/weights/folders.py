@@ -1,7 +1,7 @@
 """Folders of our own: imported ones, which need nothing else, and exported ones, which others can load as well.
 
 Such a folder holds `hummingbird.json` (family, architecture, which tokens are the features) and the weights:
-`model.safetensors` in our names if imported, else in the form and under the names of another project.
+`model.safetensors` in our names if imported, else in another project's form and names.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from hummingbird.weights.assemble import Found, split_positions
 from hummingbird.weights.convnext import ConvNeXtArchitecture
 from hummingbird.weights.layouts import LAYOUTS
 from hummingbird.weights.mapping import Arrays, match
-from hummingbird.weights.settings import Known
+from hummingbird.weights.settings import Settings
 
 FORMAT = "hummingbird-weights"
 OWN_LAYOUT = "hummingbird"  # arrays in our names
@@ -68,33 +68,36 @@ def write_own(folder: pathlib.Path, weights: Weights, layout: str) -> None:
     write_json(folder / files.OWN_FILE, content)
 
 
-def read_own(source: files.Source, family: str | None, known: Known) -> Weights:
+def read_own(source: files.Source, family: str | None, given: Settings) -> Weights:
     """Reads a folder with `hummingbird.json`, exactly as it was written.
 
     Args:
       source: the folder's content.
       family: the expected one; None: any.
-      known: fields of the architecture that replace those stored.
+      given: settings that replace those stored.
 
     Raises:
-      UserError: the file is of another program or version, or the arrays are not those that it describes.
+      UserError: another program or version wrote the file, or the arrays are not those that it describes.
     """
     own, at = source.config[files.OWN_FILE], f"{source.path}: its {files.OWN_FILE}"
     if own.get("format") != FORMAT:
-        raise UserError(f"{at} is not of this program; remove it or import the original again")
+        raise UserError(f"{at} was not written by this program; remove it or import the original again")
     try:
         arch = ARCHITECTURES[str(own["kind"])](**_fields(own["architecture"]))
         features = Features(**_fields(own["features"]))
         layout, of_family = str(own["layout"]), str(own["family"])
         prefix, first, form = (str(own[name]) for name in ("source_prefix", "source", "source_form"))
     except (KeyError, TypeError) as error:
-        raise UserError(f"{at} is of another version ({error}); import the original again") from error
+        raise UserError(f"{at} was written by another version ({error}); import the original again") from error
     if family not in (None, of_family):
         raise UserError(f"{source.path} is of family {of_family}, not {family}; import the original again")
     arrays = source.arrays if layout == OWN_LAYOUT else _from_layout(source, layout, arch)
     if fingerprint.fingerprint(arrays) != own["fingerprint"]:
         raise UserError(f"{at} does not describe the arrays beside it; import the original again")
-    return Weights(of_family, layout, prefix, dataclasses.replace(arch, **known), arrays, features, first, form)
+    if wrong := given.known().keys() - vars(arch).keys():
+        raise UserError(f"{source.path}: a ConvNeXt has no {', '.join(sorted(wrong))}; leave it out")
+    arch = dataclasses.replace(arch, **given.known())
+    return Weights(of_family, layout, prefix, arch, arrays, features, first, form)
 
 
 @contextlib.contextmanager

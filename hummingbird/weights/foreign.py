@@ -26,18 +26,9 @@ from hummingbird.weights.convnext import ConvNeXtArchitecture, FrozenConvNeXt
 from hummingbird.weights.families import FAMILIES
 from hummingbird.weights.folders import Weights
 from hummingbird.weights.mapping import Arrays
+from hummingbird.weights.options import Options
 from hummingbird.weights.recognize import recognize
-from hummingbird.weights.settings import Known
-
-
-class Options(Known, total=False):
-    """Optional arguments of `load`."""
-
-    family: str | None
-    features: str | None
-    layers: tuple[int, ...] | None
-    norm: bool | None
-    prefix: str | None
+from hummingbird.weights.settings import Settings
 
 
 def load(
@@ -47,34 +38,36 @@ def load(
     layers: tuple[int, ...] | None = None,
     norm: bool | None = None,
     prefix: str | None = None,
-    **known: Unpack[Known],
+    heads: int | None = None,
+    grid: tuple[int, int] | None = None,
+    mean: tuple[float, float, float] | None = None,
+    std: tuple[float, float, float] | None = None,
 ) -> Weights:
-    """Reads an imported folder, or a file or folder of another project.
+    """Reads an imported folder, or another project's file or folder.
 
     Args:
       path: what to read.
-      family: a name in `families.FAMILIES`; None: recognised.
+      family: a name in `families.FAMILIES`; None: detected.
       features: "tokens", "query", "key" or "value"; None: as imported, else "tokens".
-      layers: layers whose features are concatenated, counted from 0 or, if negative, from the end; None: as imported,
-        else the last.
+      layers: layers to concatenate, counted from 0 or, if negative, from the end; None: as imported, else the last.
       norm: whether "tokens" pass through the final layer norm; None: as imported, else yes.
       prefix: of the arrays' names, to choose among several networks in a file, for example "state_dict"; None: the
         network that its authors evaluate.
-      known: fields of `Architecture` that replace those of the file and family.
+      heads, grid, mean, std: as in `Architecture`; None: those of the file and family.
 
     Raises:
       UserError: as `files.read` and `recognize` raise; a layer or kind of features that does not exist.
     """
-    source = files.read(path)
+    source, given = files.read(path), Settings(heads, grid, mean, std)
     if files.OWN_FILE in source.config:
         if prefix is not None:
             raise UserError(f"{path} is a folder of this program and holds one network; leave the prefix out")
-        weights = folders.read_own(source, family, known)
+        weights = folders.read_own(source, family, given)
     else:
-        found = recognize(source, family, prefix, **known)
+        found = recognize(source, family, prefix, given)
         weights = Weights(**vars(found), features=LAST_LAYER, source=source.path.name, form=source.form)
-    given = {"kind": features, "layers": layers and tuple(layers), "norm": norm}
-    changes = {name: value for name, value in given.items() if value is not None}
+    changes = {"kind": features, "layers": tuple(layers) if layers is not None else None, "norm": norm}
+    changes = {name: value for name, value in changes.items() if value is not None}
     weights = dataclasses.replace(weights, features=dataclasses.replace(weights.features, **changes))
     backbone_of(weights.arch, weights.features)  # refuses features that the backbone does not have
     check_shapes(source.path, weights)
@@ -82,7 +75,7 @@ def load(
 
 
 def load_foreign(path: str | os.PathLike[str], dtype: str = "float32", **options: Unpack[Options]) -> FrozenEncoder:
-    """Loads the encoder of an imported folder or of another project's file.
+    """Loads the encoder in an imported folder or in another project's file.
 
     Args:
       path: what to read.

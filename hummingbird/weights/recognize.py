@@ -6,8 +6,6 @@ import dataclasses
 import logging
 import re
 
-from typing_extensions import Unpack
-
 from hummingbird.errors import UserError
 from hummingbird.weights import convnext
 from hummingbird.weights.assemble import Found, assemble
@@ -15,12 +13,13 @@ from hummingbird.weights.families import FAMILIES, Family
 from hummingbird.weights.files import Source
 from hummingbird.weights.fits import Fit, fits_of, prepared, shortened
 from hummingbird.weights.mapping import Arrays
-from hummingbird.weights.settings import Known, family_of_config, pixels_of_config, settings_of_config
+from hummingbird.weights.settings import Settings, family_of_config, pixels_of_config, settings_of_config
 
 log = logging.getLogger(__name__)
+UNKNOWN = Settings()
 
 
-def recognize(source: Source, family: str | None = None, prefix: str | None = None, **known: Unpack[Known]) -> Found:
+def recognize(source: Source, family: str | None = None, prefix: str | None = None, given: Settings = UNKNOWN) -> Found:
     """Finds the family, architecture and arrays of an encoder in a file.
 
     Args:
@@ -28,7 +27,7 @@ def recognize(source: Source, family: str | None = None, prefix: str | None = No
       family: a name in `FAMILIES`; None: recognised by config, arrays and file name.
       prefix: of the arrays' names, to choose among several networks in a file, for example "state_dict"; None: the
         network that its authors evaluate.
-      known: settings that replace those of the file and family.
+      given: settings that replace those of the file and family.
 
     Raises:
       UserError: no family fits (the closest one is named with what is missing, unexpected or of the wrong shape), or
@@ -38,7 +37,7 @@ def recognize(source: Source, family: str | None = None, prefix: str | None = No
         raise UserError(f"family {family!r} is not known: use one of {', '.join(FAMILIES)}")
     source = dataclasses.replace(source, arrays=_chosen(source, prefix))
     if family == "convnext" or (family is None and convnext.is_convnext(source.arrays)):
-        return _convnext(source, known)
+        return _convnext(source, given)
     arrays = prepared(source.arrays)
     fits = [f for name in ([family] if family else FAMILIES) for f in fits_of(name, arrays, source.joint)]
     whole = [f for f in fits if not f.faults]
@@ -50,8 +49,8 @@ def recognize(source: Source, family: str | None = None, prefix: str | None = No
     if fit.rivals:
         rest = ", ".join(repr(other) for other in fit.rivals)
         log.info("%s holds several networks: %r is used, not %s (prefix= chooses)", source.path, fit.prefix, rest)
-    settings = _settings_of_family(FAMILIES[fit.family]) | settings_of_config(source, fit.family, fit.layout) | known
-    return assemble(source, fit, settings)
+    stated = settings_of_config(source, fit.family, fit.layout)
+    return assemble(source, fit, given.or_else(stated).or_else(_settings_of_family(FAMILIES[fit.family])))
 
 
 def _chosen(source: Source, prefix: str | None) -> Arrays:
@@ -65,7 +64,7 @@ def _chosen(source: Source, prefix: str | None) -> Arrays:
     return arrays
 
 
-def _convnext(source: Source, known: Known) -> Found:
+def _convnext(source: Source, given: Settings) -> Found:
     if not convnext.is_convnext(source.arrays):
         raise UserError(f"{source.path} does not hold family convnext: its arrays are {shortened(list(source.arrays))}")
     prefix, arrays, unexpected = convnext.convert(source.arrays)
@@ -73,11 +72,10 @@ def _convnext(source: Source, known: Known) -> Found:
         raise UserError(f"{source.path} does not fit family convnext; unexpected: {shortened(unexpected)}")
     if "stem_conv/kernel" not in arrays:
         raise UserError(f"{source.path} does not fit family convnext; missing: its stem")
-    arch, settings = convnext.architecture(arrays), pixels_of_config(source) | known
-    if wrong := settings.keys() - {field.name for field in dataclasses.fields(arch)}:
+    arch, settings = convnext.architecture(arrays), given.or_else(pixels_of_config(source)).known()
+    if wrong := settings.keys() - vars(arch).keys():
         raise UserError(f"{source.path}: a ConvNeXt has no {', '.join(sorted(wrong))}; leave it out")
-    mean, std = settings.get("mean", arch.mean), settings.get("std", arch.std)
-    arch = dataclasses.replace(arch, mean=mean, std=std, epsilon=settings.get("epsilon", arch.epsilon))
+    arch = dataclasses.replace(arch, **settings)
     return Found("convnext", "convnext", prefix, arch, arrays)
 
 
@@ -109,16 +107,15 @@ def _differ(fits: list[Fit]) -> bool:
     return len({FAMILIES[f.family].settings for f in fits}) > 1
 
 
-def _settings_of_family(family: Family) -> Known:
-    settings: Known = {
-        "epsilon": family.epsilon,
-        "activation": family.activation,
-        "resize": family.resize,
-        "rotary": family.rotary,
-    }
-    if family.mean and family.std:
-        settings |= {"mean": family.mean, "std": family.std}
-    return settings
+def _settings_of_family(family: Family) -> Settings:
+    return Settings(
+        mean=family.mean,
+        std=family.std,
+        epsilon=family.epsilon,
+        activation=family.activation,
+        resize=family.resize,
+        rotary=family.rotary,
+    )
 
 
 def _no_fit(source: Source, fits: list[Fit], family: str | None) -> str:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
-from typing import TypedDict
 
 from hummingbird.errors import UserError
 from hummingbird.run.files import Json
@@ -11,17 +11,31 @@ from hummingbird.weights.families import FAMILIES
 from hummingbird.weights.files import Source
 
 
-class Known(TypedDict, total=False):
-    """Settings of an architecture that arrays do not show; see `Architecture`."""
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """Settings of an architecture that arrays do not show, as in `Architecture`; None: not known."""
 
-    heads: int
-    grid: tuple[int, int]
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
-    epsilon: float
-    activation: str
-    resize: str
-    rotary: float
+    heads: int | None = None
+    grid: tuple[int, int] | None = None
+    mean: tuple[float, float, float] | None = None
+    std: tuple[float, float, float] | None = None
+    epsilon: float | None = None
+    activation: str | None = None
+    resize: str | None = None
+    rotary: float | None = None
+
+    def known(self) -> dict[str, Json]:
+        """Returns the settings that are known, by name."""
+        return {name: value for name, value in vars(self).items() if value is not None}
+
+    def or_else(self, other: Settings) -> Settings:
+        """Takes what is not known from `other`.
+
+        Example:
+          >>> Settings(heads=3).or_else(Settings(heads=6, epsilon=1e-5)).known()
+          {'heads': 3, 'epsilon': 1e-05}
+        """
+        return dataclasses.replace(other, **self.known())
 
 
 ACTIVATIONS = {"gelu": "gelu", "quick_gelu": "quick_gelu", "gelu_pytorch_tanh": "gelu_tanh", "silu": "silu"}
@@ -49,7 +63,7 @@ def family_of_config(source: Source) -> str | None:
     return next((name for name, family in FAMILIES.items() if kind in family.model_types), None)
 
 
-def settings_of_config(source: Source, family: str, layout: str) -> Known:
+def settings_of_config(source: Source, family: str, layout: str) -> Settings:
     """Returns what the JSON files beside the arrays say.
 
     Raises:
@@ -57,10 +71,10 @@ def settings_of_config(source: Source, family: str, layout: str) -> Known:
     """
     if family == "timm" or "open_clip_config.json" in source.config:
         return _timm(source, family)
-    return _transformers(source, layout) if family.startswith("hf_") else {}
+    return _transformers(source, layout) if family.startswith("hf_") else Settings()
 
 
-def pixels_of_config(source: Source) -> Known:
+def pixels_of_config(source: Source) -> Settings:
     """Returns the statistics of pixels that a config of timm, OpenCLIP or transformers states."""
     config = section(source, "config.json")
     stated = section(source, "open_clip_config.json", "preprocess_cfg") or (
@@ -70,8 +84,8 @@ def pixels_of_config(source: Source) -> Known:
         for names in (("image_mean", "image_std"), ("mean", "std")):
             mean, std = (numbers(place.get(name)) for name in names)
             if len(mean) == len(std) == 3:
-                return {"mean": (mean[0], mean[1], mean[2]), "std": (std[0], std[1], std[2])}
-    return {}
+                return Settings(mean=(mean[0], mean[1], mean[2]), std=(std[0], std[1], std[2]))
+    return Settings()
 
 
 def input_size(source: Source) -> tuple[int, int] | None:
@@ -87,39 +101,37 @@ def numbers(value: Json) -> list[float]:
     return [float(x) for x in value if isinstance(x, int | float)]
 
 
-def _transformers(source: Source, layout: str) -> Known:
+def _transformers(source: Source, layout: str) -> Settings:
     config = section(source, "config.json", "vision_config") or section(source, "config.json")
-    settings = pixels_of_config(source)
-    if isinstance(heads := config.get("num_attention_heads"), int):
-        settings["heads"] = heads
-    if isinstance(epsilon := config.get("layer_norm_eps"), float):
-        settings["epsilon"] = epsilon
+    heads, epsilon, theta = (config.get(name) for name in ("num_attention_heads", "layer_norm_eps", "rope_theta"))
+    activation = None
     if "hidden_act" in config:
         name = str(config["hidden_act"])
         if name not in ACTIVATIONS:
             raise UserError(f"{source.path}: hidden_act {name!r} of its config.json is not supported")
-        settings["activation"] = ACTIVATIONS[name]
-    if layout.endswith("swiglu"):
-        settings["activation"] = "silu"
-    if isinstance(theta := config.get("rope_theta"), int | float):
-        settings["rotary"] = float(theta)
+        activation = "silu" if layout.endswith("swiglu") else ACTIVATIONS[name]
     size, patch = numbers(config.get("image_size")), config.get("patch_size")
-    if len(size) == 2 and isinstance(patch, int):
-        settings["grid"] = (int(size[0]) // patch, int(size[1]) // patch)
-    return settings
+    return dataclasses.replace(
+        pixels_of_config(source),
+        heads=heads if isinstance(heads, int) else None,
+        epsilon=epsilon if isinstance(epsilon, float) else None,
+        activation=activation,
+        rotary=float(theta) if isinstance(theta, int | float) else None,
+        grid=(int(size[0]) // patch, int(size[1]) // patch) if len(size) == 2 and isinstance(patch, int) else None,
+    )
 
 
-def _timm(source: Source, family: str) -> Known:
-    settings = pixels_of_config(source)
+def _timm(source: Source, family: str) -> Settings:
     tower = section(source, "open_clip_config.json", "model_cfg", "vision_cfg")
     width, head_width = tower.get("width"), tower.get("head_width")
-    if isinstance(width, int) and isinstance(head_width, int):
-        settings["heads"] = width // head_width
-    if family == "timm" and any(name.endswith("norm_pre.weight") for name in source.arrays):
-        settings["epsilon"] = 1e-5  # timm's CLIP towers
-    if "quickgelu" in str(section(source, "config.json").get("architecture", "")):
-        settings["activation"] = "quick_gelu"
     heads = section(source, "config.json", "model_args").get("num_heads")
-    if isinstance(heads, int) and heads:
-        settings["heads"] = heads
-    return settings
+    if not isinstance(heads, int) and isinstance(width, int) and isinstance(head_width, int):
+        heads = width // head_width
+    clip = family == "timm" and any(name.endswith("norm_pre.weight") for name in source.arrays)
+    quick = "quickgelu" in str(section(source, "config.json").get("architecture", ""))
+    return dataclasses.replace(
+        pixels_of_config(source),
+        heads=heads if isinstance(heads, int) else None,
+        epsilon=1e-5 if clip else None,  # of timm's CLIP towers
+        activation="quick_gelu" if quick else None,
+    )

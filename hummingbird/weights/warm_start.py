@@ -1,67 +1,97 @@
-"""Beginning a new run with parameters that are already there (`--init_from`); not the same as going on with a run.
+"""Starts a new run from existing parameters (`--init_from`); resuming a run is `run.checkpoint`'s.
 
-Taken are parameters alone: the encoder's, which must all be there, and of another run of this framework also those
-other parameters of each network whose name and shape are ours. Everything else, step, optimiser, bank and batch-norm
-statistics, is new.
+Only parameters are taken: all of the encoder's, and from a run of this framework every other parameter that has the
+same name and shape here. Step, optimiser, bank and batch-norm statistics start afresh.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import logging
+import os
 import re
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import TypeVar
 
 import jax
 import numpy as np
 from etils import epath
+from jax import Array
 
 from hummingbird.errors import UserError
 from hummingbird.models.architecture import MEAN, STD, Architecture
 from hummingbird.models.vit import ViT
 from hummingbird.run import checkpoint, fingerprint
+from hummingbird.run.files import Json
+from hummingbird.weights.foreign import load
+from hummingbird.weights.mapping import Arrays
 
 log = logging.getLogger(__name__)
 NETWORKS = ("online", "target")
-MAY_MISS = "encoder.cls"  # a token that is drawn, or left behind, leaves the rest of an encoder whole
+OPTIONAL = "encoder.cls"  # an encoder is whole without this token, whether it is drawn at random or left out
 
-Arrays = dict[str, np.ndarray]
+Wanted = Mapping[str, Array | jax.ShapeDtypeStruct]
+State = TypeVar("State")
 
 
 @dataclasses.dataclass(frozen=True)
 class Given:
-    """Parameters to begin with.
+    """Parameters to start from.
 
     Attributes:
-      arrays: {"online.encoder.norm.scale": array}, names, shapes and dtypes of the new run's state.
-      record: what was taken from where; JSON, for the manifest.
+      arrays: {"online.encoder.norm.scale": array}, names, shapes and dtypes as in the new run's state.
+      record: what was taken, and from where; for the manifest.
     """
 
     arrays: Arrays
-    record: dict[str, Any]
+    record: dict[str, Json]
 
 
-def read(path: str, vit: ViT, state: Any) -> Given:
-    """What a new run takes from `path`.
+def read(path: str, vit: ViT, wanted: Wanted) -> Given:
+    """Reads the parameters that a new run takes from `path`.
 
     Args:
-      path: training workdir or step folder, imported folder, or a weights file of another project.
+      path: training workdir or step folder, imported folder, or another project's weights file.
       vit: the new run's encoder.
-      state: its TrainState, of arrays or shapes.
+      wanted: the new run's state by name (`checkpoint.to_arrays`), arrays or shapes.
 
     Raises:
-      UserError: nothing is there; the encoder is another one: the first array that does not fit is named.
+      UserError: there is nothing, or not this encoder; the first array that does not fit is named.
     """
+    path = os.path.expanduser(path)
     if not epath.Path(path).exists():
         raise UserError(f"--init_from={path} does not exist; give a training workdir, imported folder or weights file")
-    found, about = _of_run(path, vit) if checkpoint.is_training(path) else _of_file(path, vit)
-    ours = {n: x for n, x in checkpoint.to_arrays(state).items() if n.split(".")[0] in NETWORKS}
-    found = _for_networks(found, {name.split(".")[0] for name in ours})
-    found = _restack(found, ours)
-    for name, x in ours.items():
+    found, origin = _of_run(path, vit) if checkpoint.is_training(path) else _of_file(path, vit)
+    wanted = {n: x for n, x in wanted.items() if n.split(".")[0] in NETWORKS}
+    found = _for_networks(found, {name.split(".")[0] for name in wanted})
+    found = _restack(found, stacked=any(".encoder.blocks." in name for name in wanted))
+    _check_encoder(path, found, wanted)
+    taken = {n: x for n, x in found.items() if n in wanted and x.shape == wanted[n].shape}
+    for name, x in taken.items():
+        if x.dtype != wanted[name].dtype:
+            raise UserError(f"--init_from={path}: {name} is {x.dtype}, {wanted[name].dtype} in this run")
+    left, drawn = sorted(found.keys() - taken.keys()), sorted(wanted.keys() - taken.keys())
+    log.info("a new run from step 0 with the parameters of %s (%s): %s", path, origin["kind"], _groups(taken))
+    if left:
+        log.info("parameters not taken, since their names or shapes differ here: %s", _groups(left))
+    if drawn:
+        log.info("parameters drawn at random: %s", _groups(drawn))
+    record = {"path": path, **origin, "fingerprint": fingerprint.fingerprint(taken), "taken": len(taken)}
+    return Given(taken, {**record, "not_taken": left, "drawn": drawn})
+
+
+def put(given: Given, state: State, shardings: State) -> State:
+    """Returns the state with the given parameters in their places, on the devices of `shardings`, a like tree."""
+    places = checkpoint.to_arrays(shardings)
+    arrays = {n: jax.make_array_from_callback(x.shape, places[n], x.__getitem__) for n, x in given.arrays.items()}
+    return checkpoint.from_arrays(state, {**checkpoint.to_arrays(state), **arrays})
+
+
+def _check_encoder(path: str, found: Arrays, wanted: Wanted) -> None:
+    """Raises UserError naming the first array of the encoder that is missing, has another shape or has no place."""
+    for name, x in wanted.items():
         inner = name.partition(".")[2]
-        if not inner.startswith("encoder.") or (inner == MAY_MISS and name not in found):
+        if not inner.startswith("encoder.") or (inner == OPTIONAL and name not in found):
             continue
         shape = list(found[name].shape) if name in found else None
         if shape != list(x.shape):
@@ -70,32 +100,13 @@ def read(path: str, vit: ViT, state: Any) -> Given:
                 f"--init_from={path}: {inner} {there}, {list(x.shape)} in this run; use the encoder.* keys and "
                 "input_size that it was made with"
             )
-    extra = [n for n in found if n not in ours and ".encoder." in n and not n.endswith((MAY_MISS, ".positions"))]
-    if extra:
-        raise UserError(
-            f"--init_from={path}: {extra[0].partition('.')[2]} has no place in this run's encoder: it is another kind"
-        )
-    taken = {n: x for n, x in found.items() if n in ours and x.shape == ours[n].shape}
-    cast = [n for n, x in taken.items() if x.dtype != ours[n].dtype]
-    if cast:
-        raise UserError(f"--init_from={path}: {cast[0]} is {taken[cast[0]].dtype}, {ours[cast[0]].dtype} in this run")
-    left, drawn = sorted(found.keys() - taken.keys()), sorted(ours.keys() - taken.keys())
-    log.info("a new run from step 0 with the parameters of %s (%s): %s", path, about["kind"], _groups(taken))
-    for names, what in ((left, "of its parameters not taken, their names or shapes are not ours"), (drawn, "drawn")):
-        if names:
-            log.info("%s: %s", what, _groups(names))
-    record = {"path": path, **about, "fingerprint": fingerprint.fingerprint(taken), "taken": len(taken)}
-    return Given(taken, {**record, "not_taken": left, "drawn": drawn})
+    for name in found:
+        if name not in wanted and ".encoder." in name and not name.endswith((OPTIONAL, ".positions")):
+            inner = name.partition(".")[2]
+            raise UserError(f"--init_from={path}: {inner} has no place in this run's encoder: it is another kind")
 
 
-def put(given: Given, state: Any, shardings: Any) -> Any:
-    """The state with the given parameters in their places, on the devices that `shardings` (a like tree) says."""
-    where = checkpoint.to_arrays(shardings)
-    here = {n: jax.make_array_from_callback(x.shape, where[n], x.__getitem__) for n, x in given.arrays.items()}
-    return checkpoint.from_arrays(state, {**checkpoint.to_arrays(state), **here})
-
-
-def _of_run(path: str, vit: ViT) -> tuple[Arrays, dict[str, Any]]:
+def _of_run(path: str, vit: ViT) -> tuple[Arrays, dict[str, Json]]:
     wanted = lambda name: name.split(".")[0] in NETWORKS
     folder, manifest, arrays = checkpoint.load_newest(path, wanted=wanted)
     heads = manifest["config"].get("encoder.heads")
@@ -104,29 +115,23 @@ def _of_run(path: str, vit: ViT) -> tuple[Arrays, dict[str, Any]]:
     return arrays, {"kind": manifest["kind"], "step": manifest["step"], "from": folder.name}
 
 
-def _of_file(path: str, vit: ViT) -> tuple[Arrays, dict[str, Any]]:
-    from hummingbird import weights  # other projects' files; may need torch
-
-    loaded = weights.load(path)
-    arch = loaded.arch
+def _of_file(path: str, vit: ViT) -> tuple[Arrays, dict[str, Json]]:
+    weights = load(path)
+    arch, ours = weights.arch, vit.arch
     if not isinstance(arch, Architecture):
-        raise UserError(f"--init_from={path}: family {loaded.family} is no vision transformer")
-    for what, theirs, ours in (
-        ("patch_size", arch.patch_size, vit.patch_size),
-        ("heads", arch.heads, vit.arch.heads),
-        ("activation", arch.activation, "gelu"),
-        ("rotary positions", bool(arch.rotary), False),
-        ("norm before the layers", arch.pre_norm, False),
-    ):
-        if theirs != ours:
-            raise UserError(f"--init_from={path}: its encoder has {what} {theirs}, this run's {ours}")
+        raise UserError(f"--init_from={path}: family {weights.family} is no vision transformer")
+    for what in ("patch_size", "heads", "activation", "rotary", "pre_norm"):
+        if getattr(arch, what) != getattr(ours, what):
+            raise UserError(
+                f"--init_from={path}: its encoder has {what} {getattr(arch, what)}, this run's {getattr(ours, what)}"
+            )
     if not np.allclose((arch.mean, arch.std), (MEAN, STD)):
-        log.warning("%s was trained on pixels normalised otherwise (mean %s, std %s)", path, arch.mean, arch.std)
-    if arch.positions != vit.arch.positions:
-        log.warning("%s has %s positions, this run %s", path, arch.positions, vit.arch.positions)
-    flat = {f"encoder.{name.replace('/', '.')}": x for name, x in loaded.arrays.items()}
+        log.warning("%s was trained with other pixel statistics (mean %s, std %s)", path, arch.mean, arch.std)
+    if arch.positions != ours.positions:
+        log.warning("%s has %s positions, this run %s", path, arch.positions, ours.positions)
+    flat = {f"encoder.{name.replace('/', '.')}": x for name, x in weights.arrays.items()}
     arrays = {f"{network}.{name}": x for network in NETWORKS for name, x in flat.items()}
-    return arrays, {"kind": f"weights of family {loaded.family}", "step": None, "from": loaded.source}
+    return arrays, {"kind": f"weights of family {weights.family}", "step": None, "from": weights.source}
 
 
 def _for_networks(found: Arrays, networks: set[str]) -> Arrays:
@@ -136,9 +141,8 @@ def _for_networks(found: Arrays, networks: set[str]) -> Arrays:
     return {name: x for name, x in found.items() if name.split(".")[0] in networks}
 
 
-def _restack(found: Arrays, ours: Mapping[str, Any]) -> Arrays:
-    """Layers one by one or stacked (encoder.scan_layers), as the new run has them."""
-    stacked = any(".encoder.blocks." in name for name in ours)
+def _restack(found: Arrays, stacked: bool) -> Arrays:
+    """Stores the layers one by one or stacked (encoder.scan_layers), as the new run does."""
     result: Arrays = {}
     rows: dict[str, list[np.ndarray]] = {}
     for name, x in sorted(found.items()):  # block_00, block_01, ...
@@ -152,8 +156,8 @@ def _restack(found: Arrays, ours: Mapping[str, Any]) -> Arrays:
     return {**result, **{name: np.stack(parts) for name, parts in rows.items()}}
 
 
-def _groups(names: Any) -> str:
-    """ "online.encoder (14 arrays), target.encoder (14 arrays)"."""
+def _groups(names: Iterable[str]) -> str:
+    """Counts names by their first two parts: "online.encoder (14 arrays), target.encoder (14 arrays)"."""
     counts: dict[str, int] = {}
     for name in names:
         group = ".".join(name.split(".")[:2])

@@ -26,7 +26,7 @@ PARTS = jax.random.normal(jax.random.key(1), (32,))
 
 
 def encoder_of(arch, features=None, dtype="float32") -> FrozenEncoder:
-    """An encoder none of whose parameters is 0 or 1."""
+    """An encoder with parameters that are neither 0 nor 1."""
     params = jax.eval_shape(ViT(arch).init, jax.random.key(0), jnp.zeros((1, 16, 24, 3)))["params"]
     rng = np.random.default_rng(0)
     params = jax.tree.map(lambda x: jnp.asarray(rng.normal(0.1, 0.3, x.shape), jnp.float32), params)

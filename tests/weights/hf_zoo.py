@@ -110,7 +110,7 @@ def dinov3(folder: pathlib.Path, gated: bool = False) -> Specimen:
 
 
 def dinov3_native(folder: pathlib.Path, gated: bool = False) -> Specimen:
-    """Meta's own file: fused qkv whose key bias is masked, stored rotary periods, `storage_tokens`."""
+    """Meta's own file: fused qkv with a masked key bias, stored rotary periods, `storage_tokens`."""
     torch = upstream("torch")
     model = build("DINOv3ViT", **SIZED, **GATED[gated])
     theirs = {n: p.detach() for n, p in model.named_parameters()}

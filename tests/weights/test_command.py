@@ -47,6 +47,24 @@ def test_import_keeps_the_features_that_were_asked_for(file, tmp_path, capsys):
     assert not (tmp_path / "far").exists()
 
 
+def test_import_takes_what_a_file_does_not_say(tmp_path, capsys):
+    """Each refusal names an argument; this is what the command line does with it."""
+    table = np.random.default_rng(0).normal(size=(1, 49, WIDTH)).astype(np.float32)
+    arrays = {f"{name}.{n}": x for name in ("student", "teacher") for n, x in timm_arrays(pos_embed=table).items()}
+    save_file(arrays, tmp_path / "model.safetensors")
+    src, dst = str(tmp_path / "model.safetensors"), str(tmp_path / "in")
+    assert cli.run(["import", src, dst, "--family=mae"]) == 2
+    assert "--grid of import" in capsys.readouterr().err
+    chosen = ["--prefix=student", "--heads=2", "--grid=8,6", "--mean=0.4,0.5,0.6", "--std=0.2,0.3,0.25"]
+    assert cli.run(["import", src, dst, "--family=mae", *chosen]) == 0
+    capsys.readouterr()
+    assert cli.run(["info", dst, "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["prefix"] == "student."
+    assert (said["config"]["heads"], said["config"]["grid"]) == (2, [8, 6])
+    assert (said["config"]["mean"], said["config"]["std"]) == ([0.4, 0.5, 0.6], [0.2, 0.3, 0.25])
+
+
 @pytest.mark.parametrize("bad", ["--layers=first", "--features=keys", "--norm=false"])
 def test_choices_that_do_not_exist_are_usage_errors(bad, file, tmp_path, capsys):
     with pytest.raises(SystemExit) as stopped:
@@ -82,6 +100,10 @@ def test_evaluation_settings_choose_family_and_features(file):
     images = np.zeros((1, 16, 24, 3), np.uint8)
     with pytest.raises(UserError, match=r"config\.encoder\.family"):
         encoder()
+    with pytest.raises(UserError, match="a grid of 8x6"):
+        encoder(family="dino", grid=(8, 6))
+    with pytest.raises(UserError, match="no array has prefix 'model'"):
+        encoder(family="dino", prefix="model")
     plain, keys = encoder(family="dino"), encoder(family="dino", features="key", layers=(0, -1))
     assert plain(images).shape == (1, 2, 3, WIDTH)
     assert keys(images).shape == (1, 2, 3, 2 * WIDTH)

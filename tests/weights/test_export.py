@@ -218,7 +218,7 @@ def test_the_model_card_says_what_it_is_how_it_was_made_and_how_to_load_it(run, 
         for part in ("# demo (target, step 5)", call, "| patch_size | 8 |", "miou: 41.5", "`encoder.name`: vit_ti8"):
             assert part in card, (format, part)
         assert "0.485" in card
-        assert "None" not in card.split("## Where")[0].split("## Scores")[1]
+        assert "None" not in card.split("## Origin")[0].split("## Scores")[1]
 
 
 def test_an_edited_export_is_refused(tmp_path):

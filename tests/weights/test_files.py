@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
 import json
+import pathlib
 import pickle
 import zipfile
 
@@ -108,6 +110,28 @@ def test_a_cut_off_file_is_refused(kind, tmp_path):
     assert "empty" in refusal(path)
 
 
+def test_numpy_values_beside_the_weights_do_not_matter(tmp_path):
+    torch = upstream("torch")
+    tensors = {n: torch.from_numpy(x) for n, x in timm_arrays().items()}
+    generator = ("MT19937", np.arange(624, dtype=np.uint32), 624, 0, 0.0)  # as np.random.get_state() gives it
+    beside = {"rng": generator, "best": np.float64(1.5), "flag": np.bool_(True), "step": np.int32(3)}
+    options = argparse.Namespace(lr=np.float32(0.1), sizes=np.arange(3), out=pathlib.Path("x"))
+    torch.save({"model": tensors, "args": options, **beside}, tmp_path / "dino.pth")
+    assert files.read(tmp_path / "dino.pth").arrays.keys() == {f"model.{n}" for n in tensors}
+    torch.save({"model": tensors, "names": np.array([Trap()], dtype=object)}, tmp_path / "trap.pth")
+    assert "could run code" in refusal(tmp_path / "trap.pth")
+
+
+def test_a_file_that_may_not_be_read_is_named(tmp_path, monkeypatch):
+    save_file(timm_arrays(), tmp_path / "dino.safetensors")
+
+    def refuse(*_):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(pathlib.Path, "open", refuse)
+    assert "cannot be read (Permission denied); check its permissions" in refusal(tmp_path / "dino.safetensors")
+
+
 class Trap:
     def __reduce__(self):
         return (print, ("this must never be printed",))
@@ -129,7 +153,7 @@ def test_a_pickle_that_is_not_weights_is_refused_and_not_run(tmp_path, capsys):
 @pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
 @pytest.mark.parity
 def test_a_torchscript_archive_gives_its_arrays_without_its_program_being_run(tmp_path):
-    """As OpenAI publishes CLIP: a scripted module whose image tower is `visual`, in half precision."""
+    """As OpenAI publishes CLIP: a scripted module with the image tower `visual`, in half precision."""
     torch = upstream("torch")
     published = zoo.ZOO["CLIP"](tmp_path)
     content = torch.load(published.path)

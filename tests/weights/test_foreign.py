@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import logging
+import re
 
 import numpy as np
 import pytest
@@ -105,6 +107,61 @@ def test_a_file_that_fits_nothing_names_the_closest_family_and_the_faults(tmp_pa
     save_file({"a": np.ones((2, 2), np.float32)}, path)
     with pytest.raises(UserError, match="does not hold any known family"):
         weights.load(path)
+
+
+def test_of_two_networks_in_a_file_the_moving_average_is_used_unless_another_is_chosen(tmp_path, images, caplog):
+    """As timm does, whose training script saves both."""
+    trained, average = timm_arrays(0), timm_arrays(1)
+    arrays = {f"state_dict.{n}": x for n, x in trained.items()} | {f"state_dict_ema.{n}": x for n, x in average.items()}
+    save_file(arrays, tmp_path / "dino.safetensors")
+    for name, x in (("trained", trained), ("average", average)):
+        save_file(x, tmp_path / f"dino_{name}.safetensors")
+    with caplog.at_level(logging.INFO):
+        found = weights.load_foreign(tmp_path / "dino.safetensors")(images)
+    assert "'state_dict_ema.' is used, not 'state_dict.' (prefix= chooses)" in caplog.text
+    np.testing.assert_array_equal(found, weights.load_foreign(tmp_path / "dino_average.safetensors")(images))
+    for prefix in ("state_dict", "state_dict."):
+        chosen = weights.load_foreign(tmp_path / "dino.safetensors", prefix=prefix)
+        expected = weights.load_foreign(tmp_path / "dino_trained.safetensors")
+        np.testing.assert_array_equal(chosen(images), expected(images))
+    with pytest.raises(UserError, match=r"no array has prefix 'model'; there are state_dict\."):
+        weights.load(tmp_path / "dino.safetensors", prefix="model")
+    weights.import_weights(tmp_path / "dino.safetensors", tmp_path / "imported", prefix="state_dict")
+    with pytest.raises(UserError, match="holds one network; leave the prefix out"):
+        weights.load(tmp_path / "imported", prefix="state_dict")
+
+
+def test_blocks_in_chunks_are_those_of_a_flat_file(tmp_path):
+    """DINOv2's training with block_chunks saves blocks.CHUNK.LAYER."""
+    flat = {n: x for n, x in timm_arrays().items() if not n.startswith("blocks.")}
+    flat["mask_token"] = np.ones((1, WIDTH), np.float32)
+    for i in range(4):
+        layer = {n: x for n, x in timm_arrays(i).items() if n.startswith("blocks.")}
+        layer |= {f"blocks.0.ls{n}.gamma": np.full(WIDTH, 0.1 * n, np.float32) for n in (1, 2)}
+        flat |= {n.replace("blocks.0.", f"blocks.{i}."): x for n, x in layer.items()}
+    chunked = {re.sub(r"^blocks\.(\d)", lambda m: f"blocks.{int(m[1]) // 2}.{m[1]}", n): x for n, x in flat.items()}
+    assert "blocks.1.2.norm1.weight" in chunked
+    found = []
+    for name, arrays in (("flat", flat), ("chunked", chunked)):
+        save_file({f"teacher.backbone.{n}": x for n, x in arrays.items()}, tmp_path / f"{name}.safetensors")
+        found.append(weights.load(tmp_path / f"{name}.safetensors"))
+    assert (found[1].family, found[1].arch) == ("dinov2", found[0].arch)
+    assert found[1].arch.depth == 4
+    for name, x in found[0].arrays.items():
+        np.testing.assert_array_equal(found[1].arrays[name], x)
+
+
+def test_a_rectangular_table_that_looks_square_with_its_cls_row_is_refused(tmp_path, images):
+    """ViTPose's 8x6 patches and [CLS] are 49 rows, as many as 7x7 patches without [CLS] have."""
+    table = np.random.default_rng(0).normal(size=(1, 49, WIDTH)).astype(np.float32)
+    save_file(timm_arrays(pos_embed=table), tmp_path / "mae.safetensors")
+    with pytest.raises(UserError, match=r"49 positions may be 7x7 patches, or \[CLS\] and a rectangle; give grid="):
+        weights.load(tmp_path / "mae.safetensors")
+    found = weights.load(tmp_path / "mae.safetensors", grid=(8, 6))
+    assert (found.family, found.arch.grid) == ("mae", (8, 6))
+    np.testing.assert_array_equal(found.arrays["positions"], table[0, 1:])
+    square = weights.load(tmp_path / "mae.safetensors", grid=(7, 7))
+    np.testing.assert_array_equal(square.arrays["positions"], table[0])
 
 
 def test_positions_that_are_not_square_need_a_grid(tmp_path):

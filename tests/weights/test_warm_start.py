@@ -1,4 +1,4 @@
-"""What a new run takes from what is there, what it refuses, and that it is not the same as going on."""
+"""Starting a new run from existing parameters: what is taken, what is refused, and that it is not resuming."""
 
 import json
 import logging
@@ -22,15 +22,15 @@ VIT = ViT(Architecture(**SIZES))
 
 
 def state_of(vit, head=4):
-    """Shapes of the parameters of both networks, as a train state has them."""
+    """Shapes of the parameters of both networks by name, as a train state has them."""
     params = jax.eval_shape(vit.init, jax.random.key(0), np.zeros((1, 32, 32, 3), np.float32))["params"]
     network = {"encoder": params, "predictor": {"kernel": jax.ShapeDtypeStruct((32, head), np.float32)}}
-    return {"online": network, "target": network, "step": jax.ShapeDtypeStruct((), np.int32)}
+    return checkpoint.to_arrays({"online": network, "target": network, "step": jax.ShapeDtypeStruct((), np.int32)})
 
 
 def arrays_of(state, seed=0):
     rng = np.random.default_rng(seed)
-    return {n: rng.normal(size=x.shape).astype(x.dtype) for n, x in checkpoint.to_arrays(state).items()}
+    return {n: rng.normal(size=x.shape).astype(x.dtype) for n, x in state.items()}
 
 
 def run_folder(path, arrays, step=7):
@@ -65,12 +65,12 @@ def imported(path, **changes):
     return arrays
 
 
-def test_of_a_run_both_networks_come_and_what_does_not_fit_is_told(tmp_path, caplog):
+def test_both_networks_of_a_run_are_taken_and_what_does_not_fit_is_logged(tmp_path, caplog):
     old = arrays_of(state_of(VIT, head=8))
     run_folder(tmp_path / "old", old)
     with caplog.at_level(logging.INFO):
         given = warm_start.read(str(tmp_path / "old"), VIT, state_of(VIT, head=4))
-    assert set(given.arrays) == {n for n in old if ".encoder." in n}  # the heads are of another size
+    assert set(given.arrays) == {n for n in old if ".encoder." in n}  # the heads have another size
     for name, x in given.arrays.items():
         np.testing.assert_array_equal(x, old[name])
     assert given.record["step"] == 7
@@ -81,7 +81,7 @@ def test_of_a_run_both_networks_come_and_what_does_not_fit_is_told(tmp_path, cap
     assert not same.record["drawn"]
 
 
-def test_an_imported_encoder_begins_both_networks(tmp_path):
+def test_an_imported_encoder_starts_both_networks(tmp_path):
     arrays = imported(tmp_path / "mae")
     given = warm_start.read(str(tmp_path / "mae"), VIT, state_of(VIT))
     for name, x in arrays.items():
@@ -117,13 +117,13 @@ def test_another_encoder_is_refused_naming_the_first_array_that_does_not_fit(tmp
         warm_start.read(str(tmp_path / "other"), VIT, state_of(VIT))
 
 
-def test_a_class_token_that_has_no_place_is_left_behind_and_recorded(tmp_path):
+def test_a_class_token_without_a_place_is_left_out_and_recorded(tmp_path):
     imported(tmp_path / "mae", cls=True)
     given = warm_start.read(str(tmp_path / "mae"), VIT, state_of(VIT))
     assert given.record["not_taken"] == ["online.encoder.cls", "target.encoder.cls"]
 
 
-def test_nothing_there_is_named(tmp_path):
+def test_a_path_without_anything_is_named(tmp_path):
     with pytest.raises(UserError, match=r"--init_from=.*none does not exist"):
         warm_start.read(str(tmp_path / "none"), VIT, state_of(VIT))
 
@@ -136,7 +136,7 @@ def test_parameters_of_another_dtype_are_never_cast(tmp_path):
         warm_start.read(str(tmp_path / "old"), VIT, state_of(VIT))
 
 
-def test_a_run_begins_at_step_0_with_them_says_so_and_goes_on_without_them(tmp_path, caplog):
+def test_a_run_starts_at_step_0_from_them_says_so_and_resumes_without_them(tmp_path, caplog):
     first = tiny.pretrain(tmp_path / "first")
     changes = {"init_from": str(tmp_path / "first")}
 

@@ -32,7 +32,7 @@ def upstream(name: str) -> ModuleType:
 
 
 def randomize(model: Any, seed: int = 0, scale: float = 0.2) -> Any:
-    """Every parameter drawn anew, also those that start at 0 or 1, so that none can be swapped or dropped unseen."""
+    """Draws every parameter, also those that start at 0 or 1, so that swapping or dropping one changes the features."""
     torch = upstream("torch")
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
