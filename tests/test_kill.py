@@ -25,7 +25,7 @@ CHANGES = {"total_steps": STEPS, "checkpoint_every": EVERY}
 def whole(tmp_path_factory):
     """The workdir of a run that never stopped."""
     workdir = tmp_path_factory.mktemp("kill") / "whole"
-    tiny.pretrain(workdir, **CHANGES)
+    tiny.pretrain(workdir, devices=8, **CHANGES)
     return workdir
 
 
@@ -33,9 +33,7 @@ def killed(workdir, repository, moment, **changes):
     """Starts a run and kills it when `moment()` holds, also with the process halted; returns whether that happened."""
     command = [sys.executable, "-m", "hummingbird", "pretrain", f"--config={tiny.CONFIG}", f"--workdir={workdir}"]
     command += [f"--config.{key}={value}" for key, value in {**tiny.DATA, **CHANGES, **changes}.items()]
-    process = subprocess.Popen(
-        command, cwd=repository, env={**os.environ, **tiny.ONE_DEVICE}, stderr=subprocess.PIPE, text=True
-    )
+    process = subprocess.Popen(command, cwd=repository, stderr=subprocess.PIPE, text=True)
     try:
         while process.poll() is None:
             if moment():
@@ -76,7 +74,7 @@ def unfinished(workdir):
 def resume(workdir, caplog):
     """Finishes the run; returns what it logs."""
     with caplog.at_level(logging.INFO, "hummingbird"):
-        tiny.pretrain(workdir, **CHANGES)
+        tiny.pretrain(workdir, devices=8, **CHANGES)
     return caplog.text
 
 
