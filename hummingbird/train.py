@@ -35,7 +35,8 @@ from hummingbird.errors import Preempted, UserError
 from hummingbird.models.context import init_bank
 from hummingbird.models.pretrainer import Pretrainer, build_pretrainer
 from hummingbird.objectives import Batch, Objective, build_objective
-from hummingbird.objectives.optimizer import build_learning_rate, build_optimizer, build_schedules
+from hummingbird.objectives.optimizer import build_learning_rate, build_optimizer
+from hummingbird.objectives.schedules import build_schedules
 from hummingbird.run import checkpoint
 from hummingbird.run import workdir as workdirs
 from hummingbird.run.files import Json
@@ -116,8 +117,8 @@ def build_program(config: PretrainConfig, examples: int, devices: list[Any] | No
     objective = build_objective(config, functools.partial(jax.lax.with_sharding_constraint, shardings=whole))
     steps_per_epoch = examples / config.batch_size
     total_steps = config.total_steps or math.ceil(config.epochs * steps_per_epoch)
-    learning_rate = build_learning_rate(config.optimizer, total_steps, steps_per_epoch)
-    schedules = build_schedules(config)
+    learning_rate = build_learning_rate(config.optimizer, total_steps, steps_per_epoch, config.batch_size)
+    schedules = build_schedules(config, total_steps, steps_per_epoch)
     algorithm = Algorithm(
         model=model,
         objective=objective,

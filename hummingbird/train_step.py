@@ -28,7 +28,7 @@ from hummingbird.models.params import Params
 from hummingbird.models.pretrainer import Pretrainer, ViewOutputs, patch_features
 from hummingbird.objectives import Batch, Objective
 from hummingbird.objectives.interface import PerImage
-from hummingbird.objectives.optimizer import Schedules
+from hummingbird.objectives.schedules import Schedules
 
 Metrics = dict[str, Array]
 Outputs = TypeVar("Outputs")
@@ -111,6 +111,7 @@ def train_step(algorithm: Algorithm, state: TrainState, batch: Batch) -> tuple[T
     }
     if GLOBAL in passed.outputs:
         metrics |= attention_metrics(passed.outputs[GLOBAL])
+    metrics |= {name: value for name, value in schedules.items() if callable(algorithm.schedules[name])}
     if xi:
         metrics["ema_distance"] = optax.tree.norm(jax.tree.map(jnp.subtract, like(xi, theta), xi))
     return TrainState(

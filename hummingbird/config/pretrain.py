@@ -67,6 +67,10 @@ class Contrastive:
 
     weight: float = setting(1.0, "weight of L_SSL; 0: supervised retrieval alone (Table 12)", low=0)
     temperature: float = setting(0.1, "tau of Eq. 4 (App. C.2), or of NT-Xent", above=0)
+    warmup_temperature: float | None = setting(
+        None, "tau at step 0, from where it moves to contrastive.temperature along a line; none: constant", above=0
+    )
+    warmup_temperature_epochs: float = setting(30.0, "length of that warm-up, epochs", low=0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,10 +90,19 @@ class Optimizer:
     """AdamW with linear warm-up and cosine decay to 0."""
 
     learning_rate: float = setting(1e-3, "peak learning rate (App. C.2)", above=0, high=10)
+    reference_batch: int | None = setting(
+        None,
+        "batch that learning_rate is meant for, 256 in most papers: the peak is learning_rate * batch_size / "
+        "reference_batch; none: learning_rate as it is",
+        low=1,
+    )
     warmup_epochs: float = setting(10.0, "linear warm-up, epochs; our choice", low=0)
     warmup_steps: int | None = setting(None, "linear warm-up, steps; none: from warmup_epochs", low=0)
     weight_decay: float = setting(0.1, "AdamW (App. C.2); not on biases, norms and position embeddings", low=0)
-    clip_norm: float = setting(1.0, "largest global norm of the gradient (App. C.2)", above=0)
+    final_weight_decay: float | None = setting(
+        None, "weight decay at the last step, reached along a cosine; none: constant", low=0
+    )
+    clip_norm: float | None = setting(1.0, "largest global norm of the gradient (App. C.2); none: no limit", above=0)
     b1: float = setting(0.9, "AdamW beta 1", low=0, high=0.99999)
     b2: float = setting(0.999, "AdamW beta 2", low=0, high=0.99999)
 
@@ -155,6 +168,9 @@ class PretrainConfig:
     supervised: Supervised = Supervised()
     optimizer: Optimizer = Optimizer()
     ema_decay: float = setting(0.99, "decay of the target network (App. C.2)", low=0, high=1)
+    ema_schedule: Literal["constant", "cosine"] = setting(
+        "constant", "cosine: ema_decay is the decay at step 0 and grows to 1 at the last step (BYOL)"
+    )
     dtype: Literal["float32", "bfloat16"] = setting("float32", "compute type; parameters and losses stay float32")
     mesh: Mesh = Mesh()
     init_from: str = setting(

@@ -1,4 +1,4 @@
-"""The optimiser, and everything that may change from step to step: learning rate, decays, temperatures."""
+"""The optimiser and its learning rate."""
 
 # JAX's own annotations are partly unknown, and Optax has no stubs.
 # pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false, reportMissingTypeStubs=false
@@ -7,33 +7,40 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Mapping
 from typing import Any
 
 import jax
 import optax
 from jax import Array
 
-from hummingbird.config import PretrainConfig
 from hummingbird.config.pretrain import Optimizer
 
 log = logging.getLogger(__name__)
 
-# {name: a number, or a function of the step}
-Schedules = Mapping[str, optax.ScalarOrSchedule]
+
+def peak_learning_rate(settings: Optimizer, batch_size: int) -> float:
+    """Returns the peak learning rate: `learning_rate * batch_size / reference_batch` if there is a reference.
+
+    Example:
+      >>> peak_learning_rate(Optimizer(learning_rate=1.5e-4, reference_batch=256), 4096)  # MoCo v3
+      0.0024
+    """
+    if settings.reference_batch is None:
+        return settings.learning_rate
+    return settings.learning_rate * batch_size / settings.reference_batch
 
 
-def build_schedules(config: PretrainConfig) -> Schedules:
-    """Builds the schedules beside the learning rate, by name; all are constant so far."""
-    return {
-        "weight_decay": config.optimizer.weight_decay,
-        "ema_decay": config.ema_decay,
-        "temperature": config.contrastive.temperature,
-    }
+def build_learning_rate(
+    settings: Optimizer, total_steps: int, steps_per_epoch: float, batch_size: int
+) -> optax.Schedule:
+    """Builds the learning rate by step: a linear warm-up, then a cosine to 0 (App. C.2).
 
-
-def build_learning_rate(settings: Optimizer, total_steps: int, steps_per_epoch: float) -> optax.Schedule:
-    """Builds the learning rate by step: a linear warm-up, then a cosine to 0 (App. C.2)."""
+    Args:
+      settings: reads `learning_rate`, `reference_batch` and the warm-up.
+      total_steps: steps of the run.
+      steps_per_epoch: steps of a pass over the data.
+      batch_size: images in the global batch.
+    """
     warmup = settings.warmup_steps
     if warmup is None:
         warmup = round(settings.warmup_epochs * steps_per_epoch)
@@ -45,7 +52,7 @@ def build_learning_rate(settings: Optimizer, total_steps: int, steps_per_epoch: 
             total_steps,
         )
         warmup = total_steps - 1
-    return optax.warmup_cosine_decay_schedule(0.0, settings.learning_rate, warmup, total_steps)
+    return optax.warmup_cosine_decay_schedule(0.0, peak_learning_rate(settings, batch_size), warmup, total_steps)
 
 
 def build_optimizer(
@@ -56,7 +63,7 @@ def build_optimizer(
     Weight decay applies to kernels only: not to biases, norms, position embeddings or [CLS].
     """
     return optax.chain(
-        optax.clip_by_global_norm(settings.clip_norm),
+        optax.identity() if settings.clip_norm is None else optax.clip_by_global_norm(settings.clip_norm),
         optax.adamw(
             learning_rate,
             b1=settings.b1,

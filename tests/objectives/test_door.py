@@ -80,6 +80,8 @@ def test_decays_and_temperature_may_follow_a_schedule():
     state, usual = program.init(), float(program.step(program.init(), tiny.batch(0))[1]["loss"])
     first, metrics = step(state, tiny.batch(0))
     assert float(metrics["loss"]) == pytest.approx(usual, rel=1e-5)
+    assert (metrics["ema_decay"], metrics["temperature"]) == (0.0, pytest.approx(0.1))  # they are logged
+    assert "weight_decay" not in metrics  # a constant is not
     online = {name: first.online[name] for name in first.target}
     jax.tree.map(np.testing.assert_array_equal, first.target, online)  # decay 0
     second, metrics = step(first, tiny.batch(0))

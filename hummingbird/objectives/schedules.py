@@ -1,0 +1,63 @@
+"""What changes from step to step beside the learning rate: EMA decay, weight decay, temperatures."""
+
+# Optax has no stubs, and JAX's own annotations are partly unknown.
+# pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false, reportMissingTypeStubs=false
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import jax.numpy as jnp
+import optax
+
+from hummingbird.config import PretrainConfig
+
+# {name: a number, or a function of the step}
+Schedules = Mapping[str, optax.ScalarOrSchedule]
+
+
+def build_schedules(config: PretrainConfig, total_steps: int, steps_per_epoch: float) -> Schedules:
+    """Builds the schedules beside the learning rate, by name; a constant is a number.
+
+    Args:
+      config: reads `ema_decay`, `ema_schedule`, `optimizer` and `contrastive`.
+      total_steps: K, steps of the run.
+      steps_per_epoch: optimiser steps of a pass over the data.
+    """
+    optimizer, contrastive = config.optimizer, config.contrastive
+    weight_decay: optax.ScalarOrSchedule = optimizer.weight_decay
+    if optimizer.final_weight_decay is not None:
+        weight_decay = cosine(optimizer.weight_decay, optimizer.final_weight_decay, total_steps)
+    temperature: optax.ScalarOrSchedule = contrastive.temperature
+    if contrastive.warmup_temperature is not None:
+        steps = round(contrastive.warmup_temperature_epochs * steps_per_epoch)
+        temperature = warm_up(contrastive.warmup_temperature, contrastive.temperature, steps)
+    return {
+        "weight_decay": weight_decay,
+        "ema_decay": cosine(config.ema_decay, 1.0, total_steps)
+        if config.ema_schedule == "cosine"
+        else config.ema_decay,
+        "temperature": temperature,
+    }
+
+
+def cosine(start: float, end: float, total_steps: int) -> optax.Schedule:
+    """Builds a schedule from `start` to `end` along half a cosine: with end 1, the EMA decay of BYOL (Sec. 3.2 there).
+
+    Example:
+      >>> decay = cosine(0.996, 1.0, total_steps=100)
+      >>> [round(float(decay(step)), 4) for step in (0, 50, 100)]
+      [0.996, 0.998, 1.0]
+    """
+    return lambda step: end - (end - start) * (jnp.cos(jnp.pi * jnp.minimum(step, total_steps) / total_steps) + 1) / 2
+
+
+def warm_up(start: float, end: float, steps: int) -> optax.Schedule:
+    """Builds a schedule from `start` to `end` along a line of `steps` steps, constant from there on.
+
+    Example:
+      >>> temperature = warm_up(0.04, 0.07, steps=30)
+      >>> [round(float(temperature(step)), 3) for step in (0, 10, 30, 99)]
+      [0.04, 0.05, 0.07, 0.07]
+    """
+    return lambda step: start + (end - start) * jnp.minimum(step / max(steps, 1), 1.0)
