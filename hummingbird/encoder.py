@@ -28,13 +28,14 @@ from typing_extensions import Unpack
 
 from hummingbird.config.evaluate import EncoderSettings
 from hummingbird.errors import UserError
+from hummingbird.models.backbone import check_dtype
 from hummingbird.models.frozen import FrozenEncoder
 from hummingbird.weights.options import Options
 
 
 @runtime_checkable
 class Encoder(Protocol):
-    """Anything that can be evaluated; `dim`, `name` and `fingerprint` are optional attributes.
+    """Anything that can be evaluated; `dim`, `name`, `fingerprint` and those of `arithmetic` are optional attributes.
 
     Attributes:
       patch_size: side of the square of pixels that one feature stands for; divides H and W.
@@ -46,6 +47,11 @@ class Encoder(Protocol):
     def __call__(self, images: np.ndarray, /) -> ArrayLike:
         """Encodes images, uint8 [B, H, W, 3], as features, float32 [B, H / patch_size, W / patch_size, D]."""
         ...
+
+
+def arithmetic(encoder: Encoder) -> dict[str, str | None]:
+    """Returns how an encoder computes: "dtype", "backend" and "device_kind"; None for what it does not say."""
+    return {name: getattr(encoder, name, None) for name in ("dtype", "backend", "device_kind")}
 
 
 def build_encoder(path: str, settings: EncoderSettings) -> FrozenEncoder:
@@ -74,15 +80,16 @@ def load_encoder(
         `random:vit_s16` (random weights), `random:WORKDIR` (random weights in a run's architecture), or `rgb:PATCH`
         (the raw pixels of each patch).
       network: "online" or "target", for training checkpoints.
-      dtype: "float32" or "bfloat16", the type it computes in.
+      dtype: "float32", "tf32" or "bfloat16"; `hummingbird.models.backbone.ARITHMETIC` explains them.
       options: for files of other projects: family, features, layers, norm, ... as of `hummingbird.weights.load`.
 
     Raises:
-      UserError: there is nothing at the path, or it is not an encoder.
+      UserError: there is nothing at the path, it is not an encoder, or the dtype is unknown.
     """
     from hummingbird.run import checkpoint
     from hummingbird.weights import foreign, own
 
+    check_dtype(dtype)
     path = os.path.expanduser(path)
     kind, _, rest = path.partition(":")
     given = [name for name, value in options.items() if value is not None]

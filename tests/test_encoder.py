@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import hummingbird as hb
+from hummingbird.encoder import arithmetic
 from hummingbird.errors import UserError
 from hummingbird.models.architecture import build_architecture
 from hummingbird.weights.own import frozen_vit, random_params
@@ -53,6 +54,16 @@ def test_fingerprints_depend_on_what_is_computed_with_the_same_arrays(trained):
     few, many = (frozen_vit(arch, random_params(archs[0]), "random") for arch in archs)
     assert not np.allclose(few(IMAGES), many(IMAGES))
     assert few.fingerprint != many.fingerprint
+
+
+def test_every_dtype_loads_and_says_how_it_computes(trained):
+    workdir, _ = trained
+    full, fast, half = (hb.load_encoder(str(workdir), dtype=dtype) for dtype in ("float32", "tf32", "bfloat16"))
+    assert arithmetic(fast) == {"dtype": "tf32", "backend": "cpu", "device_kind": "cpu"}
+    assert len({full.fingerprint, fast.fingerprint, half.fingerprint}) == 3
+    np.testing.assert_array_equal(fast(IMAGES), full(IMAGES))  # a CPU has no such products
+    with pytest.raises(UserError, match=r"encoder.dtype 'half' is not known: use one of float32, tf32, bfloat16"):
+        hb.load_encoder(str(workdir), dtype="half")
 
 
 def test_pooling_attention_sums_to_one(trained):

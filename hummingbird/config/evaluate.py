@@ -15,7 +15,9 @@ class EncoderSettings:
     """How the checkpoint is loaded."""
 
     network: Literal["online", "target"] = setting("online", "which network of a training checkpoint")
-    dtype: Literal["float32", "bfloat16"] = setting("float32", "compute type of the encoder")
+    dtype: Literal["float32", "tf32", "bfloat16"] = setting(
+        "float32", "how the encoder computes: float32 in full on every backend, tf32 for faster products, or bfloat16"
+    )
     family: str | None = setting(
         None, "project the weights come from (`hummingbird.weights.families` lists them); none: detected"
     )

@@ -19,10 +19,30 @@ from hummingbird.errors import UserError
 from hummingbird.models.params import Params
 
 Images: TypeAlias = Float[Array | np.ndarray, "B H W 3"] | UInt8[Array | np.ndarray, "B H W 3"]
-DTYPES = ("float32", "bfloat16")
 KINDS = ("tokens", "query", "key", "value")
 WITH_LAYERS = "use a ViT or ConvNeXt: a training workdir, a weights file or random:vit_s16"
 WITH_ATTENTION = "use a ViT: a training workdir, a weights file or random:vit_s16"
+
+
+class Arithmetic(NamedTuple):
+    """How a backbone computes.
+
+    Attributes:
+      dtype: type of parameters and activations.
+      precision: of float32 products, as `jax.default_matmul_precision` takes it; None: that of the backend.
+    """
+
+    dtype: str
+    precision: str | None
+
+
+# Values of encoder.dtype. By default GPUs and TPUs round the operands of float32 products to 10 or 7 bits: "highest"
+# keeps all 23. "tensorfloat32" is 10 bits on NVIDIA, three bfloat16 passes on TPUs, and full precision on CPUs.
+ARITHMETIC = {
+    "float32": Arithmetic("float32", "highest"),
+    "tf32": Arithmetic("float32", "tensorfloat32"),
+    "bfloat16": Arithmetic("bfloat16", None),
+}
 
 
 class Output(NamedTuple):
@@ -119,9 +139,9 @@ def indices(layers: tuple[int, ...], depth: int) -> tuple[int, ...]:
 
 
 def check_dtype(dtype: str) -> None:
-    """Raises UserError unless `dtype` is one that encoders compute in."""
-    if dtype not in DTYPES:
-        raise UserError(f"encoder.dtype {dtype!r} is not known: use one of {', '.join(DTYPES)}")
+    """Raises UserError unless `dtype` is a key of `ARITHMETIC`."""
+    if dtype not in ARITHMETIC:
+        raise UserError(f"encoder.dtype {dtype!r} is not known: use one of {', '.join(ARITHMETIC)}")
 
 
 def to_unit(images: Images) -> Float[Array, "B H W 3"]:
@@ -139,7 +159,7 @@ class Backbone(abc.ABC):
       patch_size: pixels along a side of a patch of the features.
       dim: D, channels of the features.
       has_cls: whether there is a [CLS] token.
-      dtype: "float32" or "bfloat16", the type that it computes in.
+      dtype: how it computes, a key of `ARITHMETIC`.
     """
 
     dtype: str

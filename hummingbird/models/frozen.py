@@ -15,7 +15,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Float, UInt8
 
 from hummingbird.errors import UserError
-from hummingbird.models.backbone import Backbone, Images, LastBlock, Output, Projection, Tokens
+from hummingbird.models.backbone import ARITHMETIC, Backbone, Images, LastBlock, Output, Projection, Tokens
 from hummingbird.models.params import Params
 
 # From this many patches on, a CPU encodes the images of a batch one after the other: what a layer works with then stays
@@ -46,7 +46,7 @@ class FrozenEncoder:
     Calls with NumPy images (`encoder(images)`, `layers`, `cls`) split a batch over the devices of this process, which
     hold a copy of the parameters each. Calls with parameters (`apply`, `outputs`, `body`, `tail`) are pure functions of
     JAX arrays, to be jitted, differentiated or vmapped by the caller; `encoder.params` are the parameters to pass.
-    Encoders of type float32 compute their products in full float32 on every backend.
+    Encoders of dtype float32 compute their products in full float32 on every backend (`backbone.ARITHMETIC`).
 
     Attributes:
       backbone: what is computed.
@@ -83,7 +83,7 @@ class FrozenEncoder:
 
     @property
     def dtype(self) -> str:
-        """ "float32" or "bfloat16", the type that the encoder computes in."""
+        """How the encoder computes: "float32", "tf32" or "bfloat16"."""
         return self.backbone.dtype
 
     @property
@@ -184,7 +184,7 @@ class FrozenEncoder:
         return self.backbone.split(tokens)
 
     def _precision(self) -> contextlib.AbstractContextManager[None]:
-        return exact(self.dtype)
+        return precision(self.dtype)
 
     def _run(self, function: Function, images: UInt8[np.ndarray, "B H W 3"], pooling: bool = False) -> list[np.ndarray]:
         """Applies `function` to a batch that is padded to a multiple of the devices; the padding is cut off again."""
@@ -231,9 +231,10 @@ def _cls(backbone: Backbone, params: Params, images: Array) -> list[Array]:
     return [] if cls is None else [cls]
 
 
-def exact(dtype: str) -> contextlib.AbstractContextManager[None]:
-    """Makes float32 products full float32: by default GPUs and TPUs round their operands to fewer bits."""
-    return jax.default_matmul_precision("highest") if dtype == "float32" else contextlib.nullcontext()
+def precision(dtype: str) -> contextlib.AbstractContextManager[None]:
+    """Sets the precision of products in an encoder of this dtype."""
+    chosen = ARITHMETIC[dtype].precision
+    return contextlib.nullcontext() if chosen is None else jax.default_matmul_precision(chosen)
 
 
 # Few, for a function may hold on to much.
@@ -246,7 +247,7 @@ def _compiled(
     whole, split = PartitionSpec(), PartitionSpec("images")
 
     def run(params: Params, images: Array) -> list[Array]:
-        with exact(dtype):
+        with precision(dtype):
             return [x.astype(jnp.float32) for x in jax.tree.leaves(function(params, images))]
 
     def program(params: Params, images: Array) -> list[Array]:

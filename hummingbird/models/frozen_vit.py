@@ -11,6 +11,7 @@ from jaxtyping import Float
 from hummingbird.errors import UserError
 from hummingbird.models.architecture import Architecture
 from hummingbird.models.backbone import (
+    ARITHMETIC,
     LAST_LAYER,
     Backbone,
     Features,
@@ -34,7 +35,7 @@ class FrozenViT(Backbone):
     Attributes:
       arch: the transformer.
       chosen: which tokens are the features.
-      dtype: "float32" or "bfloat16", the type that it computes in.
+      dtype: how it computes, a key of `ARITHMETIC`.
     """
 
     arch: Architecture
@@ -67,7 +68,7 @@ class FrozenViT(Backbone):
 
     def module(self) -> ViT:
         """Returns the Flax module."""
-        return ViT(self.arch, dtype=jnp.dtype(self.dtype))
+        return ViT(self.arch, dtype=jnp.dtype(ARITHMETIC[self.dtype].dtype))
 
     def features(self, params: Params, images: Images) -> Output:
         chosen = self.chosen

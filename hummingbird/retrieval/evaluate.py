@@ -18,7 +18,7 @@ from hummingbird import config as configs
 from hummingbird.config import EvaluateConfig
 from hummingbird.config.schema import Tree
 from hummingbird.data.interface import DenseSource
-from hummingbird.encoder import Encoder
+from hummingbird.encoder import Encoder, arithmetic
 from hummingbird.retrieval.bank.patch_bank import PatchBank
 from hummingbird.retrieval.encodings import Encodings, build_encodings
 from hummingbird.retrieval.evaluation import Evaluation, build_evaluation
@@ -172,10 +172,11 @@ def describe(evaluation: Evaluation, whole: Scored) -> Result:
 
 
 def describe_encoder(encoder: Encoder, dim: int) -> dict[str, Json]:
-    """Returns {"name", "fingerprint", "patch_size", "dim"}; the name is that of its type if it has none."""
+    """Returns name (that of its type if it has none), fingerprint, patch_size, dim, and how it computes."""
     name = getattr(encoder, "name", None) or getattr(encoder, "__name__", type(encoder).__name__)
     fingerprint = getattr(encoder, "fingerprint", None)
-    return {"name": name, "fingerprint": fingerprint, "patch_size": encoder.patch_size, "dim": dim}
+    facts = {"name": name, "fingerprint": fingerprint, "patch_size": encoder.patch_size, "dim": dim}
+    return {**facts, **arithmetic(encoder)}
 
 
 def describe_memory(

@@ -20,7 +20,17 @@ from jaxtyping import Float
 
 from hummingbird.errors import UserError
 from hummingbird.models.architecture import MEAN, STD
-from hummingbird.models.backbone import LAST_LAYER, Backbone, Features, Images, Output, check_dtype, indices, to_unit
+from hummingbird.models.backbone import (
+    ARITHMETIC,
+    LAST_LAYER,
+    Backbone,
+    Features,
+    Images,
+    Output,
+    check_dtype,
+    indices,
+    to_unit,
+)
 from hummingbird.models.params import Params
 from hummingbird.weights.mapping import Arrays
 
@@ -62,7 +72,7 @@ class FrozenConvNeXt(Backbone):
     Attributes:
       arch: sizes and variations.
       chosen: which stage gives the features.
-      dtype: "float32" or "bfloat16", the type that it computes in.
+      dtype: how it computes, a key of `ARITHMETIC`.
     """
 
     arch: ConvNeXtArchitecture
@@ -91,7 +101,7 @@ class FrozenConvNeXt(Backbone):
 
     def module(self) -> ConvNeXt:
         """Returns the Flax module."""
-        return ConvNeXt(self.arch, jnp.dtype(self.dtype))
+        return ConvNeXt(self.arch, jnp.dtype(ARITHMETIC[self.dtype].dtype))
 
     def features(self, params: Params, images: Images) -> Output:
         return self.layers(params, images, (self._stage(),), self.chosen.norm)[0]

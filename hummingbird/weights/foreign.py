@@ -79,7 +79,7 @@ def load_foreign(path: str | os.PathLike[str], dtype: str = "float32", **options
 
     Args:
       path: what to read.
-      dtype: "float32" or "bfloat16", the type it computes in.
+      dtype: "float32", "tf32" or "bfloat16"; `hummingbird.models.backbone.ARITHMETIC` explains them.
       options: as of `load`.
     """
     weights = load(path, **options)

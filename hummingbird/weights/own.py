@@ -17,7 +17,7 @@ from jaxtyping import Float
 from hummingbird import config as configs
 from hummingbird.errors import UserError
 from hummingbird.models.architecture import Architecture, build_architecture
-from hummingbird.models.backbone import Backbone, Images, Output, to_unit
+from hummingbird.models.backbone import ARITHMETIC, Backbone, Images, Output, to_unit
 from hummingbird.models.frozen import FrozenEncoder, Pooling
 from hummingbird.models.frozen_vit import FrozenViT
 from hummingbird.models.params import Params, leaf, subtree
@@ -35,7 +35,7 @@ def load_trained(path: str, network: str, dtype: str) -> FrozenEncoder:
     wanted = lambda name: name.startswith((f"{network}.", f"{network}_stats.", "bank.keys"))
     folder, manifest, arrays = checkpoint.load_newest(path, wanted=wanted)
     check_network(arrays, network, path)
-    config = configs.of_run(manifest["config"], dtype=dtype)
+    config = configs.of_run(manifest["config"], dtype=ARITHMETIC[dtype].dtype)
     model = build_pretrainer(config)
     stem = f"{network}.encoder."
     found = {name.removeprefix(stem): x for name, x in arrays.items() if name.startswith(stem)}

@@ -128,8 +128,8 @@ def test_the_tail_computes_in_float32_whatever_the_body_does():
     assert jax.eval_shape(encoder.tail, encoder.params, last).dtype == jnp.float32
 
 
-@pytest.mark.parametrize(("dtype", "precision"), [("float32", "HIGHEST"), ("bfloat16", "DEFAULT")])
-def test_float32_encoders_ask_every_product_for_full_precision(dtype, precision):
+@pytest.mark.parametrize(("dtype", "precision"), [("float32", "HIGHEST"), ("tf32", "HIGH"), ("bfloat16", "DEFAULT")])
+def test_every_product_of_an_encoder_has_the_precision_of_its_dtype(dtype, precision):
     """GPUs and TPUs round the operands of float32 products unless they are asked not to."""
     encoder = encoder_of(PLAIN, dtype=dtype)
     for function in (encoder.apply, encoder.body):

@@ -162,6 +162,7 @@ def test_every_choice_and_cost_is_in_the_result():
     assert {"encode_prompt", "build_index", "encode_query", "search", "decode", "total"} <= set(result["seconds"])
     assert result["protocol"]["neighbours"] == 10
     assert result["protocol"]["name"] == "paper"
+    assert {"dtype", "backend", "device_kind", "fingerprint"} <= set(result["encoder"])
     assert result["memory"]["length"] > 0
     assert result["memory"]["bytes"] > 0
     assert result["peak_memory_bytes"] > 0

@@ -9,6 +9,7 @@ import jax
 import numpy as np
 from jaxtyping import Bool, Float32, Int
 
+from hummingbird.encoder import arithmetic
 from hummingbird.errors import UserError
 from hummingbird.retrieval.bank.columns import Columns, MemoryColumns
 from hummingbird.retrieval.bank.files import Identity
@@ -201,6 +202,7 @@ def bank_identity(evaluation: Evaluation) -> Identity:
     protocol, task = evaluation.protocol.as_dict(), evaluation.task
     return {
         "encoder": fingerprint,
+        **arithmetic(evaluation.encoder),
         "data": evaluation.prompt.fingerprint,
         "task": task.kind,
         "channels": task.channels,

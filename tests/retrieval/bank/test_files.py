@@ -62,6 +62,10 @@ def test_bank_of_another_encoder_or_data_is_refused(tmp_path):
     other.fingerprint = "another"
     with pytest.raises(UserError, match=r"built with encoder='mean-colour-1'"):
         run(tmp_path / "bank", encoder=other)
+    elsewhere = MeanColour()
+    elsewhere.device_kind = "TPU v4"
+    with pytest.raises(UserError, match=r"built with device_kind=None, this evaluation has 'TPU v4'"):
+        run(tmp_path / "bank", encoder=elsewhere)
     with pytest.raises(UserError, match=r"built with data="):
         run(tmp_path / "bank", prompt=FakeSource(7))
     other.fingerprint = None
