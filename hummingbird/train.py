@@ -26,9 +26,9 @@ from jaxtyping import Int
 from hummingbird import train_step
 from hummingbird.config import PretrainConfig, replace, to_flat
 from hummingbird.config.schema import Value
-from hummingbird.data.augment import build_photometric
+from hummingbird.data.augment import build_augment
 from hummingbird.data.pipeline import Batches, HostBatch, build_batches
-from hummingbird.data.views import GLOBAL, build_view_groups
+from hummingbird.data.views import build_view_groups
 from hummingbird.devices import chips, flops
 from hummingbird.devices import mesh as meshes
 from hummingbird.errors import Preempted, UserError
@@ -124,7 +124,7 @@ def build_program(config: PretrainConfig, examples: int, devices: list[Any] | No
         objective=objective,
         optimizer=build_optimizer(config.optimizer, learning_rate, schedules["weight_decay"]),
         schedules=schedules,
-        augment={GLOBAL: build_photometric(config)},
+        augment=build_augment(config),
         seed=config.seed,
         micro_batches=config.micro_batches,
     )

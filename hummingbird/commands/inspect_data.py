@@ -18,6 +18,7 @@ from hummingbird.config import EvaluateConfig, PretrainConfig
 from hummingbird.data import augment, crops
 from hummingbird.data.interface import DenseSource, ImageSource, Unreadable
 from hummingbird.data.sources import DENSE, IMAGES, build_dense_source, build_image_source, look_up
+from hummingbird.data.views import build_view_groups
 from hummingbird.drawing import Picture, Tile, sheet
 from hummingbird.errors import UserError
 from hummingbird.retrieval.examples import prepare_prompt
@@ -141,26 +142,26 @@ def contact(items: Sequence[Shown], task: Task | None = None) -> Picture:
 
 
 def _views(source: ImageSource, config: PretrainConfig) -> Picture:
-    """Draws the two views of eight images, as the network gets them."""
-    area, aspect = config.augment.crop_area, config.augment.crop_aspect
-    views: list[np.ndarray] = []
+    """Draws the views of eight images, as the network gets them: global views first, then local crops."""
+    groups, settings = build_view_groups(config), augment.build_augment(config)
+    views: list[Mapping[str, np.ndarray]] = []
     for number in range(len(source)):
         try:
             item = source[number * max(1, len(source) // SHOWN) % len(source)]
             rng = np.random.default_rng([config.seed, number])
-            views.append(
-                crops.crop_views(rng, item["image"], config.input_size, area, aspect, lenient=config.data.lenient)
-            )
+            views.append(crops.crop_groups(rng, item["image"], groups, lenient=config.data.lenient))
         except Unreadable:
             continue
         if len(views) == SHOWN:
             break
-    if not views:
-        return sheet([], config.input_size)
-    table = augment.build_photometric(config)
-    augmented = augment.photometric(jax.random.key(config.seed), jnp.asarray(np.stack(views)), table)
-    pictures = np.round(np.asarray(augmented) * 255).astype(np.uint8)
-    return sheet([[Tile(picture) for picture in row] for row in pictures.swapaxes(0, 1)], config.input_size)
+    rows: list[list[Tile]] = []
+    for i, (name, table) in enumerate(settings.items() if views else ()):
+        key = jax.random.key(config.seed)
+        stacked = jnp.asarray(np.stack([item[name] for item in views]))
+        augmented = augment.photometric(jax.random.fold_in(key, i) if i else key, stacked, table)
+        pictures = np.round(np.asarray(augmented) * 255).astype(np.uint8)
+        rows += [[Tile(picture) for picture in row] for row in pictures.swapaxes(0, 1)]
+    return sheet(rows, config.input_size)
 
 
 def _augmented(source: DenseSource, numbers: Sequence[int], task: Task, protocol: EvalProtocol) -> Picture:

@@ -111,8 +111,27 @@ class EvaluationData(Data):
 
 
 @dataclasses.dataclass(frozen=True)
+class LocalViews:
+    """Small crops beside the global views (multi-crop), by default DINO's; what is not here is as in `augment`."""
+
+    count: int = setting(0, "local crops per image, for objectives that use them (dino, ibot, dinov2); 0: none", low=0)
+    size: int = setting(96, "side of the local crops, pixels", low=1)
+    crop_area: tuple[float, float] = setting(
+        (0.05, 0.25), "range of a local crop's area, as a fraction of the image", above=0, high=1
+    )
+    jitter_probability: float = setting(0.8, "as augment.jitter_probability", low=0, high=1)
+    grey_probability: float = setting(0.2, "as augment.grey_probability", low=0, high=1)
+    blur_probability: float = setting(0.5, "probability of Gaussian blur", low=0, high=1)
+    solarise_probability: float = setting(0.0, "probability of solarisation", low=0, high=1)
+
+
+@dataclasses.dataclass(frozen=True)
 class Augment:
     """Table 8. Pairs are (T1, T2) for probabilities and (low, high) for ranges."""
+
+    views: int = setting(2, "global views per image; 1 for objectives that compare no views", low=1, high=2)
+    same_crop: bool = setting(False, "the global views show the same crop and differ in what follows (loca)")
+    local: LocalViews = LocalViews()
 
     crop_area: tuple[float, float] = setting(
         (0.08, 1.0), "range of the crop's area, as a fraction of the image (App. C.1)", above=0, high=1

@@ -6,6 +6,7 @@ import dataclasses
 from typing import Literal
 
 from hummingbird.config.data import Augment, TrainingData
+from hummingbird.config.objectives import Dino, Ibot, Loca, Mae, MaskFeat
 from hummingbird.config.schema import setting
 from hummingbird.errors import UserError
 
@@ -166,6 +167,11 @@ class PretrainConfig:
     heads: Heads = Heads()
     contrastive: Contrastive = Contrastive()
     supervised: Supervised = Supervised()
+    dino: Dino = Dino()
+    ibot: Ibot = Ibot()
+    mae: Mae = Mae()
+    maskfeat: MaskFeat = MaskFeat()
+    loca: Loca = Loca()
     optimizer: Optimizer = Optimizer()
     ema_decay: float = setting(0.99, "decay of the target network (App. C.2)", low=0, high=1)
     ema_schedule: Literal["constant", "cosine"] = setting(
@@ -207,7 +213,8 @@ class PretrainConfig:
             raise UserError(f"config key micro_batches: {self.micro_batches} does not divide batch_size {batch}")
         if self.mesh.data == 0:
             raise UserError("config key mesh.data: 0 devices; use -1 for all that remain")
-        for name in ("crop_area", "crop_aspect", "blur_sigma"):
-            low, high = getattr(self.augment, name)
+        augment, local = self.augment, self.augment.local
+        ranges = {name: getattr(augment, name) for name in ("crop_area", "crop_aspect", "blur_sigma")}
+        for name, (low, high) in {**ranges, "local.crop_area": local.crop_area}.items():
             if low > high:
                 raise UserError(f"config key augment.{name}: {low} is above {high}, expected the lower number first")

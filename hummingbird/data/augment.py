@@ -16,6 +16,7 @@ from jax import Array
 from jaxtyping import Bool, Float32, Int, UInt8
 
 from hummingbird.config import PretrainConfig
+from hummingbird.data.views import GLOBAL, LOCAL
 
 LUMA = (0.2989, 0.5870, 0.1140)  # ITU-R BT.601
 PAD_MODES = {"zero": "constant", "reflect": "reflect"}
@@ -61,7 +62,7 @@ class Photometric:
 
 
 def build_photometric(config: PretrainConfig) -> Photometric:
-    """Builds the settings `augment.*` of a pretraining config; scales the blur from 224 pixels to `input_size`."""
+    """Builds the settings of the global views, `augment.*`; scales the blur from 224 pixels to `input_size`."""
     augment = config.augment
     scale = config.input_size / 224 if augment.blur_relative else 1.0
     return Photometric(
@@ -72,13 +73,28 @@ def build_photometric(config: PretrainConfig) -> Photometric:
         saturation=augment.saturation,
         hue=augment.hue,
         grey_probability=augment.grey_probability,
-        blur_probability=augment.blur_probability,
+        blur_probability=augment.blur_probability[: augment.views],
         blur_kernel=2 * max(1, round((augment.blur_kernel * scale - 1) / 2)) + 1,
         blur_sigma=(scale * augment.blur_sigma[0], scale * augment.blur_sigma[1]),
         blur_edges=augment.blur_edges,
-        solarise_probability=augment.solarise_probability,
+        solarise_probability=augment.solarise_probability[: augment.views],
         solarise_threshold=augment.solarise_threshold,
     )
+
+
+def build_augment(config: PretrainConfig) -> dict[str, Photometric]:
+    """Builds the settings of each view group of a pretraining config; `augment.local` has some of its own."""
+    views, local = build_photometric(config), config.augment.local
+    groups = {GLOBAL: views}
+    if local.count:
+        groups[LOCAL] = dataclasses.replace(
+            views,
+            jitter_probability=local.jitter_probability,
+            grey_probability=local.grey_probability,
+            blur_probability=local.count * (local.blur_probability,),
+            solarise_probability=local.count * (local.solarise_probability,),
+        )
+    return groups
 
 
 def photometric(
@@ -105,12 +121,14 @@ def photometric(
     x = views.astype(jnp.float32) / 255.0
     planes: Planes = (x[..., 0], x[..., 1], x[..., 2])
     planes = flip(planes, uniform[..., FLIP] < settings.flip_probability)
-    planes = jitter(planes, uniform, settings)
+    if settings.jitter_probability:
+        planes = jitter(planes, uniform, settings)
     planes = grey(planes, uniform[..., GREY] < settings.grey_probability)
     low, high = settings.blur_sigma
     sigma = low + (high - low) * uniform[..., SIGMA]
-    blurred = uniform[..., BLUR] < jnp.asarray(settings.blur_probability)
-    planes = blur(planes, sigma, blurred, settings.blur_kernel, settings.blur_edges)
+    if any(settings.blur_probability):
+        blurred = uniform[..., BLUR] < jnp.asarray(settings.blur_probability)
+        planes = blur(planes, sigma, blurred, settings.blur_kernel, settings.blur_edges)
     inverted = uniform[..., SOLARISE] < jnp.asarray(settings.solarise_probability)
     planes = solarise(planes, inverted, settings.solarise_threshold)
     return jnp.clip(jnp.stack(planes, axis=-1), 0.0, 1.0)

@@ -136,7 +136,7 @@ def crop_groups(
     encoded = isinstance(image, bytes)
     width, height = image_size(image, name) if encoded else (image.shape[1], image.shape[0])
     boxes = {
-        key: [sample_box(rng, width, height, group.area, group.aspect) for _ in range(group.count)]
+        key: [sample_box(rng, width, height, group.area, group.aspect) for _ in range(1 if group.same else group.count)]
         for key, group in groups.items()
     }
     if encoded:
@@ -151,6 +151,6 @@ def crop_groups(
     x, y = picture.width / width, picture.height / height
     out = {key: np.empty((group.count, group.size, group.size, 3), np.uint8) for key, group in groups.items()}
     for key, some in boxes.items():
-        for view, (left, upper, right, lower) in zip(out[key], some, strict=True):
-            view[:] = resize_box(picture, (left * x, upper * y, right * x, lower * y), groups[key].size)
+        cut = [resize_box(picture, (l * x, t * y, r * x, b * y), groups[key].size) for l, t, r, b in some]
+        out[key][:] = np.stack(cut)  # one for all views if they show the same crop
     return out

@@ -19,6 +19,7 @@ from absl import flags
 from jaxtyping import Int32, Int64, UInt8
 
 from hummingbird.config import PretrainConfig
+from hummingbird.config.data import Augment
 from hummingbird.data import crops
 from hummingbird.data.interface import ImageSource, Unreadable, image_name
 from hummingbird.data.sources import Cached, build_image_source
@@ -247,11 +248,23 @@ def make_dataset(
     return dataset.batch(batch_size // hosts, drop_remainder=True, batch_fn=collate)[host::hosts]
 
 
+def _unusual_views(augment: Augment) -> dict[str, Json]:
+    """Returns what a fingerprint says about views other than two random crops; those of older runs have no more."""
+    local, unusual = augment.local, dict[str, Json]()
+    if augment.views != 2:
+        unusual["views"] = augment.views
+    if augment.same_crop:
+        unusual["same_crop"] = True
+    if local.count:
+        unusual["local"] = [local.count, local.size, *local.crop_area]
+    return unusual
+
+
 def build_batches(config: PretrainConfig, seed: int, host: int = 0, hosts: int = 1) -> Batches:
     """Builds the batches of views that one of `hosts` processes reads.
 
     Args:
-      config: a pretraining config; reads `data.*`, `batch_size` (global), `input_size`, `augment.crop_*`.
+      config: a pretraining config; reads `data.*`, `batch_size` (global), `input_size`, and the crops of `augment`.
       seed: decides order and crops.
       host, hosts: this process's number, and how many there are.
 
@@ -272,7 +285,7 @@ def build_batches(config: PretrainConfig, seed: int, host: int = 0, hosts: int =
         "crop_area": list(config.augment.crop_area),
         "crop_aspect": list(config.augment.crop_aspect),
         "lenient": data.lenient,
-    }
+    } | _unusual_views(config.augment)
     if data.cache:
         source = Cached(source, data.cache * 2**20)
     views = MakeViews(source, build_view_groups(config), data.lenient)

@@ -7,6 +7,7 @@ import dataclasses
 from hummingbird.config import PretrainConfig
 
 GLOBAL = "global"  # the group that every config has
+LOCAL = "local"  # small crops beside it (multi-crop)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,14 +19,24 @@ class ViewGroup:
       size: S, side of the crops in pixels.
       area: range of a crop's area, as a fraction of the image's.
       aspect: range of width / height, sampled log-uniformly.
+      same: whether all of an image's crops are one and the same.
     """
 
     count: int
     size: int
     area: tuple[float, float]
     aspect: tuple[float, float]
+    same: bool = False
 
 
 def build_view_groups(config: PretrainConfig) -> dict[str, ViewGroup]:
-    """Builds the view groups of a pretraining config, by name; all objectives share two views of `input_size`."""
-    return {GLOBAL: ViewGroup(2, config.input_size, config.augment.crop_area, config.augment.crop_aspect)}
+    """Builds the view groups of a pretraining config, by name: `augment.views` of `input_size`, and local crops."""
+    augment, local = config.augment, config.augment.local
+    groups = {
+        GLOBAL: ViewGroup(
+            augment.views, config.input_size, augment.crop_area, augment.crop_aspect, same=augment.same_crop
+        )
+    }
+    if local.count:
+        groups[LOCAL] = ViewGroup(local.count, local.size, local.crop_area, augment.crop_aspect)
+    return groups

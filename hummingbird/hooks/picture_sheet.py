@@ -24,29 +24,31 @@ class Row(NamedTuple):
     """
 
     title: str
-    views: Float[np.ndarray, "2 S S 3"]
-    masks: Float[np.ndarray, "2 N"]
+    views: Float[np.ndarray, "V S S 3"]
+    masks: Float[np.ndarray, "V N"]
     neighbours: Sequence[tuple[float, tuple[UInt8[np.ndarray, "t t 3"], int] | None]]
 
 
 def draw(title: str, rows: Sequence[Row]) -> Picture:
     """Draws the sheet."""
-    heads = {0: "view 1", 1: "pooling attention", 2: "view 2", 3: "pooling attention"}
+    count = len(rows[0].views)
+    heads = {2 * i: f"view {i + 1}" for i in range(count)} | {2 * i + 1: "pooling attention" for i in range(count)}
     notes = []
     if _side(rows[0].masks[0]):
         notes.append("Attention: the brighter, the more; the caption gives its peak relative to an even spread.")
     if rows[0].neighbours:
-        heads[4] = "nearest to the mean token of view 1 in the memory bank"
+        heads[2 * count] = "nearest to the mean token of view 1 in the memory bank"
         text = "Neighbours: cosine similarity and image number; the picture is the crop that made the entry"
         unknown = any(known is None for row in rows for _, known in row.neighbours)
         notes.append(text + ("; grey: written before the last restart, image unknown." if unknown else "."))
-    return sheet([_tiles(row) for row in rows], SIDE, title, heads, notes, gap_before=4)
+    return sheet([_tiles(row) for row in rows], SIDE, title, heads, notes, gap_before=2 * count)
 
 
 def _tiles(row: Row) -> list[Tile]:
     pictures = [np.round(255 * np.clip(view, 0, 1)).astype(np.uint8) for view in row.views]
-    first, second = (_attention(*pair) for pair in zip(pictures, row.masks, strict=True))
-    tiles = [Tile(pictures[0], row.title), first, Tile(pictures[1]), second]
+    tiles: list[Tile] = []
+    for i, pair in enumerate(zip(pictures, row.masks, strict=True)):
+        tiles += [Tile(pair[0], "" if i else row.title), _attention(*pair)]
     for similarity, known in row.neighbours:
         if known is None:
             tiles.append(Tile(None, f"{similarity:.3f}", "unknown"))

@@ -16,7 +16,7 @@ from jax.experimental import multihost_utils
 from jaxtyping import Float, Int, Shaped, UInt8
 
 from hummingbird.config import PretrainConfig
-from hummingbird.data.augment import Photometric, build_photometric, photometric
+from hummingbird.data.augment import Photometric, build_augment, photometric
 from hummingbird.data.pipeline import HostBatch
 from hummingbird.data.views import GLOBAL
 from hummingbird.hooks.origins import Origins, Thumbnails, shrink
@@ -40,15 +40,15 @@ class Inspection(NamedTuple):
       similarity: their cosine similarity.
     """
 
-    views: Float[Array, "n 2 S S 3"]
-    masks: Float[Array, "n 2 N"]
+    views: Float[Array, "n V S S 3"]
+    masks: Float[Array, "n V N"]
     nearest: Int[Array, "n k 2"]
     similarity: Float[Array, "n k"]
 
 
 def inspect_views(
     state: TrainState,
-    views: UInt8[Array, "n 2 S S 3"],
+    views: UInt8[Array, "n V S S 3"],
     *,
     model: Pretrainer,
     seed: int,
@@ -196,7 +196,7 @@ def build_pictures(config: PretrainConfig) -> Pictures:
             inspect_views,
             model=build_pretrainer(config),
             seed=config.seed,
-            augment=build_photometric(config),
+            augment=build_augment(config)[GLOBAL],
             new=new,
             neighbours=neighbours,
         ),

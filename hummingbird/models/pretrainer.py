@@ -24,6 +24,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Float
 
 from hummingbird.config import PretrainConfig
+from hummingbird.errors import UserError
 from hummingbird.models.backbone import Tokens
 from hummingbird.models.bank_attention import build_bank_attention
 from hummingbird.models.context import BankAttention, contextualise
@@ -158,12 +159,20 @@ def build_pretrainer(config: PretrainConfig, mesh: Mesh | None = None) -> Pretra
     Args:
       config: reads `encoder`, `pooling`, `context`, `heads.bn_momentum`, `input_size` and `dtype`.
       mesh: devices of the run; None: one device.
+
+    Raises:
+      UserError: no such encoder, or views that its patches do not divide.
     """
     dtype = DTYPES[config.dtype]
     encoder = dataclasses.asdict(config.encoder)
     encoder["cls_token"] = config.encoder.cls_token or config.pooling == "cls"
+    vit, local = build_vit(encoder, config.input_size, dtype), config.augment.local
+    if local.count and local.size % vit.patch_size:
+        raise UserError(
+            f"config key augment.local.size: {local.size} is not a multiple of the patch size {vit.patch_size}"
+        )
     return Pretrainer(
-        encoder=build_vit(encoder, config.input_size, dtype),
+        encoder=vit,
         pooling=config.pooling,
         context_weight=config.context.weight,
         context_hidden=config.context.hidden_dim,

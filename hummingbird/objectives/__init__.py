@@ -33,6 +33,9 @@ OBJECTIVES: dict[str, Callable[[PretrainConfig, Replicate], Objective]] = {
     "simclr": simclr.build,
 }
 
+MULTI_CROP: tuple[str, ...] = ()  # objectives that use the small crops of `augment.local`
+ONE_VIEW: tuple[str, ...] = ()  # objectives that need no second global view
+
 
 def build_objective(config: PretrainConfig, replicate: Replicate) -> Objective:
     """Builds the objective that a config names.
@@ -46,4 +49,9 @@ def build_objective(config: PretrainConfig, replicate: Replicate) -> Objective:
     """
     if config.objective.name not in OBJECTIVES:
         raise UserError(f"config key objective.name: {config.objective.name!r} is not one of {', '.join(OBJECTIVES)}")
-    return OBJECTIVES[config.objective.name](config, replicate)
+    name = config.objective.name
+    if config.augment.local.count and name not in MULTI_CROP:
+        raise UserError(f"config key augment.local.count: objective.name={name} uses no local crops; use 0")
+    if config.augment.views < 2 and name not in ONE_VIEW:
+        raise UserError(f"config key augment.views: objective.name={name} compares two views; use 2")
+    return OBJECTIVES[name](config, replicate)

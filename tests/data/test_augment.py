@@ -203,3 +203,20 @@ def test_augmentation_depends_on_position_not_on_batch_or_sharding(apply):
     mesh = jax.make_mesh((4,), ("data",), axis_types=(jax.sharding.AxisType.Auto,), devices=jax.devices()[:4])
     spread = jax.device_put(views, jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("data")))
     np.testing.assert_allclose(apply(jax.random.key(0), spread), whole, atol=1e-6)
+
+
+def test_local_crops_have_settings_of_their_own():
+    local = {"count": 3, "blur_probability": 0.5, "jitter_probability": 0.1}
+    groups = augment.build_augment(config.resolve("pretrain", overrides={"augment": {"local": local, "views": 1}}))
+    assert groups["global"].blur_probability == (1.0,)
+    assert groups["local"].blur_probability == (0.5, 0.5, 0.5)
+    assert groups["local"].solarise_probability == (0.0, 0.0, 0.0)
+    assert (groups["local"].jitter_probability, groups["local"].hue) == (0.1, 0.1)
+
+
+def test_views_without_jitter_and_blur_are_only_flipped():
+    off = {f"{name}_probability": 0.0 for name in ("flip", "jitter", "grey")}
+    off |= {f"{name}_probability": (0.0, 0.0) for name in ("blur", "solarise")}
+    plain = augment.build_photometric(config.resolve("pretrain", overrides={"augment": off}))
+    views = np.random.default_rng(0).integers(0, 256, (2, 2, S, S, 3), dtype=np.uint8)
+    np.testing.assert_array_equal(augment.photometric(jax.random.key(0), views, plain), views.astype(np.float32) / 255)

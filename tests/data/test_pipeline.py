@@ -52,6 +52,38 @@ def test_a_batch_has_the_documented_shapes_and_types(expected):
     assert np.abs(views[:, 0].astype(int) - views[:, 1]).mean() > 1  # two different crops
 
 
+def test_local_crops_are_a_second_group_and_leave_the_first_as_it_was(expected):
+    local = {"augment.local.count": 3, "augment.local.size": 8}
+    batch, again = first(batches(**local), 1)[0], first(batches(host=1, hosts=2, **local), 1)[0]
+    assert {name: x.shape[1:] for name, x in batch["views"].items()} == {
+        "global": (2, 16, 16, 3),
+        "local": (3, 8, 8, 3),
+    }
+    np.testing.assert_array_equal(batch["views"]["global"], expected[0]["views"]["global"])
+    np.testing.assert_array_equal(again["views"]["local"], batch["views"]["local"][4:])
+    assert len({crop.tobytes() for crop in batch["views"]["local"][0]}) == 3
+
+
+def test_one_view_and_views_of_the_same_crop(expected):
+    one, same = (first(batches(**{f"augment.{name}": x}), 1)[0] for name, x in (("views", 1), ("same_crop", True)))
+    np.testing.assert_array_equal(one["views"]["global"][:, 0], same["views"]["global"][:, 1])
+    np.testing.assert_array_equal(same["views"]["global"][:, 0], same["views"]["global"][:, 1])
+
+
+def test_the_fingerprint_names_what_is_unusual_about_the_views():
+    usual = dict(batches().fingerprint)
+    assert set(usual) == {
+        *("source", "images", "seed", "batch_size", "input_size", "crop_area", "crop_aspect", "lenient")
+    }
+    changed = {"augment.local.count": 2, "augment.views": 1, "augment.same_crop": True}
+    unusual = dict(batches(**changed).fingerprint)
+    assert {key: x for key, x in unusual.items() if key not in usual} == {
+        "views": 1,
+        "same_crop": True,
+        "local": [2, 96, 0.05, 0.25],
+    }
+
+
 def test_every_image_is_seen_once_an_epoch_in_a_new_order(expected):
     seen = np.concatenate([batch["index"] for batch in expected])
     assert sorted(seen[:20]) == list(range(20))

@@ -23,6 +23,23 @@ def test_the_config_names_every_objective():
     assert set(config.declared("pretrain")["objective.name"].choices) == set(OBJECTIVES)
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"augment.local.count": 2}, r"augment.local.count: objective.name=simclr uses no local crops; use 0"),
+        (
+            {"augment.local.count": 2, "augment.local.size": 20},
+            r"augment.local.size: 20 is not a multiple of the patch",
+        ),
+        ({"augment.local.count": 2, "augment.local.size": 4}, r"augment.local.size: 4 is not a multiple of the patch"),
+        ({"augment.views": 1}, r"augment.views: objective.name=simclr compares two views; use 2"),
+    ],
+)
+def test_views_that_do_not_fit_are_refused_by_a_line(changes, message):
+    with pytest.raises(UserError, match=message):
+        train.build_program(tiny.tiny_config(**{"objective.name": "simclr"}, **changes), 64)
+
+
 class Centred(Hummingbird):
     """The usual objective, with a running mean of the target's pooled features as a state of its own."""
 
