@@ -49,6 +49,9 @@ def test_pretrain_evaluate_and_info_from_the_command_line(tmp_path, capsys):
 
     assert cli.run(["evaluate", *EVALUATE, f"--checkpoint={run}", f"--workdir={result}"]) == 0
     metrics = json.loads((result / "metrics.json").read_text())
+    line = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert line["miou"] == metrics["metrics"]["miou"]
+    assert (line["index"], line["recall_at_k"]) == ("exact", None)
     assert 0 <= metrics["metrics"]["miou"] <= 100
     assert {"encode_prompt", "build_index", "encode_query", "search", "decode", "total"} <= set(metrics["seconds"])
     assert "<html" in (result / "report.html").read_text()[:200]

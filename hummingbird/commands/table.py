@@ -91,7 +91,8 @@ def _evaluate(arguments: argparse.Namespace, overrides: Overrides) -> None:
     loaded = encoder.build_encoder(arguments.checkpoint, resolved.encoder)
     result = retrieval.evaluate(loaded, resolved, arguments.workdir)
     scores = {name: value for name, value in result["metrics"].items() if not isinstance(value, dict)}
-    print(json.dumps({"task": result["task"], "dataset": result["dataset"], **scores}))
+    index = {"index": result["index"]["kind"], "recall_at_k": result["index"]["recall_at_k"]}
+    print(json.dumps({"task": result["task"], "dataset": result["dataset"], **scores, **index}))
     report = pathlib.Path(arguments.workdir) / "report.html"
     if resolved.report.enabled and report.exists():
         print(f"report: {report}", file=sys.stderr)

@@ -6,6 +6,7 @@ pretraining.
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import resource
 import sys
@@ -100,12 +101,13 @@ def measure(
     Returns:
       The content of metrics.json, and the samples for `report.write_report` if they are collected.
     """
-    evaluation = build_evaluation(encoder, resolved(config), prompt, query)
+    config = resolved(config)
+    evaluation = build_evaluation(encoder, config, prompt, query)
     check_parts(evaluation)
     with evaluation.clock("total"):
         encodings = build_encodings(evaluation) if encoded is None else encoded
         whole = score(evaluation, encodings, collect)
-        result = describe(evaluation, whole)
+        result = describe(evaluation, whole, config)
         if evaluation.data.fractions:
             with evaluation.clock("fractions"):
                 result["fractions"] = score_fractions(evaluation, encodings, whole.scores)
@@ -126,6 +128,7 @@ class Scored(NamedTuple):
 
     scores: Scores
     memory: dict[str, str | int | float | bool | None]
+    index: dict[str, Json]
     dim: int
     samples: Samples | None
 
@@ -143,11 +146,12 @@ def score(evaluation: Evaluation, encodings: Encodings, collect: bool) -> Scored
             f"the index found {recall:.1%} of the true neighbours: raise retrieval.scann.reorder (long banks need more "
             "candidates) or leaves_to_search"
         )
-    return Scored(scores, describe_memory(evaluation, bank, index, recall), bank.keys.shape[1], samples)
+    described = describe_index(evaluation, index, recall)
+    return Scored(scores, describe_memory(evaluation, bank, index, recall), described, bank.keys.shape[1], samples)
 
 
 # ---------------------------------------------------------------- the result
-def describe(evaluation: Evaluation, whole: Scored) -> Result:
+def describe(evaluation: Evaluation, whole: Scored, config: EvaluateConfig) -> Result:
     """Returns the content of metrics.json, as far as it is known before parts of the prompt are scored."""
     task, protocol, data = evaluation.task, evaluation.protocol, evaluation.data
     queries = len(query_images(len(evaluation.query), protocol))
@@ -163,11 +167,13 @@ def describe(evaluation: Evaluation, whole: Scored) -> Result:
         "metrics": whole.scores,
         "protocol": {"task": task.kind, **protocol.as_dict(), **task.choices},
         "memory": whole.memory,
+        "index": whole.index,
         "queries": {"images": queries, "patches": queries * protocol.grid**2},
         "seconds": {},
         "peak_memory_bytes": 0,
         "warnings": evaluation.warnings,
         "versions": versions(),
+        "config": {key: list(x) if isinstance(x, tuple) else x for key, x in configs.to_flat(config).items()},
     }
 
 
@@ -196,6 +202,12 @@ def describe_memory(
         "index_exact": index.exact,
         "recall_at_k": recall,
     }
+
+
+def describe_index(evaluation: Evaluation, index: Index, recall: float | None) -> dict[str, Json]:
+    """Returns what metrics.json says about an index: settings that exact kinds ignore are left out."""
+    settings = {} if index.exact or index.kind == "device" else dataclasses.asdict(evaluation.retrieval.scann)
+    return {"kind": index.kind, "exact": index.exact, "recall_at_k": recall, **settings}
 
 
 def peak_memory() -> int:

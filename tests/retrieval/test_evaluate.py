@@ -166,8 +166,17 @@ def test_every_choice_and_cost_is_in_the_result():
     assert result["memory"]["length"] > 0
     assert result["memory"]["bytes"] > 0
     assert result["peak_memory_bytes"] > 0
-    assert {"numpy", "jax", "python"} <= set(result["versions"])
+    assert {"numpy", "jax", "python", "hummingbird-incontext"} <= set(result["versions"])
+    assert result["index"] == {"kind": "exact", "exact": True, "recall_at_k": None}
     json.dumps(result, allow_nan=False)
+
+
+def test_the_config_in_the_result_gives_the_same_evaluation():
+    changes = {"retrieval.neighbours": 7, "retrieval.scann.reorder": 60, "data.fractions": (0.5, 1.0)}
+    result = run(prompt=8, **changes)
+    stored = json.loads(json.dumps(result["config"]))
+    assert stored == result["config"]
+    assert configs.resolve("evaluate", overrides=stored) == make_config(**changes)
 
 
 def test_input_is_rounded_to_the_patch_size_and_said_so():
@@ -301,12 +310,16 @@ def test_unwritable_workdir_is_refused_before_anything_runs(tmp_path):
     assert not encoder.batches
 
 
-def test_approximate_index_reports_its_recall():
+def test_approximate_index_reports_its_recall_and_all_its_settings():
     pytest.importorskip("scann", reason="ScaNN exists for Linux only")
     changes = {"retrieval.index": "scann", "retrieval.scann.leaves": 10, "retrieval.scann.leaves_to_search": 5}
-    memory = run(prompt=20, **changes)["memory"]
-    assert memory["index"] == "scann"
+    result = run(prompt=20, **changes)
+    memory, index = result["memory"], result["index"]
+    assert memory["index"] == index["kind"] == "scann"
     assert 0.3 < memory["recall_at_k"] <= 1
+    assert index["recall_at_k"] == memory["recall_at_k"]
+    expected = {"leaves": 10, "leaves_to_search": 5, "dimensions_per_block": 4, "exact": False}
+    assert {name: index[name] for name in expected} == expected
     assert run()["memory"]["recall_at_k"] is None
 
 

@@ -106,6 +106,13 @@ def test_scores_settings_and_names_are_shown(tmp_path):
         assert text in page, text
 
 
+def test_all_settings_are_folded(tmp_path):
+    page = page_of(tmp_path, write_report, made_metrics(config={"encoder.layers": [1, 2], "retrieval.bank": ""}))
+    folded = page.partition("<details>")[2].partition("</details>")[0]
+    assert "encoder.layers" in folded
+    assert "1, 2" in folded
+
+
 def test_depth_numbers_and_scales_are_shown(tmp_path):
     page = page_of(tmp_path, write_report, made_metrics("depth"), made_samples("depth"))
     for text in (

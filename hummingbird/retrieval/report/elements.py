@@ -219,12 +219,14 @@ class Facts:
     Attributes:
       heads: names of the encoders; empty for one.
       tables: title and rows.
+      folded: show them only when the reader opens them.
     """
 
     kind: ClassVar = "facts"
     title: str
     heads: list[str]
     tables: list[tuple[str, list[FactRow]]]
+    folded: bool = False
 
 
 Section = Bars | Grid | Neighbours | Parts | Facts

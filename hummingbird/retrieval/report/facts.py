@@ -13,6 +13,7 @@ TABLES = {
     "encoder": "Encoder",
     "protocol": "Protocol",
     "memory": "Memory bank",
+    "index": "Index",
     "queries": "Queries",
     "seconds": "Time",
     "versions": "Versions",
@@ -31,6 +32,14 @@ def facts(group: Group) -> Iterator[Facts]:
     if tables:
         heads = [run.name for run in group.runs] if len(group.runs) > 1 else []
         yield Facts("How it was run", heads, tables)
+
+
+def settings(group: Group) -> Iterator[Facts]:
+    """Yields a folded table of all settings by key, as they are typed on the command line."""
+    rows = fact_rows([{key: text(x) for key, x in run.result.get("config", {}).items()} for run in group.runs])
+    if rows:
+        heads = [run.name for run in group.runs] if len(group.runs) > 1 else []
+        yield Facts("All settings", heads, [("config key", rows)], folded=True)
 
 
 def column(run: Run, key: str) -> dict[str, str]:

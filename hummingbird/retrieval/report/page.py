@@ -14,7 +14,7 @@ import jinja2
 from hummingbird.errors import UserError
 from hummingbird.retrieval.report import scores
 from hummingbird.retrieval.report.elements import Section
-from hummingbird.retrieval.report.facts import facts
+from hummingbird.retrieval.report.facts import facts, settings
 from hummingbird.retrieval.report.features import features
 from hummingbird.retrieval.report.neighbours import nearest_patches
 from hummingbird.retrieval.report.parts import parts
@@ -33,6 +33,7 @@ SECTIONS: tuple[Callable[[Group], Iterator[Section]], ...] = (
     nearest_patches,
     features,
     facts,
+    settings,
 )
 
 
