@@ -151,7 +151,8 @@ def forward(
     # 2. Views x1 ~ T1, x2 ~ T2, ... [B, V, S, S, 3], by theta and by xi: encoded, contextualised, pooled [B, V, D].
     def encode(views: Mapping[str, Array], positions: Array) -> tuple[PerImage, PerImage]:
         rngs = jax.vmap(jax.random.fold_in, (None, 0))(key, positions)
-        return objective.per_image(online, target, augmented(algorithm, key, views, positions), rngs)
+        student = dataclasses.replace(online, drop_keys=rngs) if model.encoder.drop_path else online
+        return objective.per_image(student, target, augmented(algorithm, key, views, positions), rngs)
 
     outputs, targets = in_micro_batches(encode, algorithm.micro_batches, batch.views, jnp.arange(len(batch.labels)))
     online = dataclasses.replace(online, outputs=outputs)

@@ -7,6 +7,9 @@ from typing import Literal
 
 from hummingbird.config.schema import setting
 
+# Objectives that replace patches by a mask token, which the encoder then has.
+MASKED = ("ibot", "dinov2", "maskfeat")
+
 
 @dataclasses.dataclass(frozen=True)
 class Dino:

@@ -23,6 +23,10 @@ class Encoder:
     mlp_dim: int | None = setting(None, "hidden width of the MLP; none: 4 D", low=8)
     cls_token: bool = setting(False, "prepend a [CLS] token (always present with pooling=cls)")
     positions: Literal["learned", "sincos2d"] = setting("learned", "position embedding")
+    registers: int = setting(0, "register tokens (Darcet et al. 2024)", low=0)
+    layer_scale: float = setting(0.0, "initial value of LayerScale (Touvron et al. 2021); 0: no LayerScale", low=0)
+    drop_path: float = setting(0.0, "stochastic depth: rate of the last layer; the first has 0", low=0, high=0.95)
+    mlp: Literal["gelu", "swiglu"] = setting("gelu", "MLP of a layer; swiglu: gated, two thirds as wide (DINOv2)")
     scan_layers: bool = setting(False, "compile one layer and scan it: faster to compile, slightly slower on CPU")
     remat: bool = setting(
         False, "recompute each layer in the backward pass: less memory, about 30% more time", resumable=True

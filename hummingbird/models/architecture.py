@@ -92,11 +92,12 @@ def encoder_sizes(name: str) -> dict[str, int]:
     return {"width": width, "depth": depth, "heads": heads, "mlp_dim": 4 * width, "patch_size": int(match[2])}
 
 
-def build_architecture(encoder: Mapping[str, int | str | bool | None], input_size: int) -> Architecture:
+def build_architecture(encoder: Mapping[str, int | float | str | bool | None], input_size: int) -> Architecture:
     """Returns the architecture of an encoder to pretrain.
 
     Args:
-      encoder: `name` (vit_b16), and optionally sizes that replace those of the name, `cls_token` and `positions`.
+      encoder: `name` (vit_b16), and optionally sizes that replace those of the name, `cls_token`, `positions`,
+        `registers`, `layer_scale` and `mlp`.
       input_size: side of the training images in pixels; sets the grid of learned positions.
 
     Raises:
@@ -104,8 +105,11 @@ def build_architecture(encoder: Mapping[str, int | str | bool | None], input_siz
     """
     sizes = encoder_sizes(str(encoder["name"]))
     given = {key: int(value) for key in sizes if (value := encoder.get(key)) is not None}
-    if "width" in given and "mlp_dim" not in given:
-        given["mlp_dim"] = 4 * given["width"]
+    gated = encoder.get("mlp") == "swiglu"
+    if "mlp_dim" not in given:
+        hidden = 4 * given.get("width", sizes["width"])
+        # Two thirds, up to a multiple of 8: as many parameters as without the gate (DINOv2).
+        given["mlp_dim"] = 8 * -(-2 * hidden // (3 * 8)) if gated else hidden
     sizes |= given
     if sizes["width"] % sizes["heads"]:
         raise UserError(f"encoder.heads {sizes['heads']} does not divide encoder.width {sizes['width']}")
@@ -121,5 +125,9 @@ def build_architecture(encoder: Mapping[str, int | str | bool | None], input_siz
         mlp_dim=sizes["mlp_dim"],
         grid=(side, side),
         cls=cls,
+        registers=int(encoder.get("registers") or 0),
+        activation="silu" if gated else "gelu",
+        swiglu=gated,
         positions=positions,
+        layer_scale=bool(encoder.get("layer_scale")),
     )

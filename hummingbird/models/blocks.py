@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.typing import DTypeLike
-from jaxtyping import Float
+from jaxtyping import Float, Key
 
 from hummingbird.models.architecture import Architecture
 from hummingbird.models.attention import Dense, self_attention
@@ -87,10 +87,16 @@ class Block(nn.Module):
     """Pre-norm transformer block: x + attention(norm(x)), then x + mlp(norm(x)), each branch scaled if LayerScale is.
 
     `finish(x, project(attend(x)))` is the whole block; after `attend` no token depends on another one.
+
+    Attributes:
+      arch: sizes and variations.
+      dtype: type that it computes in.
+      layer_scale: initial value of LayerScale (Touvron et al. 2021, Eq. 5), if there is one.
     """
 
     arch: Architecture
     dtype: DTypeLike = jnp.float32
+    layer_scale: float = 1.0
 
     def setup(self) -> None:
         arch = self.arch
@@ -98,12 +104,15 @@ class Block(nn.Module):
         self.norm1, self.attention = norm(), Attention(arch, self.dtype)
         self.norm2, self.mlp = norm(), Mlp(arch, self.dtype)
         if arch.layer_scale:
-            self.scale1 = self.param("scale1", nn.initializers.ones, (arch.width,))
-            self.scale2 = self.param("scale2", nn.initializers.ones, (arch.width,))
+            start = nn.initializers.constant(self.layer_scale)
+            self.scale1 = self.param("scale1", start, (arch.width,))
+            self.scale2 = self.param("scale2", start, (arch.width,))
 
-    def __call__(self, x: Float[Array, "B T D"], rotation: Rotation | None) -> tuple[Float[Array, "B T D"], None]:
-        """Returns the output, in a pair as `nn.scan` wants it."""
-        return self.finish(x, self.project(self.attend(x, rotation))), None
+    def __call__(
+        self, x: Float[Array, "B T D"], rotation: Rotation | None, survival: Float[Array, "B 2"] | None = None
+    ) -> tuple[Float[Array, "B T D"], None]:
+        """Returns the output, in a pair as `nn.scan` wants it; `survival`: factors of each image's two branches."""
+        return self.finish(x, self.project(self.attend(x, rotation)), survival), None
 
     def split(self, x: Float[Array, "B T D"]) -> dict[str, Float[Array, "B T D"]]:
         """Returns the "query", "key" and "value" of the attention, before rotation, the heads side by side."""
@@ -117,11 +126,28 @@ class Block(nn.Module):
         """Applies the attention's output projection."""
         return self.attention.out(attended)
 
-    def finish(self, x: Float[Array, "B T D"], projected: Float[Array, "B T D"]) -> Float[Array, "B T D"]:
+    def finish(
+        self, x: Float[Array, "B T D"], projected: Float[Array, "B T D"], survival: Float[Array, "B 2"] | None = None
+    ) -> Float[Array, "B T D"]:
         """Adds the projected attention and then the MLP to the block's input `x`."""
-        x = x + (projected * self.scale1.astype(self.dtype) if self.arch.layer_scale else projected)
-        y = self.mlp(self.norm2(x))
-        return x + (y * self.scale2.astype(self.dtype) if self.arch.layer_scale else y)
+        x = x + self._branch(projected, 0, survival)
+        return x + self._branch(self.mlp(self.norm2(x)), 1, survival)
+
+    def _branch(self, y: Float[Array, "B T D"], i: int, survival: Float[Array, "B 2"] | None) -> Float[Array, "B T D"]:
+        """Scales the output of branch `i`: attention, MLP."""
+        if self.arch.layer_scale:
+            y = y * (self.scale1, self.scale2)[i].astype(self.dtype)
+        return y if survival is None else y * survival[:, i, None, None].astype(self.dtype)
+
+
+def survival_factors(rngs: Key[Array, " B"], depth: int, rate: float) -> Float[Array, "depth B 2"]:
+    """Draws stochastic depth (Huang et al. 2016): 0 for a branch that an image skips, else 1 / its probability.
+
+    The rate grows linearly from 0 in the first layer to `rate` in the last (Sec. 3 there; per image as in DeiT).
+    """
+    uniform = jax.vmap(lambda key: jax.random.uniform(key, (depth, 2)))(rngs).swapaxes(0, 1)  # [depth, B, 2]
+    survives = 1 - rate * jnp.linspace(0, 1, depth)[:, None, None]
+    return (uniform < survives) / survives
 
 
 def rotate(

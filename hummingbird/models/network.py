@@ -10,8 +10,9 @@ from collections.abc import Callable, Mapping
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import flax.linen as nn
+import jax
 from jax import Array
-from jaxtyping import Float, Key
+from jaxtyping import Bool, Float, Int, Key
 
 from hummingbird.models.context import ContextBank
 from hummingbird.models.params import Params
@@ -33,6 +34,7 @@ class Network:
       bank: the memory bank that it attends to.
       values: phi(k) of the bank's keys, [slots, rows, D].
       outputs: {view group: what it made of the whole batch}; empty before the batch has passed it.
+      drop_keys: one key per image for stochastic depth; None in the target network, and without it.
     """
 
     model: Pretrainer
@@ -41,10 +43,29 @@ class Network:
     bank: ContextBank
     values: Array
     outputs: Mapping[str, ViewOutputs] = dataclasses.field(default_factory=dict[str, ViewOutputs])
+    drop_keys: Key[Array, " B"] | None = None
 
-    def encode_views(self, views: Float[Array, "B V S S 3"]) -> ViewOutputs:
-        """Encodes, contextualises and pools views with pixels in [0, 1]."""
-        return self.apply(self.model, Pretrainer.encode_views, views, self.bank.keys, self.values)[0]
+    def encode_views(
+        self,
+        views: Float[Array, "B V S S 3"],
+        mask: Bool[Array, "B V N"] | None = None,
+        keep: Int[Array, "B V K"] | None = None,
+        tokens: bool = False,
+        group: int = 0,
+    ) -> ViewOutputs:
+        """Encodes, contextualises and pools views with pixels in [0, 1].
+
+        Args:
+          views: of one group.
+          mask, keep, tokens: as of `Pretrainer.encode_views`.
+          group: number of the group, so that stochastic depth is drawn independently for each.
+        """
+        drop_keys = self.drop_keys
+        if drop_keys is not None:
+            # Far from the small numbers by which objectives tell their own draws apart.
+            drop_keys = jax.vmap(jax.random.fold_in, (0, None))(drop_keys, 2**31 - 1 - group)
+        method = Pretrainer.encode_views
+        return self.apply(self.model, method, views, self.bank.keys, self.values, mask, keep, drop_keys, tokens)[0]
 
     def apply(
         self, module: M, method: Callable[Concatenate[M, P], T], *args: P.args, **kwargs: P.kwargs

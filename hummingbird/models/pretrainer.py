@@ -17,13 +17,15 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.sharding import Mesh
 from jax.typing import DTypeLike
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int, Key
 
 from hummingbird.config import PretrainConfig
+from hummingbird.config.objectives import MASKED
 from hummingbird.errors import UserError
 from hummingbird.models.backbone import Tokens
 from hummingbird.models.bank_attention import build_bank_attention
@@ -43,12 +45,16 @@ class ViewOutputs(NamedTuple):
       masks: [B, V, N] float32, m, the pooling attention (Eq. 3).
       attention_stats: {"similarity", "share", "entropy"}: [B, V, N] float32 each, what `Attended` has for each token's
         attention over the bank; empty without a bank.
+      tokens: [B, V, N, D], the patches h, for objectives that ask `encode_views` for them.
+      own: what else an objective computes per image, by name, [B, ...] each.
     """
 
     summary: Array
     pooled: Array
     masks: Array
     attention_stats: dict[str, Array]
+    tokens: Array | None = None
+    own: Mapping[str, Array] | None = None
 
 
 class Pretrainer(nn.Module):
@@ -94,7 +100,14 @@ class Pretrainer(nn.Module):
         return self.value_head(keys, train) if keys.shape[0] else keys
 
     def encode_views(
-        self, views: Float[Array, "B V S S 3"], keys: Float[Array, "slots rows D"], values: Float[Array, "slots rows D"]
+        self,
+        views: Float[Array, "B V S S 3"],
+        keys: Float[Array, "slots rows D"],
+        values: Float[Array, "slots rows D"],
+        mask: Bool[Array, "B V N"] | None = None,
+        keep: Int[Array, "B V K"] | None = None,
+        drop_keys: Key[Array, " B"] | None = None,
+        tokens: bool = False,
     ) -> ViewOutputs:
         """Encodes, contextualises and pools views; no output depends on another image of the batch.
 
@@ -102,19 +115,34 @@ class Pretrainer(nn.Module):
           views: pixels in [0, 1].
           keys: keys of the bank.
           values: what `values` returns for them.
+          mask, keep: as of `ViT`, for each view.
+          drop_keys: one key per image for stochastic depth; None: without.
+          tokens: whether the outputs have `tokens`.
         """
-        tokens = [self.encode(views[:, i]) for i in range(views.shape[1])]
-        # All views read the bank together, [B, V N, D], so that it is streamed and gathered from other devices once.
-        together = jnp.concatenate([self.pooling_tokens(h) for h in tokens], axis=1)
-        contextual, stats = self.contextualise(together, keys, values)
-        pooled, masks = zip(*(self.pool(c) for c in jnp.split(contextual, len(tokens), axis=1)), strict=True)  # Eq. 3
-        summary = [h.patches.astype(jnp.float32).mean(axis=1) for h in tokens]
-        by_view = {name: x.reshape(len(views), len(tokens), -1) for name, x in stats.items()}
-        return ViewOutputs(jnp.stack(summary, axis=1), jnp.stack(pooled, axis=1), jnp.stack(masks, axis=1), by_view)
 
-    def encode(self, images: Float[Array, "B H W 3"]) -> Tokens:
-        """Computes h = f(x) (Eq. 2) for pixels in [0, 1]."""
-        return self.encoder(normalize(images).astype(self.dtype))
+        def one(i: int) -> Tokens:
+            key = None if drop_keys is None else jax.vmap(jax.random.fold_in, (0, None))(drop_keys, i)
+            return self.encode(views[:, i], *(None if x is None else x[:, i] for x in (mask, keep)), key)
+
+        encoded = [one(i) for i in range(views.shape[1])]
+        # All views read the bank together, [B, V N, D], so that it is streamed and gathered from other devices once.
+        together = jnp.concatenate([self.pooling_tokens(h) for h in encoded], axis=1)
+        contextual, stats = self.contextualise(together, keys, values)
+        pooled, masks = zip(*(self.pool(c) for c in jnp.split(contextual, len(encoded), axis=1)), strict=True)  # Eq. 3
+        summary = [h.patches.astype(jnp.float32).mean(axis=1) for h in encoded]
+        by_view = {name: x.reshape(len(views), len(encoded), -1) for name, x in stats.items()}
+        patches = jnp.stack([h.patches for h in encoded], axis=1) if tokens else None
+        return ViewOutputs(*(jnp.stack(x, axis=1) for x in (summary, pooled, masks)), by_view, patches)
+
+    def encode(
+        self,
+        images: Float[Array, "B H W 3"],
+        mask: Bool[Array, "B N"] | None = None,
+        keep: Int[Array, "B K"] | None = None,
+        drop_keys: Key[Array, " B"] | None = None,
+    ) -> Tokens:
+        """Computes h = f(x) (Eq. 2) for pixels in [0, 1]; other arguments as of `ViT`."""
+        return self.encoder(normalize(images).astype(self.dtype), mask, keep, drop_keys)
 
     def pooling_tokens(self, h: Tokens) -> Float[Array, "B N D"]:
         """Returns the tokens that are pooled: the patches, or the [CLS] token alone if pooling is "cls"."""
@@ -157,7 +185,7 @@ def build_pretrainer(config: PretrainConfig, mesh: Mesh | None = None) -> Pretra
     """Builds the network of a pretraining config.
 
     Args:
-      config: reads `encoder`, `pooling`, `context`, `heads.bn_momentum`, `input_size` and `dtype`.
+      config: reads `objective.name`, `encoder`, `pooling`, `context`, `heads.bn_momentum`, `input_size` and `dtype`.
       mesh: devices of the run; None: one device.
 
     Raises:
@@ -166,7 +194,8 @@ def build_pretrainer(config: PretrainConfig, mesh: Mesh | None = None) -> Pretra
     dtype = DTYPES[config.dtype]
     encoder = dataclasses.asdict(config.encoder)
     encoder["cls_token"] = config.encoder.cls_token or config.pooling == "cls"
-    vit, local = build_vit(encoder, config.input_size, dtype), config.augment.local
+    masked = config.objective.name in MASKED
+    vit, local = build_vit(encoder, config.input_size, dtype, masked), config.augment.local
     if local.count and local.size % vit.patch_size:
         raise UserError(
             f"config key augment.local.size: {local.size} is not a multiple of the patch size {vit.patch_size}"

@@ -3,9 +3,10 @@
 One module serves pretraining and the image towers of other projects; `Architecture` says how they differ.
 
 Parameters: `patch_embed` (kernel [patch * patch * 3, D]: rows are patch row, patch column, channel), `positions`
-[rows * columns, D] (learned only), `cls` [D] (its own position included), `registers` [R, D], `pre_norm`, `block_00`
-... each with `norm1`, `attention/{qkv, out}`, `scale1`, `norm2`, `mlp/{up, down}`, `scale2`, and `norm`. With
-`scan_layers` the blocks are one tree `blocks` of arrays with a leading layer axis.
+[rows * columns, D] (learned only), `cls` [D] (its own position included), `registers` [R, D], `mask_token` [D] (where
+objectives mask patches), `pre_norm`, `block_00` ... each with `norm1`, `attention/{qkv, out}`, `scale1`, `norm2`,
+`mlp/{up, down}`, `scale2`, and `norm`. With `scan_layers` the blocks are one tree `blocks` of arrays with a leading
+layer axis.
 """
 
 from __future__ import annotations
@@ -18,13 +19,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jax.typing import DTypeLike
-from jaxtyping import Float, Shaped
+from jaxtyping import Bool, Float, Int, Key, Shaped
 
 from hummingbird.errors import UserError
 from hummingbird.models.architecture import MEAN, STD, Architecture, build_architecture
 from hummingbird.models.attention import Dense
 from hummingbird.models.backbone import Tokens
-from hummingbird.models.blocks import Block, Rotation
+from hummingbird.models.blocks import Block, Rotation, survival_factors
 from hummingbird.models.params import Params
 from hummingbird.models.positions import resize_positions, rotary_angles, sincos2d
 
@@ -37,12 +38,18 @@ class ViT(nn.Module):
       scan_layers: compile one block and scan it over the layers: faster to compile.
       remat: recompute each block in the backward pass: less memory.
       dtype: type that it computes in; parameters are float32.
+      layer_scale: initial value of LayerScale, if there is one.
+      drop_path: probability that an image skips a branch of the last layer, in calls with `drop_keys`.
+      masked: whether there is a token for masked patches.
     """
 
     arch: Architecture
     scan_layers: bool = False
     remat: bool = False
     dtype: DTypeLike = jnp.float32
+    layer_scale: float = 1.0
+    drop_path: float = 0.0
+    masked: bool = False
 
     @property
     def width(self) -> int:
@@ -64,37 +71,64 @@ class ViT(nn.Module):
             self.cls = self.param("cls", normal, (arch.width,))
         if arch.registers:
             self.registers = self.param("registers", normal, (arch.registers, arch.width))
+        if self.masked:
+            self.mask_token = self.param("mask_token", normal, (arch.width,))
         if arch.pre_norm:
             self.pre_norm = nn.LayerNorm(epsilon=arch.epsilon, dtype=self.dtype)
         block = nn.remat(Block, prevent_cse=not self.scan_layers) if self.remat else Block
         if self.scan_layers:
-            how = {"variable_axes": {"params": 0}, "split_rngs": {"params": True}, "in_axes": nn.broadcast}
-            self.blocks = nn.scan(block, length=arch.depth, **how)(arch, self.dtype)
+            how = {"variable_axes": {"params": 0}, "split_rngs": {"params": True}, "in_axes": (nn.broadcast, 0)}
+            self.blocks = nn.scan(block, length=arch.depth, **how)(arch, self.dtype, self.layer_scale)
         else:
-            self.layers = [block(arch, self.dtype, name=f"block_{i:02d}") for i in range(arch.depth)]
+            self.layers = [block(arch, self.dtype, self.layer_scale, name=f"block_{i:02d}") for i in range(arch.depth)]
         if arch.final_norm:
             self.norm = nn.LayerNorm(epsilon=arch.epsilon, dtype=self.dtype)
 
-    def __call__(self, images: Float[Array | np.ndarray, "B H W 3"]) -> Tokens:
-        """Encodes normalised images; their sides are multiples of the patch size."""
-        x, rotation = self.embed(images)
+    def __call__(
+        self,
+        images: Float[Array | np.ndarray, "B H W 3"],
+        mask: Bool[Array, "B N"] | None = None,
+        keep: Int[Array, "B K"] | None = None,
+        drop_keys: Key[Array, " B"] | None = None,
+    ) -> Tokens:
+        """Encodes normalised images; their sides are multiples of the patch size.
+
+        Args:
+          images: of any size.
+          mask: patches to replace by the mask token; their positions stay.
+          keep: numbers of the patches to encode; only these K are returned, in this order. None: all.
+          drop_keys: one key per image for stochastic depth; None: without.
+        """
+        x, rotation = self.embed(images, mask, keep)
+        depth, factors = self.arch.depth, None
+        if drop_keys is not None and self.drop_path:
+            factors = survival_factors(drop_keys, depth, self.drop_path)
         if self.scan_layers:
-            x, _ = self.blocks(x, rotation)
+            x, _ = self.blocks(x, rotation, factors)
         else:
-            for block in self.layers:
-                x, _ = block(x, rotation)
+            for i, block in enumerate(self.layers):
+                x, _ = block(x, rotation, None if factors is None else factors[i])
         return split_tokens(self.normed(x), self.arch)
 
-    def embed(self, images: Float[Array | np.ndarray, "B H W 3"]) -> tuple[Float[Array, "B T D"], Rotation | None]:
+    def embed(
+        self,
+        images: Float[Array | np.ndarray, "B H W 3"],
+        mask: Bool[Array, "B N"] | None = None,
+        keep: Int[Array, "B K"] | None = None,
+    ) -> tuple[Float[Array, "B T D"], Rotation | None]:
         """Returns the input of the first block, T tokens ([CLS], registers, patches), and the rotary positions."""
         arch = self.arch
         patches = patchify(images, arch.patch_size)
         batch, rows, columns, values = patches.shape
         x = self.patch_embed(patches.reshape(batch, rows * columns, values))
+        if mask is not None:
+            x = jnp.where(mask[..., None], self.mask_token.astype(self.dtype), x)
         if arch.positions == "learned" and arch.grid:
             x = x + resize_positions(self.positions, arch.grid, (rows, columns), arch.resize).astype(self.dtype)
         elif arch.positions == "sincos2d":
             x = x + jnp.asarray(sincos2d(rows, columns, arch.width), self.dtype)
+        if keep is not None:
+            x = take_tokens(x, keep)
         prefix = [self.cls[None]] if arch.cls else []
         prefix += [self.registers] if arch.registers else []
         x = jnp.concatenate([jnp.broadcast_to(t.astype(self.dtype), (batch, *t.shape)) for t in prefix] + [x], axis=1)
@@ -108,6 +142,11 @@ class ViT(nn.Module):
     def normed(self, x: Float[Array, "B T D"]) -> Float[Array, "B T D"]:
         """Applies the final layer norm, if there is one."""
         return self.norm(x) if self.arch.final_norm else x
+
+
+def take_tokens(x: Float[Array, "B N D"], keep: Int[Array, "B K"]) -> Float[Array, "B K D"]:
+    """Returns the tokens with these numbers: as a product, since the gradient of a gather adds in no fixed order."""
+    return jnp.einsum("bkn,bnd->bkd", jax.nn.one_hot(keep, x.shape[1], dtype=x.dtype), x, precision="highest")
 
 
 def split_tokens(x: Float[Array, "B T D"], arch: Architecture) -> Tokens:
@@ -152,16 +191,29 @@ def normalize(images: Float[Array | np.ndarray, "*B H W 3"]) -> Float[Array, "*B
     return (jnp.asarray(images) - jnp.asarray(MEAN, images.dtype)) / jnp.asarray(STD, images.dtype)
 
 
-def build_vit(encoder: Mapping[str, int | str | bool | None], input_size: int, dtype: DTypeLike = jnp.float32) -> ViT:
+def build_vit(
+    encoder: Mapping[str, int | float | str | bool | None],
+    input_size: int,
+    dtype: DTypeLike = jnp.float32,
+    masked: bool = False,
+) -> ViT:
     """Returns the encoder that a pretraining config's `encoder` group describes.
 
     Args:
-      encoder: as of `build_architecture`, and optionally `scan_layers` and `remat`.
+      encoder: as of `build_architecture`, and optionally `scan_layers`, `remat`, `layer_scale` and `drop_path`.
       input_size: side of the training images in pixels.
       dtype: type that it computes in.
+      masked: whether patches may be masked.
 
     Raises:
       UserError: as `build_architecture` raises.
     """
-    scan, remat = bool(encoder.get("scan_layers", False)), bool(encoder.get("remat", False))
-    return ViT(build_architecture(encoder, input_size), scan, remat, dtype)
+    return ViT(
+        build_architecture(encoder, input_size),
+        scan_layers=bool(encoder.get("scan_layers", False)),
+        remat=bool(encoder.get("remat", False)),
+        dtype=dtype,
+        layer_scale=float(encoder.get("layer_scale") or 1.0),
+        drop_path=float(encoder.get("drop_path") or 0.0),
+        masked=masked,
+    )

@@ -58,9 +58,13 @@ def _pooling_weights(model: Pretrainer, params: Params, images: Images) -> Float
 
 
 def own_arrays(arrays: Mapping[str, Array | np.ndarray], arch: Architecture) -> Arrays:
-    """Arrays of a run's encoder ("block_00.norm1.scale", layers possibly scanned) in the names of imported folders."""
+    """Arrays of a run's encoder ("block_00.norm1.scale", layers possibly scanned) in the names of imported folders.
+
+    A token for masked patches is left out: only training uses it.
+    """
     params = unstacked(flax.traverse_util.unflatten_dict(arrays, sep="."), arch.depth)
-    return {name: np.asarray(x) for name, x in flax.traverse_util.flatten_dict(params, sep="/").items()}
+    flat = flax.traverse_util.flatten_dict(params, sep="/")
+    return {name: np.asarray(x) for name, x in flat.items() if name != "mask_token"}
 
 
 def check_network(arrays: Mapping[str, np.ndarray], network: str, path: str) -> None:

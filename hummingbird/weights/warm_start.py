@@ -28,7 +28,8 @@ from hummingbird.weights.mapping import Arrays
 
 log = logging.getLogger(__name__)
 NETWORKS = ("online", "target")
-OPTIONAL = "encoder.cls"  # an encoder is whole without this token, whether it is drawn at random or left out
+# An encoder is whole without these tokens, whether they are drawn at random or left out.
+OPTIONAL = ("encoder.cls", "encoder.mask_token")
 
 Wanted = Mapping[str, Array | jax.ShapeDtypeStruct]
 State = TypeVar("State")
@@ -91,7 +92,7 @@ def _check_encoder(path: str, found: Arrays, wanted: Wanted) -> None:
     """Raises UserError naming the first array of the encoder that is missing, has another shape or has no place."""
     for name, x in wanted.items():
         inner = name.partition(".")[2]
-        if not inner.startswith("encoder.") or (inner == OPTIONAL and name not in found):
+        if not inner.startswith("encoder.") or (inner in OPTIONAL and name not in found):
             continue
         shape = list(found[name].shape) if name in found else None
         if shape != list(x.shape):
@@ -101,7 +102,7 @@ def _check_encoder(path: str, found: Arrays, wanted: Wanted) -> None:
                 "input_size that it was made with"
             )
     for name in found:
-        if name not in wanted and ".encoder." in name and not name.endswith((OPTIONAL, ".positions")):
+        if name not in wanted and ".encoder." in name and not name.endswith((*OPTIONAL, ".positions")):
             inner = name.partition(".")[2]
             raise UserError(f"--init_from={path}: {inner} has no place in this run's encoder: it is another kind")
 
