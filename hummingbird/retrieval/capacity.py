@@ -9,6 +9,7 @@ from hummingbird.config.evaluate import Retrieval
 from hummingbird.errors import UserError
 from hummingbird.retrieval.bank.keys import key_dtype
 from hummingbird.retrieval.index.build import index_bytes
+from hummingbird.retrieval.index.device import DeviceMemoryError, shortage
 
 # Rough size of an entry without its key: label and origin, bytes.
 ENTRY_BYTES = 32
@@ -27,6 +28,8 @@ def check_room(entries: int, dim: int, retrieval: Retrieval, folder: pathlib.Pat
       stored: the bank is in `folder` already.
     """
     itemsize = key_dtype(retrieval.key_dtype, entries, dim).itemsize
+    if retrieval.index == "device" and (problem := shortage(entries, dim, itemsize)):
+        raise DeviceMemoryError(problem)
     bank = entries * (dim * itemsize + ENTRY_BYTES)
     needed = WORKING_BYTES + index_bytes(retrieval.index, entries, dim, itemsize, retrieval.scann.dimensions_per_block)
     if folder is None:
@@ -44,15 +47,19 @@ def check_room(entries: int, dim: int, retrieval: Retrieval, folder: pathlib.Pat
 
 
 def check_space(folder: pathlib.Path, needed: int) -> None:
-    """Raises UserError unless the disk of `folder`, which need not exist yet, has `needed` bytes free."""
+    """Raises UserError unless the disk of `folder`, which need not exist yet, has room for `needed` bytes in it.
+
+    What an interrupted command left there counts as written.
+    """
     place = folder.absolute()
     while not place.exists():
         place = place.parent
+    written = sum(file.stat().st_size for file in folder.glob("*.bin"))
     free = shutil.disk_usage(place).free
-    if needed > free:
+    if needed - written > free:
         raise UserError(
-            f"retrieval.bank={folder}: the bank needs {needed / 1e9:.1f} GB, the disk has {free / 1e9:.1f} GB free; "
-            "use another disk or lower retrieval.memory_length"
+            f"retrieval.bank={folder}: the bank needs {(needed - written) / 1e9:.1f} GB, the disk has "
+            f"{free / 1e9:.1f} GB free; use another disk or lower retrieval.memory_length"
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pathlib
 from collections.abc import Collection, Iterator
 from typing import Protocol, runtime_checkable
 
@@ -9,6 +10,7 @@ from hummingbird.retrieval.bank.build import bank_identity, build_bank
 from hummingbird.retrieval.bank.patch_bank import PatchBank
 from hummingbird.retrieval.bank.writing import open_bank
 from hummingbird.retrieval.evaluation import Evaluation
+from hummingbird.retrieval.preflight import preflight
 from hummingbird.retrieval.processes import own_part
 from hummingbird.retrieval.query import QueryBatch, encode_queries
 from hummingbird.retrieval.selection import drawn_parts, query_images
@@ -37,6 +39,7 @@ class Encoded:
 
     def bank(self, evaluation: Evaluation) -> PatchBank:
         """Builds the bank."""
+        preflight(evaluation)
         return build_bank(evaluation)
 
     def index_folder(self, evaluation: Evaluation) -> str:
@@ -53,8 +56,14 @@ class Kept(Encoded):
 
     def bank(self, evaluation: Evaluation) -> PatchBank:
         """Loads the bank, or builds it into the folder."""
-        folder, identity = evaluation.retrieval.bank, bank_identity(evaluation)
-        return open_bank(folder, identity, evaluation.clock, lambda columns: build_bank(evaluation, columns))
+        folder, identity = pathlib.Path(evaluation.retrieval.bank), bank_identity(evaluation)
+        return open_bank(
+            evaluation.retrieval.bank,
+            identity,
+            evaluation.clock,
+            lambda columns: build_bank(evaluation, columns),
+            lambda stored: preflight(evaluation, folder, stored=stored),
+        )
 
     def index_folder(self, evaluation: Evaluation) -> str:
         """Returns the folder of the bank."""

@@ -71,8 +71,10 @@ def answer(
     Returns:
       The scores, and the recall on a sample of query patches; None if the index is exact or `recall` is False.
     """
-    predictor = Predictor(evaluation, bank, collector, sample=recall and not index.exact)
+    predictor, kind = Predictor(evaluation, bank, collector, sample=recall and not index.exact), index.kind
     together(lambda: predict_all(evaluation, batches, index, predictor))
+    if index.kind != kind:
+        evaluation.warnings.append(f"index: the devices ran out of memory, the rest was searched with {index.kind}")
     predictor.merge()
     found = None
     if predictor.sampled:

@@ -86,13 +86,17 @@ class SampleCollector:
         """Adds what the other processes gathered."""
         self.queries, self._inputs = merge(self.queries), merge(self._inputs)
 
-    def finish(self) -> Samples:
-        """Returns the samples; of an encoder with `attention(images) -> [B, h, w]` with its pooling attention."""
+    def finish(self, attention: bool = True) -> Samples:
+        """Returns the samples.
+
+        Args:
+          attention: with the pooling attention of encoders that have `attention(images) -> [B, h, w]`.
+        """
         encoder, task, protocol = self.evaluation.encoder, self.evaluation.task, self.evaluation.protocol
-        if hasattr(encoder, "attention") and self._inputs:
+        if attention and hasattr(encoder, "attention") and self._inputs:
             maps = getattr(encoder, "attention")(np.stack(self._inputs))  # noqa: B009 - optional, see `Encoder`
-            for sample, attention in zip(self.queries, [] if maps is None else maps, strict=False):
-                sample["attention"] = np.asarray(attention, np.float32)
+            for sample, weights in zip(self.queries, [] if maps is None else maps, strict=False):
+                sample["attention"] = np.asarray(weights, np.float32)
         return {
             "task": task.kind,
             "classes": list(task.classes),

@@ -23,6 +23,7 @@ from hummingbird.retrieval.bank.build import bank_identity, build_bank
 from hummingbird.retrieval.bank.patch_bank import PatchBank
 from hummingbird.retrieval.bank.writing import open_bank
 from hummingbird.retrieval.evaluation import Evaluation
+from hummingbird.retrieval.preflight import preflight
 from hummingbird.retrieval.protocol import EvalProtocol
 from hummingbird.retrieval.query import QueryBatch
 from hummingbird.retrieval.query_store import QueryStore
@@ -104,11 +105,18 @@ def share_encoding(evaluation: Evaluation, protocols: Sequence[EvalProtocol], fo
     passes = max(protocol.augmentation_epochs for protocol in protocols)
     whole = dataclasses.replace(evaluation, protocol=dataclasses.replace(protocols[0], augmentation_epochs=passes))
     if not folder:
+        preflight(whole, quota=quota)
         return SharedEncoding(build_bank(whole, quota=quota), quota, passes, "", QueryStore())
     cut: dict[str, Json] = {**dict.fromkeys(CUT), "augmentation_epochs": passes, "quota": [[*x] for x in quota.items()]}
     identity = {**bank_identity(whole), **cut}
     path = f"{folder}/{_digest(identity)}"
-    everything = open_bank(path, identity, whole.clock, lambda columns: build_bank(whole, columns, quota))
+    everything = open_bank(
+        path,
+        identity,
+        whole.clock,
+        lambda columns: build_bank(whole, columns, quota),
+        lambda stored: preflight(whole, pathlib.Path(path), quota, stored),
+    )
     queries = QueryStore(folder if os.access(folder, os.W_OK) else "")
     return SharedEncoding(everything, quota, passes, path, queries)
 

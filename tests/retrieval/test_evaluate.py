@@ -223,7 +223,7 @@ def test_sampling_all_stops_when_the_bank_is_full():
     encoder = MeanColour()
     result = run(prompt=8, encoder=encoder, **{"retrieval.sampling": "all", "retrieval.memory_length": 128})
     assert result["memory"]["length"] <= 128
-    assert len(encoder.batches) == 1 + 2  # two prompt images of 64 patches, five queries
+    assert len(encoder.batches) == 1 + 1 + 2  # the preflight, two prompt images of 64 patches, five queries
 
 
 @pytest.mark.parametrize("task", ["segmentation", "depth"])
@@ -269,7 +269,7 @@ class Broken(MeanColour):
 
 
 @pytest.mark.parametrize(("value", "what"), [(np.nan, "NaN"), (np.inf, "infinite"), (0.0, "zero")])
-@pytest.mark.parametrize("call", [1, 3])
+@pytest.mark.parametrize("call", [2, 4])
 def test_bad_features_are_refused_with_the_image_names(value, what, call):
     with pytest.raises(UserError, match=f"1 patch features are .*{what}.*image1;"):
         run(encoder=Broken(value, call))

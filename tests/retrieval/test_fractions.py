@@ -35,7 +35,7 @@ def test_each_part_scores_as_if_evaluated_alone(task):
     sources = FakeSource(8, task, 0), FakeSource(3, task, 1)
     encoder = MeanColour()
     rows = measure(encoder, config, *sources)[0]["fractions"]
-    assert len(encoder.batches) == 16 / 4 + 1  # eight images twice and three queries, once each
+    assert len(encoder.batches) == 1 + 16 / 4 + 1  # the preflight, eight images twice and three queries, once each
     assert [row["images"] for row in rows] == [2, 4, 8]
     assert [len(row["values"]) for row in rows] == [2, 2, 1]
     metric = {"segmentation": "miou", "depth": "rmse"}[task]
@@ -62,7 +62,8 @@ def test_a_kept_bank_serves_the_whole_and_its_parts(tmp_path, index):
     sources, encoders = (FakeSource(8), FakeSource(3, seed=1)), [MeanColour() for _ in range(3)]
     kept = make_config(**changes, **{"retrieval.bank": str(tmp_path / "bank")})
     results = [measure(e, c, *sources)[0] for e, c in zip(encoders, (make_config(**changes), kept, kept), strict=True)]
-    assert [sum(e.batches) for e in encoders] == [16 + 4, 16 + 4, 4]  # eight images twice, three queries in a batch
+    # The preflight, eight images twice, three queries in a batch.
+    assert [sum(e.batches) for e in encoders] == [4 + 16 + 4, 4 + 16 + 4, 4 + 4]
     for result in results:
         assert result["fractions"] == results[0]["fractions"]
         assert result["metrics"] == results[0]["metrics"]

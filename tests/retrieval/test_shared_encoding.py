@@ -47,7 +47,7 @@ def test_lengths_passes_and_parts_cut_from_one_bank_score_as_if_encoded_alone(ta
         # What others did already took no time here, and that is said.
         assert set(SECONDS) <= set(shared["seconds"])
         assert shared["seconds"]["encode_prompt"] == 0.0 < alone["seconds"]["encode_prompt"]
-    assert sum(encoder.batches) == 12 + 4  # six images twice, three queries in a batch of four
+    assert sum(encoder.batches) == 4 + 12 + 4  # the preflight, six images twice, three queries in a batch of four
 
 
 @pytest.mark.parametrize("named", ["float32", "bfloat16"])
@@ -73,7 +73,7 @@ def test_the_shared_bank_is_found_again(tmp_path):
         smaller = change(evaluation, memory_length=100)
         encoded = share_encoding(evaluation, [evaluation.protocol, smaller.protocol], str(tmp_path / "bank"))
         banks.append(encoded.bank(smaller))
-    assert [sum(encoder.batches) for encoder in encoders] == [8, 0]
+    assert [sum(encoder.batches) for encoder in encoders] == [4 + 8, 4]
     np.testing.assert_array_equal(banks[0].keys, banks[1].keys)
     assert len(banks[0]) <= 100
 

@@ -63,7 +63,7 @@ def alone_and_shared(folder, commands):
 def test_search_settings_share_one_encoding_and_keep_their_scores(tmp_path, monkeypatch):
     axes = {"retrieval.neighbours": [1, 3], "retrieval.memory_length": [96, 40]}
     folder, commands, counting = run_sweep(tmp_path, monkeypatch, axes)
-    assert counting.images == 8 + 4  # batches of 4, the last one padded: 6 prompt and 3 query images
+    assert counting.images == 4 + 8 + 4  # batches of 4: the preflight, 6 prompt and 3 query images, padded
 
     for alone, shared in alone_and_shared(folder, commands):
         assert shared["metrics"]["miou"] == pytest.approx(alone["metrics"]["miou"], abs=1e-9)
@@ -74,7 +74,7 @@ def test_parts_of_the_prompt_have_the_same_scores_in_a_sweep(tmp_path, monkeypat
     axes = {"retrieval.memory_length": [24, 18]}
     more = {"data.fractions": "0.34,0.5", "data.subsets": 2, "retrieval.neighbours": 3}
     folder, commands, counting = run_sweep(tmp_path, monkeypatch, axes, more)
-    assert counting.images == 8 + 4
+    assert counting.images == 4 + 8 + 4
 
     for alone, shared in alone_and_shared(folder, commands):
         assert shared["fractions"] == alone["fractions"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -16,7 +17,6 @@ from hummingbird.retrieval.bank.files import Identity
 from hummingbird.retrieval.bank.keys import key_dtype
 from hummingbird.retrieval.bank.patch_bank import PatchBank
 from hummingbird.retrieval.bank.sampling import choose_patches
-from hummingbird.retrieval.capacity import check_room
 from hummingbird.retrieval.encode import encode, refuse_features
 from hummingbird.retrieval.evaluation import Evaluation
 from hummingbird.retrieval.examples import Example, prepare_prompt
@@ -53,26 +53,44 @@ def build_bank(
       quota: patches to keep of each image in each pass; None: what the protocol says.
 
     Raises:
-      UserError: features that cannot be searched, no valid label in any image, or too little memory or disk.
+      UserError: features that cannot be searched, no valid label in any image, or a full disk.
     """
+    plan, task = plan_bank(evaluation, quota), evaluation.task
+    jobs = [(image, epoch) for epoch in range(plan.passes) for image in plan.quota]
+    builder = BankBuilder(plan.capacity, task, evaluation.protocol.patch_size, evaluation.retrieval.key_dtype, columns)
+    together(lambda: fill_bank(evaluation, builder, own_part(jobs), plan.quota))
+    if jax.process_count() == 1:
+        return builder.finish()
+    found = gather_columns(builder.columns.finish())
+    if not found:
+        return builder.finish()  # says that there are no entries
+    bank = PatchBank.from_columns(found, task.kind, task.channels)
+    return bank if len(bank) <= plan.capacity else bank.take(np.arange(plan.capacity))
+
+
+class BankPlan(NamedTuple):
+    """What a bank will be built from.
+
+    Attributes:
+      quota: patches to keep of each prompt image in each pass.
+      passes: over the prompt.
+      capacity: most entries.
+    """
+
+    quota: Mapping[int, int]
+    passes: int
+    capacity: int
+
+
+def plan_bank(evaluation: Evaluation, quota: Mapping[int, int] | None = None) -> BankPlan:
+    """Plans a bank; `quota` as of `build_bank`."""
     protocol = evaluation.protocol
     limit = sys.maxsize if quota is not None else protocol.memory_length
     if quota is None:
         images, patches = prompt_images(len(evaluation.prompt), protocol)
         quota = dict.fromkeys(images, patches)
     passes = max(protocol.augmentation_epochs, 1)
-    jobs = [(image, epoch) for epoch in range(passes) for image in quota]
-    capacity = min(limit, passes * sum(quota.values()))
-    builder = BankBuilder(capacity, evaluation.task, protocol.patch_size, evaluation.retrieval.key_dtype, columns)
-    own, wanted = own_part(jobs), quota
-    together(lambda: fill_bank(evaluation, builder, own, wanted))
-    if jax.process_count() == 1:
-        return builder.finish()
-    found = gather_columns(builder.columns.finish())
-    if not found:
-        return builder.finish()  # says that there are no entries
-    bank = PatchBank.from_columns(found, evaluation.task.kind, evaluation.task.channels)
-    return bank if len(bank) <= capacity else bank.take(np.arange(capacity))
+    return BankPlan(quota, passes, min(limit, passes * sum(quota.values())))
 
 
 def fill_bank(evaluation: Evaluation, builder: BankBuilder, jobs: Sequence[Job], quota: Mapping[int, int]) -> None:
@@ -89,8 +107,6 @@ def fill_bank(evaluation: Evaluation, builder: BankBuilder, jobs: Sequence[Job],
     examples = prompt_examples(evaluation, jobs[done:])
     for batch, features, zero in encode(evaluation.encoder, examples, evaluation.batch_size, clock, "prompt"):
         with clock("fill_bank"):
-            if not builder.length:
-                check_room(builder.capacity, features.shape[-1], evaluation.retrieval, columns.folder)
             for example, keys, is_zero in zip(batch, features, zero, strict=True):
                 add_example(evaluation, builder, example, keys, is_zero, quota[example.index])
             done += len(batch)

@@ -40,7 +40,11 @@ FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def open_bank(
-    path: str, identity: Identity, clock: Clock, build: Callable[[FileColumns | None], PatchBank]
+    path: str,
+    identity: Identity,
+    clock: Clock,
+    build: Callable[[FileColumns | None], PatchBank],
+    check: Callable[[bool], None] = lambda stored: None,
 ) -> PatchBank:
     """Loads the bank in a folder; builds it there if it is missing or unfinished.
 
@@ -51,6 +55,7 @@ def open_bank(
       identity: what the bank is built from.
       clock: takes the time of loading.
       build: builds the bank into files, or in memory if it is given None.
+      check: called before, with whether the finished bank is in the folder; in every process.
 
     Raises:
       UserError: the folder holds another bank, cannot be written, or is being written by another command.
@@ -58,13 +63,17 @@ def open_bank(
     if "://" in path:
         raise UserError(f"retrieval.bank={path}: a bank is kept in a local folder; copy it afterwards")
     if all(gather(files.is_bank(path))):
+        together(lambda: check_folder(pathlib.Path(path), identity))
+        check(True)
         with clock("load_bank"):
             return together(lambda: files.load_bank(path, identity))
     if jax.process_count() == 1:
         with FileColumns(pathlib.Path(path), identity) as columns:
+            check(columns.finished)
             return build(columns) if not columns.finished else files.load_bank(path, identity)
     # Before the encoding: a folder that only the first process can read must not hold another bank.
     together(lambda: check_folder(pathlib.Path(path), identity) if first() else None)
+    check(False)
     bank = build(None)
     together(lambda: save_bank(path, identity, bank) if first() else None)
     return bank

@@ -17,7 +17,8 @@ from hummingbird.config.schema import resolve
 from hummingbird.errors import UserError
 from hummingbird.retrieval.bank.keys import KEY_DTYPES
 from hummingbird.retrieval.index import scann
-from hummingbird.retrieval.index.device import DeviceIndex
+from hummingbird.retrieval.index.auto import AutoIndex
+from hummingbird.retrieval.index.device import DeviceIndex, shortage
 from hummingbird.retrieval.index.exact import ExactIndex
 from hummingbird.retrieval.index.interface import Index, Keys
 from hummingbird.retrieval.index.scann_build import build_scann, scann_bytes
@@ -35,7 +36,7 @@ def build_index(
       keys: float32 or bfloat16 [M, D], L2-normalised, finite; other numbers are copied to float32.
       kind: "exact"; "scann" (tree and asymmetric hashing, App. A.2; exact, with a warning, if ScaNN cannot be imported
         or there are fewer keys than leaves); "device" (exact, on all local JAX devices, in the type of the keys);
-        "auto" (device on accelerators; on CPUs scann for large banks and exact for small ones).
+        "auto" (device on accelerators with enough memory; else scann for large banks and exact for small ones).
       folder: keeps the index of kind "scann" and finds it again; None: not kept.
       progress: show a progress bar while an index of kind "scann" is built.
       **settings: fields of `hummingbird.config.evaluate.Scann`; other kinds ignore them.
@@ -99,10 +100,11 @@ def index_bytes(kind: str, length: int, dim: int, itemsize: int, dimensions_per_
     Returns:
       Bytes of host memory.
     """
-    host = jax.default_backend() == "cpu"
-    if kind == "scann" or (kind == "auto" and host and length >= AUTO_SCANN_LENGTH):
+    cpu = jax.default_backend() == "cpu"
+    on_host = kind == "auto" and (cpu or bool(shortage(length, dim, itemsize)))
+    if kind == "scann" or (on_host and length >= AUTO_SCANN_LENGTH):
         return scann_bytes(length, dim, itemsize, dimensions_per_block) if scann.find_scann().module else 0
-    return length * dim * itemsize if kind == "device" and host else 0
+    return length * dim * itemsize if kind == "device" and cpu else 0
 
 
 def build_exact(keys: Keys, settings: Scann, folder: str | None, progress: bool) -> Index:
@@ -117,11 +119,13 @@ def build_device(keys: Keys, settings: Scann, folder: str | None, progress: bool
 
 def build_auto(keys: Keys, settings: Scann, folder: str | None, progress: bool) -> Index:
     """Builds a device index on accelerators; on CPUs ScaNN for large banks if installed, else an exact index."""
-    if jax.default_backend() != "cpu":
-        return build_device(keys, settings, folder, progress)
-    if len(keys) >= AUTO_SCANN_LENGTH and scann.find_scann().installed:
-        return build_scann(keys, settings, folder, progress)
-    return build_exact(keys, settings, folder, progress)
+
+    def build_host() -> Index:
+        if len(keys) >= AUTO_SCANN_LENGTH and scann.find_scann().installed:
+            return build_scann(keys, settings, folder, progress)
+        return build_exact(keys, settings, folder, progress)
+
+    return build_host() if jax.default_backend() == "cpu" else AutoIndex(keys, build_host)
 
 
 INDEXES: dict[str, Callable[[Keys, Scann, str | None, bool], Index]] = {

@@ -11,7 +11,9 @@ of the 32,768 in a chunk, 1.3 MB over the network; at least 10.5 ms of matrix pr
 
 from __future__ import annotations
 
+import contextlib
 import functools
+from collections.abc import Iterator
 
 import jax
 import jax.numpy as jnp
@@ -20,12 +22,28 @@ from jax import Array
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Float, Float32, Int32
 
-from hummingbird.errors import UserError
+from hummingbird.errors import UserError, first_line
 from hummingbird.retrieval.index.interface import Keys, Neighbours, Queries
 
 CHUNK, BLOCK, QUERIES = 32_768, 64, 1024
 AXIS = "bank"
+SCORE_COPIES = 4  # of a block of scores, float32 [QUERIES, CHUNK], while it is narrowed down
 Candidates = tuple[Int32[Array, "Q m"], Float32[Array, "Q m"]]  # columns or key numbers, and their scores
+
+
+class DeviceMemoryError(UserError):
+    """The devices lack the memory for keys or for their search.
+
+    Args:
+      reason: how much of what.
+    """
+
+    def __init__(self, reason: str):
+        super().__init__(
+            f"retrieval.index=device: {reason}; set retrieval.key_dtype=bfloat16, lower retrieval.memory_length, or "
+            "use retrieval.index=exact"
+        )
+        self.reason = reason
 
 
 class DeviceIndex:
@@ -37,7 +55,7 @@ class DeviceIndex:
       chunk: keys compared at a time on each device.
 
     Raises:
-      UserError: the keys do not fit the devices' memory.
+      DeviceMemoryError: the keys do not fit the devices' memory.
     """
 
     kind = "device"
@@ -52,17 +70,9 @@ class DeviceIndex:
         self.mesh = Mesh(np.array(used), (AXIS,))
         shape = (len(used), self.chunks, self.chunk, keys.shape[1])
         sharding = NamedSharding(self.mesh, PartitionSpec(AXIS))
-        try:
+        with memory_errors(keys.nbytes, len(used)):
             parts = [self._place(keys, number) for number in range(len(used))]
             self.keys = jax.make_array_from_single_device_arrays(shape, sharding, jax.block_until_ready(parts))
-        except jax.errors.JaxRuntimeError as error:
-            if "RESOURCE_EXHAUSTED" not in str(error):
-                raise
-            raise UserError(
-                f"retrieval.index=device: {keys.nbytes / 1e9:.1f} GB of keys do not fit the memory of {len(used)} "
-                f"{used[0].device_kind}; set retrieval.key_dtype=bfloat16, lower retrieval.memory_length, or use "
-                "retrieval.index=exact"
-            ) from error
 
     def _place(self, keys: Keys, number: int) -> Float[Array, "1 chunks chunk D"]:
         """Copies one device's share of the keys to it, chunk by chunk, so that the host never holds a second copy."""
@@ -77,8 +87,11 @@ class DeviceIndex:
         return part
 
     def search(self, queries: Queries, k: int) -> Neighbours:
-        """See `interface.Index.search`."""
-        queries = np.ascontiguousarray(queries, np.float32)
+        """See `interface.Index.search`; raises DeviceMemoryError."""
+        with memory_errors(self.keys.nbytes, self.mesh.size):
+            return self._search(np.ascontiguousarray(queries, np.float32), k)
+
+    def _search(self, queries: Float32[np.ndarray, "Q D"], k: int) -> Neighbours:
         wanted = min(k, self.length)
         # Powers of two, so that few shapes are compiled whatever the number of queries.
         size = min(QUERIES, max(8, 1 << (len(queries) - 1).bit_length()))
@@ -94,6 +107,53 @@ class DeviceIndex:
             ids[start : start + count, :wanted] = np.asarray(found)[:count]
             best[start : start + count, :wanted] = np.asarray(similarity)[:count]
         return ids, best
+
+
+@contextlib.contextmanager
+def memory_errors(key_bytes: int, devices: int) -> Iterator[None]:
+    """Turns a device's failure to allocate memory for keys or their search into a DeviceMemoryError."""
+    try:
+        yield
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        raise DeviceMemoryError(f"{no_room(key_bytes, devices)} ({first_line(error)})") from error
+
+
+def no_room(key_bytes: int, devices: int) -> str:
+    """Says that keys do not fit the memory of so many devices."""
+    kind = jax.local_devices()[0].device_kind
+    return f"{key_bytes / 1e9:.1f} GB of keys do not fit the memory of {devices} {kind}"
+
+
+def device_bytes(length: int, dim: int, itemsize: int) -> int:
+    """Estimates the memory that the keys and the search of a block of queries take on each local device."""
+    share = -(-length // jax.local_device_count())
+    chunk = min(CHUNK, -(-share // BLOCK) * BLOCK)
+    return -(-share // chunk) * chunk * dim * itemsize + SCORE_COPIES * QUERIES * chunk * 4
+
+
+def free_device_memory() -> int | None:
+    """Returns the bytes free on the local device with the least; None if the devices do not report them, as CPUs."""
+    free = []
+    for device in jax.local_devices():
+        stats = device.memory_stats() or {}
+        if "bytes_limit" in stats:
+            free.append(int(stats["bytes_limit"]) - int(stats.get("bytes_in_use", 0)))
+    return min(free, default=None)
+
+
+def shortage(length: int, dim: int, itemsize: int) -> str:
+    """Says why keys and their search will not fit the local devices; "" if they will, or if that is unknown.
+
+    Args:
+      length, dim, itemsize: number, dimensions and bytes per value of the keys.
+    """
+    free, needed = free_device_memory(), device_bytes(length, dim, itemsize)
+    if free is None or needed <= free:
+        return ""
+    numbers = f"{needed / 1e9:.1f} GB needed on each, {free / 1e9:.1f} GB free"
+    return f"{no_room(length * dim * itemsize, jax.local_device_count())} ({numbers})"
 
 
 @functools.partial(jax.jit, donate_argnums=0)

@@ -30,14 +30,14 @@ def test_bank_is_built_once_and_gives_the_same_result(tmp_path, task, dtype):
     encoder = MeanColour()
     again = run(tmp_path / "bank", task, encoder, **changes)
     assert plain["metrics"] == first["metrics"] == again["metrics"]
-    assert len(encoder.batches) == 1  # the queries only
+    assert len(encoder.batches) == 1 + 1  # the preflight and the queries only
 
 
 def test_neighbours_and_temperature_change_without_encoding_again(tmp_path):
     run(tmp_path / "bank")
     encoder = MeanColour()
     run(tmp_path / "bank", encoder=encoder, **{"retrieval.neighbours": 3, "retrieval.temperature": 0.5})
-    assert len(encoder.batches) == 1
+    assert len(encoder.batches) == 1 + 1
 
 
 def test_bank_can_be_moved(tmp_path):
@@ -117,8 +117,10 @@ def test_a_damaged_description_is_refused(tmp_path):
 
 
 class Interrupted(MeanColour):
+    """Stops after the two images of the preflight and two of the prompt, one in a batch."""
+
     def __call__(self, images):
-        if len(self.batches) == 2:
+        if len(self.batches) == 2 + 2:
             raise KeyboardInterrupt
         return super().__call__(images)
 
@@ -137,7 +139,7 @@ def test_interrupted_building_goes_on_and_ends_the_same(tmp_path, monkeypatch):
         file.write(b"half a row")
     encoder = MeanColour()
     assert run(tmp_path / "bank", encoder=encoder, **changes)["metrics"] == whole["metrics"]
-    assert len(encoder.batches) == 12 - 2 + 3
+    assert len(encoder.batches) == 2 + 12 - 2 + 3
     for name in ("keys", "label_counts", "patch"):
         assert (tmp_path / "bank" / f"{name}.bin").read_bytes() == (tmp_path / "whole" / f"{name}.bin").read_bytes()
 
@@ -261,4 +263,4 @@ def test_a_bank_built_beforehand_serves_the_evaluation(tmp_path):
     assert bank_files.describe_bank(str(tmp_path / "bank"))["length"] == 3 * 64
     encoder = MeanColour()
     evaluate(encoder, config, str(tmp_path / "run"))
-    assert len(encoder.batches) == 1
+    assert len(encoder.batches) == 1 + 1

@@ -1,9 +1,13 @@
+import re
+import warnings
+
 import jax
 import ml_dtypes
 import numpy as np
 import pytest
 
 from hummingbird.errors import UserError
+from hummingbird.retrieval.index import build
 from hummingbird.retrieval.index import device as device_index
 from hummingbird.retrieval.index.build import build_index
 from hummingbird.retrieval.index.device import DeviceIndex
@@ -15,6 +19,10 @@ def world():
     rng = np.random.default_rng(0)
     keys, queries = rng.normal(size=(5000, 32)), rng.normal(size=(40, 32))
     return tuple((x / np.linalg.norm(x, axis=1, keepdims=True)).astype(np.float32) for x in (keys, queries))
+
+
+def fail(*_):
+    raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory while trying to allocate 640000 bytes.")
 
 
 def check(keys, queries, k, ids, similarity, atol=1e-6):
@@ -65,9 +73,40 @@ def test_any_number_of_queries_gives_the_same_rows(world):
 
 
 def test_too_little_device_memory_is_one_clear_line(world, monkeypatch):
-    def full(*_):
-        raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory while trying to allocate 640000 bytes.")
-
-    monkeypatch.setattr(device_index, "put_chunk", full)
+    monkeypatch.setattr(device_index, "put_chunk", fail)
     with pytest.raises(UserError, match=r"retrieval.index=device: 0.0 GB of keys do not fit .*retrieval.index=exact"):
         DeviceIndex(world[0])
+
+
+@pytest.mark.parametrize("where", ["put_chunk", "search_sharded"])
+def test_auto_leaves_devices_that_run_out_of_memory(world, monkeypatch, where):
+    keys, queries = world
+    monkeypatch.setattr(build.jax, "default_backend", lambda: "gpu")
+    before = build_index(keys, "auto")
+    assert before.kind == "device"
+    check(keys, queries, 5, *before.search(queries, 5))
+    monkeypatch.setattr(device_index, where, fail)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        index = build_index(keys, "auto")
+        found = index.search(queries, 5)
+    assert re.search(r"do not fit .*RESOURCE_EXHAUSTED.*searching on the host instead", str(caught[0].message))
+    assert index.kind == "exact"
+    check(keys, queries, 5, *found)
+
+
+def test_another_failure_of_a_device_is_not_taken_for_a_lack_of_memory(world, monkeypatch):
+    def broken(*_):
+        raise jax.errors.JaxRuntimeError("INTERNAL: something else")
+
+    monkeypatch.setattr(build.jax, "default_backend", lambda: "gpu")
+    monkeypatch.setattr(device_index, "put_chunk", broken)
+    with pytest.raises(jax.errors.JaxRuntimeError, match="INTERNAL"):
+        build_index(world[0], "auto")
+
+
+def test_the_memory_estimate_of_a_device_holds_its_keys(world):
+    keys = world[0]
+    index = DeviceIndex(keys)
+    own = index.keys.addressable_shards[0].data.nbytes
+    assert own <= device_index.device_bytes(*keys.shape, 4) <= own + 4 * 1024 * index.chunk * 4

@@ -1,0 +1,59 @@
+"""The index of `retrieval.index=auto` on accelerators: their own, or the host's where they lack the memory."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+
+from hummingbird.retrieval.index.device import DeviceIndex, DeviceMemoryError, shortage
+from hummingbird.retrieval.index.interface import Index, Keys, Neighbours, Queries
+
+
+class AutoIndex:
+    """Searches on the devices, and on the host from the moment they run out of memory; see `interface.Index`.
+
+    Args:
+      keys: L2-normalised.
+      build_host: builds the index that replaces the devices'.
+    """
+
+    def __init__(self, keys: Keys, build_host: Callable[[], Index]):
+        self._build_host = build_host
+        length, dim = keys.shape
+        problem = shortage(length, dim, keys.dtype.itemsize)
+        self._index: Index | None = None
+        if not problem:
+            try:
+                self._index = DeviceIndex(keys)
+            except DeviceMemoryError as error:
+                problem = error.reason
+        if problem:
+            self._index = self._on_host(problem)
+
+    @property
+    def kind(self) -> str:
+        """ "device", or that of the host's index."""
+        return self._current.kind
+
+    @property
+    def exact(self) -> bool:
+        """Whether the neighbours are those of an exact float32 search."""
+        return self._current.exact
+
+    def search(self, queries: Queries, k: int) -> Neighbours:
+        """See `interface.Index.search`."""
+        try:
+            return self._current.search(queries, k)
+        except DeviceMemoryError as error:
+            self._index = None  # its memory is what the devices lack
+            self._index = self._on_host(error.reason)
+        return self._current.search(queries, k)
+
+    @property
+    def _current(self) -> Index:
+        assert self._index is not None
+        return self._index
+
+    def _on_host(self, problem: str) -> Index:
+        warnings.warn(f"index: {problem}; searching on the host instead", stacklevel=3)
+        return self._build_host()
