@@ -21,7 +21,7 @@ from hummingbird.data.sources import DENSE, IMAGES, build_dense_source, build_im
 from hummingbird.data.views import build_view_groups
 from hummingbird.drawing import Picture, Tile, sheet
 from hummingbird.errors import UserError
-from hummingbird.retrieval.examples import prepare_prompt
+from hummingbird.retrieval.examples import Example, prepare_prompt
 from hummingbird.retrieval.protocol import EvalProtocol, build_protocol
 from hummingbird.run.files import Json, write_json
 from hummingbird.tasks import Task, build_task
@@ -169,10 +169,21 @@ def _augmented(source: DenseSource, numbers: Sequence[int], task: Task, protocol
     columns = []
     for number in numbers:
         example = prepare_prompt(source, number, 0, task, protocol)
-        painted = task.paint(example.label)
+        painted = task.paint(_input_label(example, task))
         blended = np.round(0.5 * example.image + 0.5 * painted).astype(np.uint8)
         columns.append([Tile(example.image), Tile(painted), Tile(blended, example.name)])
     return sheet(list(zip(*columns, strict=True)), SIDE)
+
+
+def _input_label(example: Example, task: Task) -> np.ndarray:
+    """Returns the label of each pixel of an encoder input with patches of one pixel; padding is void."""
+    centres, padding = [], []
+    for edges, length in zip(example.cells, example.label.shape, strict=False):
+        centres.append(np.minimum((edges[1:] + edges[:-1]) / 2, length - 1).astype(np.intp))
+        padding.append(np.diff(edges) == 0)
+    label = task.move(example.label, *centres)
+    label[padding[0]], label[:, padding[1]] = task.void, task.void
+    return label
 
 
 # ---------------------------------------------------------------- printing

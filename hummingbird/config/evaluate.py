@@ -66,6 +66,11 @@ class Retrieval:
         low=0,
         high=255,
     )
+    augmentation_scale: Literal["image", "input"] = setting(
+        "image",
+        "what the random scale of augmented prompts is relative to: the image as it is (Table 7), or squashed to the "
+        "input size as queries are; they differ much where images are much larger than the input",
+    )
     sampling: Literal["salient", "uniform", "all"] = setting(
         "salient", "which patches of an image to keep: by Eq. 5, at random, or all until the bank is full (Fig. 6)"
     )

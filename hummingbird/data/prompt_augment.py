@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import cv2
 import numpy as np
-from jaxtyping import Shaped, UInt8
-from PIL import Image
+from jaxtyping import UInt8
 
-from hummingbird.tasks import Task
+from hummingbird.data.window import Side, Window
 
-PADDING = (124, 116, 104)  # RGB; ImageNet's mean, so that padding is near zero after the encoder's normalisation
 JITTERS = ("brightness", "contrast", "saturation", "hue")
 
 
 def augment_prompt(
     rng: np.random.Generator,
     image: UInt8[np.ndarray, "H W 3"],
-    label: Shaped[np.ndarray, "H W *channels"],
     size: int,
-    task: Task,
+    relative_to: Literal["image", "input"] = "image",
     scale: tuple[float, float] = (0.5, 2.0),
     probability: float = 0.5,
     largest: float = 0.1,
-) -> tuple[UInt8[np.ndarray, "S S 3"], Shaped[np.ndarray, "S S *channels"]]:
+) -> tuple[UInt8[np.ndarray, "S S 3"], Window]:
     """Scales the image, cuts a random square and jitters its colours (App. A.2, Table 7).
 
     A scaled image smaller than the square is placed in it at random; the rest is padding, labelled void.
@@ -30,45 +29,29 @@ def augment_prompt(
     Args:
       rng: NumPy generator.
       image: RGB.
-      label: of the task's kind.
       size: S, side of the square, pixels.
-      task: kind of label, which defines how labels move.
+      relative_to: what is scaled: the image as it is, or squashed to the square first, as queries are.
       scale: range of the scaling factor, sampled uniformly.
       probability: probability of each colour operation, independently.
       largest: largest shift of each colour operation, as for `jitter_colours`.
 
     Returns:
-      The square, and its label in the type of `label`.
+      The square, and which part of the image it shows: `window.label` and `window.cells` move the label with it.
     """
     height, width = image.shape[:2]
+    sides = {"image": (height, width), "input": (size, size)}[relative_to]
     factor = rng.uniform(*scale)
-    tall, wide = (max(1, round(side * factor)) for side in (height, width))
-    top, y, h = _place(rng, tall, size)
-    left, x, w = _place(rng, wide, size)
-
-    sy, sx = height / tall, width / wide  # original pixels per scaled pixel
-    box = (x * sx, y * sy, min(width, (x + w) * sx), min(height, (y + h) * sy))
-    part = np.asarray(Image.fromarray(image).resize((w, h), Image.Resampling.BILINEAR, box=box))
-    rows = ((y + np.arange(h) + 0.5) * sy).astype(np.intp)  # original pixel nearest to each scaled pixel's centre
-    columns = ((x + np.arange(w) + 0.5) * sx).astype(np.intp)
-
+    tall, wide = (max(1, round(side * factor)) for side in sides)
+    rows, columns = Side(height, tall, _start(rng, tall, size), size), Side(width, wide, _start(rng, wide, size), size)
+    window = Window(rows, columns)
     shifts = np.where(rng.random(4) < probability, rng.uniform(-largest, largest, 4), 0.0)
-    part = jitter_colours(part, **dict(zip(JITTERS, shifts.tolist(), strict=True)))
-    moved = task.move(label, rows, columns, (1 / sy, 1 / sx))
-    if (h, w) == (size, size):
-        return part, moved
-    square = np.empty((size, size, 3), np.uint8)
-    square[:] = PADDING
-    square[top : top + h, left : left + w] = part
-    labels = np.full((size, size, *label.shape[2:]), task.void, label.dtype)
-    labels[top : top + h, left : left + w] = moved
-    return square, labels
+    colours = dict(zip(JITTERS, shifts.tolist(), strict=True))
+    return window.picture(image, lambda part: jitter_colours(part, **colours)), window
 
 
-def _place(rng: np.random.Generator, length: int, size: int) -> tuple[int, int, int]:
-    """Places a scaled side of `length` against the square's: (start in the square, start in the image, overlap)."""
-    offset = int(rng.integers(min(0, length - size), max(0, length - size) + 1))
-    return max(0, -offset), max(0, offset), min(length, size)
+def _start(rng: np.random.Generator, length: int, size: int) -> int:
+    """Places a scaled side of `length` against the square's at random: inside of it, or reaching over both ends."""
+    return int(rng.integers(min(0, length - size), max(0, length - size) + 1))
 
 
 def jitter_colours(

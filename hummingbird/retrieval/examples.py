@@ -6,16 +6,17 @@ import dataclasses
 from collections.abc import Callable
 from typing import NamedTuple
 
-import cv2
 import numpy as np
-from jaxtyping import Int, Shaped, UInt8
+from jaxtyping import Shaped, UInt8
 
 from hummingbird.data.interface import DenseSource
 from hummingbird.data.prompt_augment import augment_prompt
+from hummingbird.data.window import squashed
 from hummingbird.retrieval import open_hummingbird
 from hummingbird.retrieval.protocol import EvalProtocol
 from hummingbird.retrieval.selection import AUGMENTATION, stream
 from hummingbird.tasks import LocalLabels, Task
+from hummingbird.tasks.patches import Cells
 
 Image = UInt8[np.ndarray, "H W 3"]
 Label = Shaped[np.ndarray, "H W *C"]
@@ -30,7 +31,8 @@ class Example:
       epoch: augmentation pass.
       name: the source's name for it.
       image: at input size.
-      label: at input size for prompt images, at metric resolution for queries.
+      label: of the whole image; at metric resolution for queries.
+      cells: where the patches of `image` lie in `label`.
       original: the image at metric resolution; queries only.
       local: local labels; prompt images only.
     """
@@ -40,76 +42,101 @@ class Example:
     name: str
     image: UInt8[np.ndarray, "h w 3"]
     label: Label
+    cells: Cells
     original: Image | None = None
     local: LocalLabels | None = None
 
 
+class Prepared(NamedTuple):
+    """An encoder input with its label.
+
+    Attributes:
+      image: the input.
+      label: of the whole image, in any resolution.
+      cells: where the patches of the input lie in it.
+    """
+
+    image: UInt8[np.ndarray, "h w 3"]
+    label: Label
+    cells: Cells
+
+
 def prepare_prompt(source: DenseSource, index: int, epoch: int, task: Task, protocol: EvalProtocol) -> Example:
     """Prepares prompt image `index`: squashed to the input size, or augmented (Table 7) in pass `epoch`."""
-    item, size = source[index], protocol.input_size
+    item = source[index]
+    rng = stream(protocol.seed, index, epoch, AUGMENTATION) if protocol.augmentation_epochs else None
     prepare = PREPARATIONS[protocol.preparation]
-    image, label = item["image"], item["label"]
-    if protocol.augmentation_epochs > 0:
-        rng = stream(protocol.seed, index, epoch, AUGMENTATION)
-        image, label = prepare.augment(rng, image, label, size, task)
-    else:
-        image, label = prepare.squash(image, size), resize_label(label, size, task, prepare.nearest)
-    return Example(index, epoch, item["name"], image, label)
+    return Example(index, epoch, item["name"], *prepare.prompt(rng, item["image"], item["label"], task, protocol))
 
 
 def prepare_query(source: DenseSource, index: int, task: Task, protocol: EvalProtocol) -> Example:
     """Prepares query image `index`, squashed to the input size; label and original are at metric resolution."""
-    item, size = source[index], protocol.input_size
-    prepare = PREPARATIONS[protocol.preparation]
-    image, label = prepare.squash(item["image"], size), item["label"]
-    if protocol.metric_resolution == "input":
-        return Example(index, 0, item["name"], image, resize_label(label, size, task, prepare.nearest), image)
-    return Example(index, 0, item["name"], image, label, item["image"])
+    item, prepare = source[index], PREPARATIONS[protocol.preparation]
+    image, label = prepare.query(item["image"], item["label"], task, protocol)
+    original = image
+    if protocol.metric_resolution == "original":
+        label, original = item["label"], item["image"]
+    return Example(index, 0, item["name"], image, label, whole_cells(label, protocol), original)
 
 
-def squash(image: Image, size: int) -> UInt8[np.ndarray, "{size} {size} 3"]:
-    """Resizes an image to a square, ignoring its aspect; averages over areas where both sides shrink."""
-    if image.shape[:2] == (size, size):
-        return np.ascontiguousarray(image)
-    shrinks = image.shape[0] >= size and image.shape[1] >= size
-    return cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
-
-
-def nearest(length: int, size: int) -> Int[np.ndarray, " {size}"]:
-    """Returns, for each of `size` pixels over `length` original ones, the original pixel that its centre lies in.
-
-    Example:
-      >>> nearest(4, 2)
-      array([1, 3])
-    """
-    return ((np.arange(size) + 0.5) * length / size).astype(int)
-
-
-def resize_label(
-    label: Label, size: int, task: Task, nearest: Callable[[int, int], Int[np.ndarray, " n"]] = nearest
-) -> Shaped[np.ndarray, "{size} {size} *C"]:
-    """Resizes a label to a square; `nearest` chooses the original pixels."""
+def whole_cells(label: Label, protocol: EvalProtocol) -> Cells:
+    """Returns where the patches of a whole image lie in its label."""
     height, width = label.shape[:2]
-    if (height, width) == (size, size):
-        return label
-    return task.move(label, nearest(height, size), nearest(width, size), (size / height, size / width))
+    return squashed(height, width, protocol.input_size, protocol.input_size).cells(protocol.patch_size)
+
+
+# ---------------------------------------------------------------- the paper
+def paper_prompt(
+    rng: np.random.Generator | None, image: Image, label: Label, task: Task, protocol: EvalProtocol
+) -> Prepared:
+    """Augments an image if there is a generator, or squashes it; its label keeps its own resolution."""
+    size = protocol.input_size
+    if rng is None:
+        window = squashed(image.shape[0], image.shape[1], size, size)
+        picture = window.picture(image)
+    else:
+        picture, window = augment_prompt(rng, image, size, protocol.augmentation_scale)
+    return Prepared(picture, label, window.cells(protocol.patch_size))
+
+
+def paper_query(image: Image, label: Label, task: Task, protocol: EvalProtocol) -> tuple[Image, Label]:
+    """Squashes an image and its label to the input size."""
+    height, width = image.shape[:2]
+    window = squashed(height, width, protocol.input_size, protocol.input_size)
+    return window.picture(image), window.label(label, task)
+
+
+# ---------------------------------------------------------------- open-hummingbird
+def open_prompt(
+    rng: np.random.Generator | None, image: Image, label: Label, task: Task, protocol: EvalProtocol
+) -> Prepared:
+    """Augments or squashes image and label as that project does; local labels are those of the resized mask."""
+    if rng is None:
+        image, label = open_query(image, label, task, protocol)
+    else:
+        image, label = open_hummingbird.augment(rng, image, label, protocol.input_size, task)
+    return Prepared(image, label, whole_cells(label, protocol))
+
+
+def open_query(image: Image, label: Label, task: Task, protocol: EvalProtocol) -> tuple[Image, Label]:
+    """Squashes image and label as that project does."""
+    size = protocol.input_size
+    return open_hummingbird.squash(image, size), open_hummingbird.resize_label(label, size, task)
 
 
 class Preparation(NamedTuple):
     """How a protocol prepares images.
 
     Attributes:
-      augment: (rng, image, label, size, task) -> image, label.
-      squash: (image, size) -> image.
-      nearest: (length, size) -> for each of `size` pixels over `length` original ones, one of those.
+      prompt: (rng, image, label, task, protocol) -> the input; rng is None without augmentation.
+      query: (image, label, task, protocol) -> the input, and a label of its size.
     """
 
-    augment: Callable[[np.random.Generator, Image, Label, int, Task], tuple[Image, Label]]
-    squash: Callable[[Image, int], Image]
-    nearest: Callable[[int, int], Int[np.ndarray, " n"]]
+    prompt: Callable[[np.random.Generator | None, Image, Label, Task, EvalProtocol], Prepared]
+    query: Callable[[Image, Label, Task, EvalProtocol], tuple[Image, Label]]
 
 
 PREPARATIONS = {
-    "paper": Preparation(augment_prompt, squash, nearest),
-    "open-hummingbird": Preparation(open_hummingbird.augment, open_hummingbird.squash, open_hummingbird.floor_nearest),
+    "paper": Preparation(paper_prompt, paper_query),
+    "open-hummingbird": Preparation(open_prompt, open_query),
 }

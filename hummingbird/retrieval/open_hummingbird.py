@@ -45,6 +45,13 @@ def squash(image: np.ndarray, size: int) -> np.ndarray:
     return adapt_blue(np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.BILINEAR)))
 
 
+def resize_label(label: np.ndarray, size: int, task: Task) -> np.ndarray:
+    """The whole label resized to [size, size] by `floor_nearest`."""
+    height, width = label.shape[:2]
+    rows, columns = floor_nearest(height, size), floor_nearest(width, size)
+    return task.move(label, rows, columns, (size / height, size / width))
+
+
 def floor_nearest(length: int, size: int) -> np.ndarray:
     """For each of `size` pixels over `length` ones, the pixel that its left edge lies in: PyTorch's mode "nearest"."""
     return np.arange(size) * length // size

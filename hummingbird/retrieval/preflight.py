@@ -101,7 +101,7 @@ def rehearse_images(evaluation: Evaluation, prompt: int, query: int, patches: in
     rehearsal = dataclasses.replace(evaluation, clock=Clock(), warnings=[])
     asked = prepare_query(evaluation.query, query, task, protocol)
     shown = prepare_prompt(evaluation.prompt, prompt, 0, task, protocol)
-    shown.local = task.local_labels(shown.label, protocol.patch_size)
+    shown.local = task.local_labels(shown.label, shown.cells)
     features = {}
     for batch, keys, zero in encode(
         evaluation.encoder, iter([shown, asked]), evaluation.batch_size, rehearsal.clock, "images"
@@ -110,7 +110,7 @@ def rehearse_images(evaluation: Evaluation, prompt: int, query: int, patches: in
     keys, zero = features[id(shown)]
     if not shown.local.labelled.any():
         return keys.shape[-1]  # an augmented image may be cropped to pixels without a label
-    builder = BankBuilder(patches, task, protocol.patch_size, evaluation.retrieval.key_dtype)
+    builder = BankBuilder(patches, task, evaluation.retrieval.key_dtype)
     add_example(rehearsal, builder, shown, keys, zero, patches)
     bank = builder.finish()
     found = Found(*build_index(bank.keys, "exact").search(features[id(asked)][0], protocol.neighbours))

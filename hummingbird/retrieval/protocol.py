@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from typing import Literal
 
 from hummingbird.config import EvaluateConfig
 from hummingbird.config.schema import Tree
@@ -60,6 +61,7 @@ class EvalProtocol:
     max_queries: int | None
     memory_length: int
     augmentation_epochs: int
+    augmentation_scale: Literal["image", "input"]
     sampling: str
     neighbours: int
     temperature: float
@@ -102,6 +104,7 @@ def build_protocol(config: EvaluateConfig, task: Task, patch_size: int) -> EvalP
         max_queries=config.data.max_queries if config.data.max_queries is not None else config.data.max_images,
         memory_length=config.retrieval.memory_length,
         augmentation_epochs=epochs,
+        augmentation_scale=config.retrieval.augmentation_scale,
         sampling=config.retrieval.sampling,
         neighbours=config.retrieval.neighbours,
         temperature=config.retrieval.temperature,

@@ -8,7 +8,7 @@ from jaxtyping import Float, Float32, Int, Shaped, UInt8
 from hummingbird.retrieval.bank.patch_bank import PatchBank
 from hummingbird.retrieval.bank.sampling import choose_patches
 from hummingbird.retrieval.evaluation import Evaluation
-from hummingbird.retrieval.examples import Example, prepare_prompt, resize_label
+from hummingbird.retrieval.examples import Example, prepare_prompt
 from hummingbird.retrieval.processes import merge
 from hummingbird.retrieval.sample_files import Box, Entry, Patch, Query, Samples
 from hummingbird.retrieval.selection import REPORT, query_images, stream, subset
@@ -111,7 +111,7 @@ class SampleCollector:
     def _choose(self, example: Example) -> Int[np.ndarray, " n"]:
         """Chooses patches that explain much: one of each group first, and before that those of rare classes."""
         task, protocol = self.evaluation.task, self.evaluation.protocol
-        local, group = task.showcase(resize_label(example.label, protocol.input_size, task), protocol.patch_size)
+        local, group = task.showcase(example.label, example.cells)
         rng = stream(protocol.seed, example.index, 0, REPORT)
         order = choose_patches(local, len(local.labelled), rng, task)
         _, first = np.unique(group[order], return_index=True)

@@ -1,26 +1,26 @@
-"""Pixel counts per class, sparse and without loss: how a memory bank holds the labels of tasks with classes.
+"""Pixels per class, sparse: how a memory bank holds the labels of tasks with classes.
 
-A patch of 256 pixels holds a few classes, so each entry stores only those: [M, C] floats would take a hundred times the
-space. Void pixels are in no count, so they never vote. The rows are NumPy's rather than scipy.sparse's: the same size,
-and 1024 x 30 neighbours in a bank of a million entries vote in 4.4 ms instead of 7.1 (21 classes) or 5.6 instead of
-12.7 (150 classes), since scipy converts the counts of the whole bank for each product.
+A patch holds a few classes, so each entry stores only those: [M, C] floats would take a hundred times the space. A
+pixel that the edge of a patch cuts counts by its area in the patch, so counts are float32. Void pixels are in no count,
+so they never vote. The rows are NumPy's rather than scipy.sparse's: the same size, and 1024 x 30 neighbours in a bank
+of a million entries vote in 4.4 ms instead of 7.1 (21 classes) or 5.6 instead of 12.7 (150 classes), since scipy
+converts the counts of the whole bank for each product.
 """
 
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Float, Float32, Int, Integer, UInt
+from jaxtyping import Float, Float32, Int, Num, UInt
 
-Column = UInt[np.ndarray, "_"]
+Column = UInt[np.ndarray, "_"] | Float32[np.ndarray, "_"]
 COLUMNS = ("label_lengths", "label_classes", "label_counts")
 
 
-def sparse_columns(counts: Integer[np.ndarray, "n C"], pixels: int) -> dict[str, Column]:
+def sparse_columns(counts: Num[np.ndarray, "n C"]) -> dict[str, Column]:
     """Converts dense pixel counts to bank columns.
 
     Args:
       counts: valid pixels of each class in each patch.
-      pixels: pixels in a patch; decides the integer type of the counts.
 
     Returns:
       label_lengths [n], the number of classes in each patch; label_classes and label_counts [nnz], their ids and
@@ -30,7 +30,7 @@ def sparse_columns(counts: Integer[np.ndarray, "n C"], pixels: int) -> dict[str,
     return {
         "label_lengths": np.bincount(rows, minlength=len(counts)).astype(np.uint16),
         "label_classes": classes.astype(np.uint8 if counts.shape[1] <= 256 else np.uint16),
-        "label_counts": counts[rows, classes].astype(np.uint16 if pixels < 2**16 else np.uint32),
+        "label_counts": counts[rows, classes].astype(np.float32),
     }
 
 
@@ -53,7 +53,7 @@ class ClassCounts:
         num_classes: int,
         lengths: UInt[np.ndarray, " M"],
         classes: UInt[np.ndarray, " nnz"],
-        counts: UInt[np.ndarray, " nnz"],
+        counts: Float32[np.ndarray, " nnz"],
     ):
         self.num_classes = num_classes
         self.offsets = np.zeros(len(lengths) + 1, np.int64)
@@ -101,9 +101,9 @@ class ClassCounts:
         counts = self.counts[run]
         return int(self.classes[run][counts.argmax()]), float(counts.max() / counts.sum())
 
-    def dense(self, ids: Int[np.ndarray, " n"]) -> Int[np.ndarray, "n C"]:
+    def dense(self, ids: Int[np.ndarray, " n"]) -> Float32[np.ndarray, "n C"]:
         """Returns the pixel counts of single entries."""
-        rows = np.zeros((len(ids), self.num_classes), np.int64)
+        rows = np.zeros((len(ids), self.num_classes), np.float32)
         for row, j in enumerate(ids):
             run = slice(self.offsets[j], self.offsets[j + 1])
             rows[row, self.classes[run]] = self.counts[run]

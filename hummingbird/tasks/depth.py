@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
-from jaxtyping import Bool, Float, Float32, Int
+from jaxtyping import Bool, Float, Float32, Float64, Int
 
 from hummingbird.config import EvaluateConfig
 from hummingbird.config.evaluate import Depth as DepthSettings
 from hummingbird.errors import UserError
 from hummingbird.run.files import Json
 from hummingbird.tasks.painting import ValuePainter
-from hummingbird.tasks.patches import patch_count, patch_index
+from hummingbird.tasks.patches import Cells
 from hummingbird.tasks.task import Choices, Column, LocalLabels, Score, Scores, Task
 from hummingbird.tasks.upsampling import upsample
 
@@ -26,23 +26,20 @@ def valid_depth(depth: Depth, low: float, high: float) -> Bool[np.ndarray, "H W"
 
 
 def patch_depth(
-    depth: Depth, patch: int, low: float, high: float
-) -> tuple[Float32[np.ndarray, " N"], Int[np.ndarray, " N"]]:
+    depth: Depth, cells: Cells, low: float, high: float
+) -> tuple[Float32[np.ndarray, " N"], Float64[np.ndarray, " N"]]:
     """Averages the valid depths of each patch (App. A.1).
 
     Args:
       depth: metres; values that are not finite or outside [low, high] are invalid.
-      patch: patch side in pixels; divides H and W.
+      cells: where the N patches lie in the depth map; a pixel on an edge counts by its area on either side.
 
     Returns:
       Mean depths, 0 where no pixel is valid, and the number of valid pixels.
     """
     valid = valid_depth(depth, low, high)
-    height, width = depth.shape
-    index, patches = patch_index(height, width, patch).ravel(), patch_count(height, width, patch)
-    counts = np.bincount(index, weights=valid.ravel(), minlength=patches).astype(np.int64)
-    sums = np.bincount(index, weights=np.where(valid, depth, 0.0).ravel(), minlength=patches)
-    return (sums / np.maximum(counts, 1)).astype(np.float32), counts
+    counts, sums = cells.sums(valid.astype(np.float64)), cells.sums(np.where(valid, depth, 0.0))
+    return np.divide(sums, counts, out=np.zeros(len(sums)), where=counts > 0).astype(np.float32), counts
 
 
 class MeanValues:
@@ -78,7 +75,10 @@ class MeanValues:
 
 # ---------------------------------------------------------------- metrics
 class DepthMetrics:
-    """RMSE over all valid pixels of the data set, AbsRel, log RMSE and delta < 1.25^i.
+    """RMSE over all valid pixels of the data set and as the mean of the images', AbsRel, log RMSE and delta < 1.25^i.
+
+    BTS, AdaBins and DINOv2 report the mean of the images' RMSE, which is the lower one where all images have as many
+    valid pixels. All other scores are pooled.
 
     Args:
       low, high: range of valid true depths, metres; predictions are clipped to it.
@@ -113,13 +113,14 @@ class DepthMetrics:
         return float(np.sqrt(self.parts[-1][1] / len(true))) if len(true) else float("nan")
 
     def result(self) -> Scores:
-        """Returns {"rmse" (metres), "abs_rel", "rmse_log", "delta1", "delta2", "delta3" (0-1)}."""
+        """Returns {"rmse", "rmse_per_image" (metres), "abs_rel", "rmse_log", "delta1", "delta2", "delta3" (0-1)}."""
         count, *sums = np.sum(self.parts, axis=0) if self.parts else np.zeros(7)
         if not count:
             raise UserError("the query images hold no valid depth: check data.root, depth.low and depth.high")
         mean = np.array(sums) / count
         return {
             "rmse": float(np.sqrt(mean[0])),
+            "rmse_per_image": float(np.mean([np.sqrt(part[1] / part[0]) for part in self.parts if part[0]])),
             "abs_rel": float(mean[1]),
             "rmse_log": float(np.sqrt(mean[2])),
             "delta1": float(mean[3]),
@@ -179,6 +180,7 @@ class DepthTask(Task):
     title = "Depth estimation"
     scores = (
         Score("rmse", "RMSE", "m", 3, False),
+        Score("rmse_per_image", "mean RMSE of images", "m", 3, False),
         Score("abs_rel", "AbsRel", "", 3, False),
         Score("delta1", "δ < 1.25", "", 3, True),
         Score("delta2", "δ < 1.25²", "", 3, True),
@@ -206,12 +208,12 @@ class DepthTask(Task):
         """Returns the pixels with a depth in range."""
         return valid_depth(label, self.settings.low, self.settings.high)
 
-    def local_labels(self, label: Depth, patch: int) -> LocalLabels:
+    def local_labels(self, label: Depth, cells: Cells) -> LocalLabels:
         """Averages the valid depths of each patch; see `Task.local_labels`."""
-        mean, counts = patch_depth(label, patch, self.settings.low, self.settings.high)
+        mean, counts = patch_depth(label, cells, self.settings.low, self.settings.high)
         return LocalLabels(mean[:, None], counts > 0)
 
-    def label_columns(self, values: Float32[np.ndarray, "n 1"], patch: int) -> dict[str, Float32[np.ndarray, "n 1"]]:
+    def label_columns(self, values: Float32[np.ndarray, "n 1"]) -> dict[str, Float32[np.ndarray, "n 1"]]:
         """See `Task.label_columns`."""
         return {"label_values": values}
 
@@ -234,9 +236,9 @@ class DepthTask(Task):
         """Returns an empty range of depths."""
         return DepthCensus()
 
-    def showcase(self, label: Depth, patch: int) -> tuple[LocalLabels, Int[np.ndarray, " N"]]:
+    def showcase(self, label: Depth, cells: Cells) -> tuple[LocalLabels, Int[np.ndarray, " N"]]:
         """Keeps all patches with a valid depth, in one group."""
-        local = self.local_labels(label, patch)
+        local = self.local_labels(label, cells)
         return local, np.zeros(len(local.labelled), np.int64)
 
     def error(self, truth: Depth, prediction: Depth) -> Float32[np.ndarray, "H W"]:

@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 import scipy.optimize
-from jaxtyping import Array, Bool, Float, Float32, Int, Int32, Integer
+from jaxtyping import Array, Bool, Float, Float32, Float64, Int, Int32, Integer
 
 from hummingbird.config import EvaluateConfig
 from hummingbird.errors import UserError
@@ -16,7 +16,7 @@ from hummingbird.run.files import Json
 from hummingbird.tasks import class_counts
 from hummingbird.tasks.class_counts import ClassCounts, sparse_columns
 from hummingbird.tasks.painting import ClassPainter
-from hummingbird.tasks.patches import patch_count, patch_index
+from hummingbird.tasks.patches import Cells, patch_cells
 from hummingbird.tasks.task import Choices, Column, LocalLabels, Score, Scores, Task
 from hummingbird.tasks.upsampling import upsampled_argmax
 
@@ -57,20 +57,35 @@ def patch_labels(
     if masks.ndim == 2:
         return patch_labels(masks[None], patch, num_classes, ignore)[0]
     height, width = masks.shape[1] // patch, masks.shape[2] // patch
-    counts = np.stack([patch_counts(m, patch, num_classes, ignore) for m in masks]).astype(np.float32)
+    cells = patch_cells(masks.shape[1], masks.shape[2], patch)
+    counts = np.stack([class_areas(m, cells, num_classes, ignore) for m in masks]).astype(np.float32)
     labels = counts / np.maximum(counts.sum(-1, keepdims=True), 1)
     return labels.reshape(len(masks), height, width, num_classes)
 
 
-def patch_counts(mask: Mask, patch: int, num_classes: int, ignore: int = 255) -> Int[np.ndarray, "N {num_classes}"]:
-    """Counts the valid pixels of each class in each patch; arguments as for `patch_labels`."""
+def class_areas(
+    mask: Mask, cells: Cells, num_classes: int, ignore: int = 255
+) -> Float64[np.ndarray, "N {num_classes}"]:
+    """Counts the valid pixels of each class in each patch, exactly.
+
+    Args:
+      mask: class ids, 0..C-1 or `ignore`.
+      cells: where the N patches lie in the mask; a pixel on an edge counts by its area on either side.
+      num_classes: C.
+      ignore: id of void pixels, which count for no class.
+
+    Raises:
+      UserError: an id out of range.
+    """
     check_classes(mask, num_classes, ignore)
-    height, width = mask.shape
-    index, patches = patch_index(height, width, patch), patch_count(height, width, patch)
     # Void pixels are counted as class C, which is cut off.
     classes = np.where(mask == ignore, num_classes, mask).astype(np.int64)
-    counts = np.bincount((index * (num_classes + 1) + classes).ravel(), minlength=patches * (num_classes + 1))
-    return counts.reshape(patches, num_classes + 1)[:, :num_classes]
+    size = (len(cells.columns) - 1) * (num_classes + 1)
+    counts = []
+    for pixels, heights, columns in cells.bands(*mask.shape):
+        bins = columns.cell * (num_classes + 1) + classes[pixels][:, columns.pixel]
+        counts.append(np.bincount(bins.ravel(), np.outer(heights, columns.length).ravel(), size))
+    return np.stack(counts).reshape(-1, num_classes + 1)[:, :num_classes]
 
 
 def check_classes(mask: Mask, num_classes: int, ignore: int, name: str = "label mask") -> None:
@@ -273,16 +288,16 @@ class SegmentationTask(Task):
         """Returns the pixels that are not void."""
         return label != self.ignore
 
-    def local_labels(self, label: Mask, patch: int) -> LocalLabels:
+    def local_labels(self, label: Mask, cells: Cells) -> LocalLabels:
         """Counts the pixels of each class in each patch; see `Task.local_labels`."""
         if self.rules.void == "class_0":
             label = np.where(label == self.ignore, 0, label)
-        counts = patch_counts(label, patch, len(self.classes), self.ignore)
+        counts = class_areas(label, cells, len(self.classes), self.ignore)
         return LocalLabels(counts, counts.max(axis=1) > 0)
 
-    def label_columns(self, values: Int[np.ndarray, "n C"], patch: int) -> dict[str, Column]:
+    def label_columns(self, values: Float[np.ndarray, "n C"]) -> dict[str, Column]:
         """See `class_counts.sparse_columns`."""
-        return sparse_columns(values, patch**2)
+        return sparse_columns(values)
 
     @staticmethod
     def bank_labels(columns: Mapping[str, Column], channels: int) -> ClassCounts:
@@ -303,10 +318,10 @@ class SegmentationTask(Task):
         """Returns empty counts of classes."""
         return ClassCensus(self.classes, self.ignore)
 
-    def showcase(self, label: Mask, patch: int) -> tuple[LocalLabels, Int[np.ndarray, " N"]]:
+    def showcase(self, label: Mask, cells: Cells) -> tuple[LocalLabels, Int[np.ndarray, " N"]]:
         """Keeps patches of nearly one class, grouped by class."""
-        counts = patch_counts(label, patch, len(self.classes), self.ignore)
-        counts[counts.max(axis=1) < PURE * patch**2] = 0
+        counts = class_areas(label, cells, len(self.classes), self.ignore)
+        counts[counts.max(axis=1) < PURE * cells.areas] = 0
         return LocalLabels(counts, counts.max(axis=1) > 0), counts.argmax(axis=1)
 
     def error(self, truth: Mask, prediction: Mask) -> Bool[np.ndarray, "H W"]:

@@ -17,6 +17,7 @@ from hummingbird.config import EvaluateConfig
 from hummingbird.drawing import Picture
 from hummingbird.run.files import Json
 from hummingbird.tasks.painting import Painter
+from hummingbird.tasks.patches import Cells
 
 Column: TypeAlias = Shaped[np.ndarray, " ..."]
 Scores: TypeAlias = "dict[str, float | dict[str, float | None]]"
@@ -198,19 +199,19 @@ class Task(abc.ABC):
 
     # ------------------------------------------------------------ memory bank
     @abc.abstractmethod
-    def local_labels(self, label: Shaped[np.ndarray, "H W *C"], patch: int) -> LocalLabels:
+    def local_labels(self, label: Shaped[np.ndarray, "H W *C"], cells: Cells) -> LocalLabels:
         """Summarises the valid pixels of each patch, row by row (Sec. 3.1).
 
         Args:
-          label: label at input size.
-          patch: patch side in pixels; divides H and W.
+          label: label of the whole image, at its own resolution.
+          cells: where the patches lie in it.
 
         Raises:
-          UserError: a size that is not a multiple of `patch`, or values that no label can have.
+          UserError: values that no label can have.
         """
 
     @abc.abstractmethod
-    def label_columns(self, values: Shaped[np.ndarray, "n C"], patch: int) -> dict[str, Column]:
+    def label_columns(self, values: Shaped[np.ndarray, "n C"]) -> dict[str, Column]:
         """Returns `LocalLabels.values` of labelled patches as the bank columns named in `columns`."""
 
     @staticmethod
@@ -242,7 +243,7 @@ class Task(abc.ABC):
         """Returns empty statistics of labels."""
 
     @abc.abstractmethod
-    def showcase(self, label: Shaped[np.ndarray, "H W *C"], patch: int) -> tuple[LocalLabels, Int[np.ndarray, " N"]]:
+    def showcase(self, label: Shaped[np.ndarray, "H W *C"], cells: Cells) -> tuple[LocalLabels, Int[np.ndarray, " N"]]:
         """Returns local labels for choosing query patches to show in a report, and a group for each patch.
 
         Patches that would explain little are without a label; one patch of each group is shown first.

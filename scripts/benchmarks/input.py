@@ -138,8 +138,8 @@ def measure_labels(rounds: int) -> dict[str, float]:
     def ours(turn: int):
         picture = decode_image(encoded[0], "image")
         label = decode_ids(encoded[1], "mask").astype(np.int32)
-        _, label = augment_prompt(np.random.default_rng(turn), picture, label, PROMPT_SIZE, task)
-        return patch_labels(label, PATCH, CLASSES)
+        _, window = augment_prompt(np.random.default_rng(turn), picture, PROMPT_SIZE)
+        return task.local_labels(label, window.cells(PATCH))
 
     def theirs(label: torch.Tensor):
         one_hot = torch.nn.functional.one_hot(label, CLASSES + 1).float()

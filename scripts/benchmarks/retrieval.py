@@ -129,8 +129,7 @@ def reference(options: argparse.Namespace, prompt: Pairs, query: Pairs) -> dict:
     import torch
     from scann.scann_ops.py import scann_ops_pybind
 
-    from hummingbird.retrieval.examples import resize_label
-    from hummingbird.retrieval.open_hummingbird import augment, floor_nearest, squash
+    from hummingbird.retrieval.open_hummingbird import augment, resize_label, squash
     from hummingbird.tasks.segmentation import SegmentationTask, class_iou, match_classes
 
     classes, size, patch, k, beta, batch = len(prompt.classes), options.size, 16, 30, 0.02, 8
@@ -152,7 +151,7 @@ def reference(options: argparse.Namespace, prompt: Pairs, query: Pairs) -> dict:
                 if augmented:
                     image, label = augment(np.random.default_rng(i), item["image"], item["label"], size, task)
                 else:
-                    image, label = squash(item["image"], size), resize_label(item["label"], size, task, floor_nearest)
+                    image, label = squash(item["image"], size), resize_label(item["label"], size, task)
                 # Pictures become normalised float tensors, masks float tensors in [0, 1].
                 x = torch.from_numpy(image.copy()).permute(2, 0, 1).float() / 255
                 images.append((x - mean) / std)

@@ -6,10 +6,16 @@ import numpy as np
 import pytest
 import scipy.ndimage
 
-from hummingbird.data.prompt_augment import PADDING, augment_prompt, jitter_colours
+from hummingbird.data.prompt_augment import augment_prompt, jitter_colours
+from hummingbird.data.window import PADDING
 from hummingbird.tasks import DepthTask, SegmentationTask
 
 CLASSES = SegmentationTask([str(i) for i in range(200)])
+
+
+def augmented(seed, image, label, size, task=CLASSES, **settings):
+    out, window = augment_prompt(np.random.default_rng(seed), image, size, **settings)
+    return out, window.label(label, task)
 
 
 def coloured(mask):
@@ -21,7 +27,7 @@ def test_image_and_mask_stay_aligned_to_the_pixel():
     blocks = np.random.default_rng(0).integers(0, 6, (6, 8)).repeat(20, 0).repeat(20, 1).astype(np.int32)
     image = coloured(blocks)
     for seed in range(40):
-        out, label = augment_prompt(np.random.default_rng(seed), image, blocks, 96, CLASSES, probability=0.0)
+        out, label = augmented(seed, image, blocks, 96, probability=0.0)
         assert out.shape == (96, 96, 3)
         assert label.shape == (96, 96)
         assert label.dtype == np.int32
@@ -42,7 +48,7 @@ def test_the_scale_is_uniform_and_small_images_are_padded_with_void():
     image = coloured(mask)
     sides, starts = [], []
     for seed in range(600):
-        _, label = augment_prompt(np.random.default_rng(seed), image, mask, 90, CLASSES, probability=0.0)
+        _, label = augmented(seed, image, mask, 90, probability=0.0)
         rows = np.flatnonzero((label == 0).any(1))
         sides.append(len(rows))
         starts.append(rows[0] / (90 - len(rows)))
@@ -53,24 +59,30 @@ def test_the_scale_is_uniform_and_small_images_are_padded_with_void():
     assert abs(np.histogram(starts, 4, (0, 1))[0] / 600 - 0.25).max() < 0.08
 
 
+def test_the_scale_can_be_relative_to_the_input_as_queries_have_it():
+    image = coloured(np.zeros((40, 400), np.int32))
+    for seed in range(20):
+        _, window = augment_prompt(np.random.default_rng(seed), image, 90, "input")
+        assert window.rows.resized == window.columns.resized
+        assert 45 <= window.rows.resized <= 180
+
+
 def test_large_images_are_cut_without_void():
     mask = np.arange(400 * 300, dtype=np.int32).reshape(300, 400) % 200
-    out, label = augment_prompt(np.random.default_rng(0), coloured(mask % 5), mask, 64, CLASSES)
+    out, label = augmented(0, coloured(mask % 5), mask, 64)
     assert (label < 200).all()
     assert out.shape == (64, 64, 3)
 
 
 def test_depth_keeps_its_values_and_is_invalid_outside():
     depth = np.full((30, 30), 2.5, np.float32)
-    _, label = augment_prompt(np.random.default_rng(1), np.zeros((30, 30, 3), np.uint8), depth, 64, DepthTask())
+    _, label = augmented(1, np.zeros((30, 30, 3), np.uint8), depth, 64, DepthTask())
     assert label.dtype == np.float32
     assert set(np.unique(label)) == {0.0, 2.5}
 
 
 def test_a_single_pixel_is_enough():
-    image, label = augment_prompt(
-        np.random.default_rng(0), np.full((1, 1, 3), 9, np.uint8), np.ones((1, 1), np.int32), 8, CLASSES
-    )
+    image, label = augmented(0, np.full((1, 1, 3), 9, np.uint8), np.ones((1, 1), np.int32), 8)
     assert (label != 255).sum() in (1, 4)
     assert image.shape == (8, 8, 3)
 
@@ -100,7 +112,7 @@ def test_each_colour_operation_happens_half_of_the_time_up_to_its_maximum(monkey
     )
     image, mask = np.zeros((8, 8, 3), np.uint8), np.zeros((8, 8), np.int32)
     for seed in range(800):
-        augment_prompt(np.random.default_rng(seed), image, mask, 8, CLASSES)
+        augmented(seed, image, mask, 8)
     for name in ("brightness", "contrast", "saturation", "hue"):
         values = np.array([shifts[name] for shifts in seen])
         done = values[values != 0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from PIL import Image
 
 
 class FakeSource:
@@ -54,3 +55,8 @@ class MeanColour:
         patches = images.reshape(b, h // p, p, w // p, p, 3).astype(np.float64) / 255 - 0.5
         mean, spread = patches.mean((2, 4)), patches.std((2, 4))
         return np.concatenate([mean, spread, np.full((*mean.shape[:3], 1), 0.1)], -1).astype(np.float32)
+
+
+def squashed_image(image: np.ndarray, size: int) -> np.ndarray:
+    """The image resized to a square, bilinear and antialiased."""
+    return np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.BILINEAR))

@@ -3,12 +3,14 @@
 import numpy as np
 import pytest
 
+from hummingbird.data.window import PADDING
 from hummingbird.retrieval import measure
 from hummingbird.retrieval.encode import encode
 from hummingbird.retrieval.examples import PREPARATIONS, Example, prepare_prompt
 from hummingbird.retrieval.progress import Clock
 from hummingbird.retrieval.protocol import build_protocol
 from hummingbird.tasks import build_task
+from hummingbird.tasks.patches import patch_cells
 from tests.retrieval.fakes import FakeSource, MeanColour
 from tests.retrieval.test_evaluate import make_config
 
@@ -35,7 +37,9 @@ class OnlyLastHasTruth(FakeSource):
 @pytest.mark.parametrize("count", [1, 4, 6])
 def test_every_image_is_encoded_once_in_batches_of_one_size(count):
     images = np.random.default_rng(0).integers(1, 255, (count, 16, 24, 3), np.uint8)
-    examples = (Example(i, 0, f"image{i}", image, np.zeros((16, 24))) for i, image in enumerate(images))
+    examples = (
+        Example(i, 0, f"image{i}", image, np.zeros((16, 24)), patch_cells(16, 24, 8)) for i, image in enumerate(images)
+    )
     encoder = SpoiltByPadding()
     found = list(encode(encoder, examples, 4, Clock(), "query"))
     assert encoder.batches == [4] * -(-count // 4)
@@ -77,5 +81,9 @@ def test_padding_of_augmented_prompts_is_void_as_the_source_has_it(preparation):
     task = build_task(source, config)
     protocol = build_protocol(config, task, 8)
     for index in range(3):
-        label = prepare_prompt(source, index, 0, task, protocol).label
-        assert set(np.unique(label)) <= {0, 1, 2, 3, 7}
+        example = prepare_prompt(source, index, 0, task, protocol)
+        assert set(np.unique(example.label)) <= {0, 1, 2, 3, 7}
+        local = task.local_labels(example.label, example.cells)
+        padding = (example.image.reshape(16, 8, 16, 8, 3) == PADDING).all((1, 3, 4)).ravel()
+        assert local.values.shape == (256, 4)
+        assert not local.labelled[padding].any()

@@ -1,6 +1,5 @@
 import json
 
-import cv2
 import ml_collections
 import numpy as np
 import pytest
@@ -9,8 +8,7 @@ from hummingbird import config as configs
 from hummingbird.errors import UserError
 from hummingbird.retrieval import evaluate, measure
 from hummingbird.retrieval.sample_files import load_samples
-from tests import reference
-from tests.retrieval.fakes import FakeSource, MeanColour
+from tests.retrieval.fakes import FakeSource, MeanColour, squashed_image
 
 
 def make_config(**changes):
@@ -36,94 +34,6 @@ def test_colours_are_told_apart():
     assert result["task"] == "segmentation"
     assert 75 < result["metrics"]["miou"] <= 100
     assert run("depth")["metrics"]["rmse"] < 1.5
-
-
-def independent_features(image, size):
-    """Unit features of an image squashed to `size`, float64 [N, 7]."""
-    shrinks = image.shape[0] >= size and image.shape[1] >= size
-    image = cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
-    f = MeanColour()(image[None])[0].reshape(-1, 7).astype(np.float64)
-    return f / np.linalg.norm(f, axis=1, keepdims=True)
-
-
-def independent_attention(scores, k, beta):
-    """The k best keys of each query and their weights, [Q, k]: Eq. 1 over scores [Q, M]."""
-    best = np.argsort(-scores, axis=1)[:, :k]
-    s = np.take_along_axis(scores, best, 1) / beta
-    weights = np.exp(s - s.max(1, keepdims=True))
-    return best, weights / weights.sum(1, keepdims=True)
-
-
-def independent_segmentation(prompt, query, size, patch, k, beta):
-    """The whole evaluation again in plain NumPy float64; every patch is kept."""
-    keys, labels, confusion = [], [], np.zeros((4, 4))
-
-    for i in range(len(prompt)):
-        f, mask = independent_features(prompt[i]["image"], size), reference.nearest(prompt[i]["label"], size, size)
-        for j in range(len(f)):
-            r, c = divmod(j, size // patch)
-            pixels = mask[r * patch : (r + 1) * patch, c * patch : (c + 1) * patch].ravel()
-            pixels = pixels[pixels != 255]
-            if len(pixels):
-                keys.append(f[j])
-                labels.append([np.mean(pixels == c) for c in range(4)])
-    keys, labels = np.array(keys), np.array(labels)
-    for i in range(len(query)):
-        item = query[i]
-        best, weights = independent_attention(independent_features(item["image"], size) @ keys.T, k, beta)
-        votes = np.einsum("qk,qkc->qc", weights, labels[best])
-        planes = reference.bilinear(votes.reshape(size // patch, size // patch, 4), *item["label"].shape)
-        prediction, truth = planes.argmax(-1), item["label"]
-        for t in range(4):
-            for p in range(4):
-                confusion[t, p] += ((truth == t) & (prediction == p)).sum()
-    hit = np.diag(confusion)
-    return 100 * np.mean(hit / (confusion.sum(0) + confusion.sum(1) - hit)), 100 * hit.sum() / confusion.sum()
-
-
-def test_segmentation_agrees_with_an_independent_evaluation():
-    result = run(prompt=4, query=3)
-    miou, accuracy = independent_segmentation(FakeSource(4, seed=0), FakeSource(3, seed=1), 64, 8, 10, 0.02)
-    assert result["metrics"]["miou"] == pytest.approx(miou, abs=1e-6)
-    assert result["metrics"]["pixel_accuracy"] == pytest.approx(accuracy, abs=1e-6)
-
-
-def independent_depth(prompt, query, size, patch, k, beta, low=1e-3, high=10.0):
-    """The whole evaluation of depth in plain NumPy float64; every patch is kept."""
-    keys, depths, true, guess = [], [], [], []
-
-    for i in range(len(prompt)):
-        f, depth = independent_features(prompt[i]["image"], size), reference.nearest(prompt[i]["label"], size, size)
-        for j in range(len(f)):
-            r, c = divmod(j, size // patch)
-            pixels = depth[r * patch : (r + 1) * patch, c * patch : (c + 1) * patch].ravel()
-            pixels = pixels[(pixels >= low) & (pixels <= high)]
-            if len(pixels):
-                keys.append(f[j])
-                depths.append(pixels.mean())
-    keys, depths = np.array(keys), np.array(depths)
-    for i in range(len(query)):
-        item = query[i]
-        best, weights = independent_attention(independent_features(item["image"], size) @ keys.T, k, beta)
-        votes = (weights * depths[best]).sum(1)
-        plane = reference.bilinear(votes.reshape(size // patch, size // patch), *item["label"].shape)
-        valid = (item["label"] >= low) & (item["label"] <= high)
-        true.append(item["label"][valid].astype(np.float64))
-        guess.append(np.clip(plane[valid], low, high))
-    true, guess = np.concatenate(true), np.concatenate(guess)
-    ratio = np.maximum(true / guess, guess / true)
-    return {
-        "rmse": np.sqrt(np.mean((true - guess) ** 2)),
-        "abs_rel": np.mean(np.abs(true - guess) / true),
-        "rmse_log": np.sqrt(np.mean((np.log(true) - np.log(guess)) ** 2)),
-        **{f"delta{i}": np.mean(ratio < 1.25**i) for i in (1, 2, 3)},
-    }
-
-
-def test_depth_agrees_with_an_independent_evaluation():
-    found = run("depth", prompt=4, query=3)["metrics"]
-    expected = independent_depth(FakeSource(4, "depth", 0), FakeSource(3, "depth", 1), 64, 8, 10, 0.02)
-    assert found == pytest.approx(expected, abs=1e-6)
 
 
 @pytest.mark.parametrize("task", ["segmentation", "depth"])
@@ -219,6 +129,15 @@ def test_fractions_use_that_many_images():
     assert result["queries"]["images"] == 3
 
 
+def test_the_scale_of_augmented_prompts_is_a_recorded_choice():
+    one, other = (
+        run(**{"retrieval.augmentation_epochs": 2, "retrieval.augmentation_scale": base}) for base in ("image", "input")
+    )
+    assert one["protocol"]["augmentation_scale"] == "image"
+    assert other["protocol"]["augmentation_scale"] == "input"
+    assert one["metrics"] != other["metrics"]
+
+
 def test_sampling_all_stops_when_the_bank_is_full():
     encoder = MeanColour()
     result = run(prompt=8, encoder=encoder, **{"retrieval.sampling": "all", "retrieval.memory_length": 128})
@@ -249,7 +168,7 @@ def test_evaluate_writes_metrics_samples_and_report(tmp_path, task):
             assert all(e["crop"].shape == patch["crop"].shape for e in entries)
             assert entries[0]["weight"] >= entries[-1]["weight"] > 0
             # The crop of a neighbour is that patch of that prompt image.
-            image = cv2.resize(sources[0][entries[0]["image"]]["image"], (64, 64), interpolation=cv2.INTER_LINEAR)
+            image = squashed_image(sources[0][entries[0]["image"]]["image"], 64)
             row, column = entries[0]["position"]
             top, left, side, _ = patch["inner"]
             inner = entries[0]["crop"][top : top + side, left : left + side]

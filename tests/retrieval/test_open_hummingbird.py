@@ -2,7 +2,6 @@ import numpy as np
 import pytest
 
 from hummingbird.retrieval import open_hummingbird
-from hummingbird.retrieval.examples import resize_label
 from hummingbird.tasks import SegmentationTask
 
 CLASSES = SegmentationTask([str(i) for i in range(16)])
@@ -14,7 +13,7 @@ def test_masks_are_resized_like_pytorchs_nearest():
     label = np.random.default_rng(0).integers(0, 9, (45, 70))
     whole = torch.tensor(label)[None, None].float()
     expected = torch.nn.functional.interpolate(whole, (32, 32), mode="nearest")[0, 0].numpy()
-    np.testing.assert_array_equal(resize_label(label, 32, CLASSES, open_hummingbird.floor_nearest), expected)
+    np.testing.assert_array_equal(open_hummingbird.resize_label(label, 32, CLASSES), expected)
 
 
 def test_blue_is_seen_with_the_other_standard_deviation():

@@ -1,17 +1,18 @@
 import numpy as np
 
 from hummingbird.tasks.class_counts import ClassCounts, sparse_columns
-from hummingbird.tasks.segmentation import patch_counts
+from hummingbird.tasks.patches import patch_cells
+from hummingbird.tasks.segmentation import class_areas
 
 
 def from_counts(counts):
-    return ClassCounts(counts.shape[1], *sparse_columns(counts, int(counts.max())).values())
+    return ClassCounts(counts.shape[1], *sparse_columns(counts).values())
 
 
 def test_sparse_labels_vote_like_dense_ones():
     rng = np.random.default_rng(1)
     mask = rng.integers(0, 4, (40, 32)) * (rng.random((40, 32)) < 0.5)
-    counts = patch_counts(mask, 8, 7)
+    counts = class_areas(mask, patch_cells(40, 32, 8), 7)
     labels = from_counts(counts)
     ids = rng.integers(0, len(counts), (5, 6))
     weights = rng.random((5, 6))

@@ -5,21 +5,36 @@ from hummingbird.config.evaluate import Depth
 from hummingbird.drawing import hatch
 from hummingbird.errors import UserError
 from hummingbird.tasks.depth import DepthMetrics, DepthTask, MeanValues, eigen_crop, patch_depth
+from hummingbird.tasks.patches import Cells, patch_cells
 
 
 def test_patch_depth_is_the_mean_of_valid_depths():
     depth = np.array([[1.0, 3.0, 0.0, np.nan], [0.0, 2.0, 50.0, np.inf]], np.float32)
-    mean, counts = patch_depth(depth, 2, 0.001, 10.0)
+    mean, counts = patch_depth(depth, patch_cells(2, 4, 2), 0.001, 10.0)
     np.testing.assert_allclose(mean, [2.0, 0.0])
     assert counts.tolist() == [3, 0]
 
 
+def test_a_pixel_between_two_patches_counts_by_its_area_on_either_side():
+    depth = np.array([[1.0, 4.0, 2.0]], np.float32)
+    mean, areas = patch_depth(depth, Cells(np.array([0.0, 1.0]), np.array([0.0, 1.5, 3.0])), 0.001, 10.0)
+    np.testing.assert_allclose(mean, [(1 + 0.5 * 4) / 1.5, (2 + 0.5 * 4) / 1.5])
+    np.testing.assert_allclose(areas, [1.5, 1.5])
+
+
+def test_images_without_a_valid_depth_have_no_part_in_the_mean_of_images():
+    metrics = DepthMetrics()
+    metrics.add(np.zeros((2, 2)), np.ones((2, 2)))
+    metrics.add(np.full((2, 2), 3.0), np.ones((2, 2)))
+    assert metrics.result()["rmse_per_image"] == pytest.approx(2.0)
+
+
 def test_a_patch_has_a_label_if_any_pixel_has_a_depth_in_range():
     depth = np.array([[1.0, 3.0, 0.0, 0.0], [0.0, 2.0, 50.0, 0.0]], np.float32)
-    local = DepthTask().local_labels(depth, 2)
+    local = DepthTask().local_labels(depth, patch_cells(2, 4, 2))
     np.testing.assert_allclose(local.values, [[2.0], [0.0]])
     assert local.labelled.tolist() == [True, False]
-    assert DepthTask(Depth(high=100.0)).local_labels(depth, 2).labelled.all()
+    assert DepthTask(Depth(high=100.0)).local_labels(depth, patch_cells(2, 4, 2)).labelled.all()
 
 
 def test_missing_neighbours_do_not_vote():
@@ -41,6 +56,7 @@ def test_depth_metrics_of_a_hand_worked_case():
     metrics.add(np.array([[4.0, np.nan]]), np.array([[3.0, 1.0]]))
     result = metrics.result()
     assert result["rmse"] == pytest.approx(np.sqrt((1 + 0 + 1) / 3))
+    assert result["rmse_per_image"] == pytest.approx((np.sqrt(1 / 2) + 1) / 2)
     assert result["abs_rel"] == pytest.approx((1 + 0 + 0.25) / 3)
     assert result["rmse_log"] == pytest.approx(np.sqrt((np.log(2) ** 2 + np.log(4 / 3) ** 2) / 3))
     assert (result["delta1"], result["delta2"], result["delta3"]) == pytest.approx((1 / 3, 2 / 3, 2 / 3))

@@ -3,7 +3,8 @@ import pytest
 
 from hummingbird.drawing import hatch
 from hummingbird.errors import UserError
-from hummingbird.tasks.segmentation import PROTOCOLS, SegmentationMetrics, SegmentationTask, patch_labels
+from hummingbird.tasks.patches import Cells, patch_cells
+from hummingbird.tasks.segmentation import PROTOCOLS, SegmentationMetrics, SegmentationTask, class_areas, patch_labels
 
 
 def test_patch_labels_are_the_mean_of_one_hot_pixels():
@@ -28,6 +29,27 @@ def test_patch_labels_agree_with_a_plain_loop():
         valid = pixels[pixels != 255]
         expected = [np.mean(valid == c) if len(valid) else 0 for c in range(5)]
         np.testing.assert_allclose(labels[b, i, j], expected, atol=1e-7)
+
+
+@pytest.mark.parametrize("shape", [(12, 20), (7, 9), (3, 2), (100, 30)])
+def test_areas_of_classes_agree_with_a_mask_enlarged_so_far_that_no_pixel_is_cut(shape):
+    """Each label pixel becomes as many pixels as there are patches, so that every edge lies between two of them."""
+    rows, columns, (height, width) = 4, 5, shape
+    mask = np.random.default_rng(0).choice([0, 1, 2, 255], shape)
+    large = mask.repeat(rows, 0).repeat(columns, 1)
+    cells = Cells(np.arange(rows + 1) * height / rows, np.arange(columns + 1) * width / columns)
+    areas = class_areas(mask, cells, 3)
+    for i, j in np.ndindex(rows, columns):
+        pixels = large[i * height : (i + 1) * height, j * width : (j + 1) * width].ravel()
+        expected = [(pixels == c).sum() / (rows * columns) for c in range(3)]
+        np.testing.assert_allclose(areas[i * columns + j], expected, rtol=1e-12)
+    np.testing.assert_allclose(cells.areas, height * width / 20)
+
+
+def test_patches_of_padding_hold_no_pixel():
+    mask = np.array([[0, 1], [1, 1]])
+    cells = Cells(np.array([0.0, 0.0, 2.0, 2.0]), np.array([0.0, 1.0, 2.0]))
+    np.testing.assert_array_equal(class_areas(mask, cells, 2), [[0, 0], [0, 0], [1, 1], [0, 2], [0, 0], [0, 0]])
 
 
 @pytest.mark.parametrize("wrong", [5, -1, 254])
@@ -130,17 +152,17 @@ def test_metrics_of_several_processes_are_those_of_one():
 
 def test_void_is_left_out_or_class_0_as_the_protocol_says():
     mask = np.array([[255, 255, 1, 1], [255, 255, 1, 255]])
-    paper = SegmentationTask(["a", "b"]).local_labels(mask, 2)
+    paper = SegmentationTask(["a", "b"]).local_labels(mask, patch_cells(2, 4, 2))
     np.testing.assert_array_equal(paper.values, [[0, 0], [0, 3]])
     assert paper.labelled.tolist() == [False, True]
-    theirs = SegmentationTask(["a", "b"], rules=PROTOCOLS["open-hummingbird"]).local_labels(mask, 2)
+    theirs = SegmentationTask(["a", "b"], rules=PROTOCOLS["open-hummingbird"]).local_labels(mask, patch_cells(2, 4, 2))
     np.testing.assert_array_equal(theirs.values, [[4, 0], [1, 3]])
     assert theirs.labelled.all()
 
 
 def test_mixed_patches_are_not_shown():
     mask = np.array([[0, 1, 1, 1], [0, 0, 1, 1]])
-    local, group = SegmentationTask(["a", "b"]).showcase(mask, 2)
+    local, group = SegmentationTask(["a", "b"]).showcase(mask, patch_cells(2, 4, 2))
     assert local.labelled.tolist() == [False, True]
     assert group[1] == 1
 

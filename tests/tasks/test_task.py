@@ -6,6 +6,7 @@ import pytest
 from hummingbird import config
 from hummingbird.errors import UserError
 from hummingbird.tasks import KINDS, SegmentationTask, Task, build_task
+from hummingbird.tasks.patches import patch_cells
 from tests.retrieval.fakes import FakeSource
 
 
@@ -21,10 +22,10 @@ class Offsets(SegmentationTask):
 def test_labels_survive_the_way_through_a_bank(kind):
     task, source = build_task(FakeSource(1, kind), config.resolve("evaluate")), FakeSource(1, kind)
     label = task.move(source[0]["label"], np.arange(48), np.arange(64))
-    local = task.local_labels(label, 8)
+    local = task.local_labels(label, patch_cells(48, 64, 8))
     assert local.values.shape == (48, task.channels)
     kept = local.values[local.labelled]
-    columns = task.label_columns(kept, 8)
+    columns = task.label_columns(kept)
     assert tuple(columns) == task.columns
     labels = task.bank_labels(columns, task.channels)
     assert tuple(labels.columns()) == task.columns

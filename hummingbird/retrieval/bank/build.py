@@ -37,6 +37,7 @@ BANK_CHOICES = (
     "max_images",
     "memory_length",
     "augmentation_epochs",
+    "augmentation_scale",
     "sampling",
     "preparation",
 )
@@ -57,7 +58,7 @@ def build_bank(
     """
     plan, task = plan_bank(evaluation, quota), evaluation.task
     jobs = [(image, epoch) for epoch in range(plan.passes) for image in plan.quota]
-    builder = BankBuilder(plan.capacity, task, evaluation.protocol.patch_size, evaluation.retrieval.key_dtype, columns)
+    builder = BankBuilder(plan.capacity, task, evaluation.retrieval.key_dtype, columns)
     together(lambda: fill_bank(evaluation, builder, own_part(jobs), plan.quota))
     if jax.process_count() == 1:
         return builder.finish()
@@ -119,7 +120,7 @@ def prompt_examples(evaluation: Evaluation, jobs: Sequence[Job]) -> Iterator[Exa
 
     def prepare(job: Job) -> Example:
         example = prepare_prompt(evaluation.prompt, *job, task, protocol)
-        example.local = task.local_labels(example.label, protocol.patch_size)
+        example.local = task.local_labels(example.label, example.cells)
         return example
 
     return track(in_order(prepare, jobs), len(jobs), "prompt", evaluation.progress)
@@ -159,7 +160,6 @@ class BankBuilder:
     Args:
       capacity: most entries.
       task: kind of label.
-      patch: patch side in pixels.
       key_dtype: "auto", "float32" or "bfloat16".
       columns: where entries go; None: memory.
 
@@ -167,8 +167,8 @@ class BankBuilder:
       length: entries so far.
     """
 
-    def __init__(self, capacity: int, task: Task, patch: int, key_dtype: str = "auto", columns: Columns | None = None):
-        self.capacity, self.task, self.patch, self.key_dtype = capacity, task, patch, key_dtype
+    def __init__(self, capacity: int, task: Task, key_dtype: str = "auto", columns: Columns | None = None):
+        self.capacity, self.task, self.key_dtype = capacity, task, key_dtype
         self.columns: Columns = MemoryColumns(capacity) if columns is None else columns
         self.length = self.columns.length
 
@@ -197,7 +197,7 @@ class BankBuilder:
         self.columns.append("image", np.full(len(chosen), image, np.int32))
         self.columns.append("epoch", np.full(len(chosen), epoch, np.uint8))
         self.columns.append("patch", patch[chosen].astype(np.int32))
-        for name, values in self.task.label_columns(local.values[chosen], self.patch).items():
+        for name, values in self.task.label_columns(local.values[chosen]).items():
             self.columns.append(name, values)
         self.length += len(chosen)
 

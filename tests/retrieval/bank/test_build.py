@@ -16,7 +16,7 @@ DEPTHS = LocalLabels(np.array([[1.0], [2.0]], np.float32), np.array([True, True]
 
 
 def test_bank_drops_empty_patches_and_knows_where_entries_come_from():
-    builder = BankBuilder(10, SegmentationTask("abc"), 16)
+    builder = BankBuilder(10, SegmentationTask("abc"))
     counts = np.array([[1, 0, 0], [0, 0, 0], [0, 2, 2]])
     builder.add(np.eye(3, 4, dtype=np.float32), local(counts), image=5, epoch=1, patch=np.array([8, 9, 10]))
     bank = builder.finish()
@@ -29,20 +29,20 @@ def test_bank_drops_empty_patches_and_knows_where_entries_come_from():
 
 
 def test_bank_never_grows_beyond_its_capacity():
-    builder = BankBuilder(3, DepthTask(), 16)
+    builder = BankBuilder(3, DepthTask())
     for image in range(3):
         builder.add(np.ones((2, 4), np.float32), DEPTHS, image, 0, np.arange(2))
     assert builder.finish().image.tolist() == [0, 0, 1]
 
 
 def test_bank_stores_bfloat16_when_asked():
-    builder = BankBuilder(2, DepthTask(), 16, "bfloat16")
+    builder = BankBuilder(2, DepthTask(), "bfloat16")
     builder.add(np.ones((2, 4), np.float32), DEPTHS, 0, 0, np.arange(2))
     assert builder.finish().keys.dtype == ml_dtypes.bfloat16
 
 
 def test_prompt_without_any_label_is_refused():
-    builder = BankBuilder(2, SegmentationTask("abc"), 16)
+    builder = BankBuilder(2, SegmentationTask("abc"))
     builder.add(np.ones((2, 4), np.float32), local(np.zeros((2, 3), int)), 0, 0, np.arange(2))
     with pytest.raises(UserError, match=r"no patch with a valid label"):
         builder.finish()
