@@ -119,10 +119,11 @@ def build_program(config: PretrainConfig, examples: int, devices: list[Any] | No
     total_steps = config.total_steps or math.ceil(config.epochs * steps_per_epoch)
     learning_rate = build_learning_rate(config.optimizer, total_steps, steps_per_epoch, config.batch_size)
     schedules = build_schedules(config, total_steps, steps_per_epoch)
+    frozen = ("patch_embed",) if config.encoder.freeze_patches else ()
     algorithm = Algorithm(
         model=model,
         objective=objective,
-        optimizer=build_optimizer(config.optimizer, learning_rate, schedules["weight_decay"]),
+        optimizer=build_optimizer(config.optimizer, learning_rate, schedules["weight_decay"], frozen),
         schedules=schedules,
         augment=build_augment(config),
         seed=config.seed,

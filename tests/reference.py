@@ -29,6 +29,18 @@ def mlp_head(p, x):
     return dense(p["output"], np.maximum(h, 0))
 
 
+def normed_head(p, x):
+    """Linear layers, each followed by batch norm, with ReLU in between; the last batch norm is not scaled."""
+    layers = sum(name.startswith("linear") for name in p)
+    for i in range(layers):
+        x = dense(p[f"linear_{i}"], x)
+        axes = tuple(range(x.ndim - 1))
+        x = (x - x.mean(axes)) / np.sqrt(x.var(axes) + 1e-5)
+        if i < layers - 1:
+            x = np.maximum(x * p[f"norm_{i}"]["scale"] + p[f"norm_{i}"]["bias"], 0)
+    return x
+
+
 def contextualised(p, h, keys, weight, beta):
     """App. B: h [B, N, D], keys [M, D] -> c [B, N, D]."""
     v = mlp_head(p["value_head"], keys)

@@ -59,3 +59,46 @@ def batch(seed, size=16, side=32):
     rng = np.random.default_rng(seed)
     views = rng.integers(0, 256, (size, 2, side, side, 3), dtype=np.uint8)
     return Batch({"global": views}, rng.integers(0, 5, size).astype(np.int32))
+
+
+def gradient(devices=1, seed=0, **changes):
+    """Loss, gradient and new `extra` of a batch, in a state drawn by NumPy and without augmentation.
+
+    Compiles in a quarter of a step's time. The same for any number of devices and micro-batches, if an objective is
+    right.
+    """
+    import jax
+
+    from hummingbird import train_step
+    from hummingbird.devices import mesh
+
+    made = train.build_program(tiny_config(**changes), 64, jax.devices()[:devices])
+    algorithm = made.algorithm
+    rng = np.random.default_rng(seed)
+
+    def draw(path, x):
+        ones = path[-1] in (jax.tree_util.DictKey("scale"), jax.tree_util.DictKey("var"))
+        values = np.ones(x.shape) if ones else 0.1 * rng.normal(size=x.shape)
+        return np.zeros(x.shape, x.dtype) if x.dtype == np.int32 else values.astype(x.dtype)
+
+    state = jax.tree_util.tree_map_with_path(draw, made.state.replace(opt_state=()))
+    schedules = {name: x(0) if callable(x) else x for name, x in algorithm.schedules.items()}
+
+    def of(state, batch):
+        loss = functools.partial(train_step.forward, algorithm, state, batch, schedules)
+        (value, passed), gradients = jax.value_and_grad(loss, has_aux=True)(state.online)
+        return value, gradients, passed.extra
+
+    layout = (made.shardings.replace(opt_state=()), mesh.batch_sharding(made.mesh))
+    as_they_are = lambda key, views, settings, positions: views / np.float32(255)
+    with mock.patch.object(train_step, "photometric", as_they_are):
+        return jax.device_get(jax.jit(of, in_shardings=layout)(state, batch(seed)))
+
+
+def assert_same_gradient(one, other):
+    """Two results of `gradient` agree up to rounding."""
+    import jax
+
+    np.testing.assert_allclose(one[0], other[0], rtol=1e-4)
+    for ours, theirs in zip(jax.tree.leaves(one[1:]), jax.tree.leaves(other[1:]), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-2, atol=1e-3 * np.abs(ours).max() + 1e-6)

@@ -1,4 +1,4 @@
-"""Settings of single objectives of `hummingbird pretrain`: self-distillation and masked images."""
+"""Settings of single objectives of `hummingbird pretrain`."""
 
 from __future__ import annotations
 
@@ -75,3 +75,10 @@ class Loca:
     cluster_weight: float = setting(1.0, "weight of the loss of clusters", low=0)
     student_temperature: float = setting(0.1, "temperature of the predicted clusters", above=0)
     teacher_temperature: float = setting(0.05, "temperature of Sinkhorn's assignment", above=0)
+
+
+@dataclasses.dataclass(frozen=True)
+class SimSiam:
+    """SimSiam (Chen and He 2021); the other widths are those of `heads`."""
+
+    bottleneck_dim: int = setting(512, "hidden width of the predictor", low=1)

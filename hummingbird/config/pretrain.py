@@ -6,7 +6,7 @@ import dataclasses
 from typing import Literal
 
 from hummingbird.config.data import Augment, TrainingData
-from hummingbird.config.objectives import Dino, Ibot, Loca, Mae, MaskFeat
+from hummingbird.config.objectives import Dino, Ibot, Loca, Mae, MaskFeat, SimSiam
 from hummingbird.config.schema import setting
 from hummingbird.errors import UserError
 
@@ -27,6 +27,7 @@ class Encoder:
     layer_scale: float = setting(0.0, "initial value of LayerScale (Touvron et al. 2021); 0: no LayerScale", low=0)
     drop_path: float = setting(0.0, "stochastic depth: rate of the last layer; the first has 0", low=0, high=0.95)
     mlp: Literal["gelu", "swiglu"] = setting("gelu", "MLP of a layer; swiglu: gated, two thirds as wide (DINOv2)")
+    freeze_patches: bool = setting(False, "the patch embedding stays at its random start (MoCo v3, Sec. 4.2)")
     scan_layers: bool = setting(False, "compile one layer and scan it: faster to compile, slightly slower on CPU")
     remat: bool = setting(
         False, "recompute each layer in the backward pass: less memory, about 30% more time", resumable=True
@@ -37,8 +38,8 @@ class Encoder:
 class Objective:
     """What is learned from the views."""
 
-    name: Literal["hummingbird", "simclr"] = setting(
-        "hummingbird", "hummingbird: Eq. 4, and image labels if supervised.weight > 0; simclr: no target network"
+    name: Literal["hummingbird", "simclr", "byol", "simsiam", "mocov3"] = setting(
+        "hummingbird", "hummingbird: Eq. 4, and image labels if supervised.weight > 0; the others are their papers'"
     )
 
 
@@ -176,6 +177,7 @@ class PretrainConfig:
     mae: Mae = Mae()
     maskfeat: MaskFeat = MaskFeat()
     loca: Loca = Loca()
+    simsiam: SimSiam = SimSiam()
     optimizer: Optimizer = Optimizer()
     ema_decay: float = setting(0.99, "decay of the target network (App. C.2)", low=0, high=1)
     ema_schedule: Literal["constant", "cosine"] = setting(

@@ -41,6 +41,7 @@ class ViT(nn.Module):
       layer_scale: initial value of LayerScale, if there is one.
       drop_path: probability that an image skips a branch of the last layer, in calls with `drop_keys`.
       masked: whether there is a token for masked patches.
+      freeze_patches: the patch embedding gets no gradient (MoCo v3, Sec. 4.2).
     """
 
     arch: Architecture
@@ -50,6 +51,7 @@ class ViT(nn.Module):
     layer_scale: float = 1.0
     drop_path: float = 0.0
     masked: bool = False
+    freeze_patches: bool = False
 
     @property
     def width(self) -> int:
@@ -121,6 +123,7 @@ class ViT(nn.Module):
         patches = patchify(images, arch.patch_size)
         batch, rows, columns, values = patches.shape
         x = self.patch_embed(patches.reshape(batch, rows * columns, values))
+        x = jax.lax.stop_gradient(x) if self.freeze_patches else x
         if mask is not None:
             x = jnp.where(mask[..., None], self.mask_token.astype(self.dtype), x)
         if arch.positions == "learned" and arch.grid:
@@ -200,7 +203,8 @@ def build_vit(
     """Returns the encoder that a pretraining config's `encoder` group describes.
 
     Args:
-      encoder: as of `build_architecture`, and optionally `scan_layers`, `remat`, `layer_scale` and `drop_path`.
+      encoder: as of `build_architecture`, and optionally `scan_layers`, `remat`, `layer_scale`, `drop_path` and
+        `freeze_patches`.
       input_size: side of the training images in pixels.
       dtype: type that it computes in.
       masked: whether patches may be masked.
@@ -216,4 +220,5 @@ def build_vit(
         layer_scale=float(encoder.get("layer_scale") or 1.0),
         drop_path=float(encoder.get("drop_path") or 0.0),
         masked=masked,
+        freeze_patches=bool(encoder.get("freeze_patches", False)),
     )

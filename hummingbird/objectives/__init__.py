@@ -8,9 +8,12 @@ from jax import Array
 
 from hummingbird.config import PretrainConfig
 from hummingbird.errors import UserError
-from hummingbird.objectives import hummingbird, simclr
+from hummingbird.objectives import byol, hummingbird, mocov3, simclr, simsiam
+from hummingbird.objectives.byol import regression
 from hummingbird.objectives.contrastive import contrastive, nt_xent, top1
 from hummingbird.objectives.interface import Batch, Objective
+from hummingbird.objectives.mocov3 import info_nce
+from hummingbird.objectives.simsiam import negative_cosine
 from hummingbird.objectives.supervised import classification, retrieval_cross_entropy
 
 __all__ = [
@@ -20,7 +23,10 @@ __all__ = [
     "build_objective",
     "classification",
     "contrastive",
+    "info_nce",
+    "negative_cosine",
     "nt_xent",
+    "regression",
     "retrieval_cross_entropy",
     "top1",
 ]
@@ -31,6 +37,9 @@ Replicate = Callable[[tuple[Array, Array]], tuple[Array, Array]]
 OBJECTIVES: dict[str, Callable[[PretrainConfig, Replicate], Objective]] = {
     "hummingbird": hummingbird.build,
     "simclr": simclr.build,
+    "byol": byol.build,
+    "simsiam": simsiam.build,
+    "mocov3": mocov3.build,
 }
 
 MULTI_CROP: tuple[str, ...] = ()  # objectives that use the small crops of `augment.local`

@@ -56,11 +56,20 @@ def build_learning_rate(
 
 
 def build_optimizer(
-    settings: Optimizer, learning_rate: optax.Schedule, weight_decay: optax.ScalarOrSchedule
+    settings: Optimizer,
+    learning_rate: optax.Schedule,
+    weight_decay: optax.ScalarOrSchedule,
+    frozen: tuple[str, ...] = (),
 ) -> optax.GradientTransformation:
     """Builds AdamW, which clips the global norm of the gradient first (App. C.2).
 
     Weight decay applies to kernels only: not to biases, norms, position embeddings or [CLS].
+
+    Args:
+      settings: reads `clip_norm`, `b1` and `b2`.
+      learning_rate: by step.
+      weight_decay: a number, or by step.
+      frozen: names of modules that get no gradient, and thus must not decay either.
     """
     return optax.chain(
         optax.identity() if settings.clip_norm is None else optax.clip_by_global_norm(settings.clip_norm),
@@ -69,10 +78,10 @@ def build_optimizer(
             b1=settings.b1,
             b2=settings.b2,
             weight_decay=weight_decay,
-            mask=functools.partial(jax.tree_util.tree_map_with_path, _is_kernel),
+            mask=functools.partial(jax.tree_util.tree_map_with_path, functools.partial(_decays, frozen)),
         ),
     )
 
 
-def _is_kernel(path: tuple[Any, ...], _: Array) -> bool:
-    return path[-1].key == "kernel"
+def _decays(frozen: tuple[str, ...], path: tuple[Any, ...], _: Array) -> bool:
+    return path[-1].key == "kernel" and not any(entry.key in frozen for entry in path)

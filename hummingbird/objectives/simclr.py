@@ -16,13 +16,13 @@ from jaxtyping import Float, Key
 
 from hummingbird.config import PretrainConfig
 from hummingbird.data.views import GLOBAL
-from hummingbird.errors import UserError
 from hummingbird.models.heads import MlpHead
 from hummingbird.models.network import Network, initialise
 from hummingbird.models.params import Params
 from hummingbird.models.pretrainer import DTYPES
 from hummingbird.objectives.contrastive import nt_xent, top1
 from hummingbird.objectives.interface import Batch, Heads, Loss, PerImage
+from hummingbird.objectives.siamese import refuse_labels
 
 
 class SimCLRHeads(nn.Module):
@@ -95,8 +95,7 @@ def build(config: PretrainConfig, replicate: Callable[[tuple[Array, Array]], tup
     Raises:
       UserError: the config asks for a supervised part.
     """
-    if config.supervised.weight:
-        raise UserError("config key supervised.weight: objective.name=simclr has no supervised part; use 0")
+    refuse_labels(config)
     heads = SimCLRHeads(
         config.heads.hidden_dim, config.heads.output_dim, config.heads.bn_momentum, DTYPES[config.dtype]
     )

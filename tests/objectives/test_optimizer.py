@@ -51,6 +51,15 @@ def test_weight_decay_leaves_biases_norms_positions_and_cls_alone():
     assert not any(np.any(updates[name]) for name in ("bias", "scale", "positions"))
 
 
+def test_what_is_frozen_does_not_decay():
+    settings = tiny.tiny_config(**{"optimizer.warmup_steps": 0}).optimizer
+    optimizer = build_optimizer(settings, optax.constant_schedule(1.0), 0.1, frozen=("patch_embed",))
+    params = {"patch_embed": {"kernel": jnp.ones(2)}, "block_00": {"kernel": jnp.ones(2)}}
+    updates, _ = optimizer.update(jax.tree.map(jnp.zeros_like, params), optimizer.init(params), params)
+    assert not np.any(updates["patch_embed"]["kernel"])
+    assert np.all(updates["block_00"]["kernel"] < 0)
+
+
 def test_weight_decay_may_follow_a_schedule():
     settings = tiny.tiny_config().optimizer
     optimizer = build_optimizer(settings, optax.constant_schedule(1.0), optax.linear_schedule(0.0, 1.0, 1))
