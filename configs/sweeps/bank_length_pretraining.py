@@ -3,7 +3,7 @@
     hummingbird sweep --config=configs/pretrain/vit_b16_imagenet22k.py \
         --sweep=configs/sweeps/bank_length_pretraining.py --workdir=DIR --config.data.root=IMAGENET22K \
         --config.evaluate.voc.data.root=VOCdevkit/VOC2012 \
-        --config.evaluate.ade20k.data.root=ADEChallengeData2016 --config.evaluate.nyuv2.data.root=NYUV2
+        --config.evaluate.ade20k.data.root=ADEChallengeData2016 --config.evaluate.nyuv2.data.root=TFDS_DIR
     hummingbird sweep --config=configs/pretrain/demo.py \
         --sweep=configs/sweeps/bank_length_pretraining.py:demo --workdir=DIR
 

@@ -3,7 +3,7 @@
     hummingbird sweep --config=configs/pretrain/vit_b16_imagenet.py \
         --sweep=configs/sweeps/supervised_weight.py --workdir=DIR --config.data.root=IMAGENET \
         --config.evaluate.voc.data.root=VOCdevkit/VOC2012 \
-        --config.evaluate.ade20k.data.root=ADEChallengeData2016 --config.evaluate.nyuv2.data.root=NYUV2
+        --config.evaluate.ade20k.data.root=ADEChallengeData2016 --config.evaluate.nyuv2.data.root=TFDS_DIR
 
 Six pretrainings, not yet run here at that size. There is no `:demo`, because `scenes` has no image labels.
 """

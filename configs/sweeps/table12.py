@@ -3,7 +3,7 @@
     hummingbird sweep --config=configs/pretrain/vit_b16_imagenet.py \
         --sweep=configs/sweeps/table12.py --workdir=DIR --config.data.root=IMAGENET \
         --config.evaluate.voc.data.root=VOCdevkit/VOC2012 \
-        --config.evaluate.ade20k.data.root=ADEChallengeData2016 --config.evaluate.nyuv2.data.root=NYUV2
+        --config.evaluate.ade20k.data.root=ADEChallengeData2016 --config.evaluate.nyuv2.data.root=TFDS_DIR
 
 Three pretrainings, not yet run here at that size. The paper reports 56.9, 70.5 and 72.1 PASCAL mIoU on ImageNet-1k.
 There is no `:demo`, because `scenes` has no image labels.

@@ -3,7 +3,7 @@
     hummingbird sweep --config=configs/pretrain/vit_b16_imagenet.py \
         --sweep=configs/sweeps/table5.py --workdir=DIR --config.data.root=IMAGENET \
         --config.evaluate.voc.data.root=VOCdevkit/VOC2012 \
-        --config.evaluate.ade20k.data.root=ADEChallengeData2016 --config.evaluate.nyuv2.data.root=NYUV2
+        --config.evaluate.ade20k.data.root=ADEChallengeData2016 --config.evaluate.nyuv2.data.root=TFDS_DIR
     hummingbird sweep --config=configs/pretrain/demo.py --sweep=configs/sweeps/table5.py:demo --workdir=DIR
 
 Seven pretrainings, each evaluated on PASCAL VOC, ADE20K and NYUv2 (`:demo`: on `scenes`), not yet run here at that
