@@ -1,4 +1,4 @@
-"""Appendix A.2: neighbours, temperature and re-ordering, with one bank that is encoded once.
+"""Appendix A.2: neighbours, temperature and re-ordering, with one bank and one index that are built once.
 
     hummingbird sweep --config=configs/evaluate/pascal_voc.py --sweep=configs/sweeps/neighbours.py \
         --checkpoint=PATH --workdir=DIR --config.data.root=VOCdevkit/VOC2012

@@ -10,9 +10,11 @@ from hummingbird.retrieval.bank.build import bank_identity, build_bank
 from hummingbird.retrieval.bank.patch_bank import PatchBank
 from hummingbird.retrieval.bank.writing import open_bank
 from hummingbird.retrieval.evaluation import Evaluation
+from hummingbird.retrieval.index.build import Index
 from hummingbird.retrieval.preflight import preflight
 from hummingbird.retrieval.processes import own_part
 from hummingbird.retrieval.query import QueryBatch, encode_queries
+from hummingbird.retrieval.search import index_bank
 from hummingbird.retrieval.selection import drawn_parts, query_images
 from hummingbird.retrieval.shared_encoding import share_encoding
 
@@ -25,8 +27,8 @@ class Encodings(Protocol):
         """Returns the bank of an evaluation."""
         ...
 
-    def index_folder(self, evaluation: Evaluation) -> str:
-        """Returns the folder that keeps the index over `bank(evaluation)`; empty: it is not kept."""
+    def index(self, evaluation: Evaluation, bank: PatchBank) -> Index:
+        """Returns the index over `bank(evaluation)`."""
         ...
 
     def query_batches(self, evaluation: Evaluation, shown: Collection[int] = ()) -> Iterator[QueryBatch]:
@@ -42,9 +44,9 @@ class Encoded:
         preflight(evaluation)
         return build_bank(evaluation)
 
-    def index_folder(self, evaluation: Evaluation) -> str:
-        """Returns no folder."""
-        return ""
+    def index(self, evaluation: Evaluation, bank: PatchBank) -> Index:
+        """Builds the index."""
+        return index_bank(evaluation, bank)
 
     def query_batches(self, evaluation: Evaluation, shown: Collection[int] = ()) -> Iterator[QueryBatch]:
         """Encodes the queries; all come with their pictures."""
@@ -65,9 +67,9 @@ class Kept(Encoded):
             lambda stored: preflight(evaluation, folder, stored=stored),
         )
 
-    def index_folder(self, evaluation: Evaluation) -> str:
-        """Returns the folder of the bank."""
-        return evaluation.retrieval.bank
+    def index(self, evaluation: Evaluation, bank: PatchBank) -> Index:
+        """Finds the index in the folder of the bank, or builds it there."""
+        return index_bank(evaluation, bank, evaluation.retrieval.bank)
 
 
 def build_encodings(evaluation: Evaluation) -> Encodings:

@@ -31,7 +31,6 @@ from hummingbird.retrieval.result_files import make_workdir, write_results
 from hummingbird.retrieval.results import Result
 from hummingbird.retrieval.sample_files import Samples
 from hummingbird.retrieval.samples import SampleCollector
-from hummingbird.retrieval.search import index_bank
 from hummingbird.retrieval.selection import query_images
 from hummingbird.run.files import Json, versions
 from hummingbird.tasks import Scores
@@ -136,7 +135,7 @@ class Scored(NamedTuple):
 def score(evaluation: Evaluation, encodings: Encodings, collect: bool) -> Scored:
     """Scores the whole prompt. Bank and index are freed when it returns, before parts of the prompt have theirs."""
     bank = encodings.bank(evaluation)
-    index = index_bank(evaluation, bank, encodings.index_folder(evaluation))
+    index = encodings.index(evaluation, bank)
     collector = SampleCollector(evaluation, bank) if collect else None
     batches = encodings.query_batches(evaluation, collector.wanted if collector is not None else ())
     scores, recall = answer(evaluation, batches, bank, index, collector)

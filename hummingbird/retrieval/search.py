@@ -10,7 +10,8 @@ from hummingbird.errors import UserError
 from hummingbird.retrieval.bank.patch_bank import PatchBank
 from hummingbird.retrieval.capacity import check_room
 from hummingbird.retrieval.evaluation import Evaluation
-from hummingbird.retrieval.index.build import Index, build_index
+from hummingbird.retrieval.index.build import Index, build_index, retuned
+from hummingbird.retrieval.index.scann_build import trained_settings
 from hummingbird.retrieval.processes import first, together
 
 
@@ -43,6 +44,35 @@ def index_bank(evaluation: Evaluation, bank: PatchBank, folder: str = "") -> Ind
         evaluation.warnings.append(str(warning.message))
         warnings.warn(str(warning.message), stacklevel=2)
     return index
+
+
+class LastIndex:
+    """The index that was built last, for evaluations over one bank that differ in the settings of the search."""
+
+    def __init__(self) -> None:
+        self._bank: PatchBank | None = None
+        self._index: Index | None = None
+        self._trained: tuple[str, object] | None = None
+        self._warnings: list[str] = []
+
+    def get(self, evaluation: Evaluation, bank: PatchBank, folder: str = "") -> Index:
+        """Returns the index over a bank, built by `index_bank` unless it is the last one."""
+        retrieval = evaluation.retrieval
+        kind, scann = retrieval.index, retrieval.scann
+        trained = kind, None if kind in ("exact", "device") else trained_settings(scann)
+        if self._index is not None and self._bank is bank and self._trained == trained:
+            check_length(evaluation, len(bank))
+            evaluation.warnings.extend(self._warnings)
+        else:
+            self.clear()
+            before = len(evaluation.warnings)
+            self._index = index_bank(evaluation, bank, folder)
+            self._bank, self._trained, self._warnings = bank, trained, evaluation.warnings[before:]
+        return retuned(self._index, scann)
+
+    def clear(self) -> None:
+        """Frees the memory of index and bank."""
+        self._bank = self._index = None
 
 
 def check_length(evaluation: Evaluation, length: int) -> None:

@@ -23,15 +23,37 @@ from hummingbird.retrieval.bank.build import bank_identity, build_bank
 from hummingbird.retrieval.bank.patch_bank import PatchBank
 from hummingbird.retrieval.bank.writing import open_bank
 from hummingbird.retrieval.evaluation import Evaluation
+from hummingbird.retrieval.index.build import Index
 from hummingbird.retrieval.preflight import preflight
 from hummingbird.retrieval.protocol import EvalProtocol
 from hummingbird.retrieval.query import QueryBatch
 from hummingbird.retrieval.query_store import QueryStore
+from hummingbird.retrieval.search import LastIndex, index_bank
 from hummingbird.retrieval.selection import prompt_images
 from hummingbird.run.files import Json
 
 # Choices in which banks cut from one bank may differ.
 CUT = ("fraction", "max_images", "memory_length", "augmentation_epochs")
+
+
+@dataclasses.dataclass
+class LastCut:
+    """The bank that was cut last, and its index, for evaluations that follow each other over the same bank.
+
+    Attributes:
+      cut: what the bank consists of, as `cut_digest`.
+      bank: None before the first one.
+      index: over it.
+    """
+
+    cut: str = ""
+    bank: PatchBank | None = None
+    index: LastIndex = dataclasses.field(default_factory=LastIndex)
+
+    def clear(self) -> None:
+        """Frees the memory of bank and index."""
+        self.bank = None
+        self.index.clear()
 
 
 @dataclasses.dataclass
@@ -44,6 +66,7 @@ class SharedEncoding:
       passes: augmentation epochs that it holds.
       folder: where it is kept; empty: in memory.
       queries: the encoded queries.
+      last: the bank cut last, by what it consists of, and its index.
     """
 
     everything: PatchBank
@@ -51,6 +74,7 @@ class SharedEncoding:
     passes: int
     folder: str
     queries: QueryStore
+    last: LastCut = dataclasses.field(default_factory=LastCut)
 
     def bank(self, evaluation: Evaluation) -> PatchBank:
         """Returns the rows of an evaluation's bank; its seed only decides which images they come from.
@@ -67,20 +91,27 @@ class SharedEncoding:
                 f"encoded with {self.passes} augmented passes and too few patches of {short} images for a bank with "
                 f"{passes} passes and {patches} patches of {len(images)} images: its protocol was not among those given"
             )
-        rows = rows_of(self.everything, images, patches, max(passes, 1))[: protocol.memory_length]
-        return self.everything if len(rows) == len(self.everything) else self.everything.take(rows)
+        cut = cut_digest(evaluation)
+        if self.last.cut != cut or self.last.bank is None:
+            self.last.clear()  # one copy at a time
+            rows = rows_of(self.everything, images, patches, max(passes, 1))[: protocol.memory_length]
+            bank = self.everything if len(rows) == len(self.everything) else self.everything.take(rows)
+            if evaluation.data.fractions:
+                return bank  # of which there are many, each needed once
+            self.last.cut, self.last.bank = cut, bank
+        return self.last.bank
 
-    def index_folder(self, evaluation: Evaluation) -> str:
-        """Returns the folder for the index over `bank(evaluation)`; empty if banks are not kept."""
-        if not (self.folder and evaluation.retrieval.bank):
-            return ""
-        protocol = evaluation.protocol
-        images, patches = prompt_images(len(evaluation.prompt), protocol)
-        rows = [list(images), patches, protocol.augmentation_epochs, protocol.memory_length]
-        folder = pathlib.Path(self.folder, f"part-{_digest(rows)}")
-        if os.access(self.folder, os.W_OK):
-            folder.mkdir(exist_ok=True)
-        return str(folder)
+    def index(self, evaluation: Evaluation, bank: PatchBank) -> Index:
+        """Returns the index over `bank(evaluation)`, kept on disk if banks are."""
+        folder = ""
+        if self.folder and evaluation.retrieval.bank:
+            part = pathlib.Path(self.folder, f"part-{cut_digest(evaluation)}")
+            if os.access(self.folder, os.W_OK):
+                part.mkdir(exist_ok=True)
+            folder = str(part)
+        if evaluation.data.fractions:
+            return index_bank(evaluation, bank, folder)
+        return self.last.index.get(evaluation, bank, folder)
 
     def query_batches(self, evaluation: Evaluation, shown: Collection[int] = ()) -> Iterator[QueryBatch]:
         """Yields this process's query images; only those numbered in `shown` come with their pictures."""
@@ -109,7 +140,8 @@ def share_encoding(evaluation: Evaluation, protocols: Sequence[EvalProtocol], fo
         return SharedEncoding(build_bank(whole, quota=quota), quota, passes, "", QueryStore())
     cut: dict[str, Json] = {**dict.fromkeys(CUT), "augmentation_epochs": passes, "quota": [[*x] for x in quota.items()]}
     identity = {**bank_identity(whole), **cut}
-    path = f"{folder}/{_digest(identity)}"
+    # Entries depend on versions no more than `check_identity` says: an upgrade finds the folder again.
+    path = f"{folder}/{_digest({key: value for key, value in identity.items() if key != 'versions'})}"
     everything = open_bank(
         path,
         identity,
@@ -119,6 +151,13 @@ def share_encoding(evaluation: Evaluation, protocols: Sequence[EvalProtocol], fo
     )
     queries = QueryStore(folder if os.access(folder, os.W_OK) else "")
     return SharedEncoding(everything, quota, passes, path, queries)
+
+
+def cut_digest(evaluation: Evaluation) -> str:
+    """Returns a digest of which images, and how much of each, an evaluation's bank consists of."""
+    protocol = evaluation.protocol
+    images, patches = prompt_images(len(evaluation.prompt), protocol)
+    return _digest([list(images), patches, protocol.augmentation_epochs, protocol.memory_length])
 
 
 def _digest(content: Json) -> str:

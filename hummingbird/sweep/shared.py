@@ -1,7 +1,8 @@
 """Runs evaluations that share an encoding in one process: `python -m hummingbird.sweep.shared FOLDER COMMAND...`.
 
 The prompt is encoded once, into a bank from which shorter ones, or ones with fewer passes, are cut. The queries are
-read and encoded once, into a temporary file beside it. Each setting then costs only its search, vote and metrics.
+read and encoded once, into a temporary file beside it. Settings that follow each other over the same bank also share
+its index. Each then costs only its search, vote and metrics.
 """
 
 from __future__ import annotations

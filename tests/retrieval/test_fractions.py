@@ -1,4 +1,3 @@
-import importlib
 import json
 import weakref
 
@@ -6,7 +5,7 @@ import numpy as np
 import pytest
 
 from hummingbird.errors import UserError
-from hummingbird.retrieval import evaluate, fractions, measure, query, search
+from hummingbird.retrieval import evaluate, fractions, measure, query, search, shared_encoding
 from hummingbird.retrieval.bank.files import describe_bank
 from hummingbird.retrieval.selection import subset
 from tests.retrieval.fakes import FakeSource, MeanColour
@@ -93,7 +92,7 @@ def test_one_bank_and_index_at_a_time_are_in_memory(monkeypatch):
         made.extend([weakref.ref(bank), weakref.ref(index)])
         return index
 
-    for module in (fractions, importlib.import_module("hummingbird.retrieval.evaluate")):
+    for module in (fractions, shared_encoding):
         monkeypatch.setattr(module, "index_bank", index_bank)
     changes = {"retrieval.memory_length": 300, "data.fractions": (0.25, 0.5), "data.subsets": 2}
     measure(MeanColour(), make_config(**changes), FakeSource(8), FakeSource(3, seed=1), collect=True)

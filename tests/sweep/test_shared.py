@@ -7,6 +7,7 @@ import pytest
 
 from hummingbird import config, encoder
 from hummingbird.data.sources import build_dense_source
+from hummingbird.retrieval import search
 from hummingbird.retrieval.evaluate import measure
 from hummingbird.sweep import Sweep, grid
 from hummingbird.sweep.expand import build_schedule
@@ -67,6 +68,25 @@ def test_search_settings_share_one_encoding_and_keep_their_scores(tmp_path, monk
 
     for alone, shared in alone_and_shared(folder, commands):
         assert shared["metrics"]["miou"] == pytest.approx(alone["metrics"]["miou"], abs=1e-9)
+
+
+def test_search_settings_share_one_index(tmp_path, monkeypatch):
+    pytest.importorskip("scann", reason="ScaNN exists for Linux only")
+    built, build = [], search.build_index
+    monkeypatch.setattr(search, "build_index", lambda *given, **settings: built.append(1) or build(*given, **settings))
+    axes = {
+        "retrieval.neighbours": [2, 4],
+        "retrieval.scann.reorder": [5, 50],
+        "retrieval.scann.leaves_to_search": [1, 8],
+    }
+    more = {"retrieval.index": "scann", "retrieval.scann.leaves": 8}
+    folder, commands, _ = run_sweep(tmp_path, monkeypatch, axes, more)
+    assert len(built) == 1
+    results = list(alone_and_shared(folder, commands))
+    for alone, shared in results:
+        assert shared["metrics"]["miou"] == pytest.approx(alone["metrics"]["miou"], abs=1e-9)
+        assert shared["index"] == alone["index"]
+    assert len({alone["index"]["recall_at_k"] for alone, _ in results}) > 2  # the settings took effect
 
 
 def test_parts_of_the_prompt_have_the_same_scores_in_a_sweep(tmp_path, monkeypatch):

@@ -28,6 +28,10 @@ from hummingbird.tasks import LocalLabels, Task
 
 Job = tuple[int, int]  # image number, augmentation pass
 
+# Part of a bank's identity. To be raised with every change of code that changes the entries of some bank: resizing,
+# augmentation, local labels, the choice of patches, normalisation.
+BANK_VERSION = 2
+
 # Choices of a protocol that the content of a bank depends on; the task adds its own.
 BANK_CHOICES = (
     "seed",
@@ -217,6 +221,7 @@ def bank_identity(evaluation: Evaluation) -> Identity:
         )
     protocol, task = evaluation.protocol.as_dict(), evaluation.task
     return {
+        "bank_version": BANK_VERSION,
         "encoder": fingerprint,
         **arithmetic(evaluation.encoder),
         "data": evaluation.prompt.fingerprint,

@@ -24,6 +24,7 @@ import numpy as np
 
 from hummingbird.errors import UserError
 from hummingbird.retrieval.bank.patch_bank import COLUMNS, PatchBank
+from hummingbird.retrieval.checksums import damaged
 from hummingbird.run.files import Json
 from hummingbird.tasks import KINDS
 from hummingbird.tasks.task import Column
@@ -71,7 +72,7 @@ def load_bank(path: str, identity: Identity | None = None, verify: bool = True) 
     Args:
       path: its folder.
       identity: what it must have been built from; None: anything.
-      verify: compare the checksum of every column first (reads all of it once).
+      verify: compare the checksums of columns that have changed since they were verified last.
 
     Raises:
       UserError: no bank, another identity (the message names the first key that differs), or a damaged file.
@@ -81,8 +82,21 @@ def load_bank(path: str, identity: Identity | None = None, verify: bool = True) 
     if identity is not None:
         check_identity(manifest["identity"], identity, folder)
     if verify:
-        verify_bank(path)
+        check_columns(folder, manifest)
     return PatchBank.from_columns(map_columns(folder, manifest["columns"]), *label_form(manifest["identity"]))
+
+
+def check_columns(folder: pathlib.Path, manifest: Manifest, always: bool = False) -> None:
+    """Raises UserError if a column has not the size or the checksum that the manifest says; see `damaged`."""
+    columns = manifest["columns"]
+    for name, column in columns.items():
+        file = folder / f"{name}.bin"
+        if not file.is_file() or file.stat().st_size != column["bytes"]:
+            size = file.stat().st_size if file.is_file() else "no"
+            raise UserError(f"{file}: has {size} bytes, expected {column['bytes']}; delete {folder} and build it again")
+    bad = damaged(folder, {f"{name}.bin": column.get("sha256") for name, column in columns.items()}, always)
+    if bad:
+        raise UserError(f"{folder / bad}: does not match its checksum; delete {folder} and build it again")
 
 
 def verify_bank(path: str) -> dict[str, Json]:
@@ -96,13 +110,7 @@ def verify_bank(path: str) -> dict[str, Json]:
     """
     folder = pathlib.Path(path)
     manifest = read_manifest(folder)
-    for name, column in manifest["columns"].items():
-        file = folder / f"{name}.bin"
-        if not file.is_file() or file.stat().st_size != column["bytes"]:
-            size = file.stat().st_size if file.is_file() else "no"
-            raise UserError(f"{file}: has {size} bytes, expected {column['bytes']}; delete {folder} and build it again")
-        if checksum(file) != column.get("sha256"):
-            raise UserError(f"{file}: does not match its checksum; delete {folder} and build it again")
+    check_columns(folder, manifest, always=True)
     total = sum(column["bytes"] for column in manifest["columns"].values())
     return {"path": path, "bytes": total, "columns": list(manifest["columns"]), "verified": True}
 
@@ -202,9 +210,3 @@ def map_columns(folder: pathlib.Path, columns: Mapping[str, StoredColumn]) -> di
             buffer = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         mapped[name] = np.frombuffer(buffer, dtype).reshape(-1, *column["row"])
     return mapped
-
-
-def checksum(path: pathlib.Path) -> str:
-    """Returns the SHA-256 of a file."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -24,11 +24,11 @@ from hummingbird.retrieval.bank.files import (
     Identity,
     StoredColumn,
     check_folder,
-    checksum,
     map_columns,
     read_json,
 )
 from hummingbird.retrieval.bank.patch_bank import PatchBank
+from hummingbird.retrieval.checksums import checksum
 from hummingbird.retrieval.processes import first, gather, together
 from hummingbird.retrieval.progress import Clock
 from hummingbird.run import locks

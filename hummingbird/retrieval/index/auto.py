@@ -5,8 +5,10 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 
+from hummingbird.config.evaluate import Scann
 from hummingbird.retrieval.index.device import DeviceIndex, DeviceMemoryError, shortage
 from hummingbird.retrieval.index.interface import Index, Keys, Neighbours, Queries
+from hummingbird.retrieval.index.scann import ScannIndex
 
 
 class AutoIndex:
@@ -48,6 +50,10 @@ class AutoIndex:
             self._index = None  # its memory is what the devices lack
             self._index = self._on_host(error.reason)
         return self._current.search(queries, k)
+
+    def retuned(self, settings: Scann) -> Index:
+        """Returns the index with other settings of the search, which those of devices do not have."""
+        return self._current.retuned(settings) if isinstance(self._current, ScannIndex) else self
 
     @property
     def _current(self) -> Index:

@@ -21,6 +21,7 @@ from hummingbird.retrieval.index.auto import AutoIndex
 from hummingbird.retrieval.index.device import DeviceIndex, shortage
 from hummingbird.retrieval.index.exact import ExactIndex
 from hummingbird.retrieval.index.interface import Index, Keys
+from hummingbird.retrieval.index.scann import ScannIndex
 from hummingbird.retrieval.index.scann_build import build_scann, scann_bytes
 
 # Below this many keys an exact search is as fast as building and searching a tree.
@@ -87,6 +88,11 @@ def check_finite(keys: Keys, chunk: int = 65_536) -> None:
         if not finite.all():
             rows = (start + np.flatnonzero(~finite)[:5]).tolist()
             raise UserError(f"index keys: rows {rows} (and perhaps more) are NaN or infinite; check the encoder")
+
+
+def retuned(index: Index, settings: Scann) -> Index:
+    """Returns an index with other settings of the search; exact kinds have none."""
+    return index.retuned(settings) if isinstance(index, ScannIndex | AutoIndex) else index
 
 
 def index_bytes(kind: str, length: int, dim: int, itemsize: int, dimensions_per_block: int) -> int:

@@ -22,6 +22,7 @@ from typing import NamedTuple, Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Float, Float32, Int32
 
+from hummingbird.config.evaluate import Scann
 from hummingbird.errors import UserError, first_line
 from hummingbird.retrieval.index.exact import top_k
 from hummingbird.retrieval.index.interface import Keys, Neighbours, Queries
@@ -59,7 +60,12 @@ class Searcher(Protocol):
     """The part of ScaNN's searchers that is used here."""
 
     def search_batched_parallel(
-        self, queries: Queries, final_num_neighbors: int, pre_reorder_num_neighbors: int, *, batch_size: int
+        self,
+        queries: Queries,
+        final_num_neighbors: int,
+        pre_reorder_num_neighbors: int,
+        leaves_to_search: int | None,
+        batch_size: int,
     ) -> tuple[np.ndarray, np.ndarray]: ...
 
 
@@ -69,28 +75,33 @@ class ScannIndex:
     Args:
       searchers: one per shard. A single one re-scores its own candidates.
       starts: number of the first key of each shard, followed by the number of keys.
-      reorder: candidates to re-score exactly.
       keys: re-score the candidates of several shards.
+      settings: how to search; what the searchers were trained with is not read.
     """
 
     kind, exact = "scann", False
 
-    def __init__(self, searchers: Sequence[Searcher], starts: Sequence[int], reorder: int, keys: Keys):
-        self.searchers, self.starts, self.reorder = searchers, starts, reorder
-        self.keys = keys if len(searchers) > 1 else None
+    def __init__(self, searchers: Sequence[Searcher], starts: Sequence[int], keys: Keys, settings: Scann):
+        self.searchers, self.starts, self.keys = searchers, starts, keys
+        self.reorder = settings.reorder
+        self.leaves_to_search = None if settings.autopilot else settings.leaves_to_search
+
+    def retuned(self, settings: Scann) -> ScannIndex:
+        """Returns the same index with other settings of the search."""
+        return ScannIndex(self.searchers, self.starts, self.keys, settings)
 
     def search(self, queries: Queries, k: int) -> Neighbours:
         """See `interface.Index.search`; UserError if a query is NaN or infinite."""
         queries = np.ascontiguousarray(queries, np.float32)
         if not np.isfinite(queries).all():
             raise UserError("index queries: NaN or infinite values; check the encoder")
-        if self.keys is None:
+        if len(self.searchers) == 1:
             return _padded(*self._candidates(0, queries, k, max(self.reorder, k)), k)
         ids = np.full((len(queries), k), -1, np.int32)
         best = np.full((len(queries), k), -np.inf, np.float32)
         for start in range(0, len(queries), 2 * BATCH):
             part = slice(start, start + 2 * BATCH)
-            ids[part], best[part] = self._search_shards(queries[part], self.keys, k)
+            ids[part], best[part] = self._search_shards(queries[part], k)
         return ids, best
 
     def _candidates(self, shard: int, queries: Queries, wanted: int, reorder: int) -> Neighbours:
@@ -100,20 +111,21 @@ class ScannIndex:
             queries,
             final_num_neighbors=wanted,
             pre_reorder_num_neighbors=max(reorder, wanted),
+            leaves_to_search=self.leaves_to_search,
             batch_size=max(1, min(BATCH, -(-len(queries) // (os.cpu_count() or 1)))),  # every thread gets some
         )
         missing = np.isnan(similarity)
         ids = np.where(missing, -1, found.astype(np.int64) + self.starts[shard]).astype(np.int32)
         return ids, np.where(missing, -np.inf, similarity).astype(np.float32)
 
-    def _search_shards(self, queries: Queries, keys: Keys, k: int) -> Neighbours:
+    def _search_shards(self, queries: Queries, k: int) -> Neighbours:
         """Re-scores the best candidates of all shards from the keys."""
         wanted = max(self.reorder, k)
         found = [self._candidates(shard, queries, wanted, wanted) for shard in range(len(self.searchers))]
         ids, rough = (np.concatenate(parts, axis=1) for parts in zip(*found, strict=True))
         column, _ = top_k(rough, wanted)
         ids = np.take_along_axis(ids, column, axis=1)
-        similarity = np.where(ids >= 0, rescore(queries, keys, np.maximum(ids, 0)), np.float32(-np.inf))
+        similarity = np.where(ids >= 0, rescore(queries, self.keys, np.maximum(ids, 0)), np.float32(-np.inf))
         column, similarity = top_k(similarity, k)
         return _padded(np.take_along_axis(ids, column, axis=1), similarity, k)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import importlib.metadata
 import itertools
 import json
 import os
@@ -15,22 +16,27 @@ import pathlib
 import shutil
 import tempfile
 import warnings
-from typing import TypedDict
+from collections.abc import Callable
+from typing import NamedTuple, TypedDict
 
 import numpy as np
 
 from hummingbird.config.evaluate import Scann
-from hummingbird.errors import UserError
-from hummingbird.retrieval.bank.files import checksum
+from hummingbird.errors import UserError, first_line
 from hummingbird.retrieval.bank.writing import FULL, lock
+from hummingbird.retrieval.checksums import checksum, damaged
 from hummingbird.retrieval.index import quantise, scann_files
 from hummingbird.retrieval.index.exact import ExactIndex
 from hummingbird.retrieval.index.interface import Index, Keys
 from hummingbird.retrieval.index.scann import ScannIndex, find_scann
-from hummingbird.run.files import write_json
+from hummingbird.run.files import Json, write_json
 
 SHARD_BYTES = 2 * 2**30  # of float32 keys in one searcher
 MANIFEST = "index.json"
+INDEX_VERSION = 2  # to be raised with every change of what is trained or written
+SEARCH_SETTINGS = ("leaves_to_search", "reorder")  # given to each search
+CHECK_LEAVES, CHECK_REORDER = 32, 2000  # how widely an index is searched for its own keys, at least
+TOLERANCE = 0.02  # of cosines between keys rounded to bfloat16
 
 
 class Manifest(TypedDict):
@@ -38,12 +44,10 @@ class Manifest(TypedDict):
 
     Attributes:
       starts: number of the first key of each shard, followed by the number of keys.
-      reorder: candidates to re-score exactly.
       files: SHA-256 of each file of a kept index.
     """
 
     starts: list[int]
-    reorder: int
     files: dict[str, str]
 
 
@@ -68,7 +72,8 @@ def build_scann(keys: Keys, settings: Scann, folder: str | None = None, progress
     Args:
       keys: L2-normalised, finite.
       settings: of the tree, the codes and the search.
-      folder: keeps the index and finds it again; made if missing; None: not kept.
+      folder: keeps the index and finds it again, also under other settings of the search; made if missing; None: not
+        kept.
       progress: show a progress bar.
 
     Raises:
@@ -80,40 +85,109 @@ def build_scann(keys: Keys, settings: Scann, folder: str | None = None, progress
     if problem:
         warnings.warn(f"index: {problem}, searching exactly instead", stacklevel=2)
         return ExactIndex(keys)
-    path = kept_path(folder, settings) if folder else None
+    writers = tuple(WRITERS)
+    if folder and (kept_path(folder, settings, "scann") / MANIFEST).is_file():
+        writers = ("scann",)  # the other one has failed with this bank
+    for writer, following in zip(writers, [*writers[1:], "searching exactly"], strict=True):
+        index, problem = open_checked(keys, settings, folder, progress, writer)
+        if index is not None:
+            return index
+        text = f"{following} instead" if following != "scann" else "ScaNN builds it by itself instead"
+        warnings.warn(f"index: written by {writer!r}, {problem}; {text}", stacklevel=2)
+    return ExactIndex(keys)
+
+
+def open_checked(
+    keys: Keys, settings: Scann, folder: str | None, progress: bool, writer: str
+) -> tuple[ScannIndex | None, str]:
+    """Builds or finds an index; returns it, or None and what is wrong with it. Arguments as of `build_scann`."""
+    path = writable_path(folder, settings, writer) if folder else None
     try:
         if path is not None:
-            return load_index(keep_index(path, keys, settings, progress), keys)
-        with tempfile.TemporaryDirectory(prefix="hummingbird-index-") as scratch:
-            write_index(pathlib.Path(scratch), keys, settings, progress)
-            return load_index(pathlib.Path(scratch), keys)
+            index = load_index(keep_index(path, keys, settings, progress, writer), keys, settings)
+        else:
+            with tempfile.TemporaryDirectory(prefix="hummingbird-index-") as scratch:
+                write_index(pathlib.Path(scratch), keys, settings, progress, writer=writer)
+                index = load_index(pathlib.Path(scratch), keys, settings)
+        problem = check_index(index, keys, settings)
+    except UserError:
+        raise
     except OSError as error:
         if error.errno not in FULL:
             raise
         place = f"{tempfile.gettempdir()} is full; make room, or set TMPDIR to a folder with room for the keys"
         place = f"the disk of retrieval.bank={folder} is full; make room and run the same command" if path else place
         raise UserError(f"index: {place}") from error
+    except Exception as error:  # ScaNN raises what it likes where it cannot read a file
+        problem = f"it cannot be loaded ({type(error).__name__}: {first_line(error)})"
+    if not problem:
+        return index, ""
+    if path is not None:
+        shutil.rmtree(path, ignore_errors=True)
+    return None, problem
+
+
+def check_index(index: ScannIndex, keys: Keys, settings: Scann, count: int = 64) -> str:
+    """Searches for some of an index's own keys, widely; returns what is wrong, or "".
+
+    Codes are approximate, so that in a long bank a few keys may miss themselves; a file that is misread misses nearly
+    all. Where a key finds another one as near as itself, it has found a copy.
+    """
+    wide = dataclasses.replace(
+        settings,
+        leaves_to_search=min(settings.leaves, max(settings.leaves_to_search, CHECK_LEAVES)),
+        reorder=max(settings.reorder, CHECK_REORDER),
+    )
+    rows = np.unique(np.linspace(0, len(keys) - 1, count).astype(int))
+    queries = keys[rows].astype(np.float32)
+    ids, similarity = (found[:, 0] for found in index.retuned(wide).search(queries, 1))
+    true = np.einsum("qd,qd->q", queries, keys[np.maximum(ids, 0)].astype(np.float32))
+    missed = (ids < 0) | (true < 1 - TOLERANCE)
+    if 4 * missed.sum() > len(rows):
+        return f"it does not find {int(missed.sum())} of {len(rows)} of its own keys"
+    wrong = (ids >= 0) & (np.abs(true - similarity) > TOLERANCE)
+    return f"its similarities are wrong for {int(wrong.sum())} of {len(rows)} of its own keys" if wrong.any() else ""
 
 
 # ---------------------------------------------------------------- kept on disk
-def kept_path(folder: str, settings: Scann) -> pathlib.Path | None:
-    """Returns where the index with these settings is kept; None, with a warning, if the folder cannot be written."""
-    parent = pathlib.Path(folder)
-    digest = hashlib.sha256(json.dumps(dataclasses.asdict(settings), sort_keys=True).encode()).hexdigest()[:12]
-    path = parent / f"index-scann-{digest}"
+def trained_settings(settings: Scann) -> dict[str, int | float | bool]:
+    """Returns the settings that tree and codes depend on; the others are given to each search."""
+    return {name: value for name, value in dataclasses.asdict(settings).items() if name not in SEARCH_SETTINGS}
+
+
+def kept_path(folder: str, settings: Scann, writer: str = "hummingbird") -> pathlib.Path:
+    """Returns where an index is kept: by what it was trained with, who wrote it, and ScaNN's version."""
+    trained = {**trained_settings(settings), "writer": writer, "version": INDEX_VERSION, "scann": scann_version()}
+    digest = hashlib.sha256(json.dumps(trained, sort_keys=True).encode()).hexdigest()[:12]
+    return pathlib.Path(folder) / f"index-scann-{digest}"
+
+
+def scann_version() -> str:
+    """Returns the version of the installed ScaNN."""
+    try:
+        return importlib.metadata.version("scann")
+    except importlib.metadata.PackageNotFoundError:  # a checkout on the path
+        return "unknown"
+
+
+def writable_path(folder: str, settings: Scann, writer: str) -> pathlib.Path | None:
+    """Returns `kept_path` if an index is there or can be; None, with a warning, if the folder cannot be written."""
+    path = kept_path(folder, settings, writer)
     if (path / MANIFEST).is_file():
         return path
     try:
-        parent.mkdir(parents=True, exist_ok=True)
-        writable = os.access(parent, os.W_OK)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        writable = os.access(path.parent, os.W_OK)
     except OSError:
         writable = False
     if not writable:
-        warnings.warn(f"index: {folder} cannot be written, the index is not kept", stacklevel=3)
+        warnings.warn(f"index: {folder} cannot be written, the index is not kept", stacklevel=4)
     return path if writable else None
 
 
-def keep_index(path: pathlib.Path, keys: Keys, settings: Scann, progress: bool) -> pathlib.Path:
+def keep_index(
+    path: pathlib.Path, keys: Keys, settings: Scann, progress: bool, writer: str = "hummingbird"
+) -> pathlib.Path:
     """Returns the folder of a kept index, built under a lock if it is not there yet; another command waits for it."""
     if (path / MANIFEST).is_file():
         return verified(path)
@@ -125,8 +199,8 @@ def keep_index(path: pathlib.Path, keys: Keys, settings: Scann, progress: bool) 
             shutil.rmtree(old, ignore_errors=True)
         part.mkdir()
         try:
-            write_index(part, keys, settings, progress, checksums=True)
-        except OSError:
+            write_index(part, keys, settings, progress, checksums=True, writer=writer)
+        except Exception:
             shutil.rmtree(part, ignore_errors=True)  # a full disk needs the room
             raise
         os.replace(part, path)  # either whole or not there
@@ -135,30 +209,84 @@ def keep_index(path: pathlib.Path, keys: Keys, settings: Scann, progress: bool) 
 
 def verified(path: pathlib.Path) -> pathlib.Path:
     """Returns the folder of a kept index; UserError if one of its files is damaged."""
-    for name, expected in read_manifest(path)["files"].items():
-        if not (path / name).is_file() or checksum(path / name) != expected:
-            raise UserError(f"{path / name}: is missing or does not match its checksum; delete {path}")
+    if bad := damaged(path, {**read_manifest(path)["files"]}):
+        raise UserError(f"{path / bad}: is missing or does not match its checksum; delete {path}")
     return path
 
 
+class Plan(NamedTuple):
+    """How the searchers of an index are written.
+
+    Attributes:
+      keys: of the whole index.
+      settings: of tree and codes.
+      rescore: whether the searchers hold their keys.
+      progress: show progress bars.
+    """
+
+    keys: Keys
+    settings: Scann
+    rescore: bool
+    progress: bool
+
+
+Writer = Callable[[pathlib.Path, Keys, str], None]  # an empty folder, the keys of a shard, "number/shards"
+
+
+def own_writer(plan: Plan) -> Writer:
+    """Trains tree and codes on a sample, and writes ScaNN's files by hand."""
+    quantiser = train(plan.keys, plan.settings)
+
+    def write(folder: pathlib.Path, keys: Keys, number: str) -> None:
+        text = f"index {number}" if plan.progress else ""
+        scann_files.write_shard(folder, keys, quantiser, plan.settings, plan.rescore, text)
+
+    return write
+
+
+def native_writer(plan: Plan) -> Writer:
+    """Lets ScaNN train each shard and write its files."""
+    return lambda folder, keys, number: scann_files.write_native(folder, keys, plan.settings, plan.rescore)
+
+
+def autopilot_writer(plan: Plan) -> Writer:
+    """Lets ScaNN choose tree and codes of each shard too."""
+    return lambda folder, keys, number: scann_files.write_autopilot(folder, keys)
+
+
+# Who writes the files, in the order in which they are tried.
+WRITERS: dict[str, Callable[[Plan], Writer]] = {"hummingbird": own_writer, "scann": native_writer}
+
+
 def write_index(
-    path: pathlib.Path, keys: Keys, settings: Scann, progress: bool = False, checksums: bool = False
+    path: pathlib.Path,
+    keys: Keys,
+    settings: Scann,
+    progress: bool = False,
+    checksums: bool = False,
+    writer: str = "hummingbird",
 ) -> None:
-    """Trains, encodes and writes one searcher per shard into an empty folder, for `load_index`."""
+    """Trains, encodes and writes one searcher per shard into an empty folder, for `load_index`.
+
+    Args:
+      path: the folder.
+      keys: L2-normalised, finite.
+      settings: of tree and codes.
+      progress: show progress bars.
+      checksums: add those of the files.
+      writer: key of `WRITERS`.
+    """
     shards = count_shards(*keys.shape)
     starts = np.linspace(0, len(keys), shards + 1).astype(int).tolist()
-    quantiser = None if settings.autopilot else train(keys, settings)
+    make = autopilot_writer if settings.autopilot else WRITERS[writer]
+    write = make(Plan(keys, settings, shards == 1, progress))
     for number, (first, last) in enumerate(itertools.pairwise(starts)):
         folder = path / f"shard{number}"
         folder.mkdir()
-        if quantiser is None:
-            scann_files.write_autopilot(folder, keys[first:last])
-        else:
-            text = f"index {number + 1}/{shards}" if progress else ""
-            scann_files.write_shard(folder, keys[first:last], quantiser, settings, shards == 1, text)
+        write(folder, keys[first:last], f"{number + 1}/{shards}")
     files = {str(p.relative_to(path)): checksum(p) for p in sorted(path.rglob("*")) if checksums and p.is_file()}
-    content = {"starts": starts, "reorder": settings.reorder, "settings": dataclasses.asdict(settings), "files": files}
-    write_json(path / MANIFEST, content)
+    made: dict[str, Json] = {"writer": writer, "version": INDEX_VERSION, "scann": scann_version()}
+    write_json(path / MANIFEST, {"starts": starts, "settings": trained_settings(settings), **made, "files": files})
 
 
 def train(keys: Keys, settings: Scann) -> quantise.Quantiser:
@@ -174,16 +302,15 @@ def read_manifest(path: pathlib.Path) -> Manifest:
     """Reads index.json; UserError if it is damaged."""
     try:
         manifest = json.loads((path / MANIFEST).read_text())
-        return {"starts": manifest["starts"], "reorder": manifest["reorder"], "files": manifest["files"]}
+        return {"starts": manifest["starts"], "files": manifest["files"]}
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise UserError(f"{path / MANIFEST}: cannot be read ({error}); delete {path}") from error
 
 
-def load_index(path: pathlib.Path, keys: Keys) -> ScannIndex:
+def load_index(path: pathlib.Path, keys: Keys, settings: Scann) -> ScannIndex:
     """Loads the index over `keys` that `write_index` wrote; UserError if it was written for another bank."""
-    manifest = read_manifest(path)
-    starts = manifest["starts"]
+    starts = read_manifest(path)["starts"]
     if starts[-1] != len(keys):
         raise UserError(f"{path}: is an index of {starts[-1]} keys, the bank has {len(keys)}; delete it")
     searchers = [scann_files.load_searcher(path / f"shard{number}") for number in range(len(starts) - 1)]
-    return ScannIndex(searchers, starts, manifest["reorder"], keys)
+    return ScannIndex(searchers, starts, keys, settings)

@@ -1,7 +1,8 @@
 """Files of a ScaNN searcher, written from our own tree and codes instead of by ScaNN.
 
 ScaNN trains on the whole bank. Training on a sample is deterministic and 4 to 6 times faster at equal recall
-(`scripts/bench scann_build`), so its file format is written here by hand.
+(`scripts/bench scann_build`), so its file format is written here by hand. The format is no public interface: an index
+has to find its own keys (`scann_build.check_index`), and where it does not, ScaNN builds it by itself.
 """
 
 from __future__ import annotations
@@ -37,6 +38,17 @@ def write_autopilot(folder: pathlib.Path, keys: Keys) -> None:
     """Writes a searcher that ScaNN has configured and trained by itself."""
     builder = scann_module().builder(np.ascontiguousarray(keys, np.float32), 10, "dot_product")
     builder.autopilot().build().serialize(str(folder), True)
+
+
+def write_native(folder: pathlib.Path, keys: Keys, settings: Scann, rescore: bool) -> None:
+    """Writes a searcher that ScaNN has trained by itself, on a sample of its own; arguments as of `write_shard`."""
+    builder = scann_module().builder(np.ascontiguousarray(keys, np.float32), 10, "dot_product")
+    builder = builder.tree(
+        settings.leaves, settings.leaves_to_search, training_sample_size=min(len(keys), settings.training_sample)
+    ).score_ah(settings.dimensions_per_block, anisotropic_quantization_threshold=settings.anisotropic_threshold)
+    if rescore:
+        builder = builder.reorder(settings.reorder)
+    builder.build().serialize(str(folder), True)
 
 
 def write_shard(

@@ -1,5 +1,6 @@
 import json
 import mmap
+import os
 import pathlib
 
 import numpy as np
@@ -7,7 +8,8 @@ import pytest
 
 from hummingbird.data.sources import build_dense_source
 from hummingbird.errors import UserError
-from hummingbird.retrieval import capacity, evaluate, measure
+from hummingbird.retrieval import capacity, checksums, evaluate, measure
+from hummingbird.retrieval.bank import build as bank_build
 from hummingbird.retrieval.bank import files as bank_files
 from hummingbird.retrieval.bank import writing as bank_writing
 from hummingbird.retrieval.encodings import Kept
@@ -264,3 +266,39 @@ def test_a_bank_built_beforehand_serves_the_evaluation(tmp_path):
     encoder = MeanColour()
     evaluate(encoder, config, str(tmp_path / "run"))
     assert len(encoder.batches) == 1 + 1
+
+
+def test_a_bank_is_read_for_its_checksums_once(tmp_path, monkeypatch):
+    read, real = [], checksums.checksum
+    run(tmp_path)
+    monkeypatch.setattr(checksums, "checksum", lambda path: read.append(path.name) or real(path))
+    bank_files.load_bank(str(tmp_path))
+    first = len(read)
+    assert first == len(list(tmp_path.glob("*.bin")))
+    bank_files.load_bank(str(tmp_path))
+    assert len(read) == first
+    bank_files.verify_bank(str(tmp_path))
+    assert len(read) == 2 * first
+    os.utime(tmp_path / "patch.bin", (0, 0))
+    bank_files.load_bank(str(tmp_path))
+    assert read[2 * first :] == ["patch.bin"]
+    (tmp_path / checksums.STAMPS).write_text("[")
+    bank_files.load_bank(str(tmp_path))
+    assert len(read) == 3 * first + 1
+
+
+def test_a_bank_of_another_version_of_the_code_is_refused(tmp_path, monkeypatch):
+    run(tmp_path)
+    monkeypatch.setattr(bank_build, "BANK_VERSION", bank_build.BANK_VERSION + 1)
+    with pytest.raises(UserError, match=r"was built with bank_version="):
+        run(tmp_path)
+
+
+def test_another_numpy_finds_a_shared_bank_again(tmp_path, monkeypatch):
+    parts = {"data.fractions": (0.5,), "data.subsets": 1}
+    run(tmp_path, **parts)
+    monkeypatch.setattr(np, "__version__", "99.0")
+    encoder = MeanColour()
+    run(tmp_path, encoder=encoder, **parts)
+    assert len(encoder.batches) == 1 + 1
+    assert len(list(tmp_path.iterdir())) == 1

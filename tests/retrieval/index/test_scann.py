@@ -2,7 +2,9 @@
 
 import concurrent.futures
 import contextlib
+import dataclasses
 import errno
+import importlib.metadata
 import json
 import os
 import time
@@ -99,9 +101,83 @@ def test_another_command_waits_for_an_index_under_construction(keys, tmp_path, m
         assert waiting.result().search(keys[:1], 1)[0][0, 0] == 0
 
 
-def test_the_manifest_records_shards_and_settings(keys, tmp_path):
+def test_the_manifest_records_shards_training_and_versions(keys, tmp_path):
     build(keys, tmp_path)
     (manifest,) = tmp_path.glob("index-*/index.json")
     found = json.loads(manifest.read_text())
     assert found["starts"] == [0, 300]
-    assert {"leaves": 4, "reorder": 60}.items() <= found["settings"].items()
+    assert found["settings"]["leaves"] == 4
+    assert not {"reorder", "leaves_to_search"} & found["settings"].keys()
+    assert found["scann"] == importlib.metadata.version("scann")
+    assert found["version"] == scann_build.INDEX_VERSION
+
+
+def test_an_index_serves_all_settings_of_the_search(keys, tmp_path, monkeypatch):
+    settings = [dataclasses.replace(SMALL, leaves_to_search=n, reorder=m) for n, m in ((1, 20), (2, 40), (4, 300))]
+    alone = [scann_build.build_scann(keys, each).search(keys[:20], 10) for each in settings]
+    assert len({ids.tobytes() for ids, _ in alone}) == 3  # the settings matter
+    first = scann_build.build_scann(keys, settings[0], str(tmp_path))
+    monkeypatch.setattr(scann_build, "write_index", lambda *_, **__: pytest.fail("built again"))
+    kept = [scann_build.build_scann(keys, each, str(tmp_path)).search(keys[:20], 10) for each in settings]
+    retuned = [first.retuned(each).search(keys[:20], 10) for each in settings]
+    for own, *others in zip(alone, kept, retuned, strict=True):
+        for other in others:
+            np.testing.assert_array_equal(own[0], other[0])
+            np.testing.assert_array_equal(own[1], other[1])
+    assert len(list(tmp_path.glob("index-*"))) == 1
+
+
+def test_an_index_of_another_version_of_scann_is_built_again(keys, tmp_path, monkeypatch):
+    build(keys, tmp_path)
+    monkeypatch.setattr(scann_build, "scann_version", lambda: "9.9.9")
+    build(keys, tmp_path)
+    assert len(list(tmp_path.glob("index-*"))) == 2
+
+
+def misplaced(function):
+    """Files of a reader that has changed its mind about their order: every key is somebody else's."""
+
+    def write(folder, keys, *given):
+        function(folder, keys, *given)
+        path = folder / "dataset.npy"
+        np.save(path, np.roll(np.load(path), 7, axis=0))
+
+    return write
+
+
+def refused(*_):
+    raise RuntimeError("cannot parse scann_config.pb\nsecond line")
+
+
+@pytest.mark.parametrize("kept", [True, False])
+@pytest.mark.parametrize("shards", [1, 3])
+@pytest.mark.parametrize(("failure", "message"), [("misread", "of its own keys"), ("raises", "cannot parse scann_con")])
+def test_files_that_scann_misreads_are_left_to_its_own_builder(
+    keys, tmp_path, monkeypatch, kept, shards, failure, message
+):
+    if failure == "misread" and shards > 1:
+        # Without keys in the files, their codes decide.
+        write = lambda keys, quantiser, leaf, codes, text: (leaf.fill(0), codes.fill(3))
+        monkeypatch.setattr(scann_build.quantise, "encode", write)
+        monkeypatch.setattr(scann_build, "CHECK_REORDER", 1)
+    monkeypatch.setattr(scann_build, "SHARD_BYTES", -(-4 * keys.size // shards))
+    if failure == "raises" or shards == 1:
+        own = {"misread": misplaced(scann_build.scann_files.write_shard), "raises": refused}[failure]
+        monkeypatch.setattr(scann_build.scann_files, "write_shard", own)
+    folder = str(tmp_path) if kept else None
+    settings = dataclasses.replace(SMALL, reorder=1 if shards > 1 else 60)
+    with pytest.warns(UserWarning, match=rf"written by 'hummingbird', .*{message}.*ScaNN builds it by itself"):
+        index = scann_build.build_scann(keys, settings, folder)
+    assert index.kind == "scann"
+    assert len(index.searchers) == shards
+    np.testing.assert_array_equal(index.retuned(SMALL).search(keys[:20], 1)[0][:, 0], np.arange(20))
+    if kept:  # found at once the next time, without a word
+        monkeypatch.setattr(scann_build, "write_index", lambda *_, **__: pytest.fail("built again"))
+        again = scann_build.build_scann(keys, settings, folder)
+        np.testing.assert_array_equal(again.search(keys[:9], 3)[0], index.search(keys[:9], 3)[0])
+
+
+def test_where_scann_cannot_read_itself_the_search_is_exact(keys, monkeypatch):
+    monkeypatch.setattr(scann_build.scann_files, "load_searcher", refused)
+    with pytest.warns(UserWarning, match=r"written by 'scann', .*searching exactly instead"):
+        assert scann_build.build_scann(keys, SMALL).kind == "exact"
