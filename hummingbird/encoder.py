@@ -35,7 +35,7 @@ from hummingbird.weights.options import Options
 
 @runtime_checkable
 class Encoder(Protocol):
-    """Anything that can be evaluated; `dim`, `name`, `fingerprint` and those of `arithmetic` are optional attributes.
+    """Anything that can be evaluated; `dim`, `name`, `fingerprint`, `std` and those of `arithmetic` are optional.
 
     Attributes:
       patch_size: side of the square of pixels that one feature stands for; divides H and W.

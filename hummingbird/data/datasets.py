@@ -33,6 +33,8 @@ class Layout:
       pairs: (store, split) -> all pairs of a split.
       classes: store -> class names by class id.
       table: number of classes -> `id_table`.
+      void_class: as of `Pairs`.
+      incomparable: as of `Pairs`.
     """
 
     marks: tuple[str, ...]
@@ -43,6 +45,8 @@ class Layout:
     pairs: Callable[[Store, str], list[Pair]]
     classes: Callable[[Store], Sequence[str]]
     table: Callable[[int], Int32[np.ndarray, " ids"]]
+    void_class: str = ""
+    incomparable: str = ""
 
 
 def build(name: str, data: EvaluationData, split: str) -> Pairs:
@@ -69,7 +73,9 @@ def build(name: str, data: EvaluationData, split: str) -> Pairs:
     classes = layout.classes(store)
     decode = functools.partial(decode_classes, table=layout.table(len(classes)))
     reading = Reading(data.exif, data.lenient)
-    return Pairs(store, pairs, "segmentation", classes, decode, f"{name} {text}", reading)
+    source = Pairs(store, pairs, "segmentation", classes, decode, f"{name} {text}", reading)
+    source.void_class, source.incomparable = layout.void_class, layout.incomparable
+    return source
 
 
 def decode_classes(data: bytes, name: str, table: Int32[np.ndarray, " ids"]) -> Int32[np.ndarray, "H W"]:
@@ -184,6 +190,7 @@ LAYOUTS: dict[str, Layout] = {
         pairs=ade20k_pairs,
         classes=ade20k_classes,
         table=lambda count: id_table({i + 1: i for i in range(count)}, void=(0,)),
+        void_class="other",
     ),
     "cityscapes": Layout(
         marks=("leftImg8bit", "gtFine"),
@@ -207,5 +214,6 @@ LAYOUTS: dict[str, Layout] = {
         pairs=coco_stuff_pairs,
         classes=lambda store: list(class_names.COCO_STUFF.values()),
         table=lambda count: id_table({stored: i for i, stored in enumerate(class_names.COCO_STUFF)}, void=(IGNORE,)),
+        incomparable="its COCO has 12 or 15 coarse classes, coco_stuff has 171",
     ),
 }

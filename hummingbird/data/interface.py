@@ -58,6 +58,9 @@ class DenseSource(Protocol):
       classes: class names by id; empty for depth.
       ignore: class id of void pixels.
       fingerprint: identifies the data; equal fingerprints mean equal items.
+
+    Two more attributes are optional, for protocol=open-hummingbird: `void_class` names the class of its own that void
+    pixels have there ("": they are class 0), and `incomparable` says why scores would not compare ("": they do).
     """
 
     task: str

@@ -35,9 +35,16 @@ class Reading:
 
 
 class Pairs:
-    """A dense source over pairs of files, which are read and decoded item by item."""
+    """A dense source over pairs of files, which are read and decoded item by item.
+
+    Attributes:
+      void_class: see `hummingbird.data.interface.DenseSource`.
+      incomparable: see there.
+    """
 
     ignore = IGNORE
+    void_class = ""
+    incomparable = ""
 
     def __init__(
         self,

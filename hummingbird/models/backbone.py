@@ -176,6 +176,15 @@ class Backbone(abc.ABC):
     def has_cls(self) -> bool:
         return False
 
+    @property
+    def std(self) -> tuple[float, float, float] | None:
+        """Standard deviations that pixels in [0, 1] are divided by; None if they are not."""
+        return None
+
+    def with_std(self, std: tuple[float, float, float]) -> Backbone:
+        """Returns the backbone with other standard deviations."""
+        raise UserError(f"{self} does not divide its pixels by standard deviations")
+
     @abc.abstractmethod
     def features(self, params: Params, images: Images) -> Output:
         """Returns the features."""

@@ -82,6 +82,11 @@ class FrozenEncoder:
         return self.backbone.dim
 
     @property
+    def std(self) -> tuple[float, float, float] | None:
+        """Standard deviations that pixels in [0, 1] are divided by; None if they are not."""
+        return self.backbone.std
+
+    @property
     def dtype(self) -> str:
         """How the encoder computes: "float32", "tf32" or "bfloat16"."""
         return self.backbone.dtype

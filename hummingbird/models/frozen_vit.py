@@ -62,6 +62,13 @@ class FrozenViT(Backbone):
         return self.arch.cls
 
     @property
+    def std(self) -> tuple[float, float, float]:
+        return self.arch.std
+
+    def with_std(self, std: tuple[float, float, float]) -> FrozenViT:
+        return dataclasses.replace(self, arch=dataclasses.replace(self.arch, std=std))
+
+    @property
     def depth(self) -> int:
         """Number of layers to choose from."""
         return self.arch.depth

@@ -10,6 +10,7 @@ from hummingbird.config.evaluate import Report, Retrieval
 from hummingbird.data.interface import DenseSource
 from hummingbird.encoder import Encoder
 from hummingbird.errors import UserError
+from hummingbird.retrieval import open_hummingbird
 from hummingbird.retrieval.progress import Clock
 from hummingbird.retrieval.protocol import EvalProtocol, build_protocol
 from hummingbird.tasks import Task, build_task
@@ -65,17 +66,26 @@ def build_evaluation(
     query = prompt if query is None else query
     check_sources(prompt, query)
     task = build_task(prompt, config)
+    blue, warnings = "own", []
+    if config.protocol == "open-hummingbird":
+        encoder, blue = open_hummingbird.with_its_blue(encoder)
+    if blue == "unknown":
+        warnings.append(
+            "protocol=open-hummingbird: the encoder has no attribute `std`, so blue is left as it is; set it to the "
+            "standard deviations that pixels are divided by, such as (0.229, 0.224, 0.225)"
+        )
     return Evaluation(
         encoder=encoder,
         prompt=prompt,
         query=query,
         task=task,
-        protocol=build_protocol(config, task, encoder.patch_size),
+        protocol=build_protocol(config, task, encoder.patch_size, blue),
         retrieval=config.retrieval,
         data=config.data,
         report=config.report,
         batch_size=config.batch_size,
         progress=config.progress,
+        warnings=warnings,
     )
 
 

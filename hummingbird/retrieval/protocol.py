@@ -49,6 +49,7 @@ class EvalProtocol:
       patch_size: of the encoder, in pixels.
       grid: patches along a side.
       preparation: how images are resized and augmented, "paper" (Table 7) or "open-hummingbird".
+      blue: how blue is divided, see `open_hummingbird.with_its_blue`; "own": by the encoder's standard deviation.
     """
 
     name: str
@@ -67,6 +68,7 @@ class EvalProtocol:
     temperature: float
     metric_resolution: str
     preparation: str
+    blue: str
 
     def as_dict(self) -> Choices:
         """Returns all choices by name."""
@@ -80,13 +82,14 @@ PROTOCOLS = {
 }
 
 
-def build_protocol(config: EvaluateConfig, task: Task, patch_size: int) -> EvalProtocol:
+def build_protocol(config: EvaluateConfig, task: Task, patch_size: int, blue: str = "own") -> EvalProtocol:
     """Builds the protocol of an evaluation.
 
     Args:
       config: reads `protocol`, `seed`, `input_size`, `data.*` and `retrieval.*`.
       task: kind of label.
       patch_size: of the encoder, in pixels.
+      blue: how the encoder divides it.
     """
     grid = max(1, round(config.input_size / patch_size))
     epochs = config.retrieval.augmentation_epochs
@@ -108,5 +111,6 @@ def build_protocol(config: EvaluateConfig, task: Task, patch_size: int) -> EvalP
         sampling=config.retrieval.sampling,
         neighbours=config.retrieval.neighbours,
         temperature=config.retrieval.temperature,
+        blue=blue,
         **choices,
     )

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Protocol, runtime_checkable
-
 from hummingbird.config import EvaluateConfig
 from hummingbird.errors import UserError
 from hummingbird.tasks.depth import DepthTask
 from hummingbird.tasks.segmentation import SegmentationTask
-from hummingbird.tasks.task import BankLabels, LocalLabels, Metrics, Score, Scores, Task
+from hummingbird.tasks.task import Annotated, BankLabels, LocalLabels, Metrics, Score, Scores, Task
 
 KINDS: dict[str, type[Task]] = {"segmentation": SegmentationTask, "depth": DepthTask}
 
@@ -27,15 +25,6 @@ __all__ = [
 ]
 
 
-@runtime_checkable
-class Annotated(Protocol):
-    """What a task has to know about a data set (`hummingbird.data.interface.DenseSource` says it)."""
-
-    task: str
-    classes: list[str]
-    ignore: int
-
-
 def build_task(source: Annotated, config: EvaluateConfig) -> Task:
     """Builds the task of an evaluation.
 
@@ -44,7 +33,7 @@ def build_task(source: Annotated, config: EvaluateConfig) -> Task:
       config: settings of the evaluation.
 
     Raises:
-      UserError: unknown kind of label, or a protocol that the kind does not support.
+      UserError: unknown kind of label, or a protocol that the kind or the data set does not support.
     """
     kind = find_kind(source.task)
     if config.protocol not in kind.epochs:
@@ -53,7 +42,12 @@ def build_task(source: Annotated, config: EvaluateConfig) -> Task:
             f"config key protocol: {config.protocol} is for {', '.join(supported)} only; use protocol=paper for "
             f"{kind.kind}"
         )
-    return kind.build(tuple(source.classes), source.ignore, config)
+    if config.protocol == "open-hummingbird" and (reason := getattr(source, "incomparable", "")):
+        raise UserError(
+            "config key protocol: open-hummingbird would not compare with open-hummingbird-eval on "
+            f"{config.data.name}: {reason}; use protocol=paper"
+        )
+    return kind.build(source, config)
 
 
 def find_kind(name: str) -> type[Task]:

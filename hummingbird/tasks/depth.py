@@ -13,7 +13,7 @@ from hummingbird.errors import UserError
 from hummingbird.run.files import Json
 from hummingbird.tasks.painting import ValuePainter
 from hummingbird.tasks.patches import Cells
-from hummingbird.tasks.task import Choices, Column, LocalLabels, Score, Scores, Task
+from hummingbird.tasks.task import Annotated, Choices, Column, LocalLabels, Score, Scores, Task
 from hummingbird.tasks.upsampling import upsample
 
 Depth = Float[np.ndarray, "H W"]
@@ -200,7 +200,7 @@ class DepthTask(Task):
         self.choices: Choices = {**self.local_choices, "eigen_crop": settings.eigen_crop}
 
     @classmethod
-    def build(cls, classes: tuple[str, ...], ignore: int, config: EvaluateConfig) -> DepthTask:
+    def build(cls, source: Annotated, config: EvaluateConfig) -> DepthTask:
         """See `Task.build`; reads `depth.*`."""
         return cls(config.depth)
 

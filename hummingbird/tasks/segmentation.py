@@ -17,7 +17,7 @@ from hummingbird.tasks import class_counts
 from hummingbird.tasks.class_counts import ClassCounts, sparse_columns
 from hummingbird.tasks.painting import ClassPainter
 from hummingbird.tasks.patches import Cells, patch_cells
-from hummingbird.tasks.task import Choices, Column, LocalLabels, Score, Scores, Task
+from hummingbird.tasks.task import Annotated, Choices, Column, LocalLabels, Score, Scores, Task
 from hummingbird.tasks.upsampling import upsampled_argmax
 
 Mask = Integer[np.ndarray, "H W"]
@@ -238,12 +238,13 @@ class Rules:
     """The rules of a named protocol.
 
     Attributes:
-      void: whether void pixels are "left_out" of the bank's local labels or count as "class_0".
+      void: whether void pixels are "left_out" of the bank's local labels, count as "class_0", or as one of their "own",
+        which no true pixel has.
       absent_classes: whether classes in neither truth nor prediction are "left_out" of mIoU or count "zero".
       matching: whether predicted classes are taken as they are, "none", or reassigned for the best IoU, "hungarian".
     """
 
-    void: Literal["left_out", "class_0"] = "left_out"
+    void: Literal["left_out", "class_0", "own"] = "left_out"
     absent_classes: Literal["left_out", "zero"] = "left_out"
     matching: Literal["none", "hungarian"] = "none"
 
@@ -255,7 +256,7 @@ class SegmentationTask(Task):
     """Labels int32 [H, W] of class ids, `ignore` where void.
 
     Args:
-      classes: class names by id.
+      classes: class names by id; the last one is that of void pixels if they have their own.
       ignore: class id of void pixels.
       rules: choices of the protocol.
     """
@@ -280,9 +281,12 @@ class SegmentationTask(Task):
         self.local_choices: Choices = {"void": rules.void}
 
     @classmethod
-    def build(cls, classes: tuple[str, ...], ignore: int, config: EvaluateConfig) -> SegmentationTask:
+    def build(cls, source: Annotated, config: EvaluateConfig) -> SegmentationTask:
         """See `Task.build`; reads `protocol`."""
-        return cls(classes, ignore, PROTOCOLS[config.protocol])
+        rules, own = PROTOCOLS[config.protocol], getattr(source, "void_class", "")
+        if rules.void == "left_out" or not own:
+            return cls(source.classes, source.ignore, rules)
+        return cls([*source.classes, own], source.ignore, dataclasses.replace(rules, void="own"))
 
     def valid(self, label: Mask) -> Bool[np.ndarray, "H W"]:
         """Returns the pixels that are not void."""
@@ -290,8 +294,8 @@ class SegmentationTask(Task):
 
     def local_labels(self, label: Mask, cells: Cells) -> LocalLabels:
         """Counts the pixels of each class in each patch; see `Task.local_labels`."""
-        if self.rules.void == "class_0":
-            label = np.where(label == self.ignore, 0, label)
+        if self.rules.void != "left_out":
+            label = np.where(label == self.ignore, {"class_0": 0, "own": len(self.classes) - 1}[self.rules.void], label)
         counts = class_areas(label, cells, len(self.classes), self.ignore)
         return LocalLabels(counts, counts.max(axis=1) > 0)
 

@@ -122,6 +122,15 @@ class Census(Protocol):
         ...
 
 
+@runtime_checkable
+class Annotated(Protocol):
+    """What a task has to know about a data set (`hummingbird.data.interface.DenseSource` says it)."""
+
+    task: str
+    classes: list[str]
+    ignore: int
+
+
 class Task(abc.ABC):
     """A kind of dense label, with everything that depends on it.
 
@@ -158,12 +167,11 @@ class Task(abc.ABC):
 
     @classmethod
     @abc.abstractmethod
-    def build(cls, classes: tuple[str, ...], ignore: int, config: EvaluateConfig) -> Task:
+    def build(cls, source: Annotated, config: EvaluateConfig) -> Task:
         """Builds the task of an evaluation.
 
         Args:
-          classes: class names of the data.
-          ignore: class id of void pixels.
+          source: the data.
           config: the evaluation's settings.
         """
 

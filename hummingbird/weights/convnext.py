@@ -95,6 +95,13 @@ class FrozenConvNeXt(Backbone):
         return self.arch.widths[self._stage()]
 
     @property
+    def std(self) -> tuple[float, float, float]:
+        return self.arch.std
+
+    def with_std(self, std: tuple[float, float, float]) -> FrozenConvNeXt:
+        return dataclasses.replace(self, arch=dataclasses.replace(self.arch, std=std))
+
+    @property
     def depth(self) -> int:
         """Number of stages to choose from."""
         return len(self.arch.depths)

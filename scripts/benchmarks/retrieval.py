@@ -129,12 +129,14 @@ def reference(options: argparse.Namespace, prompt: Pairs, query: Pairs) -> dict:
     import torch
     from scann.scann_ops.py import scann_ops_pybind
 
+    from hummingbird.retrieval import open_hummingbird
     from hummingbird.retrieval.open_hummingbird import augment, resize_label, squash
     from hummingbird.tasks.segmentation import SegmentationTask, class_iou, match_classes
 
     classes, size, patch, k, beta, batch = len(prompt.classes), options.size, 16, 30, 0.02, 8
     side, task = size // patch, SegmentationTask(prompt.classes)
-    encode, mean, std = their_encoder(options), torch.tensor(MEAN)[:, None, None], torch.tensor(STD)[:, None, None]
+    stds = (*STD[:2], open_hummingbird.ITS_BLUE_STD) if options.encoder else STD  # pixel features undo it
+    encode, mean, std = their_encoder(options), torch.tensor(MEAN)[:, None, None], torch.tensor(stds)[:, None, None]
     parts: dict[str, float] = {}
     begin, cpu = time.perf_counter(), time.process_time()
 

@@ -111,6 +111,7 @@ def test_open_hummingbird_protocol_is_written_down():
         "name": "open-hummingbird",
         "preparation": "open-hummingbird",
         "void": "class_0",
+        "blue": "unknown",
         "absent_classes": "zero",
         "matching": "hungarian",
         "metric_resolution": "input",

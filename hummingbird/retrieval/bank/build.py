@@ -44,6 +44,7 @@ BANK_CHOICES = (
     "augmentation_scale",
     "sampling",
     "preparation",
+    "blue",
 )
 
 
