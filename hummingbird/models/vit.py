@@ -128,7 +128,7 @@ class ViT(nn.Module):
             x = jnp.where(mask[..., None], self.mask_token.astype(self.dtype), x)
         if arch.positions == "learned" and arch.grid:
             x = x + resize_positions(self.positions, arch.grid, (rows, columns), arch.resize).astype(self.dtype)
-        elif arch.positions == "sincos2d":
+        elif arch.positions == "sincos2d":  # computed for this grid; libraries that read our exports interpolate
             x = x + jnp.asarray(sincos2d(rows, columns, arch.width), self.dtype)
         if keep is not None:
             x = take_tokens(x, keep)

@@ -162,6 +162,16 @@ def test_fixed_positions_are_written_out_and_fixed_again_when_imported(images, t
     assert weights.load(tmp_path / "out").arch.positions == "sincos2d"
 
 
+@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("positions", ["learned", "sincos2d"])
+def test_the_model_card_says_where_fixed_positions_are_not_those_of_other_libraries(tmp_path, format, positions):
+    """They interpolate the table of one size; we compute it for each."""
+    workdir_of(tmp_path / "run", **{"encoder.positions": positions})
+    weights.export_weights(str(tmp_path / "run"), str(tmp_path / "out"), format=format)
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert ("Only at 32x32 pixels" in card) == (positions == "sincos2d" and format != "hummingbird")
+
+
 @pytest.mark.parametrize(
     ("name", "statistics", "prefix"),
     [("timm AugReg", HALF, 1), ("DeiT III", IMAGENET, 1), ("SigLIP (OpenCLIP)", HALF, 0)],
