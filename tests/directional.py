@@ -28,4 +28,4 @@ def assert_same_value_and_gradient(ours, independent, *arguments, seed=3, rel=1e
         slope = (at[0] - at[1]) / 2e-6
         assert np.sum(np.asarray(gradient, np.float64) * direction) == pytest.approx(slope, rel=rel, abs=1e-3)
         largest = max(largest, abs(slope))
-    assert largest > 1e-2  # else nothing was compared
+    assert largest > 1e-2, "nothing was compared"

@@ -82,3 +82,12 @@ class SimSiam:
     """SimSiam (Chen and He 2021); the other widths are those of `heads`."""
 
     bottleneck_dim: int = setting(512, "hidden width of the predictor", low=1)
+
+
+@dataclasses.dataclass(frozen=True)
+class DenseCL:
+    """DenseCL (Wang et al. 2021). The defaults are the paper's."""
+
+    queue_length: int = setting(65_536, "keys in each of the two queues; a multiple of batch_size", low=1)
+    grid: int = setting(7, "S, places along a side of a view (Sec. 3.3); divides the patches along a side", low=1)
+    weight: float = setting(0.5, "lambda of Eq. 3, weight of the dense loss", low=0, high=1)

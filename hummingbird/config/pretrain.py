@@ -6,7 +6,7 @@ import dataclasses
 from typing import Literal
 
 from hummingbird.config.data import Augment, TrainingData
-from hummingbird.config.objectives import Dino, Ibot, Loca, Mae, MaskFeat, SimSiam
+from hummingbird.config.objectives import DenseCL, Dino, Ibot, Loca, Mae, MaskFeat, SimSiam
 from hummingbird.config.schema import setting
 from hummingbird.errors import UserError
 
@@ -38,7 +38,7 @@ class Encoder:
 class Objective:
     """What is learned from the views."""
 
-    name: Literal["hummingbird", "simclr", "byol", "simsiam", "mocov3"] = setting(
+    name: Literal["hummingbird", "simclr", "byol", "simsiam", "mocov3", "densecl", "supervised"] = setting(
         "hummingbird", "hummingbird: Eq. 4, and image labels if supervised.weight > 0; the others are their papers'"
     )
 
@@ -89,6 +89,9 @@ class Supervised:
     )
     classes: int = setting(1000, "image classes of the linear classifier", low=2)
     temperature: float = setting(0.02, "beta of the attention that predicts the label; our choice", above=0)
+    label_smoothing: float = setting(
+        0.0, "probability spread evenly over all classes, for objective.name=supervised", low=0, high=0.99
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -178,6 +181,7 @@ class PretrainConfig:
     maskfeat: MaskFeat = MaskFeat()
     loca: Loca = Loca()
     simsiam: SimSiam = SimSiam()
+    densecl: DenseCL = DenseCL()
     optimizer: Optimizer = Optimizer()
     ema_decay: float = setting(0.99, "decay of the target network (App. C.2)", low=0, high=1)
     ema_schedule: Literal["constant", "cosine"] = setting(

@@ -69,6 +69,26 @@ class NormedHead(nn.Module):
         return x
 
 
+class PlainHead(nn.Module):
+    """Linear, ReLU, linear: the heads of MoCo v2 and DenseCL.
+
+    Attributes:
+      hidden: width of the hidden layer.
+      output: width of the output.
+      dtype: compute type.
+    """
+
+    hidden: int
+    output: int
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "*batch D"]) -> Float[Array, "*batch output"]:
+        """Applies the head."""
+        x = nn.relu(nn.Dense(self.hidden, dtype=self.dtype, name="hidden")(x))
+        return nn.Dense(self.output, dtype=self.dtype, name="output")(x)
+
+
 def batch_norm(momentum: float, dtype: DTypeLike, train: bool, name: str, affine: bool = True) -> nn.BatchNorm:
     """Returns batch norm over all leading axes.
 

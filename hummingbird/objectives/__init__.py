@@ -8,7 +8,7 @@ from jax import Array
 
 from hummingbird.config import PretrainConfig
 from hummingbird.errors import UserError
-from hummingbird.objectives import byol, hummingbird, mocov3, simclr, simsiam
+from hummingbird.objectives import byol, classifier, densecl, hummingbird, mocov3, simclr, simsiam
 from hummingbird.objectives.byol import regression
 from hummingbird.objectives.contrastive import contrastive, nt_xent, top1
 from hummingbird.objectives.interface import Batch, Objective
@@ -40,10 +40,12 @@ OBJECTIVES: dict[str, Callable[[PretrainConfig, Replicate], Objective]] = {
     "byol": byol.build,
     "simsiam": simsiam.build,
     "mocov3": mocov3.build,
+    "densecl": densecl.build,
+    "supervised": classifier.build,
 }
 
 MULTI_CROP: tuple[str, ...] = ()  # objectives that use the small crops of `augment.local`
-ONE_VIEW: tuple[str, ...] = ()  # objectives that need no second global view
+ONE_VIEW: tuple[str, ...] = ("supervised",)  # objectives that need no second global view
 
 
 def build_objective(config: PretrainConfig, replicate: Replicate) -> Objective:

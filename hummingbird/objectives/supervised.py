@@ -21,13 +21,14 @@ LOG_ZERO = -1e30  # log of 0; finite, so that its gradient is 0 and not NaN
 
 
 def classification(
-    logits: Float[AnyArray, "B V classes"], labels: Int[AnyArray, " B"]
+    logits: Float[AnyArray, "B V classes"], labels: Int[AnyArray, " B"], smoothing: float = 0.0
 ) -> tuple[Float[Array, ""], Float[Array, ""]]:
     """Computes the softmax cross-entropy of a linear classifier: Figure 6 at |Mp| = 0, Table 1's supervised ViT.
 
     Args:
       logits: float32, of V views.
       labels: negative for images without one.
+      smoothing: probability that the target spreads evenly over all classes (Szegedy et al. 2016).
 
     Returns:
       The mean over the labelled images, summed over views as Sec. 3.4 sums its two terms, and the share of correct
@@ -35,6 +36,8 @@ def classification(
     """
     labelled = labels >= 0
     own = jax.nn.one_hot(labels, logits.shape[-1])[:, None]  # [B, 1, classes]; a gather would fetch other devices' rows
+    if smoothing:
+        own = (1 - smoothing) * own + smoothing / logits.shape[-1]
     losses = (jax.nn.logsumexp(logits, axis=-1) - jnp.sum(own * logits, axis=-1)).sum(axis=1)  # [B]
     correct = (jnp.argmax(logits, axis=-1) == labels[:, None]).mean(axis=1)
     count = jnp.maximum(labelled.sum(), 1)
