@@ -52,13 +52,14 @@ def pretrain(workdir, *hooks, devices=1, **changes):
         return train.pretrain(tiny_config(**changes), str(workdir), hooks, program(devices, **compiled))
 
 
-def batch(seed, size=16, side=32):
-    """A random global batch, as the step takes it."""
+def batch(seed, size=16, side=32, like=None):
+    """A random global batch, as the step takes it; `like`: a batch of shapes, `Program.batch`, in place of sizes."""
     from hummingbird.objectives import Batch
 
     rng = np.random.default_rng(seed)
-    views = rng.integers(0, 256, (size, 2, side, side, 3), dtype=np.uint8)
-    return Batch({"global": views}, rng.integers(0, 5, size).astype(np.int32))
+    shapes = {"global": (size, 2, side, side, 3)} if like is None else {name: x.shape for name, x in like.views.items()}
+    views = {name: rng.integers(0, 256, shape, dtype=np.uint8) for name, shape in shapes.items()}
+    return Batch(views, rng.integers(0, 5, size).astype(np.int32))
 
 
 def gradient(devices=1, seed=0, **changes):
@@ -92,7 +93,7 @@ def gradient(devices=1, seed=0, **changes):
     layout = (made.shardings.replace(opt_state=()), mesh.batch_sharding(made.mesh))
     as_they_are = lambda key, views, settings, positions: views / np.float32(255)
     with mock.patch.object(train_step, "photometric", as_they_are):
-        return jax.device_get(jax.jit(of, in_shardings=layout)(state, batch(seed)))
+        return jax.device_get(jax.jit(of, in_shardings=layout)(state, batch(seed, like=made.batch)))
 
 
 def assert_same_gradient(one, other):

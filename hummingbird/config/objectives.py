@@ -33,11 +33,11 @@ class Dino:
 class Ibot:
     """Masked patches (Zhou et al. 2022); ibot and dinov2 share these, beside `dino`. The defaults are iBOT's."""
 
-    weight: float = setting(1.0, "weight of the loss of masked patches (Eq. 2)", low=0)
+    weight: float = setting(1.0, "weight of the loss of masked patches (Eq. 3)", low=0)
     separate_head: bool = setting(False, "patches have a head of their own (DINOv2)")
     mask_probability: float = setting(0.5, "share of the global views that are masked", low=0, high=1)
     mask_ratio: tuple[float, float] = setting((0.1, 0.5), "range of the share of masked patches", low=0, high=1)
-    koleo_weight: float = setting(0.1, "weight of KoLeo in dinov2", low=0)
+    koleo_weight: float = setting(0.1, "weight of KoLeo, for dinov2", low=0)
     chunk: int = setting(64, "patches per image that the head processes at a time; only memory", low=1, resumable=True)
 
 

@@ -8,7 +8,7 @@ from jax import Array
 
 from hummingbird.config import PretrainConfig
 from hummingbird.errors import UserError
-from hummingbird.objectives import byol, classifier, densecl, hummingbird, mocov3, simclr, simsiam
+from hummingbird.objectives import byol, classifier, densecl, dino, hummingbird, mae, mocov3, simclr, simsiam
 from hummingbird.objectives.byol import regression
 from hummingbird.objectives.contrastive import contrastive, nt_xent, top1
 from hummingbird.objectives.interface import Batch, Objective
@@ -42,10 +42,12 @@ OBJECTIVES: dict[str, Callable[[PretrainConfig, Replicate], Objective]] = {
     "mocov3": mocov3.build,
     "densecl": densecl.build,
     "supervised": classifier.build,
+    "dino": dino.build,
+    "mae": mae.build,
 }
 
-MULTI_CROP: tuple[str, ...] = ()  # objectives that use the small crops of `augment.local`
-ONE_VIEW: tuple[str, ...] = ("supervised",)  # objectives that need no second global view
+MULTI_CROP: tuple[str, ...] = ("dino",)  # objectives that use the small crops of `augment.local`
+ONE_VIEW: tuple[str, ...] = ("supervised", "mae")  # objectives that need no second global view
 
 
 def build_objective(config: PretrainConfig, replicate: Replicate) -> Objective:

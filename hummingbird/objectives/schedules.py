@@ -20,7 +20,7 @@ def build_schedules(config: PretrainConfig, total_steps: int, steps_per_epoch: f
     """Builds the schedules beside the learning rate, by name; a constant is a number.
 
     Args:
-      config: reads `ema_decay`, `ema_schedule`, `optimizer` and `contrastive`.
+      config: reads `ema_decay`, `ema_schedule`, `optimizer`, `contrastive` and `dino`.
       total_steps: K, steps of the run.
       steps_per_epoch: optimiser steps of a pass over the data.
     """
@@ -32,12 +32,16 @@ def build_schedules(config: PretrainConfig, total_steps: int, steps_per_epoch: f
     if contrastive.warmup_temperature is not None:
         steps = round(contrastive.warmup_temperature_epochs * steps_per_epoch)
         temperature = warm_up(contrastive.warmup_temperature, contrastive.temperature, steps)
+    dino = config.dino
+    steps, frozen = (round(epochs * steps_per_epoch) for epochs in (dino.warmup_epochs, dino.frozen_epochs))
     return {
         "weight_decay": weight_decay,
         "ema_decay": cosine(config.ema_decay, 1.0, total_steps)
         if config.ema_schedule == "cosine"
         else config.ema_decay,
         "temperature": temperature,
+        "teacher_temperature": warm_up(dino.warmup_teacher_temperature, dino.teacher_temperature, steps),
+        "prototypes": lambda step: jnp.where(step < frozen, 0.0, 1.0),  # whether they are trained
     }
 
 

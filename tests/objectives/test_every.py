@@ -1,0 +1,47 @@
+"""What holds for every objective with machinery of its own: devices, micro-batches, resuming, loading, planning."""
+
+import shutil
+
+import jax
+import numpy as np
+import pytest
+
+from hummingbird.encoder import load_encoder
+from hummingbird.run import checkpoint
+from tests import tiny
+
+HEAD = {"dino.hidden_dim": 32, "dino.bottleneck_dim": 8, "dino.prototypes": 16, "dino.frozen_epochs": 0.25}
+LOCAL = {"augment.local.count": 2, "augment.local.size": 16}
+ALONE = {"context.bank_length": 0, "pooling": "mean"}
+# Colours and blur are tested elsewhere and take long to compile.
+PLAIN = {"jitter_probability": 0.0, "blur_probability": (0.0, 0.0), "local.jitter_probability": 0.0}
+PLAIN = {f"augment.{name}": x for name, x in (PLAIN | {"local.blur_probability": 0.0}).items()}
+
+# {objective: settings of its tiny run}; with context, a bank and attention pooling where that applies
+TINY = {
+    "dino": {**HEAD, **LOCAL},
+    "mae": {**ALONE, "augment.views": 1, "mae.decoder_dim": 16, "mae.decoder_depth": 1, "mae.decoder_heads": 2},
+}
+TINY = {name: {"objective.name": name, **PLAIN, **changes} for name, changes in TINY.items()}
+OBJECTIVES = pytest.mark.parametrize("name", TINY)
+
+
+def batch(name, seed):
+    """A random batch with the view groups of a tiny run."""
+    return tiny.batch(seed, like=tiny.program(1, **TINY[name]).batch)
+
+
+@OBJECTIVES
+def test_devices_and_micro_batches_do_not_change_loss_and_gradient(name):
+    one, four = tiny.gradient(1, **TINY[name]), tiny.gradient(4, micro_batches=2, **TINY[name])
+    assert np.isfinite(one[0])
+    tiny.assert_same_gradient(one, four)
+
+
+@OBJECTIVES
+def test_stopped_and_resumed_equals_never_stopped(name, tmp_path):
+    run = tmp_path / "run"
+    state = jax.device_get(tiny.pretrain(run, **TINY[name]))
+    shutil.rmtree(checkpoint.steps(run)[0])
+    jax.tree.map(np.testing.assert_array_equal, jax.device_get(tiny.pretrain(run, **TINY[name])), state)
+    assert load_encoder(str(run))(np.zeros((1, 32, 32, 3), np.uint8)).shape == (1, 4, 4, 32)
