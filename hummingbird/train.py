@@ -293,7 +293,8 @@ def to_devices(config: PretrainConfig, program: Program, batch: HostBatch) -> Ba
 def check_labels(objective: Objective, labels: Int[np.ndarray, " b"], data_name: str) -> None:
     """Raises UserError for labels that the objective cannot use."""
     if objective.label_key and (labels < 0).all():
-        raise UserError(f"config key {objective.label_key}: the images of data.name={data_name} have no labels")
+        hint = "; data.scenes.labels=true draws scenes that have" if data_name == "scenes" else ""
+        raise UserError(f"config key {objective.label_key}: the images of data.name={data_name} have no labels{hint}")
     if objective.classes and labels.max() >= objective.classes:
         raise UserError(
             f"config key supervised.classes: {objective.classes}, but an image is of class number {labels.max()}; use "

@@ -4,14 +4,16 @@
         --sweep=configs/sweeps/supervised_weight.py --workdir=DIR --config.data.root=IMAGENET \
         --config.evaluate.voc.data.root=VOCdevkit/VOC2012 \
         --config.evaluate.ade20k.data.root=ADEChallengeData2016 --config.evaluate.nyuv2.data.root=TFDS_DIR
+    hummingbird sweep --config=configs/pretrain/demo.py --sweep=configs/sweeps/supervised_weight.py:demo --workdir=DIR
 
-Six pretrainings, not yet run here at that size. There is no `:demo`, because `scenes` has no image labels.
+Six pretrainings, not yet run here at that size. `:demo` trains and scores on `scenes`.
 """
 
-from hummingbird.sweep import EVALUATIONS, Sweep, grid
+from hummingbird.sweep import EVALUATIONS, Sweep, cross, grid
 
 
-def get_sweep():
-    """Returns the sweep with the paper's evaluations."""
+def get_sweep(variant=""):
+    """Returns the sweep with the paper's evaluations (the default) or `:demo`."""
+    labels = {"": {}, "demo": {"data.scenes.labels": True}}[variant]
     axes = {"supervised.weight": [0.0, 0.01, 0.05, 0.1, 0.25, 1.0]}
-    return Sweep("pretrain", grid(axes), evaluate=EVALUATIONS[""])
+    return Sweep("pretrain", cross(grid(axes), [labels]), evaluate=EVALUATIONS[variant])

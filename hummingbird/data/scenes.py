@@ -13,6 +13,9 @@ choices make it a test of features rather than of colours:
 - A scene has a theme: one ground, one backdrop, and one or two object classes with several instances each. Recognising
   a scene therefore requires recognising textures and outlines.
 
+An image label, for those who want one, is the object class that most of a scene's objects belong to. Labelled scene i
+shows class i % 10, so that classes are balanced by construction; all else is as in the scene without a label.
+
 Depth in metres is the distance along the optical axis: f * height / (row - horizon) on the ground, the distance of the
 plane of an object or wall, and MAX_DEPTH for the sky and the ground behind it.
 """
@@ -93,12 +96,17 @@ def _skin(rng: np.random.Generator, colours: Array, period: tuple[float, float],
     return _Skin(colours, period[0] + (period[1] - period[0]) * period_, (8 * across, 8 * up), tilt * (2 * turn - 1))
 
 
-def _plan(seed: int, index: int) -> _Plan:
+def _plan(seed: int, index: int, label: int | None = None) -> _Plan:
+    """Draws a scene; `label` is the class in `OBJECTS` of most of its objects, None: any."""
     rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence((seed, index))))
     focal, camera_height, horizon = rng.uniform(1.0, 1.2), rng.uniform(2.0, 2.5), rng.uniform(0.2, 0.36)
     ground, backdrop = GROUNDS[rng.integers(len(GROUNDS))], BACKDROPS[rng.integers(len(BACKDROPS))]
     distance = MAX_DEPTH if backdrop == "sky" else rng.uniform(9.0, 14.0)
     theme = rng.permutation(len(OBJECTS))[: rng.integers(1, 3)]
+    turns = theme  # the classes of the objects, in turn
+    if label is not None:
+        other = theme[-1] if theme[-1] != label else theme[0]
+        turns = np.array([label, label, other])
 
     count = int(rng.integers(4, 7))
     nearest = focal * camera_height / (1.0 - horizon)  # where the ground meets the lower edge of the image
@@ -108,7 +116,7 @@ def _plan(seed: int, index: int) -> _Plan:
     colours = _deal_colours(rng, count + 2)
     things = []
     for i in range(count):
-        name = OBJECTS[theme[i % len(theme)]]
+        name = OBJECTS[turns[i % len(turns)]]
         kind = KINDS[name]
         height, far = rng.uniform(*kind.height), distances[i]
         low, high = kind.periods
@@ -229,8 +237,14 @@ def _cast_shadow(plan: _Plan, thing: _Thing, size: int, image: Array) -> None:
     image[:, top:bottom, left:right] *= 1 - 0.55 * np.exp(-(dx * dx)) * np.exp(-(dy * dy))
 
 
-def render(seed: int, index: int, size: int) -> dict[str, Array]:
+def render(seed: int, index: int, size: int, label: int | None = None) -> dict[str, Array]:
     """Renders scene `index` of world `seed`, a pure function of the arguments; the same scene at every size.
+
+    Args:
+      seed: of the world.
+      index: number of the scene.
+      size: side of the image, pixels.
+      label: class in OBJECTS that at least two thirds of the objects belong to; None: any.
 
     Returns:
       {"image": uint8 [size, size, 3], "mask": int32 [size, size] indices into CLASSES, "depth": float32 [size, size]
@@ -241,7 +255,7 @@ def render(seed: int, index: int, size: int) -> dict[str, Array]:
       >>> scene["image"].shape, CLASSES[scene["mask"][-1, 0]]
       ((32, 32, 3), 'paving')
     """
-    plan = _plan(seed, index)
+    plan = _plan(seed, index, label)
     image, mask, depth = _background(plan, size)
     for thing in plan.things:
         _cast_shadow(plan, thing, size, image)
@@ -255,19 +269,22 @@ def render(seed: int, index: int, size: int) -> dict[str, Array]:
 
 
 class Scenes:
-    """Scenes `first` to `first + length - 1` of world `seed`, as a dense source.
+    """Scenes `first` to `first + length - 1` of world `seed`, as a dense source; `image_label` if they have labels.
 
     Disjoint ranges of indices (or different seeds) give disjoint prompt and query sets.
     """
 
     ignore = 255
 
-    def __init__(self, seed: int, length: int, size: int, task: str = "segmentation", first: int = 0):
+    def __init__(
+        self, seed: int, length: int, size: int, task: str = "segmentation", first: int = 0, labels: bool = False
+    ):
         if task not in TASKS:
             raise UserError(f"scenes: task={task!r} is unknown; use one of {', '.join(TASKS)}")
-        self.seed, self.length, self.size, self.task, self.first = seed, length, size, task, first
+        self.seed, self.length, self.size, self.task, self.first, self.labels = seed, length, size, task, first, labels
         self.classes = list(CLASSES) if task == "segmentation" else []
         self.fingerprint = f"scenes-1 seed={seed} first={first} length={length} size={size} task={task}"
+        self.fingerprint += " labels=objects" if labels else ""
 
     def __len__(self) -> int:
         return self.length
@@ -275,6 +292,11 @@ class Scenes:
     def __getitem__(self, i: int) -> DenseItem:
         if not 0 <= i < self.length:
             raise IndexError(f"scene {i} of {self.length}")
-        scene = render(self.seed, self.first + i, self.size)
-        label = scene["mask"] if self.task == "segmentation" else scene["depth"]
-        return {"image": scene["image"], "label": label, "name": f"scene-{self.seed}-{self.first + i}"}
+        label = self.image_label(i)
+        scene = render(self.seed, self.first + i, self.size, label if label >= 0 else None)
+        dense = scene["mask"] if self.task == "segmentation" else scene["depth"]
+        return {"image": scene["image"], "label": dense, "name": f"scene-{self.seed}-{self.first + i}"}
+
+    def image_label(self, i: int) -> int:
+        """Returns the class in `OBJECTS` of scene i, without rendering it; -1 without labels."""
+        return (self.first + i) % len(OBJECTS) if self.labels else -1

@@ -24,7 +24,7 @@ SCENES_FIRST = {"pretrain": 0, "prompt": 10**9, "query": 2 * 10**9}
 
 
 class SceneImages:
-    """`scenes` without their labels."""
+    """`scenes` with their image labels, without masks and depth."""
 
     def __init__(self, scenes: Scenes):
         self._scenes = scenes
@@ -34,11 +34,11 @@ class SceneImages:
         return len(self._scenes)
 
     def __getitem__(self, index: int) -> ImageItem:
-        return {"image": self._scenes[index]["image"], "label": -1}
+        return {"image": self._scenes[index]["image"], "label": self._scenes.image_label(index)}
 
 
 def _scenes(scenes: SceneSettings, split: str, length: int, task: str) -> Scenes:
-    return Scenes(scenes.seed, length, scenes.size, task, first=SCENES_FIRST[split])
+    return Scenes(scenes.seed, length, scenes.size, task, first=SCENES_FIRST[split], labels=scenes.labels)
 
 
 def dense_scenes(data: EvaluationData, split: str) -> Scenes:

@@ -149,6 +149,30 @@ def test_colour_does_not_identify_the_class(world):
     assert accuracy < commonest + 0.05, (accuracy, commonest)
 
 
+def test_image_labels_are_balanced_and_name_most_of_the_objects():
+    source = scenes.Scenes(5, 40, SIZE, first=10**9, labels=True)
+    labels = [source.image_label(i) for i in range(len(source))]
+    np.testing.assert_array_equal(np.bincount(labels), [4] * len(scenes.OBJECTS))
+    right = []
+    for i, label in enumerate(labels):
+        plan = scenes._plan(5, 10**9 + i, label)
+        names = [thing.name for thing in plan.things]
+        assert 3 * names.count(scenes.OBJECTS[label]) >= 2 * len(names)
+        count = np.bincount(source[i]["label"].ravel(), minlength=len(scenes.CLASSES))
+        right.append(count[-len(scenes.OBJECTS) :].argmax() == label)
+    assert np.mean(right) > 0.8  # of the pixels, too, although a near object of another class may be large
+
+
+def test_scenes_without_labels_are_those_of_earlier_versions():
+    source = scenes.Scenes(3, 2, SIZE, first=41)
+    assert source.fingerprint == "scenes-1 seed=3 first=41 length=2 size=64 task=segmentation"
+    assert source.image_label(0) == -1
+    plan = scenes._plan(3, 41)
+    assert [thing.name for thing in plan.things] == ["crate", "target", "crate", "target", "crate"]
+    assert (plan.ground, plan.backdrop) == ("grass", "brick wall")
+    assert scenes.Scenes(3, 2, SIZE, first=41, labels=True).fingerprint == source.fingerprint + " labels=objects"
+
+
 def test_the_dense_source_is_a_sequence_of_scenes():
     masks, depths = scenes.Scenes(3, 5, 48), scenes.Scenes(3, 5, 48, "depth")
     later = scenes.Scenes(3, 2, 48, first=3)

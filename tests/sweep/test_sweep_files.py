@@ -19,8 +19,8 @@ RUNS = {
     "context_weight": (18, 18),
     "data_fractions": (40, 12),
     "neighbours": (60, 20),
-    "supervised_weight": (6,),
-    "table12": (3,),
+    "supervised_weight": (6, 6),
+    "table12": (3, 3),
     "table5": (7, 7),
 }
 
