@@ -38,10 +38,10 @@ class Encoder:
 class Objective:
     """What is learned from the views."""
 
-    name: Literal["hummingbird", "simclr", "byol", "simsiam", "mocov3", "densecl", "supervised", "dino", "mae"] = (
-        setting(
-            "hummingbird", "hummingbird: Eq. 4, and image labels if supervised.weight > 0; the others are their papers'"
-        )
+    name: Literal[
+        "hummingbird", "simclr", "byol", "simsiam", "mocov3", "densecl", "supervised", "dino", "ibot", "dinov2", "mae"
+    ] = setting(
+        "hummingbird", "hummingbird: Eq. 4, and image labels if supervised.weight > 0; the others are their papers'"
     )
 
 

@@ -8,7 +8,19 @@ from jax import Array
 
 from hummingbird.config import PretrainConfig
 from hummingbird.errors import UserError
-from hummingbird.objectives import byol, classifier, densecl, dino, hummingbird, mae, mocov3, simclr, simsiam
+from hummingbird.objectives import (
+    byol,
+    classifier,
+    densecl,
+    dino,
+    dinov2,
+    hummingbird,
+    ibot,
+    mae,
+    mocov3,
+    simclr,
+    simsiam,
+)
 from hummingbird.objectives.byol import regression
 from hummingbird.objectives.contrastive import contrastive, nt_xent, top1
 from hummingbird.objectives.interface import Batch, Objective
@@ -43,10 +55,12 @@ OBJECTIVES: dict[str, Callable[[PretrainConfig, Replicate], Objective]] = {
     "densecl": densecl.build,
     "supervised": classifier.build,
     "dino": dino.build,
+    "ibot": ibot.build,
+    "dinov2": dinov2.build,
     "mae": mae.build,
 }
 
-MULTI_CROP: tuple[str, ...] = ("dino",)  # objectives that use the small crops of `augment.local`
+MULTI_CROP: tuple[str, ...] = ("dino", "ibot", "dinov2")  # objectives that use the small crops of `augment.local`
 ONE_VIEW: tuple[str, ...] = ("supervised", "mae")  # objectives that need no second global view
 
 
