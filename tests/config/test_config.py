@@ -79,7 +79,7 @@ def test_settings_can_be_listed_by_group():
     assert "retrieval.temperature=0.02  (a number > 0)\n    beta of Eq. 1" in listing
     group = config.list_settings(config.declared("pretrain"), "data.scenes")
     assert [line.partition("=")[0] for line in group.splitlines() if line[0] != " "] == [
-        f"data.scenes.{name}" for name in ("size", "seed", "pretrain_images", "prompt_images", "query_images")
+        f"data.scenes.{name}" for name in ("size", "seed", "labels", "pretrain_images", "prompt_images", "query_images")
     ]
     assert "from 16 to 1024" in group
     with pytest.raises(UserError, match="did you mean"):
