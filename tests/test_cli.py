@@ -145,7 +145,7 @@ def test_every_command_has_a_short_help(command, capsys):
     ("argv", "keys", "absent"),
     [
         (["pretrain", "--config.help"], ["batch_size=4096", "data.root="], ["retrieval.bank="]),
-        (["evaluate", "--config.help=retrieval.scann"], ["retrieval.scann.leaves=512"], ["seed=0"]),
+        (["evaluate", "--config.help=retrieval.scann"], ["retrieval.scann.leaves=auto"], ["seed=0"]),
         (["data", "x.py", "--config.help=context"], ["context.bank_length="], ["`hummingbird evaluate`"]),
         (["data", "--config.help=seed"], ["`hummingbird pretrain`", "`hummingbird evaluate`", "seed=0"], []),
     ],

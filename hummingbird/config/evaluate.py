@@ -41,10 +41,15 @@ class EncoderSettings:
 class Scann:
     """Settings of the ScaNN index (Table 6)."""
 
+    preset: Literal["auto", "table6", "table6_few"] = setting(
+        "auto",
+        "what `auto` means for leaves, leaves_to_search and reorder: numbers that grow with the bank, so that at least "
+        "95% of the neighbours are found, or those of Table 6: 512, 32, 120 (table6) and 512, 256, 1800 (table6_few)",
+    )
     dimensions_per_block: int = setting(4, "dimensions per hashed block (Table 6)", low=1)
-    leaves: int = setting(512, "partitions of the tree (Table 6)", low=1)
-    leaves_to_search: int = setting(32, "partitions to search (Table 6)", low=1)
-    reorder: int = setting(120, "candidates to re-score exactly (Table 6)", low=1)
+    leaves: int | None = setting(None, "partitions of the tree", low=1, none="auto")
+    leaves_to_search: int | None = setting(None, "partitions to search", low=1, none="auto")
+    reorder: int | None = setting(None, "candidates to re-score exactly", low=1, none="auto")
     anisotropic_threshold: float = setting(
         0.2, "threshold of anisotropic quantisation; our choice, not in the paper", low=0, high=1
     )
@@ -130,5 +135,5 @@ class EvaluateConfig:
         if self.depth.low >= self.depth.high:
             raise UserError(f"config key depth.low: {self.depth.low} is not below depth.high {self.depth.high}")
         searched, leaves = self.retrieval.scann.leaves_to_search, self.retrieval.scann.leaves
-        if searched > leaves:
+        if searched is not None and leaves is not None and searched > leaves:
             raise UserError(f"config key retrieval.scann.leaves_to_search: {searched} is more than the {leaves} leaves")

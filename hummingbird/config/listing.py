@@ -39,7 +39,8 @@ def _inside(key: str, group: str) -> bool:
 def _describe(key: str, setting: Setting) -> str:
     accepted = setting.describe() + (", may change on resume" if setting.resumable else "")
     text = textwrap.fill(setting.help, WIDTH, initial_indent="    ", subsequent_indent="    ")
-    return f"{key}={show(setting.default)}  ({accepted})\n{text}"
+    default = setting.none if setting.default is None else show(setting.default)
+    return f"{key}={default}  ({accepted})\n{text}"
 
 
 def show(value: Value) -> str:

@@ -53,6 +53,7 @@ class Setting:
       count: number of values in the tuple; None: any.
       resumable: may differ when a run is resumed.
       path: a path; a leading "~" is expanded to the home folder.
+      none: the word that stands for None.
     """
 
     kind: type
@@ -67,10 +68,11 @@ class Setting:
     count: int | None = None
     resumable: bool = False
     path: bool = False
+    none: str = "none"
 
     def parse(self, key: str, text: str) -> Value:
         """Converts the text of `--config.key=text` to the setting's type; UserError if it does not fit."""
-        if self.optional and text.lower() in ("none", "null", ""):
+        if self.optional and text.lower() in (self.none, "none", "null", ""):
             return None
         if self.many:
             return tuple(self._parse_one(key, part.strip()) for part in text.strip("()[]").split(",") if part.strip())
@@ -92,7 +94,7 @@ class Setting:
 
     def check(self, key: str, value: Value | Sequence[One]) -> Value:
         """Returns `value` in the setting's own type; UserError if its type or range is wrong."""
-        if value is None:
+        if value is None or (self.none != "none" and value == self.none):
             if self.optional:
                 return None
             raise UserError(f"config key {key}: is None, expected {self.describe()}")
@@ -133,7 +135,7 @@ class Setting:
                 text = text.replace(">= ", "from ").replace(" and <= ", " to ")
         if self.many:
             text = f"{self.count or 'any number of'} values, each {text}"
-        return text + (" or none" if self.optional else "")
+        return text + (f" or {self.none}" if self.optional else "")
 
 
 def _integer(text: str) -> int:
@@ -157,9 +159,11 @@ def setting(
     above: float | None = None,
     resumable: bool = False,
     path: bool = False,
+    none: str = "none",
 ) -> Default:
     """Declares a field of a settings dataclass; see `Setting` for the arguments."""
     metadata = {"help": help, "low": low, "high": high, "above": above, "resumable": resumable, "path": path}
+    metadata["none"] = none
     return dataclasses.field(default=default, metadata=metadata)
 
 

@@ -31,6 +31,7 @@ from hummingbird.retrieval.result_files import make_workdir, write_results
 from hummingbird.retrieval.results import Result
 from hummingbird.retrieval.sample_files import Samples
 from hummingbird.retrieval.samples import SampleCollector
+from hummingbird.retrieval.search import scann_settings
 from hummingbird.retrieval.selection import query_images
 from hummingbird.run.files import Json, versions
 from hummingbird.tasks import Scores
@@ -145,7 +146,7 @@ def score(evaluation: Evaluation, encodings: Encodings, collect: bool) -> Scored
             f"the index found {recall:.1%} of the true neighbours: raise retrieval.scann.reorder (long banks need more "
             "candidates) or leaves_to_search"
         )
-    described = describe_index(evaluation, index, recall)
+    described = describe_index(evaluation, index, len(bank), recall)
     return Scored(scores, describe_memory(evaluation, bank, index, recall), described, bank.keys.shape[1], samples)
 
 
@@ -203,9 +204,9 @@ def describe_memory(
     }
 
 
-def describe_index(evaluation: Evaluation, index: Index, recall: float | None) -> dict[str, Json]:
+def describe_index(evaluation: Evaluation, index: Index, length: int, recall: float | None) -> dict[str, Json]:
     """Returns what metrics.json says about an index: settings that exact kinds ignore are left out."""
-    settings = {} if index.exact or index.kind == "device" else dataclasses.asdict(evaluation.retrieval.scann)
+    settings = {} if index.exact or index.kind == "device" else dataclasses.asdict(scann_settings(evaluation, length))
     return {"kind": index.kind, "exact": index.exact, "recall_at_k": recall, **settings}
 
 

@@ -16,7 +16,7 @@ from hummingbird.retrieval.evaluation import Evaluation
 from hummingbird.retrieval.progress import Clock
 from hummingbird.retrieval.protocol import EvalProtocol
 from hummingbird.retrieval.query import answer
-from hummingbird.retrieval.search import index_bank
+from hummingbird.retrieval.search import index_bank, scann_settings
 from hummingbird.retrieval.selection import drawn_parts, part_name, prompt_images
 from hummingbird.tasks import Scores
 
@@ -45,7 +45,8 @@ def check_parts(evaluation: Evaluation) -> None:
     """Raises UserError if a part of the prompt cannot hold as many entries as its search needs."""
     needed = {"retrieval.neighbours": evaluation.protocol.neighbours}
     if evaluation.retrieval.index == "scann":
-        needed["retrieval.scann.leaves"] = evaluation.retrieval.scann.leaves
+        # Numbers of leaves that grow with the bank fit every part.
+        needed["retrieval.scann.leaves"] = scann_settings(evaluation, 1).leaves
     for part in drawn_parts(evaluation.protocol, evaluation.data.fractions, evaluation.data.subsets):
         images, patches = prompt_images(len(evaluation.prompt), part)
         most = min(part.memory_length, len(images) * patches * max(part.augmentation_epochs, 1))

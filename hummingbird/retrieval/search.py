@@ -12,6 +12,7 @@ from hummingbird.retrieval.capacity import check_room
 from hummingbird.retrieval.evaluation import Evaluation
 from hummingbird.retrieval.index.build import Index, build_index, retuned
 from hummingbird.retrieval.index.scann_build import trained_settings
+from hummingbird.retrieval.index.settings import ScannSettings, decide
 from hummingbird.retrieval.processes import first, together
 
 
@@ -30,10 +31,10 @@ def index_bank(evaluation: Evaluation, bank: PatchBank, folder: str = "") -> Ind
     retrieval = evaluation.retrieval
     if folder:
         check_room(len(bank), bank.keys.shape[1], retrieval, pathlib.Path(folder), stored=True)
-    scann = dataclasses.asdict(retrieval.scann)
+    scann, neighbours = dataclasses.asdict(retrieval.scann), evaluation.protocol.neighbours
 
     def build() -> Index:
-        return build_index(bank.keys, retrieval.index, folder or None, evaluation.progress, **scann)
+        return build_index(bank.keys, retrieval.index, folder or None, evaluation.progress, neighbours, **scann)
 
     with evaluation.clock("build_index"), warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -58,7 +59,7 @@ class LastIndex:
     def get(self, evaluation: Evaluation, bank: PatchBank, folder: str = "") -> Index:
         """Returns the index over a bank, built by `index_bank` unless it is the last one."""
         retrieval = evaluation.retrieval
-        kind, scann = retrieval.index, retrieval.scann
+        kind, scann = retrieval.index, scann_settings(evaluation, len(bank))
         trained = kind, None if kind in ("exact", "device") else trained_settings(scann)
         if self._index is not None and self._bank is bank and self._trained == trained:
             check_length(evaluation, len(bank))
@@ -75,9 +76,14 @@ class LastIndex:
         self._bank = self._index = None
 
 
+def scann_settings(evaluation: Evaluation, length: int) -> ScannSettings:
+    """Returns the settings of a ScaNN index over a bank of `length` entries."""
+    return decide(evaluation.retrieval.scann, length, evaluation.protocol.neighbours)
+
+
 def check_length(evaluation: Evaluation, length: int) -> None:
     """Raises UserError if a bank of `length` entries has too few for the search."""
-    neighbours, leaves = evaluation.protocol.neighbours, evaluation.retrieval.scann.leaves
+    neighbours, leaves = evaluation.protocol.neighbours, scann_settings(evaluation, length).leaves
     if neighbours > length:
         raise UserError(f"config key retrieval.neighbours: {neighbours} is more than the {length} entries of the bank")
     if evaluation.retrieval.index == "scann" and length < leaves:

@@ -4,7 +4,8 @@ Keys are drawn in chunks from a clustered model (a tree of centres, decaying spe
 memory-mapped. Recall is measured against an exact search over the same keys.
 
     scripts/bench retrieval_scale [--lengths=40960,163840,655360,2621440,10240000] [--dim=768] [--index=scann]
-                                  [--folder=DIR] [--plot=FILE.png] [--leaves=512 --leaves_to_search=32 --reorder=120]
+                                  [--folder=DIR] [--plot=FILE.png] [--preset=table6|table6_few|auto]
+                                  [--leaves=512 --leaves_to_search=32 --reorder=120]
 
 --leaves_to_search=32,256 --reorder=120,1800 measures all four combinations with one index.
 
@@ -49,6 +50,8 @@ import numpy as np
 from hummingbird.retrieval.bank.keys import normalise
 from hummingbird.retrieval.index.build import build_index
 from hummingbird.retrieval.index.exact import ExactIndex
+from hummingbird.retrieval.index.scann import ScannIndex
+from hummingbird.retrieval.index.settings import PRESETS, ScannSettings
 from hummingbird.retrieval.progress import track
 
 CHUNK, QUERIES, K = 65_536, 1024, 30
@@ -78,30 +81,22 @@ def write_keys(path: str, model: Model, length: int) -> np.ndarray:
     return np.memmap(path, ml_dtypes.bfloat16, "r", shape=(length, len(model.scale)))
 
 
-class Searcher:
-    """Wraps a searcher of an index to search another number of leaves than the index was built with."""
-
-    def __init__(self, searcher: Any, leaves: int):
-        self.searcher, self.leaves = searcher, leaves
-
-    def search_batched_parallel(self, queries: np.ndarray, **settings: int) -> Any:
-        return self.searcher.search_batched_parallel(queries, leaves_to_search=self.leaves, **settings)
-
-
 def measure(keys: np.ndarray, queries: np.ndarray, options: argparse.Namespace) -> Iterator[dict]:
     """Times one bank: its build, then for each search setting the best of three searches with all queries."""
-    settings = {"leaves_to_search": options.leaves_to_search[0], "reorder": options.reorder[0]}
+    preset = PRESETS[options.preset](len(keys), K)
+    searched, reordered = options.leaves_to_search or (preset.leaves_to_search,), options.reorder or (preset.reorder,)
+    sizes = {"leaves": options.leaves or preset.leaves, "leaves_to_search": searched[0], "reorder": reordered[0]}
     start, cpu = time.perf_counter(), time.process_time()
-    index: Any = build_index(keys, options.index, progress=True, leaves=options.leaves, **settings)
+    index: Any = build_index(keys, options.index, progress=True, **sizes)
     build, build_cpu = time.perf_counter() - start, time.process_time() - cpu
     print(f"{len(keys):,} keys: built in {build:.0f} s, {anonymous_memory() / 1e9:.1f} GB", file=sys.stderr, flush=True)
     start = time.perf_counter()
     truth, _ = ExactIndex(keys).search(queries[: options.recall], K)
     exact = time.perf_counter() - start
-    built: list[Any] = getattr(index, "searchers", [])
-    for leaves, reorder in itertools.product(options.leaves_to_search, options.reorder):
-        if built:
-            index.searchers, index.reorder = [Searcher(searcher, leaves) for searcher in built], reorder
+    tunable = isinstance(index, ScannIndex)
+    for leaves, reorder in itertools.product(searched, reordered):
+        if tunable:
+            index = index.retuned(ScannSettings(**{**sizes, "leaves_to_search": leaves, "reorder": reorder}))
         times, found = [], np.zeros(0)
         for _ in range(3):
             start = time.perf_counter()
@@ -114,7 +109,7 @@ def measure(keys: np.ndarray, queries: np.ndarray, options: argparse.Namespace) 
             "index": index.kind,
             "build_seconds": round(build, 2),
             "build_processor_seconds": round(build_cpu, 2),
-            **({"leaves_to_search": leaves, "reorder": reorder} if built else {}),
+            **({**sizes, "leaves_to_search": leaves, "reorder": reorder} if tunable else {}),
             "seconds_per_1024_queries": round(min(times), 4),
             "recall_at_30": round(float(recall), 4),
             "exact_seconds": round(exact, 2),
@@ -123,7 +118,7 @@ def measure(keys: np.ndarray, queries: np.ndarray, options: argparse.Namespace) 
             "anonymous_memory_bytes": anonymous_memory(),
             "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
         }
-        if not built:
+        if not tunable:
             return  # other indexes have no search settings
 
 
@@ -167,9 +162,10 @@ def main() -> None:
     parser.add_argument("--lengths", type=numbers, default="40960,163840,655360,2621440,10240000")
     parser.add_argument("--dim", type=int, default=768)
     parser.add_argument("--index", default="scann", choices=("scann", "exact", "device"))
-    parser.add_argument("--leaves", type=int, default=512)
-    parser.add_argument("--leaves_to_search", type=numbers, default=(32,), help="one or several, for example 32,256")
-    parser.add_argument("--reorder", type=numbers, default=(120,), help="one or several, for example 120,1800")
+    parser.add_argument("--preset", default="table6", choices=PRESETS, help="what the next three are by default")
+    parser.add_argument("--leaves", type=int)
+    parser.add_argument("--leaves_to_search", type=numbers, help="one or several, for example 32,256")
+    parser.add_argument("--reorder", type=numbers, help="one or several, for example 120,1800")
     parser.add_argument("--recall", type=int, default=64, help="queries for recall")
     parser.add_argument("--folder", default=None, help="folder for the key file; default: the system's")
     parser.add_argument("--plot", default="")

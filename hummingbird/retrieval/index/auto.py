@@ -5,10 +5,10 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 
-from hummingbird.config.evaluate import Scann
 from hummingbird.retrieval.index.device import DeviceIndex, DeviceMemoryError, shortage
 from hummingbird.retrieval.index.interface import Index, Keys, Neighbours, Queries
 from hummingbird.retrieval.index.scann import ScannIndex
+from hummingbird.retrieval.index.settings import ScannSettings
 
 
 class AutoIndex:
@@ -51,7 +51,7 @@ class AutoIndex:
             self._index = self._on_host(error.reason)
         return self._current.search(queries, k)
 
-    def retuned(self, settings: Scann) -> Index:
+    def retuned(self, settings: ScannSettings) -> Index:
         """Returns the index with other settings of the search, which those of devices do not have."""
         return self._current.retuned(settings) if isinstance(self._current, ScannIndex) else self
 

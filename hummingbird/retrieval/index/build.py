@@ -23,13 +23,19 @@ from hummingbird.retrieval.index.exact import ExactIndex
 from hummingbird.retrieval.index.interface import Index, Keys
 from hummingbird.retrieval.index.scann import ScannIndex
 from hummingbird.retrieval.index.scann_build import build_scann, scann_bytes
+from hummingbird.retrieval.index.settings import ScannSettings, decide
 
 # Below this many keys an exact search is as fast as building and searching a tree.
 AUTO_SCANN_LENGTH = 50_000
 
 
 def build_index(
-    keys: ArrayLike, kind: str = "auto", folder: str | None = None, progress: bool = False, **settings: int | float
+    keys: ArrayLike,
+    kind: str = "auto",
+    folder: str | None = None,
+    progress: bool = False,
+    neighbours: int = 30,
+    **settings: int | float | str | None,
 ) -> Index:
     """Builds an index over keys.
 
@@ -40,6 +46,7 @@ def build_index(
         "auto" (device on accelerators with enough memory; else scann for large banks and exact for small ones).
       folder: keeps the index of kind "scann" and finds it again; None: not kept.
       progress: show a progress bar while an index of kind "scann" is built.
+      neighbours: how many will be looked up; those of an approximate index grow with them.
       **settings: fields of `hummingbird.config.evaluate.Scann`; other kinds ignore them.
 
     Raises:
@@ -56,8 +63,8 @@ def build_index(
     unknown = [name for name in settings if name not in names]
     if unknown:
         raise UserError(f"index setting {unknown[0]!r} is unknown; there are {', '.join(names)}")
-    chosen = resolve(Scann, settings)
-    return INDEXES[kind](checked(keys), chosen, folder, progress)
+    chosen, keys = resolve(Scann, settings), checked(keys)
+    return INDEXES[kind](keys, decide(chosen, len(keys), neighbours), folder, progress)
 
 
 def checked(keys: ArrayLike) -> Keys:
@@ -90,7 +97,7 @@ def check_finite(keys: Keys, chunk: int = 65_536) -> None:
             raise UserError(f"index keys: rows {rows} (and perhaps more) are NaN or infinite; check the encoder")
 
 
-def retuned(index: Index, settings: Scann) -> Index:
+def retuned(index: Index, settings: ScannSettings) -> Index:
     """Returns an index with other settings of the search; exact kinds have none."""
     return index.retuned(settings) if isinstance(index, ScannIndex | AutoIndex) else index
 
@@ -113,17 +120,17 @@ def index_bytes(kind: str, length: int, dim: int, itemsize: int, dimensions_per_
     return length * dim * itemsize if kind == "device" and cpu else 0
 
 
-def build_exact(keys: Keys, settings: Scann, folder: str | None, progress: bool) -> Index:
+def build_exact(keys: Keys, settings: ScannSettings, folder: str | None, progress: bool) -> Index:
     """Builds an exact float32 index in NumPy."""
     return ExactIndex(keys)
 
 
-def build_device(keys: Keys, settings: Scann, folder: str | None, progress: bool) -> Index:
+def build_device(keys: Keys, settings: ScannSettings, folder: str | None, progress: bool) -> Index:
     """Builds an exact index on all local JAX devices."""
     return DeviceIndex(keys)
 
 
-def build_auto(keys: Keys, settings: Scann, folder: str | None, progress: bool) -> Index:
+def build_auto(keys: Keys, settings: ScannSettings, folder: str | None, progress: bool) -> Index:
     """Builds a device index on accelerators; on CPUs ScaNN for large banks if installed, else an exact index."""
 
     def build_host() -> Index:
@@ -134,7 +141,7 @@ def build_auto(keys: Keys, settings: Scann, folder: str | None, progress: bool) 
     return build_host() if jax.default_backend() == "cpu" else AutoIndex(keys, build_host)
 
 
-INDEXES: dict[str, Callable[[Keys, Scann, str | None, bool], Index]] = {
+INDEXES: dict[str, Callable[[Keys, ScannSettings, str | None, bool], Index]] = {
     "auto": build_auto,
     "exact": build_exact,
     "scann": build_scann,

@@ -22,10 +22,10 @@ from typing import NamedTuple, Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Float, Float32, Int32
 
-from hummingbird.config.evaluate import Scann
 from hummingbird.errors import UserError, first_line
 from hummingbird.retrieval.index.exact import top_k
 from hummingbird.retrieval.index.interface import Keys, Neighbours, Queries
+from hummingbird.retrieval.index.settings import ScannSettings
 
 BATCH = 1024  # queries that each thread answers at a time
 
@@ -81,12 +81,12 @@ class ScannIndex:
 
     kind, exact = "scann", False
 
-    def __init__(self, searchers: Sequence[Searcher], starts: Sequence[int], keys: Keys, settings: Scann):
+    def __init__(self, searchers: Sequence[Searcher], starts: Sequence[int], keys: Keys, settings: ScannSettings):
         self.searchers, self.starts, self.keys = searchers, starts, keys
         self.reorder = settings.reorder
         self.leaves_to_search = None if settings.autopilot else settings.leaves_to_search
 
-    def retuned(self, settings: Scann) -> ScannIndex:
+    def retuned(self, settings: ScannSettings) -> ScannIndex:
         """Returns the same index with other settings of the search."""
         return ScannIndex(self.searchers, self.starts, self.keys, settings)
 

@@ -21,7 +21,6 @@ from typing import NamedTuple, TypedDict
 
 import numpy as np
 
-from hummingbird.config.evaluate import Scann
 from hummingbird.errors import UserError, first_line
 from hummingbird.retrieval.bank.writing import FULL, lock
 from hummingbird.retrieval.checksums import checksum, damaged
@@ -29,6 +28,7 @@ from hummingbird.retrieval.index import quantise, scann_files
 from hummingbird.retrieval.index.exact import ExactIndex
 from hummingbird.retrieval.index.interface import Index, Keys
 from hummingbird.retrieval.index.scann import ScannIndex, find_scann
+from hummingbird.retrieval.index.settings import ScannSettings
 from hummingbird.run.files import Json, write_json
 
 SHARD_BYTES = 2 * 2**30  # of float32 keys in one searcher
@@ -66,7 +66,7 @@ def scann_bytes(length: int, dim: int, itemsize: int, dimensions_per_block: int)
     return keys + length * (blocks // 2 + 4) + length // shards * blocks
 
 
-def build_scann(keys: Keys, settings: Scann, folder: str | None = None, progress: bool = False) -> Index:
+def build_scann(keys: Keys, settings: ScannSettings, folder: str | None = None, progress: bool = False) -> Index:
     """Builds a tree-AH index (Table 6), or an exact one, with a warning, where that is impossible.
 
     Args:
@@ -98,7 +98,7 @@ def build_scann(keys: Keys, settings: Scann, folder: str | None = None, progress
 
 
 def open_checked(
-    keys: Keys, settings: Scann, folder: str | None, progress: bool, writer: str
+    keys: Keys, settings: ScannSettings, folder: str | None, progress: bool, writer: str
 ) -> tuple[ScannIndex | None, str]:
     """Builds or finds an index; returns it, or None and what is wrong with it. Arguments as of `build_scann`."""
     path = writable_path(folder, settings, writer) if folder else None
@@ -127,7 +127,7 @@ def open_checked(
     return None, problem
 
 
-def check_index(index: ScannIndex, keys: Keys, settings: Scann, count: int = 64) -> str:
+def check_index(index: ScannIndex, keys: Keys, settings: ScannSettings, count: int = 64) -> str:
     """Searches for some of an index's own keys, widely; returns what is wrong, or "".
 
     Codes are approximate, so that in a long bank a few keys may miss themselves; a file that is misread misses nearly
@@ -150,12 +150,12 @@ def check_index(index: ScannIndex, keys: Keys, settings: Scann, count: int = 64)
 
 
 # ---------------------------------------------------------------- kept on disk
-def trained_settings(settings: Scann) -> dict[str, int | float | bool]:
+def trained_settings(settings: ScannSettings) -> dict[str, int | float | bool]:
     """Returns the settings that tree and codes depend on; the others are given to each search."""
     return {name: value for name, value in dataclasses.asdict(settings).items() if name not in SEARCH_SETTINGS}
 
 
-def kept_path(folder: str, settings: Scann, writer: str = "hummingbird") -> pathlib.Path:
+def kept_path(folder: str, settings: ScannSettings, writer: str = "hummingbird") -> pathlib.Path:
     """Returns where an index is kept: by what it was trained with, who wrote it, and ScaNN's version."""
     trained = {**trained_settings(settings), "writer": writer, "version": INDEX_VERSION, "scann": scann_version()}
     digest = hashlib.sha256(json.dumps(trained, sort_keys=True).encode()).hexdigest()[:12]
@@ -170,7 +170,7 @@ def scann_version() -> str:
         return "unknown"
 
 
-def writable_path(folder: str, settings: Scann, writer: str) -> pathlib.Path | None:
+def writable_path(folder: str, settings: ScannSettings, writer: str) -> pathlib.Path | None:
     """Returns `kept_path` if an index is there or can be; None, with a warning, if the folder cannot be written."""
     path = kept_path(folder, settings, writer)
     if (path / MANIFEST).is_file():
@@ -186,7 +186,7 @@ def writable_path(folder: str, settings: Scann, writer: str) -> pathlib.Path | N
 
 
 def keep_index(
-    path: pathlib.Path, keys: Keys, settings: Scann, progress: bool, writer: str = "hummingbird"
+    path: pathlib.Path, keys: Keys, settings: ScannSettings, progress: bool, writer: str = "hummingbird"
 ) -> pathlib.Path:
     """Returns the folder of a kept index, built under a lock if it is not there yet; another command waits for it."""
     if (path / MANIFEST).is_file():
@@ -225,7 +225,7 @@ class Plan(NamedTuple):
     """
 
     keys: Keys
-    settings: Scann
+    settings: ScannSettings
     rescore: bool
     progress: bool
 
@@ -261,7 +261,7 @@ WRITERS: dict[str, Callable[[Plan], Writer]] = {"hummingbird": own_writer, "scan
 def write_index(
     path: pathlib.Path,
     keys: Keys,
-    settings: Scann,
+    settings: ScannSettings,
     progress: bool = False,
     checksums: bool = False,
     writer: str = "hummingbird",
@@ -289,7 +289,7 @@ def write_index(
     write_json(path / MANIFEST, {"starts": starts, "settings": trained_settings(settings), **made, "files": files})
 
 
-def train(keys: Keys, settings: Scann) -> quantise.Quantiser:
+def train(keys: Keys, settings: ScannSettings) -> quantise.Quantiser:
     """Trains tree and codes on a random sample of the keys, always the same one."""
     rng = np.random.default_rng(0)
     size = min(len(keys), max(settings.training_sample, settings.leaves))
@@ -307,7 +307,7 @@ def read_manifest(path: pathlib.Path) -> Manifest:
         raise UserError(f"{path / MANIFEST}: cannot be read ({error}); delete {path}") from error
 
 
-def load_index(path: pathlib.Path, keys: Keys, settings: Scann) -> ScannIndex:
+def load_index(path: pathlib.Path, keys: Keys, settings: ScannSettings) -> ScannIndex:
     """Loads the index over `keys` that `write_index` wrote; UserError if it was written for another bank."""
     starts = read_manifest(path)["starts"]
     if starts[-1] != len(keys):

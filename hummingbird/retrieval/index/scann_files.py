@@ -15,10 +15,10 @@ from types import ModuleType
 import numpy as np
 from jaxtyping import Float32, UInt8
 
-from hummingbird.config.evaluate import Scann
 from hummingbird.retrieval.index import quantise
 from hummingbird.retrieval.index.interface import Keys
 from hummingbird.retrieval.index.scann import Searcher, find_scann
+from hummingbird.retrieval.index.settings import ScannSettings
 
 
 def scann_module() -> ModuleType:
@@ -40,7 +40,7 @@ def write_autopilot(folder: pathlib.Path, keys: Keys) -> None:
     builder.autopilot().build().serialize(str(folder), True)
 
 
-def write_native(folder: pathlib.Path, keys: Keys, settings: Scann, rescore: bool) -> None:
+def write_native(folder: pathlib.Path, keys: Keys, settings: ScannSettings, rescore: bool) -> None:
     """Writes a searcher that ScaNN has trained by itself, on a sample of its own; arguments as of `write_shard`."""
     builder = scann_module().builder(np.ascontiguousarray(keys, np.float32), 10, "dot_product")
     builder = builder.tree(
@@ -52,7 +52,12 @@ def write_native(folder: pathlib.Path, keys: Keys, settings: Scann, rescore: boo
 
 
 def write_shard(
-    folder: pathlib.Path, keys: Keys, quantiser: quantise.Quantiser, settings: Scann, rescore: bool, text: str = ""
+    folder: pathlib.Path,
+    keys: Keys,
+    quantiser: quantise.Quantiser,
+    settings: ScannSettings,
+    rescore: bool,
+    text: str = "",
 ) -> None:
     """Writes a searcher over keys.
 
@@ -98,7 +103,7 @@ def reserve(path: pathlib.Path, shape: tuple[int, int]) -> UInt8[np.ndarray, "{s
 
 
 # ---------------------------------------------------------------- ScaNN's messages
-def searcher_config(keys: Keys, settings: Scann, rescore: bool) -> bytes:
+def searcher_config(keys: Keys, settings: ScannSettings, rescore: bool) -> bytes:
     """Returns the serialised ScannConfig that ScaNN's own builder makes for these settings."""
     from google.protobuf import text_format
 

@@ -176,7 +176,7 @@ def test_scann_pads_where_it_finds_fewer_than_k(clustered):
 def test_scann_falls_back_to_exact_with_a_warning_for_few_keys(clustered):
     pytest.importorskip("scann", reason="ScaNN exists for Linux only")
     with pytest.warns(UserWarning, match=r"fewer than 512 leaves"):
-        assert build_index(clustered[0][:400], "scann").kind == "exact"
+        assert build_index(clustered[0][:400], "scann", preset="table6").kind == "exact"
 
 
 @pytest.mark.usefixtures("no_scann_yet")

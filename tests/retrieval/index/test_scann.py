@@ -12,15 +12,15 @@ import time
 import numpy as np
 import pytest
 
-from hummingbird.config.evaluate import Scann
 from hummingbird.errors import UserError
 from hummingbird.retrieval.bank import writing as bank_writing
 from hummingbird.retrieval.bank.keys import normalise
 from hummingbird.retrieval.index import scann_build
 from hummingbird.retrieval.index.scann import find_scann
+from hummingbird.retrieval.index.settings import ScannSettings
 
 pytestmark = pytest.mark.skipif(find_scann().module is None, reason="scann is not installed")
-SMALL = Scann(leaves=4, leaves_to_search=4, reorder=60)
+SMALL = ScannSettings(leaves=4, leaves_to_search=4, reorder=60)
 
 
 @pytest.fixture(scope="module")
