@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import dataclasses
+import functools
+import hashlib
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
 
@@ -15,6 +18,9 @@ from hummingbird.data.label_files import IGNORE
 from hummingbird.data.names import match_names, names_fingerprint, printable, repeated, shorten, text_lines
 from hummingbird.data.store import Store, warn_once
 from hummingbird.errors import UserError
+
+UNCOMPRESSED = (".bmp", ".npy", ".pbm", ".pgm", ".pnm", ".ppm", ".tga", ".tif", ".tiff")
+READERS = 8  # files read at a time
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,7 +72,7 @@ class Pairs:
           decode_label: (bytes, name for errors) -> int32 class ids or float32 metres, [H, W].
           fingerprint: identifies what decides the labels beside the files. Names, paths and sizes of the files are
             added, so the same data elsewhere, or in a tar, has the same fingerprint, and changed files have another.
-            A folder in a bucket gives no sizes: there, files that are replaced under their names are not noticed.
+            A folder in a bucket gives no sizes: there, only `content` notices files that are replaced.
           reading: how images are decoded.
         """
         self._store, self._pairs, self._decode_label, self._reading = store, list(pairs), decode_label, reading
@@ -77,6 +83,18 @@ class Pairs:
 
     def __len__(self) -> int:
         return len(self._pairs)
+
+    @functools.cached_property
+    def content(self) -> str:
+        """A digest of what the labels hold, and images of formats whose size says nothing about their content.
+
+        The fingerprint knows names and sizes only. This reads every label, which is worth it for what is kept: a mask
+        that was corrected in place may have the size that it had.
+        """
+        paths = [pair.label for pair in self._pairs]
+        paths += [pair.image for pair in self._pairs if pair.image.lower().endswith(UNCOMPRESSED)]
+        with concurrent.futures.ThreadPoolExecutor(READERS) as pool:
+            return names_fingerprint(pool.map(lambda path: hashlib.sha256(self._store.read(path)).hexdigest(), paths))
 
     def name(self, index: int) -> str:
         """Returns the name of item `index` without reading it."""

@@ -226,6 +226,7 @@ def bank_identity(evaluation: Evaluation) -> Identity:
         "encoder": fingerprint,
         **arithmetic(evaluation.encoder),
         "data": evaluation.prompt.fingerprint,
+        "labels": getattr(evaluation.prompt, "content", None),
         "task": task.kind,
         "channels": task.channels,
         "key_dtype": evaluation.retrieval.key_dtype,

@@ -3,6 +3,7 @@ import mmap
 import os
 import pathlib
 
+import cv2
 import numpy as np
 import pytest
 
@@ -302,3 +303,26 @@ def test_another_numpy_finds_a_shared_bank_again(tmp_path, monkeypatch):
     run(tmp_path, encoder=encoder, **parts)
     assert len(encoder.batches) == 1 + 1
     assert len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.parametrize("kind", ["labels", "images"])
+def test_files_corrected_in_place_are_not_taken_for_those_of_a_bank(tmp_path, kind):
+    """Uncompressed pictures keep their size whatever they show."""
+    for folder in ("images", "labels"):
+        (tmp_path / folder).mkdir()
+    for number in range(4):
+        item = FakeSource(4)[number]
+        item["label"][item["label"] == 255] = 0
+        cv2.imwrite(str(tmp_path / "images" / f"{number}.bmp"), item["image"])
+        cv2.imwrite(str(tmp_path / "labels" / f"{number}.bmp"), item["label"].astype(np.uint8))
+    changes = {"data.name": "folder", "data.root": str(tmp_path), "data.prompt": "[:3]", "data.query": "[3:]"}
+    config = make_config(**changes, **{"retrieval.bank": str(tmp_path / "bank")})
+    score = lambda: evaluate(MeanColour(), config, str(tmp_path / "run"))["metrics"]
+    assert score() == score()
+    path = tmp_path / kind / "1.bmp"
+    size = path.stat().st_size
+    picture = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    cv2.imwrite(str(path), picture[::-1])
+    assert path.stat().st_size == size
+    with pytest.raises(UserError, match=r"was built with labels="):
+        score()
