@@ -39,7 +39,19 @@ class Objective:
     """What is learned from the views."""
 
     name: Literal[
-        "hummingbird", "simclr", "byol", "simsiam", "mocov3", "densecl", "supervised", "dino", "ibot", "dinov2", "mae"
+        "hummingbird",
+        "simclr",
+        "byol",
+        "simsiam",
+        "mocov3",
+        "densecl",
+        "supervised",
+        "dino",
+        "ibot",
+        "dinov2",
+        "mae",
+        "maskfeat",
+        "loca",
     ] = setting(
         "hummingbird", "hummingbird: Eq. 4, and image labels if supervised.weight > 0; the others are their papers'"
     )

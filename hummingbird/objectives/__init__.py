@@ -16,7 +16,9 @@ from hummingbird.objectives import (
     dinov2,
     hummingbird,
     ibot,
+    loca,
     mae,
+    maskfeat,
     mocov3,
     simclr,
     simsiam,
@@ -58,10 +60,12 @@ OBJECTIVES: dict[str, Callable[[PretrainConfig, Replicate], Objective]] = {
     "ibot": ibot.build,
     "dinov2": dinov2.build,
     "mae": mae.build,
+    "maskfeat": maskfeat.build,
+    "loca": loca.build,
 }
 
 MULTI_CROP: tuple[str, ...] = ("dino", "ibot", "dinov2")  # objectives that use the small crops of `augment.local`
-ONE_VIEW: tuple[str, ...] = ("supervised", "mae")  # objectives that need no second global view
+ONE_VIEW: tuple[str, ...] = ("supervised", "mae", "maskfeat")  # objectives that need no second global view
 
 
 def build_objective(config: PretrainConfig, replicate: Replicate) -> Objective:

@@ -13,6 +13,9 @@ from tests import tiny
 HEAD = {"dino.hidden_dim": 32, "dino.bottleneck_dim": 8, "dino.prototypes": 16, "dino.frozen_epochs": 0.25}
 LOCAL = {"augment.local.count": 2, "augment.local.size": 16}
 MASKS = {"ibot.chunk": 4, "ibot.mask_probability": 1.0}
+QUERIES = {"queries": 2, "query_size": 16, "prototypes": 16, "query_area": (0.1, 0.4)}
+QUERIES = {f"loca.{name}": x for name, x in QUERIES.items()}
+QUERIES |= {"augment.same_crop": True, "augment.flip_probability": 0.0}
 ALONE = {"context.bank_length": 0, "pooling": "mean"}
 # Colours and blur are tested elsewhere and take long to compile.
 PLAIN = {"jitter_probability": 0.0, "blur_probability": (0.0, 0.0), "local.jitter_probability": 0.0}
@@ -24,6 +27,8 @@ TINY = {
     "ibot": {**HEAD, **MASKS, "context.bank_length": 0, "pooling": "cls"},
     "dinov2": {**HEAD, **MASKS, **ALONE, "dino.centring": "sinkhorn", "ibot.separate_head": True},
     "mae": {**ALONE, "augment.views": 1, "mae.decoder_dim": 16, "mae.decoder_depth": 1, "mae.decoder_heads": 2},
+    "maskfeat": {**ALONE, "maskfeat.cell": 4},
+    "loca": {**HEAD, **ALONE, **QUERIES},
 }
 TINY = {name: {"objective.name": name, **PLAIN, **changes} for name, changes in TINY.items()}
 OBJECTIVES = pytest.mark.parametrize("name", TINY)
