@@ -14,13 +14,15 @@ ROOT = Path(__file__).resolve().parent.parent
 
 # Before anything imports jax. Eight devices in one process let a test ask whether a result depends on their number.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-# Tests wait for XLA's compiler, not for what it compiles: without LLVM's optimisation and without the MLIR emitters of
-# fusions, a train step compiles in a quarter of the CPU seconds (25 -> 11 -> 4) and runs half as fast.
+# Tests wait for XLA's compiler, not for what it compiles: without LLVM's optimisation, without the MLIR emitters of
+# fusions and in one piece, a train step compiles in an eighth of the CPU seconds (25 -> 11 -> 4.5 -> 3.2) and runs half
+# as fast.
 XLA_FLAGS = {
     "xla_force_host_platform_device_count": 8,
     "xla_backend_optimization_level": 0,
     "xla_llvm_disable_expensive_passes": "true",
     "xla_cpu_use_fusion_emitters": "false",
+    "xla_cpu_parallel_codegen_split_count": 1,
 }
 for flag, value in XLA_FLAGS.items():  # processes that tests start inherit them
     if flag not in os.environ.get("XLA_FLAGS", ""):
@@ -83,9 +85,11 @@ sys.addaudithook(_refuse_processes)
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
-    """Lets only tests marked `process` start Python or a script of this checkout: scripts/test --fast stays fast."""
+    """Lets only marked tests start Python or a script of this checkout, or compile programs: --fast stays fast."""
     global _no_processes
     _no_processes = item.get_closest_marker("process") is None
+    marked = any(item.get_closest_marker(name) for name in ("process", "program"))
+    os.environ["TINY_PROGRAMS"] = "any" if marked else "shared"
     try:
         return (yield)
     finally:

@@ -27,6 +27,7 @@ def from_the_root(monkeypatch, repository):
     monkeypatch.chdir(repository)
 
 
+@pytest.mark.program
 def test_pretrain_evaluate_and_info_from_the_command_line(tmp_path, capsys):
     result = tmp_path / "eval"
     run = pathlib.Path(os.path.relpath(tmp_path / "run"))  # as people type it; Orbax wants absolute paths

@@ -50,6 +50,7 @@ def assert_same_run(history, other):
         assert ours["bank_entropy"] == pytest.approx(theirs["bank_entropy"], rel=1e-4)
 
 
+@pytest.mark.program
 def test_the_number_of_devices_does_not_change_the_result(one_device):
     state, history = one_device
     other, other_history = run(8)
@@ -58,6 +59,7 @@ def test_the_number_of_devices_does_not_change_the_result(one_device):
     np.testing.assert_array_equal(state.bank.labels, other.bank.labels)
 
 
+@pytest.mark.program
 def test_sharded_parameters_give_the_same_result(start, supervised, monkeypatch):
     monkeypatch.setattr(mesh, "MIN_SHARDED", 1)  # else the tiny arrays stay whole
     sharded = {"mesh.fsdp": 4, "supervised.weight": 0.5}
@@ -107,12 +109,14 @@ def supervised(start):
     return run(1, start=start, **{"supervised.weight": 0.5})[1]
 
 
+@pytest.mark.program
 def test_supervised_retrieval_adds_its_cross_entropy(one_device, supervised):
     plain, plus = one_device[1][0], supervised[0]
     assert plus["loss"] == pytest.approx(plain["loss_ssl"] + 0.5 * plus["loss_retrieval"], rel=1e-4)
     assert plus["loss_retrieval"] > 0
 
 
+@pytest.mark.program
 @pytest.mark.parametrize(("devices", "parts", "changes"), [(1, 4, {}), (4, 2, {"context.neighbours": 8})])
 def test_micro_batches_give_the_losses_and_gradients_of_the_whole_batch(start, devices, parts, changes):
     whole, history = run(1, 1, start, **changes)
@@ -127,6 +131,7 @@ def test_micro_batches_give_the_losses_and_gradients_of_the_whole_batch(start, d
         np.testing.assert_allclose(ours, theirs, atol=2e-4)
 
 
+@pytest.mark.program
 def test_micro_batches_need_less_memory():
     def temporary(parts):
         program = tiny.program(1, micro_batches=parts)
@@ -135,6 +140,7 @@ def test_micro_batches_need_less_memory():
     assert temporary(4) < 0.6 * temporary(1)
 
 
+@pytest.mark.program
 def test_a_linear_classifier_takes_the_place_of_retrieval_without_a_bank():
     classifier = {"supervised.weight": 0.5, "supervised.objective": "classifier", "supervised.classes": 5}
     _, (both,) = run(1, steps=1, **classifier, **{"context.bank_length": 0})

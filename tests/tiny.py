@@ -5,6 +5,7 @@ import os
 from unittest import mock
 
 import numpy as np
+import pytest
 
 from hummingbird import config, train
 
@@ -21,12 +22,16 @@ def tiny_config(**changes):
     return config.resolve("pretrain", CONFIG, {**DATA, **changes})
 
 
-@functools.cache
 def program(devices=1, **changes):
-    """The compiled parts of the tiny run on the first `devices` devices."""
+    """The parts of the tiny run that are compiled, on the first `devices` devices; built once for the same changes."""
+    return _program(devices, tuple(sorted(changes.items())))
+
+
+@functools.cache
+def _program(devices, changes):
     import jax
 
-    return train.build_program(tiny_config(**changes), 64, jax.devices()[:devices])
+    return train.build_program(tiny_config(**dict(changes)), 64, jax.devices()[:devices])
 
 
 @functools.cache
@@ -48,8 +53,16 @@ def augmented(batch, step=0):
 def pretrain(workdir, *hooks, devices=1, **changes):
     """Trains the tiny run; such runs share one program in a process. Draws no curves, which takes seconds."""
     compiled = {key: changes[key] for key in sorted(changes) if not key.startswith(NOT_COMPILED)}
+    if compiled or devices != 1:
+        _own_program()
     with mock.patch("hummingbird.run.curves.write"):
         return train.pretrain(tiny_config(**changes), str(workdir), hooks, program(devices, **compiled))
+
+
+def _own_program():
+    """Fails tests that compile a training program without the mark by which scripts/test --fast leaves them out."""
+    if os.environ.get("TINY_PROGRAMS") == "shared":
+        pytest.fail("this test compiles a training program of its own: mark it with pytest.mark.program")
 
 
 def batch(seed, size=16, side=32, like=None):
@@ -73,6 +86,7 @@ def gradient(devices=1, seed=0, **changes):
     from hummingbird import train_step
     from hummingbird.devices import mesh
 
+    _own_program()
     made = train.build_program(tiny_config(**changes), 64, jax.devices()[:devices])
     algorithm = made.algorithm
     rng = np.random.default_rng(seed)

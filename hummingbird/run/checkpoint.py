@@ -166,7 +166,7 @@ def restore_newest(workdir: epath.PathLike, like: State, shardings: State) -> tu
     ]
     if wrong:
         raise UserError(f"checkpoint {folder} holds a different model ({'; '.join(wrong[:3])}); use another workdir")
-    empty = {name: jnp.zeros(x.shape, x.dtype) for name, x in expected.items() if not x.size}
+    empty = {name: jnp.zeros(x.shape, x.dtype, device=places[name]) for name, x in expected.items() if not x.size}
     return from_arrays(like, {**arrays, **empty}), manifest
 
 

@@ -45,7 +45,7 @@ def start_checksums(arrays: Mapping[str, Array | np.ndarray]) -> Callable[[], di
     collectives, so all processes of a run must call this in the same order; waiting is local.
     """
     on_device = {name: x for name, x in arrays.items() if isinstance(x, Array)}
-    started = _device_sums(on_device) if on_device else {}
+    started = {name: _device_sums(x) for name, x in on_device.items()}
     on_host = {name: _sums(_host_words(x), np) for name, x in arrays.items() if isinstance(x, np.ndarray)}
     names = list(arrays)
 
@@ -74,9 +74,11 @@ def combine(entries: Mapping[str, tuple[str, tuple[int, ...], str]]) -> str:
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
 
 
+# One array at a time: a program for a whole state takes as long to compile as its train step, and arrays of the same
+# shape share this one.
 @jax.jit
-def _device_sums(arrays: dict[str, Array]) -> dict[str, tuple[Array, Array]]:
-    return {name: _sums(_device_words(x), jnp) for name, x in arrays.items()}
+def _device_sums(x: Array) -> tuple[Array, Array]:
+    return _sums(_device_words(x), jnp)
 
 
 def _sums(words: Words, xp: types.ModuleType) -> tuple[Words, Words]:

@@ -48,7 +48,7 @@ def test_network_equals_equations_2_and_3_in_float64():
     p = jax.tree.map(lambda x: np.asarray(x, np.float64), variables["params"])
     for view in range(2):
         h = np.asarray(call(model, variables, VIEWS[:, view], method="encode").patches, np.float64)
-        c = reference.contextualised(p, h, KEYS.reshape(-1, 16).astype(np.float64), 0.2, 0.1)
+        c = reference.contextualised(p, h, np.asarray(KEYS, np.float64).reshape(-1, 16), 0.2, 0.1)
         pooled, masks = reference.attention_pooling(p["pool"], c)
         z = reference.mlp_head(p["projector"], pooled)
         np.testing.assert_allclose(outputs.summary[:, view], h.mean(axis=1), atol=1e-5)

@@ -111,6 +111,7 @@ def test_scanned_layers_drop_the_same_branches():
     np.testing.assert_allclose(scanned.apply({"params": stacked}, IMAGES, drop_keys=keys).patches, one, atol=1e-5)
 
 
+@pytest.mark.program
 def test_a_run_with_every_option_does_not_depend_on_devices_or_micro_batches():
     changes = {**OPTIONS, "objective.name": "simclr", "context.bank_length": 0, "encoder.depth": 2}
     losses = []
@@ -121,6 +122,7 @@ def test_a_run_with_every_option_does_not_depend_on_devices_or_micro_batches():
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)
 
 
+@pytest.mark.program
 def test_a_run_with_every_option_is_loaded_exported_and_refused_where_a_format_lacks_them(tmp_path):
     run = tmp_path / "run"
     changes = {**OPTIONS, "objective.name": "simclr", "context.bank_length": 0, "encoder.depth": 2}

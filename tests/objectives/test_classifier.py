@@ -32,12 +32,14 @@ def test_cross_entropy_equals_numpys_in_value_and_gradient(smoothing):
     assert_same_value_and_gradient(ours, independent, logits)
 
 
+@pytest.mark.program
 def test_devices_and_micro_batches_do_not_change_loss_and_gradient():
     one, split = tiny.gradient(1, **CHANGES), tiny.gradient(4, micro_batches=2, **CHANGES)
     tiny.assert_same_gradient(one, split)
     assert np.any(one[1]["classifier"]["kernel"])
 
 
+@pytest.mark.program
 def test_the_first_loss_is_that_of_guessing():
     program = train.build_program(tiny.tiny_config(**CHANGES), 64, jax.devices()[:1])
     heads = program.algorithm.objective.init(jax.random.key(0), 32)

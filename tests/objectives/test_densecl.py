@@ -109,12 +109,14 @@ def test_places_are_means_of_their_tokens_and_are_matched_by_features():
     np.testing.assert_array_equal(enqueue(jnp.zeros((4, 1)), jnp.ones((2, 1)), jnp.int32(2))[:, 0], [0, 0, 1, 1])
 
 
+@pytest.mark.program
 def test_devices_and_micro_batches_do_not_change_loss_gradient_and_queues():
     one, split = tiny.gradient(1, **CHANGES), tiny.gradient(4, micro_batches=2, **CHANGES)
     tiny.assert_same_gradient(one, split)
     assert np.any(one[1]["dense_projector"]["output"]["kernel"])
 
 
+@pytest.mark.program
 def test_a_resumed_run_equals_one_that_never_stopped_queues_included(tmp_path):
     done = jax.device_get(tiny.pretrain(tmp_path / "run", **CHANGES))
     assert int(done.extra["cursor"]) == 4 * 16 % 32

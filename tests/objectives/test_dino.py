@@ -110,6 +110,7 @@ def test_temperature_warms_up_and_prototypes_are_frozen_for_their_epochs():
     assert [float(trained(s)) for s in (0, 9, 10, 50)] == [0, 0, 1, 1]
 
 
+@pytest.mark.program
 def test_frozen_prototypes_keep_their_directions_while_the_rest_learns():
     program = tiny.program(1, **DINO)  # frozen for a step of its four
     state = program.init()

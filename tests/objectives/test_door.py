@@ -64,6 +64,7 @@ def centred(monkeypatch):
     return train.build_program(tiny.tiny_config(), 64, jax.devices()[:1])
 
 
+@pytest.mark.program
 def test_an_objectives_own_state_is_updated_saved_and_resumed(centred, tmp_path):
     settings, run = tiny.tiny_config(), tmp_path / "run"
     state = jax.device_get(train.pretrain(settings, str(run), program=centred))
@@ -85,6 +86,7 @@ def test_labels_that_an_objective_cannot_use_are_refused_by_a_line():
         train.check_labels(objective(**classifier), some, "photos")
 
 
+@pytest.mark.program
 def test_decays_and_temperature_may_follow_a_schedule():
     program = tiny.program(1)
     schedules = {

@@ -10,6 +10,8 @@ from hummingbird.encoder import load_encoder
 from hummingbird.run import checkpoint
 from tests import tiny
 
+pytestmark = pytest.mark.program
+
 HEAD = {"dino.hidden_dim": 32, "dino.bottleneck_dim": 8, "dino.prototypes": 16, "dino.frozen_epochs": 0.25}
 LOCAL = {"augment.local.count": 2, "augment.local.size": 16}
 MASKS = {"ibot.chunk": 4, "ibot.mask_probability": 1.0}

@@ -102,6 +102,7 @@ def test_the_loss_is_that_of_a_network_written_in_numpy_in_value_and_gradient():
     assert_gradient(independent, exact, gradients)
 
 
+@pytest.mark.program
 def test_the_encoder_sees_the_kept_patches_only_and_the_loss_falls():
     program = tiny.program(1, **MAE)
     state = program.init()

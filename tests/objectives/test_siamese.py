@@ -91,6 +91,7 @@ def test_mocov3_is_hummingbirds_loss_at_another_scale():
     )  # 2 tau = 1
 
 
+@pytest.mark.program
 @pytest.mark.parametrize("name", NAMES)
 def test_devices_and_micro_batches_do_not_change_loss_and_gradient(name):
     changes = {"objective.name": name, "context.bank_length": 0, "encoder.freeze_patches": name == "mocov3"}

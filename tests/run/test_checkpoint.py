@@ -122,6 +122,7 @@ def test_a_damaged_newer_step_does_not_count_as_kept(copied):
     assert checkpoint.load_newest(copied)[1]["step"] == 3
 
 
+@pytest.mark.program
 def test_a_run_without_a_bank_is_saved_and_resumed(tmp_path):
     without = {"context.bank_length": 0, "checkpoint_every": 1}
 
@@ -150,6 +151,7 @@ def test_a_foreign_manifest_is_not_a_checkpoint(tmp_path):
             checkpoint.load_newest(tmp_path)
 
 
+@pytest.mark.program
 def test_a_run_resumes_on_more_devices(copied):
     state = tiny.pretrain(copied, devices=2, total_steps=5)
     assert int(state.step) == 5
