@@ -23,7 +23,7 @@ def centred(
       >>> centred(jnp.array([[1.0, 0.0]]), jnp.array([1.0, 0.0]), 0.04).tolist()
       [[0.5, 0.5]]
     """
-    return jax.nn.softmax((logits - centre) / tau, axis=-1)
+    return jax.nn.softmax(jnp.asarray(logits - centre) / tau, axis=-1)
 
 
 def moved_centre(

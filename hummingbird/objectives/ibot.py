@@ -1,7 +1,7 @@
 """iBOT (Zhou et al. 2022): DINO, and the same self-distillation for masked patches, with or without context."""
 
 # JAX's own annotations are partly unknown.
-# pyright: reportUnknownMemberType=false
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 
 from __future__ import annotations
 

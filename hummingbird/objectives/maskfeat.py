@@ -89,9 +89,8 @@ class MaskFeat:
         outputs = online.encode_views(pictures, mask=mask, tokens=True)
         assert outputs.tokens is not None
         predicted, _ = online.apply(self.heads, MaskFeatHeads.__call__, outputs.tokens)
-        flat = lambda x: x.reshape(-1, *x.shape[2:])
-        targets = hog_patches(flat(pictures), self.patch, self.cell, self.bins)
-        losses = masked_error(flat(predicted), targets, flat(mask))
+        pictures, predicted, mask = (x.reshape(-1, *x.shape[2:]) for x in (pictures, predicted, mask))  # [b V, ...]
+        losses = masked_error(predicted, hog_patches(pictures, self.patch, self.cell, self.bins), mask)
         return {GLOBAL: outputs._replace(tokens=None, own={"loss": losses.reshape(keys.shape)})}, {}
 
     def loss(

@@ -1,7 +1,7 @@
 """Which patches are masked: random ones (MAE) or blocks (BEiT, iBOT, MaskFeat), drawn for each image on its own."""
 
 # JAX's own annotations are partly unknown.
-# pyright: reportUnknownMemberType=false
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 
 from __future__ import annotations
 
@@ -46,6 +46,15 @@ def per_view(rngs: Key[Array, " B"], views: int) -> Key[Array, "B V"]:
     return jax.vmap(jax.vmap(jax.random.fold_in, (None, 0)), (0, None))(rngs, jnp.arange(views))
 
 
+def uniform(keys: Key[Array, " B"], count: int) -> Float[Array, "B n"]:
+    """Draws `count` numbers in [0, 1) by each key."""
+
+    def one(key: Array) -> Array:
+        return jax.random.uniform(key, (count,))
+
+    return jax.vmap(one)(keys)
+
+
 def kept_patches(keys: Key[Array, " *B"], patches: int, kept: int) -> Int[Array, "*B K"]:
     """Draws which patches are kept, uniformly and without replacement (He et al. 2022, Sec. 3).
 
@@ -54,7 +63,7 @@ def kept_patches(keys: Key[Array, " *B"], patches: int, kept: int) -> Int[Array,
       patches: N, number of patches.
       kept: K, how many are kept.
     """
-    noise = jax.vmap(lambda key: jax.random.uniform(key, (patches,)))(keys.reshape(-1))
+    noise = uniform(keys.reshape(-1), patches)
     return jnp.argsort(noise, axis=1)[:, :kept].reshape(*keys.shape, kept)
 
 
@@ -109,9 +118,7 @@ def some_block_masks(
       probability: that a view is masked.
       ratio: range of the share of masked patches.
     """
-    draws: Float[Array, "M 2"] = jax.vmap(lambda key: jax.random.uniform(jax.random.fold_in(key, ATTEMPTS + 1), (2,)))(
-        keys.reshape(-1)
-    )
+    draws = uniform(jax.vmap(jax.random.fold_in, (0, None))(keys.reshape(-1), ATTEMPTS + 1), 2)
     share = ratio[0] + (ratio[1] - ratio[0]) * draws[:, 1]
     masked = jnp.where(draws[:, 0] < probability, jnp.floor(share * grid[0] * grid[1]), 0).astype(jnp.int32)
     return block_masks(keys, grid, masked.reshape(keys.shape))

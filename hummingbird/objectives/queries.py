@@ -1,7 +1,7 @@
 """Query crops of LOCA: cut from a view on the device, with the place of each of their patches in that view."""
 
 # JAX's own annotations are partly unknown.
-# pyright: reportUnknownMemberType=false
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 
 from __future__ import annotations
 

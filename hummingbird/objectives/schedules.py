@@ -41,7 +41,7 @@ def build_schedules(config: PretrainConfig, total_steps: int, steps_per_epoch: f
         else config.ema_decay,
         "temperature": temperature,
         "teacher_temperature": warm_up(dino.warmup_teacher_temperature, dino.teacher_temperature, steps),
-        "prototypes": lambda step: jnp.where(step < frozen, 0.0, 1.0),  # whether they are trained
+        "prototypes": lambda step: jnp.where(jnp.asarray(step) < frozen, 0.0, 1.0),  # whether they are trained
     }
 
 
