@@ -4,10 +4,12 @@ import ast
 import shlex
 from pathlib import Path
 
+import jax
 import pytest
 
-from hummingbird import config
+from hummingbird import config, train
 from hummingbird.errors import UserError
+from hummingbird.objectives import OBJECTIVES
 from hummingbird.sweep.expand import build_schedule
 from hummingbird.sweep.spec import load_sweep
 
@@ -19,6 +21,7 @@ RUNS = {
     "context_weight": (18, 18),
     "data_fractions": (40, 12),
     "neighbours": (60, 20),
+    "objectives": (3 * (len(OBJECTIVES) + 1), 3 * (len(OBJECTIVES) + 1), 3 * 2 * 7),
     "supervised_weight": (6, 6),
     "table12": (3, 3),
     "table5": (7, 7),
@@ -70,6 +73,16 @@ def test_each_row_of_a_table_is_the_config_variant_of_that_name(sweep, monkeypat
         row = {key: value for key, value in point.items() if key != "name"}
         named = config.resolve("pretrain", f"{path}:{variant}" if variant else path)
         assert config.to_flat(config.resolve("pretrain", path, row)) == config.to_flat(named)
+
+
+@pytest.mark.parametrize("variant", ["demo", "demo_context", "small"])
+def test_every_objective_of_the_sweep_builds_its_program(variant, monkeypatch):
+    monkeypatch.chdir(FILES[0].parents[2])
+    path = "configs/pretrain/" + ("small.py:cpu" if variant == "small" else "demo.py")
+    for point in load_sweep(f"configs/sweeps/objectives.py:{variant}").points:
+        if not point["seed"]:
+            changes = {key: x for key, x in point.items() if key != "name" and not key.startswith("evaluate.")}
+            train.build_program(config.resolve("pretrain", path, changes), 4096, jax.devices()[:1])
 
 
 def test_without_a_bank_the_supervised_objective_is_a_classifier(monkeypatch):
