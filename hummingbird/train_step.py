@@ -226,7 +226,8 @@ def init_state(algorithm: Algorithm, key: Key[Array, ""], bank: ContextBank, siz
       size: side of the views, pixels. Under `jax.jit` nothing is computed with views.
     """
     model, objective = algorithm.model, algorithm.objective
-    params, running = initialise(model, key, jnp.zeros((2, 2, size, size, 3)), bank.keys)
+    images = max(2, bank.keys.shape[1])  # the rows of a bank divide over the devices that attend to it
+    params, running = initialise(model, key, jnp.zeros((images, 2, size, size, 3)), bank.keys)
     heads = objective.init(key, model.encoder.width)
     theta, stats = {**params, **heads.params}, {**running, **heads.stats}
     # Copies, because a step donates its buffers.

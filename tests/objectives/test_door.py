@@ -40,6 +40,11 @@ def test_views_that_do_not_fit_are_refused_by_a_line(changes, message):
         train.build_program(tiny.tiny_config(**{"objective.name": "simclr"}, **changes), 64)
 
 
+def test_a_state_is_made_on_devices_that_do_not_divide_the_tokens_of_a_few_images():
+    program = train.build_program(tiny.tiny_config(input_size=24), 64)  # 3 x 3 patches, 8 devices
+    assert program.state.bank.keys.shape[1] == 16
+
+
 class Centred(Hummingbird):
     """The usual objective, with a running mean of the target's pooled features as a state of its own."""
 
