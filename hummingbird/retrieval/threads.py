@@ -5,11 +5,26 @@ from __future__ import annotations
 import collections
 import concurrent.futures
 import os
+import pathlib
 from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
 T = TypeVar("T")
 R = TypeVar("R")
+
+
+def cpu_count() -> int:
+    """Returns the number of CPUs that this process may use: its affinity, and the quota of its control group.
+
+    Schedulers and the workers of a sweep give a process fewer than the machine has.
+    """
+    affinity = getattr(os, "sched_getaffinity", None)
+    count = len(affinity(0)) if affinity else os.cpu_count() or 1
+    try:
+        quota, period = pathlib.Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        return max(1, min(count, round(int(quota) / int(period))))
+    except (OSError, ValueError):  # "max", another system, or the root group
+        return count
 
 
 def in_order(function: Callable[[T], R], jobs: Iterable[T], workers: int | None = None) -> Iterator[R]:
@@ -24,7 +39,7 @@ def in_order(function: Callable[[T], R], jobs: Iterable[T], workers: int | None 
       >>> list(in_order(str.upper, "abc"))
       ['A', 'B', 'C']
     """
-    workers = workers or min(8, os.cpu_count() or 1)
+    workers = workers or min(8, cpu_count())
     with concurrent.futures.ThreadPoolExecutor(workers) as pool:
         waiting: collections.deque[concurrent.futures.Future[R]] = collections.deque()
         try:

@@ -2,40 +2,125 @@
 
 from __future__ import annotations
 
+import concurrent.futures
+import functools
+from collections.abc import Iterator
+from typing import NamedTuple
+
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Float32, Int, Int32
 
 from hummingbird.retrieval.index.interface import Keys, Neighbours, Queries
+from hummingbird.retrieval.threads import cpu_count
+
+QUERIES = 1024  # compared at a time
+ROWS = 256  # of them, whose best keys one thread chooses
+MANY = 8  # a query that finds more than this many times k better scores at a time has them sorted in another way
 
 
 class ExactIndex:
     """Exact float32 search by matrix products over chunks of keys; see `interface.Index`.
 
-    The k best keys of a query lie in the k blocks with the largest maxima, so only their scores are sorted.
+    Of each chunk, only scores above a query's k-th best so far are looked at: after a tenth of the bank these are few.
 
     Args:
       keys: L2-normalised; may be memory-mapped.
       chunk: keys compared at a time.
-      block: scores per block.
     """
 
     kind, exact = "exact", True
 
-    def __init__(self, keys: Keys, chunk: int = 16_384, block: int = 64):
-        self.keys, self.chunk, self.block = keys, chunk, block
+    def __init__(self, keys: Keys, chunk: int = 16_384):
+        self.keys, self.chunk = keys, chunk
 
     def search(self, queries: Queries, k: int) -> Neighbours:
         """See `interface.Index.search`."""
         queries = np.ascontiguousarray(queries, np.float32)
         ids = np.full((len(queries), k), -1, np.int32)
         best = np.full((len(queries), k), -np.inf, np.float32)
-        for first in range(0, len(self.keys), self.chunk):  # each is read and widened once for all queries
-            keys = np.asarray(self.keys[first : first + self.chunk], np.float32)
-            for start in range(0, len(queries), 1024):
-                part = slice(start, start + 1024)
-                new_ids, new = top_k(queries[part] @ keys.T, k, self.block)
-                ids[part], best[part] = merge_top_k(ids[part], best[part], new_ids + first, new)
+        with concurrent.futures.ThreadPoolExecutor(cpu_count()) as pool:
+            for first in range(0, len(self.keys), self.chunk):  # each is read and widened once for all queries
+                keys = np.asarray(self.keys[first : first + self.chunk], np.float32)
+                for start in range(0, len(queries), QUERIES):
+                    part = slice(start, start + QUERIES)
+                    scores = queries[part] @ keys.T
+                    add = functools.partial(add_chunk, ids[part], best[part], scores, first)
+                    list(pool.map(add, range(0, len(scores), ROWS)))
         return ids, best
+
+
+def add_chunk(
+    ids: Int32[np.ndarray, "Q k"],
+    best: Float32[np.ndarray, "Q k"],
+    scores: Float32[np.ndarray, "Q M"],
+    first: int,
+    row: int,
+) -> None:
+    """Adds the scores of a chunk of keys for `ROWS` queries from `row` on; the rest as of `add_scores`."""
+    rows = slice(row, row + ROWS)
+    for columns in pieces(first, scores.shape[1], ids.shape[1]):
+        add_scores(ids[rows], best[rows], scores[rows, columns], first + columns.start)
+
+
+def pieces(first: int, length: int, k: int) -> Iterator[slice]:
+    """Cuts the columns of a chunk that begins with key `first` so that no piece is longer than all keys before it."""
+    start = 0
+    while start < length:
+        stop = min(length, start + max(first + start, MANY * k))
+        yield slice(start, stop)
+        start = stop
+
+
+def add_scores(
+    ids: Int32[np.ndarray, "Q k"], best: Float32[np.ndarray, "Q k"], scores: Float32[np.ndarray, "Q M"], first: int
+) -> None:
+    """Adds the scores of M keys to the k best so far, in place.
+
+    Args:
+      ids: the best keys so far; -1 where there are fewer.
+      best: their scores, best first; -inf where there are fewer.
+      scores: of the keys numbered from `first`, which is above every number in `ids`.
+      first: number of the first of them.
+    """
+    k = ids.shape[1]
+    better = above(scores, best[:, -1], MANY * k) if scores.shape[1] > MANY * k else None
+    if better is None:
+        columns, values = top_k(scores, k)
+        ids[:], best[:] = append_top_k(ids, best, columns + first, values)
+    elif len(better.rows):
+        new = np.where(better.columns < 0, -1, better.columns + first)
+        ids[better.rows], best[better.rows] = append_top_k(ids[better.rows], best[better.rows], new, better.scores)
+
+
+class Better(NamedTuple):
+    """Scores above the threshold of their query.
+
+    Attributes:
+      rows: queries that have some.
+      columns: where they are, in order; -1 at the end where another query has more.
+      scores: their values; -inf at the end.
+    """
+
+    rows: Int[np.ndarray, " n"]
+    columns: Int[np.ndarray, "n m"]
+    scores: Float32[np.ndarray, "n m"]
+
+
+def above(scores: Float32[np.ndarray, "Q M"], thresholds: Float32[np.ndarray, " Q"], most: int) -> Better | None:
+    """Finds the scores above the threshold of their query; None if a query has more than `most`."""
+    row, column = np.divmod(np.flatnonzero(scores > thresholds[:, None]), scores.shape[1])
+    counts = np.bincount(row, minlength=len(scores))
+    if counts.max() > most:
+        return None
+    rows = np.flatnonzero(counts)
+    columns = np.full((len(rows), counts.max()), -1)
+    values = np.full(columns.shape, -np.inf, np.float32)
+    place = (
+        np.repeat(np.arange(len(rows)), counts[rows]),
+        np.arange(len(row)) - np.repeat(np.cumsum(counts) - counts, counts),
+    )
+    columns[place], values[place] = column, scores[row, column]
+    return Better(rows, columns, values)
 
 
 def top_k(scores: Float[np.ndarray, "Q M"], k: int, block: int = 64) -> Neighbours:
@@ -73,6 +158,19 @@ def top_k(scores: Float[np.ndarray, "Q M"], k: int, block: int = 64) -> Neighbou
         candidates, values = np.take_along_axis(candidates, near, 1), np.take_along_axis(values, near, 1)
     order = np.lexsort((candidates, -values), axis=1)
     return np.take_along_axis(candidates, order, 1).astype(np.int32), np.take_along_axis(values, order, 1)
+
+
+def append_top_k(
+    ids: Int[np.ndarray, "Q k"],
+    similarity: Float[np.ndarray, "Q k"],
+    new_ids: Int[np.ndarray, "Q n"],
+    new_similarity: Float[np.ndarray, "Q n"],
+) -> tuple[Int[np.ndarray, "Q k"], Float[np.ndarray, "Q k"]]:
+    """Returns what `merge_top_k` does, where all new ids are above the others and equal new ones are in order."""
+    all_ids = np.concatenate([ids, new_ids], axis=1)
+    all_similarity = np.concatenate([similarity, new_similarity], axis=1)
+    order = np.argsort(-all_similarity, axis=1, kind="stable")[:, : ids.shape[1]]
+    return np.take_along_axis(all_ids, order, 1), np.take_along_axis(all_similarity, order, 1)
 
 
 def merge_top_k(

@@ -8,7 +8,6 @@ any type. ScaNN still searches (`hummingbird.retrieval.index.scann`).
 from __future__ import annotations
 
 import concurrent.futures
-import os
 from typing import NamedTuple
 
 import jax
@@ -20,6 +19,7 @@ from jaxtyping import Float, Float32, Int32, UInt8
 
 from hummingbird.retrieval.index.interface import Keys
 from hummingbird.retrieval.progress import track
+from hummingbird.retrieval.threads import cpu_count
 
 CHUNK = 4096  # keys encoded at a time; fits a core's cache
 CODES = 16  # centres per block: codes of four bits, which vector shuffles look up
@@ -114,7 +114,7 @@ def encode(
         leaf[chunk], codes[chunk] = encode_keys(on_cpu(keys[chunk]), leaves, codebooks, extra)
 
     encode_chunk(0)  # compiles
-    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+    with concurrent.futures.ThreadPoolExecutor(cpu_count()) as pool:
         chunks = range(size, len(keys), size)
         for _ in track(pool.map(encode_chunk, chunks), len(chunks), text, bool(text)):
             pass

@@ -14,7 +14,6 @@ from __future__ import annotations
 import concurrent.futures
 import functools
 import importlib
-import os
 from collections.abc import Sequence
 from types import ModuleType
 from typing import NamedTuple, Protocol, runtime_checkable
@@ -26,6 +25,7 @@ from hummingbird.errors import UserError, first_line
 from hummingbird.retrieval.index.exact import top_k
 from hummingbird.retrieval.index.interface import Keys, Neighbours, Queries
 from hummingbird.retrieval.index.settings import ScannSettings
+from hummingbird.retrieval.threads import cpu_count
 
 BATCH = 1024  # queries that each thread answers at a time
 
@@ -112,7 +112,7 @@ class ScannIndex:
             final_num_neighbors=wanted,
             pre_reorder_num_neighbors=max(reorder, wanted),
             leaves_to_search=self.leaves_to_search,
-            batch_size=max(1, min(BATCH, -(-len(queries) // (os.cpu_count() or 1)))),  # every thread gets some
+            batch_size=max(1, min(BATCH, -(-len(queries) // cpu_count()))),  # every thread gets some
         )
         missing = np.isnan(similarity)
         ids = np.where(missing, -1, found.astype(np.int64) + self.starts[shard]).astype(np.int32)
@@ -143,7 +143,7 @@ def rescore(
             near = (near.astype(np.uint32) << 16).view(np.float32)  # bfloat16 is the upper half of float32
         found[start : start + rows] = np.matmul(near, queries[start : start + rows, :, None])[..., 0]
 
-    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+    with concurrent.futures.ThreadPoolExecutor(cpu_count()) as pool:
         list(pool.map(fill, range(0, len(ids), rows)))
     return found
 

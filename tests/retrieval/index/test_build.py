@@ -292,3 +292,28 @@ def test_the_memory_estimate_of_exact_indexes_is_what_they_keep(clustered):
         assert np.shares_memory(build_index(keys, kind).keys, keys)
         assert index.index_bytes(kind, *asked) == 0
     assert index.index_bytes("device", *asked) == pytest.approx(build_index(keys, "device").keys.nbytes, rel=0.05)
+
+
+@pytest.mark.parametrize("order", ["worst first", "best first", "repeated"])
+@pytest.mark.parametrize("k", [1, 40])
+def test_the_threshold_loses_no_neighbour_whatever_the_order_of_the_keys(clustered, order, k):
+    """Worst first, nearly every score is above the best so far; repeated keys are ordered by number."""
+    keys, queries = clustered[0][:6000], clustered[1][:3]
+    near = np.argsort(keys @ queries[0])
+    keys = {"worst first": keys[near], "best first": keys[near[::-1]], "repeated": np.repeat(keys[:60], 100, 0)}[order]
+    ids, similarity = ExactIndex(keys, chunk=1500).search(queries, k)
+    scores = queries @ keys.T
+    if order == "repeated":  # to the bit, so that ties are ties
+        scores = np.repeat(scores[:, ::100], 100, axis=1)
+        expected = np.argsort(-scores, axis=1, kind="stable")[:, :k] // 100
+        np.testing.assert_array_equal(ids // 100, expected)
+        assert all(len(set(row)) == k for row in ids.tolist())
+    else:
+        check_exact(keys, queries, k, ids, similarity)
+    assert (np.diff(similarity, axis=1) <= 0).all()
+
+
+def test_equal_keys_in_different_chunks_are_ordered_by_number():
+    keys = np.tile(np.eye(4, dtype=np.float32), (300, 1))
+    ids, _ = ExactIndex(keys, chunk=100).search(keys[:1], 30)
+    assert ids[0].tolist() == [4 * i for i in range(30)]
