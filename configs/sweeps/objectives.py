@@ -38,7 +38,13 @@ CHANGES = {
     "dinov2": {**DINO, "pooling": "cls", "dino.centring": "sinkhorn", "ibot.separate_head": True},
     "mae": {**ONE_VIEW, "mae.decoder_dim": 64, "mae.decoder_depth": 2, "mae.decoder_heads": 4},
     "maskfeat": ONE_VIEW,
-    "loca": {"augment.same_crop": True, "loca.queries": 4, "loca.query_size": 16, "loca.prototypes": 256},
+    "loca": {
+        "augment.same_crop": True,
+        "augment.flip_probability": 0.0,
+        "loca.queries": 4,
+        "loca.query_size": 16,
+        "loca.prototypes": 256,
+    },
 }
 POOLED = ("simclr", "byol", "simsiam", "mocov3", "densecl", "supervised", "dino")
 ALONE = {"context.bank_length": 0, "pooling": "mean"}
