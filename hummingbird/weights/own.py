@@ -45,7 +45,7 @@ def load_trained(path: str, network: str, dtype: str) -> FrozenEncoder:
         return encoder
     tree = flax.traverse_util.unflatten_dict(arrays, sep=".")
     keys = arrays.get("bank.keys", np.zeros((0, 1, model.encoder.width), np.float32))
-    params = {"params": tree[network], "batch_stats": tree[f"{network}_stats"], "keys": keys}
+    params = {"params": tree[network], "batch_stats": tree.get(f"{network}_stats", {}), "keys": keys}
     return dataclasses.replace(encoder, pooling=Pooling(functools.partial(_pooling_weights, model), params))
 
 

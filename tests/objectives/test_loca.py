@@ -14,7 +14,7 @@ from hummingbird.objectives import queries
 from hummingbird.objectives.loca import cluster_loss, place_loss
 from tests import reference, tiny
 from tests.objectives.slopes import assert_gradient
-from tests.objectives.test_every import TINY, batch
+from tests.objectives.test_every import TINY
 
 LOCA = TINY["loca"]
 KEYS = jax.random.split(jax.random.key(0), (50, 4))
@@ -115,15 +115,9 @@ def test_losses_are_cross_entropies_of_places_and_of_clusters_at_them():
     assert place_loss(perfect, place)[1].tolist() == [1, 1]
 
 
-def test_the_loss_starts_at_chance_and_falls():
-    program = tiny.program(1, **LOCA)
-    state, history = program.init(), []
-    for _ in range(4):
-        state, metrics = program.step(state, batch("loca", 0))
-        history.append(metrics)
+def test_only_the_online_network_finds_places():
+    state = tiny.program(1, **LOCA).state
     assert set(state.online) - set(state.target) == {"locate_block", "place"}
-    assert float(history[0]["loss_places"]) == pytest.approx(np.log(16), rel=0.1)
-    assert float(history[-1]["loss"]) < float(history[0]["loss"])
 
 
 @pytest.mark.parametrize(
