@@ -121,6 +121,16 @@ class EvaluateConfig:
 
     seed: int = setting(0, "seed of augmentation and sampling", low=0, high=2**31 - 1)
     input_size: int = setting(512, "side that images are resized to, pixels; rounded to the patch size", low=8)
+    resize: Literal["squash", "shorter"] = setting(
+        "squash",
+        "squash: images become squares; shorter: they keep their aspect, with a shorter side of input_size (augmented "
+        "prompts are square parts in both)",
+    )
+    windows: Literal["pad", "slide"] = setting(
+        "pad",
+        "with resize=shorter, pad: the longer side is padded up to a multiple of a quarter of input_size, so that few "
+        "shapes are compiled; slide: squares slide over it by two thirds of their side, their features are averaged",
+    )
     batch_size: int = setting(16, "images encoded at a time; does not affect the result", low=1)
     protocol: Literal["paper", "open-hummingbird"] = setting("paper", "named set of choices that affect the score")
     data: EvaluationData = EvaluationData()
@@ -134,6 +144,8 @@ class EvaluateConfig:
         """Refuses combinations that no evaluation could use."""
         if self.depth.low >= self.depth.high:
             raise UserError(f"config key depth.low: {self.depth.low} is not below depth.high {self.depth.high}")
+        if self.resize != "squash" and self.protocol == "open-hummingbird":
+            raise UserError("config key resize: open-hummingbird squashes images; use protocol=paper")
         searched, leaves = self.retrieval.scann.leaves_to_search, self.retrieval.scann.leaves
         if searched is not None and leaves is not None and searched > leaves:
             raise UserError(f"config key retrieval.scann.leaves_to_search: {searched} is more than the {leaves} leaves")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import cv2
 import numpy as np
 from jaxtyping import UInt8
@@ -17,7 +15,7 @@ def augment_prompt(
     rng: np.random.Generator,
     image: UInt8[np.ndarray, "H W 3"],
     size: int,
-    relative_to: Literal["image", "input"] = "image",
+    base: tuple[int, int] | None = None,
     scale: tuple[float, float] = (0.5, 2.0),
     probability: float = 0.5,
     largest: float = 0.1,
@@ -30,7 +28,7 @@ def augment_prompt(
       rng: NumPy generator.
       image: RGB.
       size: S, side of the square, pixels.
-      relative_to: what is scaled: the image as it is, or squashed to the square first, as queries are.
+      base: height and width that a factor of 1 scales the image to; None: its own.
       scale: range of the scaling factor, sampled uniformly.
       probability: probability of each colour operation, independently.
       largest: largest shift of each colour operation, as for `jitter_colours`.
@@ -39,9 +37,8 @@ def augment_prompt(
       The square, and which part of the image it shows: `window.label` and `window.cells` move the label with it.
     """
     height, width = image.shape[:2]
-    sides = {"image": (height, width), "input": (size, size)}[relative_to]
     factor = rng.uniform(*scale)
-    tall, wide = (max(1, round(side * factor)) for side in sides)
+    tall, wide = (max(1, round(side * factor)) for side in base or (height, width))
     rows, columns = Side(height, tall, _start(rng, tall, size), size), Side(width, wide, _start(rng, wide, size), size)
     window = Window(rows, columns)
     shifts = np.where(rng.random(4) < probability, rng.uniform(-largest, largest, 4), 0.0)

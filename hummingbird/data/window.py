@@ -82,6 +82,11 @@ class Window(NamedTuple):
         rows, columns = (side.positions(np.arange(0, side.size + 1, patch)) for side in self)
         return Cells(rows, columns)
 
+    def canvas(self, patch: int) -> tuple[int, int]:
+        """Returns the size, in pixels of the original, of the patches that show some of a whole image."""
+        height, width = (round(-(-side.resized // patch) * patch * side.length / side.resized) for side in self)
+        return height, width
+
     def label(self, label: Shaped[np.ndarray, "H W *C"], task: Task) -> Shaped[np.ndarray, "h w *C"]:
         """Returns the label of each pixel of the window: that of the nearest original pixel; padding is void."""
         scale = (self.rows.resized / self.rows.length, self.columns.resized / self.columns.length)
@@ -101,3 +106,22 @@ def squashed(height: int, width: int, rows: int, columns: int) -> Window:
       [0.0, 3.0, 6.0]
     """
     return Window(Side(height, rows, 0, rows), Side(width, columns, 0, columns))
+
+
+def unsquashed(height: int, width: int, shorter: int, step: int, longest: int) -> Window:
+    """Returns the window that shows a whole image in its aspect.
+
+    Args:
+      height, width: of the image, pixels.
+      shorter: to which the shorter side is resized, pixels.
+      step: longer sides are padded at their end up to `shorter` and a multiple of this.
+      longest: to which a side is resized at most.
+
+    Example:
+      >>> window = unsquashed(375, 500, shorter=512, step=128, longest=2048)
+      >>> window.rows.size, window.columns.resized, window.columns.size
+      (512, 683, 768)
+    """
+    rows, columns = (min(longest, max(shorter, round(side * shorter / min(height, width)))) for side in (height, width))
+    padded = [shorter + step * -(-(side - shorter) // step) for side in (rows, columns)]
+    return Window(Side(height, rows, 0, padded[0]), Side(width, columns, 0, padded[1]))

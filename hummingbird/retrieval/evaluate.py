@@ -130,6 +130,7 @@ class Scored(NamedTuple):
     memory: dict[str, str | int | float | bool | None]
     index: dict[str, Json]
     dim: int
+    patches: int
     samples: Samples | None
 
 
@@ -139,7 +140,7 @@ def score(evaluation: Evaluation, encodings: Encodings, collect: bool) -> Scored
     index = encodings.index(evaluation, bank)
     collector = SampleCollector(evaluation, bank) if collect else None
     batches = encodings.query_batches(evaluation, collector.wanted if collector is not None else ())
-    scores, recall = answer(evaluation, batches, bank, index, collector)
+    scores, recall, patches = answer(evaluation, batches, bank, index, collector)
     samples = collector.finish() if collector is not None else None
     if recall is not None and recall < LOW_RECALL:
         evaluation.warnings.append(
@@ -147,7 +148,8 @@ def score(evaluation: Evaluation, encodings: Encodings, collect: bool) -> Scored
             "candidates) or leaves_to_search"
         )
     described = describe_index(evaluation, index, len(bank), recall)
-    return Scored(scores, describe_memory(evaluation, bank, index, recall), described, bank.keys.shape[1], samples)
+    memory, dim = describe_memory(evaluation, bank, index, recall), bank.keys.shape[1]
+    return Scored(scores, memory, described, dim, patches, samples)
 
 
 # ---------------------------------------------------------------- the result
@@ -168,7 +170,7 @@ def describe(evaluation: Evaluation, whole: Scored, config: EvaluateConfig) -> R
         "protocol": {"task": task.kind, **protocol.as_dict(), **task.choices},
         "memory": whole.memory,
         "index": whole.index,
-        "queries": {"images": queries, "patches": queries * protocol.grid**2},
+        "queries": {"images": queries, "patches": whole.patches},
         "seconds": {},
         "peak_memory_bytes": 0,
         "warnings": evaluation.warnings,

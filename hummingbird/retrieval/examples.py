@@ -11,12 +11,12 @@ from jaxtyping import Shaped, UInt8
 
 from hummingbird.data.interface import DenseSource
 from hummingbird.data.prompt_augment import augment_prompt
-from hummingbird.data.window import squashed
+from hummingbird.data.window import Window, squashed, unsquashed
 from hummingbird.retrieval import open_hummingbird
-from hummingbird.retrieval.protocol import EvalProtocol
+from hummingbird.retrieval.protocol import LONGEST, EvalProtocol
 from hummingbird.retrieval.selection import AUGMENTATION, stream
 from hummingbird.tasks import LocalLabels, Task
-from hummingbird.tasks.patches import Cells
+from hummingbird.tasks.patches import Cells, patch_cells
 
 Image = UInt8[np.ndarray, "H W 3"]
 Label = Shaped[np.ndarray, "H W *C"]
@@ -33,6 +33,8 @@ class Example:
       image: at input size.
       label: of the whole image; at metric resolution for queries.
       cells: where the patches of `image` lie in `label`.
+      canvas: height and width of the patches that show some of the image, in pixels of `label`, which is their upper
+        left part.
       original: the image at metric resolution; queries only.
       local: local labels; prompt images only.
     """
@@ -43,8 +45,19 @@ class Example:
     image: UInt8[np.ndarray, "h w 3"]
     label: Label
     cells: Cells
+    canvas: tuple[int, int]
     original: Image | None = None
     local: LocalLabels | None = None
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Rows and columns of patches."""
+        return len(self.cells.rows) - 1, len(self.cells.columns) - 1
+
+    @property
+    def shown(self) -> tuple[int, int]:
+        """Rows and columns of patches that show some of the image; those of padding follow."""
+        return int(np.count_nonzero(np.diff(self.cells.rows))), int(np.count_nonzero(np.diff(self.cells.columns)))
 
 
 class Prepared(NamedTuple):
@@ -62,47 +75,59 @@ class Prepared(NamedTuple):
 
 
 def prepare_prompt(source: DenseSource, index: int, epoch: int, task: Task, protocol: EvalProtocol) -> Example:
-    """Prepares prompt image `index`: squashed to the input size, or augmented (Table 7) in pass `epoch`."""
+    """Prepares prompt image `index`: resized as queries are, or augmented (Table 7) in pass `epoch`."""
     item = source[index]
     rng = stream(protocol.seed, index, epoch, AUGMENTATION) if protocol.augmentation_epochs else None
-    prepare = PREPARATIONS[protocol.preparation]
-    return Example(index, epoch, item["name"], *prepare.prompt(rng, item["image"], item["label"], task, protocol))
+    image, label, cells = PREPARATIONS[protocol.preparation].prompt(rng, item["image"], item["label"], task, protocol)
+    return Example(index, epoch, item["name"], image, label, cells, label.shape[:2])
 
 
 def prepare_query(source: DenseSource, index: int, task: Task, protocol: EvalProtocol) -> Example:
-    """Prepares query image `index`, squashed to the input size; label and original are at metric resolution."""
+    """Prepares query image `index`; label and original are at metric resolution."""
     item, prepare = source[index], PREPARATIONS[protocol.preparation]
     image, label = prepare.query(item["image"], item["label"], task, protocol)
     original = image
     if protocol.metric_resolution == "original":
         label, original = item["label"], item["image"]
-    return Example(index, 0, item["name"], image, label, whole_cells(label, protocol), original)
+    return Example(index, 0, item["name"], image, label, *query_frame(label, protocol), original)
 
 
-def whole_cells(label: Label, protocol: EvalProtocol) -> Cells:
-    """Returns where the patches of a whole image lie in its label."""
+def whole_window(image: Image | Label, protocol: EvalProtocol) -> Window:
+    """Returns the window that shows a whole image, given that or its label."""
+    size, (height, width) = protocol.input_size, image.shape[:2]
+    if protocol.resize == "squash":
+        return squashed(height, width, size, size)
+    patch, rows = protocol.patch_size, protocol.grid[0]
+    step = patch if protocol.windows == "slide" else patch * max(1, round(rows / 4))
+    return unsquashed(height, width, size, step, LONGEST * size)
+
+
+def query_frame(label: Label, protocol: EvalProtocol) -> tuple[Cells, tuple[int, int]]:
+    """Returns where the patches of a query lie in its label at metric resolution, and the canvas of those that do."""
     height, width = label.shape[:2]
-    return squashed(height, width, protocol.input_size, protocol.input_size).cells(protocol.patch_size)
+    if protocol.metric_resolution == "input":
+        return patch_cells(height, width, protocol.patch_size), (height, width)
+    window = whole_window(label, protocol)
+    return window.cells(protocol.patch_size), window.canvas(protocol.patch_size)
 
 
 # ---------------------------------------------------------------- the paper
 def paper_prompt(
     rng: np.random.Generator | None, image: Image, label: Label, task: Task, protocol: EvalProtocol
 ) -> Prepared:
-    """Augments an image if there is a generator, or squashes it; its label keeps its own resolution."""
-    size = protocol.input_size
+    """Augments an image if there is a generator, else shows all of it; its label keeps its own resolution."""
+    window = whole_window(image, protocol)
     if rng is None:
-        window = squashed(image.shape[0], image.shape[1], size, size)
         picture = window.picture(image)
     else:
-        picture, window = augment_prompt(rng, image, size, protocol.augmentation_scale)
+        base = (window.rows.resized, window.columns.resized) if protocol.augmentation_scale == "input" else None
+        picture, window = augment_prompt(rng, image, protocol.input_size, base)
     return Prepared(picture, label, window.cells(protocol.patch_size))
 
 
 def paper_query(image: Image, label: Label, task: Task, protocol: EvalProtocol) -> tuple[Image, Label]:
-    """Squashes an image and its label to the input size."""
-    height, width = image.shape[:2]
-    window = squashed(height, width, protocol.input_size, protocol.input_size)
+    """Resizes an image and its label for the encoder."""
+    window = whole_window(image, protocol)
     return window.picture(image), window.label(label, task)
 
 
@@ -115,7 +140,7 @@ def open_prompt(
         image, label = open_query(image, label, task, protocol)
     else:
         image, label = open_hummingbird.augment(rng, image, label, protocol.input_size, task)
-    return Prepared(image, label, whole_cells(label, protocol))
+    return Prepared(image, label, patch_cells(protocol.input_size, protocol.input_size, protocol.patch_size))
 
 
 def open_query(image: Image, label: Label, task: Task, protocol: EvalProtocol) -> tuple[Image, Label]:

@@ -105,5 +105,5 @@ def score_part(evaluation: Evaluation, encodings: Encodings, drawn: EvalProtocol
         raise UserError(f"config key data.fractions, {name} of the prompt: {error}") from error
     told = [f"{name} of the prompt: {text}" for text in part.warnings]
     evaluation.warnings.extend(text for text in told if text not in evaluation.warnings)
-    scores, _ = answer(part, encodings.query_batches(part), bank, index, recall=False)
-    return evaluation.task.headline(scores)
+    found = answer(part, encodings.query_batches(part), bank, index, recall=False)
+    return evaluation.task.headline(found.scores)

@@ -104,7 +104,7 @@ def rehearse_images(evaluation: Evaluation, prompt: int, query: int, patches: in
     shown.local = task.local_labels(shown.label, shown.cells)
     features = {}
     for batch, keys, zero in encode(
-        evaluation.encoder, iter([shown, asked]), evaluation.batch_size, rehearsal.clock, "images"
+        evaluation.encoder, iter([shown, asked]), evaluation.batch_size, rehearsal.clock, "images", protocol.window
     ):
         features |= {id(example): (keys[i], zero[i]) for i, example in enumerate(batch)}
     keys, zero = features[id(shown)]
@@ -117,7 +117,7 @@ def rehearse_images(evaluation: Evaluation, prompt: int, query: int, patches: in
     collector = SampleCollector(rehearsal, bank)
     collector.wanted = {query}
     predictor = Predictor(rehearsal, bank, collector, sample=True)
-    predictor.add(QueryBatch([asked], features[id(asked)][0][None]), found)
+    predictor.add(QueryBatch([asked], [features[id(asked)][0]]), found)
     if task.valid(asked.label).any():
         predictor.metrics.result()
     if evaluation.report.enabled:

@@ -21,6 +21,9 @@ FEW_DATA: Tree = {
 # Parts of the prompt in Tables 2, 9 and 10.
 FRACTIONS = tuple(1 / 2**n for n in range(7, -1, -1))
 
+# Longer side of an input, at most, in shorter ones; images that are longer still are squashed to that.
+LONGEST = 4
+
 Differences = Mapping[str, Tree]
 
 
@@ -45,9 +48,8 @@ class EvalProtocol:
 
     Attributes:
       name: key of `PROTOCOLS`.
-      input_size: side of encoder inputs in pixels, a multiple of patch_size.
+      input_size: side of square encoder inputs, and shorter side of others, in pixels; a multiple of patch_size.
       patch_size: of the encoder, in pixels.
-      grid: patches along a side.
       preparation: how images are resized and augmented, "paper" (Table 7) or "open-hummingbird".
       blue: how blue is divided, see `open_hummingbird.with_its_blue`; "own": by the encoder's standard deviation.
     """
@@ -56,7 +58,8 @@ class EvalProtocol:
     seed: int
     input_size: int
     patch_size: int
-    grid: int
+    resize: Literal["squash", "shorter"]
+    windows: Literal["pad", "slide"]
     fraction: float
     max_images: int | None
     max_queries: int | None
@@ -71,8 +74,26 @@ class EvalProtocol:
     blue: str
 
     def as_dict(self) -> Choices:
-        """Returns all choices by name."""
-        return dataclasses.asdict(self)
+        """Returns all choices by name, and the grid."""
+        return {**dataclasses.asdict(self), "grid": list(self.grid)}
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Rows and columns of patches of a square input."""
+        side = self.input_size // self.patch_size
+        return side, side
+
+    @property
+    def most_patches(self) -> int:
+        """Patches of the largest prompt input."""
+        rows, columns = self.grid
+        squares = self.resize == "squash" or self.augmentation_epochs > 0
+        return rows * columns * (1 if squares else LONGEST)
+
+    @property
+    def window(self) -> int | None:
+        """Side of the squares that slide over an input; None: it is encoded as a whole."""
+        return self.input_size if self.resize == "shorter" and self.windows == "slide" else None
 
 
 # Choices that a name fixes, beside those of the task; for the second see `hummingbird.retrieval.open_hummingbird`.
@@ -101,7 +122,8 @@ def build_protocol(config: EvaluateConfig, task: Task, patch_size: int, blue: st
         seed=config.seed,
         input_size=grid * patch_size,
         patch_size=patch_size,
-        grid=grid,
+        resize=config.resize,
+        windows=config.windows,
         fraction=config.data.fraction,
         max_images=config.data.max_images,
         max_queries=config.data.max_queries if config.data.max_queries is not None else config.data.max_images,

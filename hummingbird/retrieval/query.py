@@ -25,17 +25,17 @@ from hummingbird.tasks import Scores
 
 
 class QueryBatch(NamedTuple):
-    """Query images and the features of their patches, L2-normalised."""
+    """Query images and the features of the patches of each, L2-normalised."""
 
     examples: list[Example]
-    features: Float32[np.ndarray, "n N D"]
+    features: list[Float32[np.ndarray, "N D"]]
 
 
 class Found(NamedTuple):
     """The k neighbours of each patch of a batch, best first; -1 and -inf for none."""
 
-    ids: Int32[np.ndarray, "nN k"]
-    similarity: Float32[np.ndarray, "nN k"]
+    ids: Int32[np.ndarray, "patches k"]
+    similarity: Float32[np.ndarray, "patches k"]
 
 
 def encode_queries(evaluation: Evaluation, images: Sequence[int]) -> Iterator[QueryBatch]:
@@ -45,9 +45,25 @@ def encode_queries(evaluation: Evaluation, images: Sequence[int]) -> Iterator[Qu
         return prepare_query(evaluation.query, number, evaluation.task, evaluation.protocol)
 
     queries = track(in_order(prepare, images), len(images), "queries", evaluation.progress)
-    for batch, features, zero in encode(evaluation.encoder, queries, evaluation.batch_size, evaluation.clock, "query"):
+    window = evaluation.protocol.window
+    batches = encode(evaluation.encoder, queries, evaluation.batch_size, evaluation.clock, "query", window)
+    for batch, features, zero in batches:
         refuse_features(zero, batch, "zero")
         yield QueryBatch(batch, features)
+
+
+class Answer(NamedTuple):
+    """What an evaluation finds.
+
+    Attributes:
+      scores: of all query images.
+      recall: on a sample of query patches; None if the index is exact, or it was not measured.
+      patches: of all query images.
+    """
+
+    scores: Scores
+    recall: float | None
+    patches: int
 
 
 def answer(
@@ -57,7 +73,7 @@ def answer(
     index: Index,
     collector: SampleCollector | None = None,
     recall: bool = True,
-) -> tuple[Scores, float | None]:
+) -> Answer:
     """Predicts every query image and compares it with the truth.
 
     Args:
@@ -67,9 +83,6 @@ def answer(
       index: finds neighbours among the bank's keys.
       collector: gathers what a report shows.
       recall: measure the recall of an approximate index.
-
-    Returns:
-      The scores, and the recall on a sample of query patches; None if the index is exact or `recall` is False.
     """
     predictor, kind = Predictor(evaluation, bank, collector, sample=recall and not index.exact), index.kind
     together(lambda: predict_all(evaluation, batches, index, predictor))
@@ -81,7 +94,7 @@ def answer(
         with evaluation.clock("recall"):
             most = evaluation.retrieval.recall_queries
             found = measure_recall(predictor.sampled, bank, evaluation.protocol.neighbours, most)
-    return predictor.metrics.result(), found
+    return Answer(predictor.metrics.result(), found, sum(predictor.patches))
 
 
 def predict_all(evaluation: Evaluation, batches: Iterable[QueryBatch], index: Index, predictor: Predictor) -> None:
@@ -90,7 +103,7 @@ def predict_all(evaluation: Evaluation, batches: Iterable[QueryBatch], index: In
         last: concurrent.futures.Future[None] | None = None
         for batch in batches:
             with evaluation.clock("search"):
-                rows = batch.features.reshape(-1, batch.features.shape[-1])
+                rows = np.concatenate(batch.features)
                 found = Found(*index.search(rows, evaluation.protocol.neighbours))
             if last is not None:
                 last.result()
@@ -111,37 +124,44 @@ class Predictor:
     Attributes:
       metrics: of the images so far.
       sampled: query patches with their neighbours.
+      patches: of each image.
     """
 
     def __init__(self, evaluation: Evaluation, bank: PatchBank, collector: SampleCollector | None, sample: bool):
         self.evaluation, self.bank, self.collector = evaluation, bank, collector
         self.metrics = evaluation.task.metrics()
         self.sampled: list[np.ndarray] = []
+        self.patches: list[int] = []
         count = len(query_images(len(evaluation.query), evaluation.protocol))
         self.rows_per_image = -(-evaluation.retrieval.recall_queries // count) if sample else 0
 
     def add(self, batch: QueryBatch, found: Found) -> None:
         """Predicts a batch and compares it with the truth."""
-        protocol, count = self.evaluation.protocol, len(batch.examples)
+        protocol, task = self.evaluation.protocol, self.evaluation.task
         with self.evaluation.clock("decode"):
             weights = attention_weights(found.similarity, protocol.temperature)
-            votes = self.bank.labels.vote(found.ids, weights).reshape(count, protocol.grid, protocol.grid, -1)
-            ids, similarity, weights = (
-                x.reshape(count, protocol.grid**2, -1) for x in (found.ids, found.similarity, weights)
-            )
-            for i, example in enumerate(batch.examples):
-                prediction = self.evaluation.task.predict(votes[i], *example.label.shape[:2])
+            votes = self.bank.labels.vote(found.ids, weights)
+            counts = [len(features) for features in batch.features]
+            self.patches.extend(counts)
+            ends = np.cumsum(counts)[:-1]
+            parts = zip(*(np.split(x, ends) for x in (votes, found.ids, found.similarity, weights)), strict=True)
+            for example, features, (vote, ids, similarity, weight) in zip(
+                batch.examples, batch.features, parts, strict=True
+            ):
+                height, width = example.label.shape[:2]
+                rows, columns = example.shown
+                shown = np.ascontiguousarray(vote.reshape(*example.grid, -1)[:rows, :columns])
+                prediction = task.predict(shown, *example.canvas)[:height, :width]
                 score = self.metrics.add(example.label, prediction)
-                features = batch.features[i]
                 if self.rows_per_image:
-                    rows = pick_rows(features, ids[i], self.rows_per_image, protocol.seed, example.index)
+                    rows = pick_rows(features, ids, self.rows_per_image, protocol.seed, example.index)
                     self.sampled.append(rows)
                 if self.collector is not None:
-                    self.collector.add(example, features, prediction, score, ids[i], similarity[i], weights[i])
+                    self.collector.add(example, features, prediction, score, ids, similarity, weight)
 
     def merge(self) -> None:
         """Adds what the other processes found, in the order of the images."""
         self.metrics.parts = merge(self.metrics.parts)
-        self.sampled = merge(self.sampled)
+        self.sampled, self.patches = merge(self.sampled), merge(self.patches)
         if self.collector is not None:
             self.collector.merge()

@@ -12,7 +12,7 @@ from jaxtyping import Shaped
 
 from hummingbird.errors import UserError
 from hummingbird.retrieval.evaluation import Evaluation
-from hummingbird.retrieval.examples import Example, Label, prepare_query, whole_cells
+from hummingbird.retrieval.examples import Example, Label, prepare_query, query_frame
 from hummingbird.retrieval.processes import own_part
 from hummingbird.retrieval.query import QueryBatch, encode_queries
 from hummingbird.retrieval.selection import query_images
@@ -57,7 +57,7 @@ class QueryStore:
                     else self._example(evaluation, i)
                     for i in part
                 ]
-                features = np.stack([self._read(self._features[i]) for i in part])
+                features = [self._read(self._features[i]) for i in part]
             yield QueryBatch(batch, features)
 
     def _encode(self, evaluation: Evaluation, images: list[int]) -> None:
@@ -86,8 +86,8 @@ class QueryStore:
     def _example(self, evaluation: Evaluation, number: int) -> Example:
         label = self._read(self._truths[number, evaluation.protocol.metric_resolution])
         label = label.astype(evaluation.task.label_dtype)
-        cells = whole_cells(label, evaluation.protocol)
-        return Example(number, 0, self._names[number], np.empty((0, 0, 3), np.uint8), label, cells)
+        frame = query_frame(label, evaluation.protocol)
+        return Example(number, 0, self._names[number], np.empty((0, 0, 3), np.uint8), label, *frame)
 
     def _append(self, array: Shaped[np.ndarray, ...]) -> Place:
         place = Place(self._size, array.shape, array.dtype)

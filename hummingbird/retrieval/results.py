@@ -36,7 +36,7 @@ class Result(TypedDict):
     data: dict[str, str]
     encoder: dict[str, Json]
     metrics: Scores
-    protocol: dict[str, str | int | float | bool | None]
+    protocol: dict[str, str | int | float | bool | list[int] | None]
     memory: dict[str, str | int | float | bool | None]
     index: dict[str, Json]
     queries: dict[str, int]

@@ -95,8 +95,8 @@ class Samples(TypedDict):
       classes: class names by id.
       ignore: class id of void pixels.
       patch: patch side in pixels.
-      grid: patches along the sides of an image.
-      input_size: pixels along the sides of an encoder input.
+      grid: rows and columns of patches of a square encoder input; `features` has those of each image.
+      input_size: pixels along its sides.
       encoder: its name.
       queries: the images shown.
     """

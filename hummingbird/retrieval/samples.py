@@ -35,7 +35,7 @@ class SampleCollector:
         seed, images = evaluation.protocol.seed, query_images(len(evaluation.query), evaluation.protocol)
         self.wanted = {images[i] for i in subset(len(images), 1.0, evaluation.report.queries, seed + 1)}
         self.queries: list[Query] = []
-        self._inputs: list[UInt8[np.ndarray, "S S 3"]] = []
+        self._inputs: list[UInt8[np.ndarray, "H W 3"]] = []
         self._prepared: dict[tuple[int, int], Example] = {}
 
     def add(
@@ -62,7 +62,7 @@ class SampleCollector:
         if example.index not in self.wanted:
             return
         assert example.original is not None
-        grid, truth = self.evaluation.protocol.grid, example.label
+        truth = example.label
         self._inputs.append(example.image)
         self.queries.append(
             {
@@ -73,7 +73,7 @@ class SampleCollector:
                 "prediction": prediction,
                 "error": self.evaluation.task.error(truth, prediction),
                 "score": score,
-                "features": features.reshape(grid, grid, -1).astype(np.float16),
+                "features": features.reshape(*example.grid, -1).astype(np.float16),
                 "attention": None,
                 "neighbours": [
                     self._patch(example, int(patch), ids[patch], similarity[patch], weights[patch])
@@ -94,15 +94,15 @@ class SampleCollector:
         """
         encoder, task, protocol = self.evaluation.encoder, self.evaluation.task, self.evaluation.protocol
         if attention and hasattr(encoder, "attention") and self._inputs:
-            maps = getattr(encoder, "attention")(np.stack(self._inputs))  # noqa: B009 - optional, see `Encoder`
-            for sample, weights in zip(self.queries, [] if maps is None else maps, strict=False):
-                sample["attention"] = np.asarray(weights, np.float32)
+            for sample, image in zip(self.queries, self._inputs, strict=True):  # of any shapes
+                weights = getattr(encoder, "attention")(image[None])  # noqa: B009 - optional, see `Encoder`
+                sample["attention"] = None if weights is None else np.asarray(weights[0], np.float32)
         return {
             "task": task.kind,
             "classes": list(task.classes),
             "ignore": int(self.evaluation.query.ignore),
             "patch": protocol.patch_size,
-            "grid": (protocol.grid, protocol.grid),
+            "grid": protocol.grid,
             "input_size": (protocol.input_size, protocol.input_size),
             "encoder": getattr(encoder, "name", None) or type(encoder).__name__,
             "queries": self.queries,
@@ -128,15 +128,15 @@ class SampleCollector:
         weights: Float[np.ndarray, " k"],
     ) -> Patch:
         """Describes a query patch and its neighbours."""
-        grid, (height, width) = self.evaluation.protocol.grid, example.label.shape[:2]
-        row, column = divmod(patch, grid)
-        top, left = row * height // grid, column * width // grid
-        crop, inner = self._crop(example.image, patch)
+        row, column = position = divmod(patch, example.grid[1])
+        top, bottom = (int(edge) for edge in example.cells.rows[row : row + 2])
+        left, right = (int(edge) for edge in example.cells.columns[column : column + 2])
+        crop, inner = self._crop(example.image, position)
         found = zip(ids.tolist(), similarity.tolist(), weights.tolist(), strict=True)
         shown = [values for values in found if values[0] >= 0][: self.evaluation.report.neighbours]
         return {
-            "position": (row, column),
-            "box": (top, left, (row + 1) * height // grid - top, (column + 1) * width // grid - left),
+            "position": position,
+            "box": (top, left, bottom - top, right - left),
             "crop": crop,
             "inner": inner,
             "entries": [self._entry(*values) for values in shown],
@@ -146,6 +146,7 @@ class SampleCollector:
         """Describes a bank entry."""
         image, epoch, patch = (int(x[entry]) for x in (self.bank.image, self.bank.epoch, self.bank.patch))
         example = self._prompt_example(image, epoch)
+        position = divmod(patch, example.grid[1])
         label, fraction = self.bank.labels.describe(entry)
         return {
             "weight": weight,
@@ -153,8 +154,8 @@ class SampleCollector:
             "image": image,
             "name": example.name,
             "epoch": epoch,
-            "position": divmod(patch, self.evaluation.protocol.grid),
-            "crop": self._crop(example.image, patch)[0],
+            "position": position,
+            "crop": self._crop(example.image, position)[0],
             "label": label,
             "fraction": fraction,
         }
@@ -171,11 +172,13 @@ class SampleCollector:
             del self._prepared[next(iter(self._prepared))]
         return example
 
-    def _crop(self, image: UInt8[np.ndarray, "S S 3"], patch: int) -> tuple[UInt8[np.ndarray, "s s 3"], Box]:
+    def _crop(
+        self, image: UInt8[np.ndarray, "H W 3"], position: tuple[int, int]
+    ) -> tuple[UInt8[np.ndarray, "s s 3"], Box]:
         """Returns a patch with its surroundings, and where the patch lies in it."""
         side = self.evaluation.protocol.patch_size
         margin = max(0, min(side, (CROP_LIMIT - side) // 2))
-        row, column = divmod(patch, self.evaluation.protocol.grid)
+        row, column = position
         padded = np.pad(image, ((margin, margin), (margin, margin), (0, 0)), mode="edge")
         span = side + 2 * margin
         crop = padded[row * side : row * side + span, column * side : column * side + span]

@@ -38,13 +38,14 @@ def subset(length: int, fraction: float, most: int | None, seed: int) -> Sequenc
 
 def prompt_images(length: int, protocol: EvalProtocol) -> tuple[Sequence[int], int]:
     """Returns which of `length` images are in the prompt, and the patches to keep of each in each pass."""
-    patches, passes = protocol.grid**2, max(protocol.augmentation_epochs, 1)
+    rows, columns = protocol.grid
+    passes = max(protocol.augmentation_epochs, 1)
     images = subset(length, protocol.fraction, protocol.max_images, protocol.seed)
-    n = features_per_image(protocol.memory_length, len(images), passes, patches, protocol.sampling)
+    n = features_per_image(protocol.memory_length, len(images), passes, protocol.most_patches, protocol.sampling)
     if protocol.sampling == "all":
         # Fig. 6, downsample=False: whole images in random order until the bank is full.
         order = np.random.default_rng([protocol.seed, len(images)]).permutation(np.asarray(images))
-        images = order[: -(-protocol.memory_length // (patches * passes))].tolist()
+        images = order[: -(-protocol.memory_length // (rows * columns * passes))].tolist()
     return images, n
 
 

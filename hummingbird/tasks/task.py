@@ -21,7 +21,7 @@ from hummingbird.tasks.patches import Cells
 
 Column: TypeAlias = Shaped[np.ndarray, " ..."]
 Scores: TypeAlias = "dict[str, float | dict[str, float | None]]"
-Choices: TypeAlias = "dict[str, str | int | float | bool | None]"
+Choices: TypeAlias = "dict[str, str | int | float | bool | list[int] | None]"
 
 
 class Score(NamedTuple):

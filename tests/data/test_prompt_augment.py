@@ -62,7 +62,7 @@ def test_the_scale_is_uniform_and_small_images_are_padded_with_void():
 def test_the_scale_can_be_relative_to_the_input_as_queries_have_it():
     image = coloured(np.zeros((40, 400), np.int32))
     for seed in range(20):
-        _, window = augment_prompt(np.random.default_rng(seed), image, 90, "input")
+        _, window = augment_prompt(np.random.default_rng(seed), image, 90, (90, 90))
         assert window.rows.resized == window.columns.resized
         assert 45 <= window.rows.resized <= 180
 

@@ -38,7 +38,8 @@ class OnlyLastHasTruth(FakeSource):
 def test_every_image_is_encoded_once_in_batches_of_one_size(count):
     images = np.random.default_rng(0).integers(1, 255, (count, 16, 24, 3), np.uint8)
     examples = (
-        Example(i, 0, f"image{i}", image, np.zeros((16, 24)), patch_cells(16, 24, 8)) for i, image in enumerate(images)
+        Example(i, 0, f"image{i}", image, np.zeros((16, 24)), patch_cells(16, 24, 8), (16, 24))
+        for i, image in enumerate(images)
     )
     encoder = SpoiltByPadding()
     found = list(encode(encoder, examples, 4, Clock(), "query"))

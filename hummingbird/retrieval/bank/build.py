@@ -36,6 +36,8 @@ BANK_VERSION = 2
 BANK_CHOICES = (
     "seed",
     "input_size",
+    "resize",
+    "windows",
     "patch_size",
     "fraction",
     "max_images",
@@ -111,7 +113,8 @@ def fill_bank(evaluation: Evaluation, builder: BankBuilder, jobs: Sequence[Job],
     clock, columns = evaluation.clock, builder.columns
     done = columns.done
     examples = prompt_examples(evaluation, jobs[done:])
-    for batch, features, zero in encode(evaluation.encoder, examples, evaluation.batch_size, clock, "prompt"):
+    window = evaluation.protocol.window
+    for batch, features, zero in encode(evaluation.encoder, examples, evaluation.batch_size, clock, "prompt", window):
         with clock("fill_bank"):
             for example, keys, is_zero in zip(batch, features, zero, strict=True):
                 add_example(evaluation, builder, example, keys, is_zero, quota[example.index])
@@ -154,7 +157,7 @@ def add_example(
     rng = stream(protocol.seed, example.index, example.epoch, SAMPLING)
     chosen = choose_patches(local, patches, rng, evaluation.task, protocol.sampling)
     chosen = chosen[local.labelled[chosen]]
-    refuse_features(is_zero[None, chosen], [example], "zero")
+    refuse_features([is_zero[chosen]], [example], "zero")
     kept = LocalLabels(local.values[chosen], local.labelled[chosen])
     builder.add(keys[chosen], kept, example.index, example.epoch, chosen)
 
