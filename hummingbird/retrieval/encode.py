@@ -95,8 +95,8 @@ def boxes(height: int, width: int, window: int | None, patch: int) -> list[tuple
     """Returns (top, left, height, width) of the windows of an image; one of its size if they do not slide.
 
     Example:
-      >>> boxes(32, 80, 32, 16)
-      [(0, 0, 32, 32), (0, 16, 32, 32), (0, 48, 32, 32)]
+      >>> boxes(32, 64, 32, 16)
+      [(0, 0, 32, 32), (0, 16, 32, 32), (0, 32, 32, 32)]
     """
     if window is None:
         return [(0, 0, height, width)]
