@@ -121,8 +121,9 @@ class Pretrainer(nn.Module):
         """
 
         def one(i: int) -> Tokens:
-            key = None if drop_keys is None else jax.vmap(jax.random.fold_in, (0, None))(drop_keys, i)
-            return self.encode(views[:, i], *(None if x is None else x[:, i] for x in (mask, keep)), key)
+            hidden, kept = None if mask is None else mask[:, i], None if keep is None else keep[:, i]
+            key: Array | None = None if drop_keys is None else jax.vmap(jax.random.fold_in, (0, None))(drop_keys, i)
+            return self.encode(views[:, i], hidden, kept, key)
 
         encoded = [one(i) for i in range(views.shape[1])]
         # All views read the bank together, [B, V N, D], so that it is streamed and gathered from other devices once.
@@ -132,7 +133,8 @@ class Pretrainer(nn.Module):
         summary = [h.patches.astype(jnp.float32).mean(axis=1) for h in encoded]
         by_view = {name: x.reshape(len(views), len(encoded), -1) for name, x in stats.items()}
         patches = jnp.stack([h.patches for h in encoded], axis=1) if tokens else None
-        return ViewOutputs(*(jnp.stack(x, axis=1) for x in (summary, pooled, masks)), by_view, patches)
+        summaries, vectors, weights = (jnp.stack(x, axis=1) for x in (summary, pooled, masks))
+        return ViewOutputs(summaries, vectors, weights, by_view, patches)
 
     def encode(
         self,

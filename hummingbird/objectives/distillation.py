@@ -23,7 +23,7 @@ def centred(
       >>> centred(jnp.array([[1.0, 0.0]]), jnp.array([1.0, 0.0]), 0.04).tolist()
       [[0.5, 0.5]]
     """
-    return jax.nn.softmax(jnp.asarray(logits - centre) / tau, axis=-1)
+    return jax.nn.softmax((logits - centre) / tau, axis=-1)
 
 
 def moved_centre(
@@ -31,7 +31,7 @@ def moved_centre(
 ) -> Float[Array, " K"]:
     """Returns c <- m c + (1 - m) mean of the teacher's logits over the batch and its views (Eq. 4 there)."""
     mean = jnp.mean(jax.lax.stop_gradient(logits), axis=tuple(range(logits.ndim - 1)))
-    return momentum * centre + (1 - momentum) * mean
+    return momentum * jnp.asarray(centre) + (1 - momentum) * mean
 
 
 def sinkhorn(

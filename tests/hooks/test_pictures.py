@@ -113,6 +113,12 @@ def test_thumbnails_of_a_large_bank_fit_in_memory():
     assert 160_000 * side * side * 3 <= pictures.MEMORY
 
 
+def test_a_sheet_has_as_many_columns_as_there_are_views():
+    view, mask = np.full((2, 32, 32, 3), 0.5, np.float32), np.full((2, 16), 1 / 16, np.float32)
+    one, two = (draw("", [Row("", view[:count], mask[:count], [])]).shape[1] for count in (1, 2))
+    assert two - one == pytest.approx(2 * (SIDE + GAP), abs=GAP)
+
+
 def test_attention_is_drawn_over_its_patches():
     mask = np.zeros((2, 16), np.float32)
     mask[0, 6] = mask[1, 15] = 1  # second row, third column; the last corner
