@@ -7,6 +7,8 @@ from typing import Literal
 
 from hummingbird.config.schema import setting
 
+# Objectives that learn from a teacher's prototypes, which warm up.
+DISTILLED = ("dino", "ibot", "dinov2")
 # Objectives that replace patches by a mask token, which the encoder then has.
 MASKED = ("ibot", "dinov2", "maskfeat")
 

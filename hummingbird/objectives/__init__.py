@@ -7,6 +7,7 @@ from collections.abc import Callable
 from jax import Array
 
 from hummingbird.config import PretrainConfig
+from hummingbird.config.objectives import DISTILLED
 from hummingbird.errors import UserError
 from hummingbird.objectives import (
     byol,
@@ -64,7 +65,7 @@ OBJECTIVES: dict[str, Callable[[PretrainConfig, Replicate], Objective]] = {
     "loca": loca.build,
 }
 
-MULTI_CROP: tuple[str, ...] = ("dino", "ibot", "dinov2")  # objectives that use the small crops of `augment.local`
+MULTI_CROP: tuple[str, ...] = DISTILLED  # objectives that use the small crops of `augment.local`
 ONE_VIEW: tuple[str, ...] = ("supervised", "mae", "maskfeat")  # objectives that need no second global view
 
 

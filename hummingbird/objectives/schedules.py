@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import optax
 
 from hummingbird.config import PretrainConfig
+from hummingbird.config.objectives import DISTILLED
 
 # {name: a number, or a function of the step}
 Schedules = Mapping[str, optax.ScalarOrSchedule]
@@ -32,14 +33,16 @@ def build_schedules(config: PretrainConfig, total_steps: int, steps_per_epoch: f
     if contrastive.warmup_temperature is not None:
         steps = round(contrastive.warmup_temperature_epochs * steps_per_epoch)
         temperature = warm_up(contrastive.warmup_temperature, contrastive.temperature, steps)
+    ema: optax.ScalarOrSchedule = config.ema_decay
+    if config.ema_schedule == "cosine":
+        ema = cosine(config.ema_decay, 1.0, total_steps)
+    schedules: Schedules = {"weight_decay": weight_decay, "ema_decay": ema, "temperature": temperature}
+    if config.objective.name not in DISTILLED:
+        return schedules
     dino = config.dino
     steps, frozen = (round(epochs * steps_per_epoch) for epochs in (dino.warmup_epochs, dino.frozen_epochs))
     return {
-        "weight_decay": weight_decay,
-        "ema_decay": cosine(config.ema_decay, 1.0, total_steps)
-        if config.ema_schedule == "cosine"
-        else config.ema_decay,
-        "temperature": temperature,
+        **schedules,
         "teacher_temperature": warm_up(dino.warmup_teacher_temperature, dino.teacher_temperature, steps),
         "prototypes": lambda step: jnp.where(jnp.asarray(step) < frozen, 0.0, 1.0),  # whether they are trained
     }

@@ -107,7 +107,7 @@ def test_many_iterations_of_sinkhorn_give_every_prototype_an_equal_share():
 
 
 def test_temperature_warms_up_and_prototypes_are_frozen_for_their_epochs():
-    config = tiny.tiny_config(**{"dino.warmup_epochs": 2.0, "dino.frozen_epochs": 1.0})
+    config = tiny.tiny_config(**{"objective.name": "dino", "dino.warmup_epochs": 2.0, "dino.frozen_epochs": 1.0})
     schedules = build_schedules(config, total_steps=100, steps_per_epoch=10)
     temperature, trained = schedules["teacher_temperature"], schedules["prototypes"]
     assert [round(float(temperature(s)), 4) for s in (0, 10, 20, 90)] == [0.04, 0.055, 0.07, 0.07]
