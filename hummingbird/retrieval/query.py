@@ -20,8 +20,8 @@ from hummingbird.retrieval.progress import track
 from hummingbird.retrieval.recall import measure_recall, pick_rows
 from hummingbird.retrieval.samples import SampleCollector
 from hummingbird.retrieval.selection import query_images
-from hummingbird.retrieval.threads import in_order
-from hummingbird.tasks import Scores
+from hummingbird.retrieval.threads import cpu_count, in_order
+from hummingbird.tasks import Metrics, Scores
 
 
 class QueryBatch(NamedTuple):
@@ -36,6 +36,20 @@ class Found(NamedTuple):
 
     ids: Int32[np.ndarray, "patches k"]
     similarity: Float32[np.ndarray, "patches k"]
+
+
+class Predicted(NamedTuple):
+    """What one query image adds to the result.
+
+    Attributes:
+      metrics: of this image.
+      sampled: rows for `measure_recall`.
+      shown: arguments of `SampleCollector.add`.
+    """
+
+    metrics: Metrics
+    sampled: np.ndarray | None
+    shown: tuple[Example, np.ndarray, np.ndarray, float, np.ndarray, np.ndarray, np.ndarray]
 
 
 def encode_queries(evaluation: Evaluation, images: Sequence[int]) -> Iterator[QueryBatch]:
@@ -136,28 +150,37 @@ class Predictor:
         self.rows_per_image = -(-evaluation.retrieval.recall_queries // count) if sample else 0
 
     def add(self, batch: QueryBatch, found: Found) -> None:
-        """Predicts a batch and compares it with the truth."""
-        protocol, task = self.evaluation.protocol, self.evaluation.task
+        """Predicts a batch and compares it with the truth, several images at once."""
         with self.evaluation.clock("decode"):
-            weights = attention_weights(found.similarity, protocol.temperature)
-            votes = self.bank.labels.vote(found.ids, weights)
             counts = [len(features) for features in batch.features]
             self.patches.extend(counts)
-            ends = np.cumsum(counts)[:-1]
-            parts = zip(*(np.split(x, ends) for x in (votes, found.ids, found.similarity, weights)), strict=True)
-            for example, features, (vote, ids, similarity, weight) in zip(
-                batch.examples, batch.features, parts, strict=True
-            ):
-                height, width = example.label.shape[:2]
-                rows, columns = example.shown
-                shown = np.ascontiguousarray(vote.reshape(*example.grid, -1)[:rows, :columns])
-                prediction = task.predict(shown, *example.canvas)[:height, :width]
-                score = self.metrics.add(example.label, prediction)
-                if self.rows_per_image:
-                    rows = pick_rows(features, ids, self.rows_per_image, protocol.seed, example.index)
-                    self.sampled.append(rows)
+            ids, similarity = (np.split(x, np.cumsum(counts)[:-1]) for x in found)
+            jobs = zip(batch.examples, batch.features, ids, similarity, strict=True)
+            for predicted in in_order(lambda job: self.predict(*job), jobs, cpu_count()):
+                self.metrics.merge(predicted.metrics)
+                if predicted.sampled is not None:
+                    self.sampled.append(predicted.sampled)
                 if self.collector is not None:
-                    self.collector.add(example, features, prediction, score, ids, similarity, weight)
+                    self.collector.add(*predicted.shown)
+
+    def predict(
+        self,
+        example: Example,
+        features: Float32[np.ndarray, "N D"],
+        ids: Int32[np.ndarray, "N k"],
+        similarity: Float32[np.ndarray, "N k"],
+    ) -> Predicted:
+        """Predicts one image and compares it with the truth; changes nothing."""
+        task, protocol = self.evaluation.task, self.evaluation.protocol
+        weights = attention_weights(similarity, protocol.temperature)
+        votes = self.bank.labels.vote(ids, weights).reshape(*example.grid, -1)
+        (rows, columns), (height, width) = example.shown, example.label.shape[:2]
+        prediction = task.predict(np.ascontiguousarray(votes[:rows, :columns]), *example.canvas)[:height, :width]
+        metrics = task.metrics()
+        score = metrics.add(example.label, prediction)
+        count = self.rows_per_image
+        sampled = pick_rows(features, ids, count, protocol.seed, example.index) if count else None
+        return Predicted(metrics, sampled, (example, features, prediction, score, ids, similarity, weights))
 
     def merge(self) -> None:
         """Adds what the other processes found, in the order of the images."""

@@ -13,7 +13,7 @@ from hummingbird.errors import UserError
 from hummingbird.run.files import Json
 from hummingbird.tasks.painting import ValuePainter
 from hummingbird.tasks.patches import Cells
-from hummingbird.tasks.task import Annotated, Choices, Column, LocalLabels, Score, Scores, Task
+from hummingbird.tasks.task import Annotated, Choices, Column, LocalLabels, Metrics, Score, Scores, Task
 from hummingbird.tasks.upsampling import upsample
 
 Depth = Float[np.ndarray, "H W"]
@@ -111,6 +111,10 @@ class DepthMetrics:
         )
         self.parts.append(np.array([len(true), *(error.sum() for error in errors)]))
         return float(np.sqrt(self.parts[-1][1] / len(true))) if len(true) else float("nan")
+
+    def merge(self, other: Metrics) -> None:
+        """Adds the sums of other images."""
+        self.parts += other.parts
 
     def result(self) -> Scores:
         """Returns {"rmse", "rmse_per_image" (metres), "abs_rel", "rmse_log", "delta1", "delta2", "delta3" (0-1)}."""

@@ -17,7 +17,7 @@ from hummingbird.tasks import class_counts
 from hummingbird.tasks.class_counts import ClassCounts, sparse_columns
 from hummingbird.tasks.painting import ClassPainter
 from hummingbird.tasks.patches import Cells, patch_cells
-from hummingbird.tasks.task import Annotated, Choices, Column, LocalLabels, Score, Scores, Task
+from hummingbird.tasks.task import Annotated, Choices, Column, LocalLabels, Metrics, Score, Scores, Task
 from hummingbird.tasks.upsampling import upsampled_argmax
 
 Mask = Integer[np.ndarray, "H W"]
@@ -128,6 +128,10 @@ class SegmentationMetrics:
         confusion = np.bincount(pairs, minlength=count * count).reshape(count, count)
         self.parts[0] += confusion
         return float(100 * np.nanmean(class_iou(confusion))) if confusion.any() else float("nan")
+
+    def merge(self, other: Metrics) -> None:
+        """Adds the confusion matrix of other images."""
+        self.parts[0] += np.sum(other.parts, axis=0)
 
     def result(self) -> Scores:
         """Returns {"miou", "pixel_accuracy", "mean_class_accuracy", "per_class_iou"}, all 0-100.

@@ -100,6 +100,10 @@ class Metrics(Protocol):
         """Counts one image; returns its own headline score, NaN if it holds no valid pixel."""
         ...
 
+    def merge(self, other: Metrics) -> None:
+        """Adds metrics of the same kind, of images that come after its own."""
+        ...
+
     def result(self) -> Scores:
         """Returns the scores by key. Raises UserError if no image held a valid pixel."""
         ...

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-import cv2
+import functools
+from typing import NamedTuple
+
 import numpy as np
-from jaxtyping import Float32, Int, Int32
+from jaxtyping import Bool, Float32, Int, Int32
+
+CELL_PIXELS = 32_768  # upsampled at a time; their votes stay in a core's cache
 
 
 def upsample(grid: Float32[np.ndarray, "h w"], height: int, width: int) -> Float32[np.ndarray, "{height} {width}"]:
@@ -34,29 +38,113 @@ def upsampled_argmax(
 ) -> Int32[np.ndarray, "{height} {width}"]:
     """Returns the argmax over classes of the upsampled votes, without ever holding [height, width, C].
 
-    A class whose votes are nowhere within reach of the winner's is left out: inside the square between four patch
-    centres the winner has at least max_c min_corners votes_c, and class c at most max_corners votes_c.
+    The pixels between four patch centres form a cell. Of the classes, only the contenders of each cell are upsampled
+    there: usually one to seven, however many the image holds.
 
     Returns:
       Class ids; the lowest class on ties.
+
+    Example:
+      >>> votes = np.array([[[1.0, 0.0], [0.0, 1.0]]], np.float32)
+      >>> upsampled_argmax(votes, 1, 5)
+      array([[0, 0, 0, 1, 1]], dtype=int32)
     """
-    classes = contenders(votes)
-    best = cv2.resize(votes[..., classes[0]], (width, height), interpolation=cv2.INTER_LINEAR)
-    prediction = np.full((height, width), classes[0], np.int32)
-    for c in classes[1:]:
-        plane = cv2.resize(votes[..., c], (width, height), interpolation=cv2.INTER_LINEAR)
-        np.copyto(prediction, np.int32(c), where=plane > best)
-        np.maximum(best, plane, out=best)
-    return prediction
+    rows, columns = cell_axis(votes.shape[0], height), cell_axis(votes.shape[1], width)
+    corners, possible = contenders(votes)
+    classes = np.argsort(~possible, axis=1, kind="stable")  # contenders first, ascending
+    counts = possible.sum(axis=1)
+    best = np.empty((len(counts), rows.most, columns.most), np.min_scalar_type(votes.shape[2]))
+    best[:] = classes[:, 0, None, None]
+    order = np.argsort(counts, kind="stable")
+    order = order[np.searchsorted(counts[order], 2) :]  # one contender: no need to compute
+    step = max(1, CELL_PIXELS // (rows.most * columns.most))
+    for start in range(0, len(order), step):
+        cells = order[start : start + step]
+        chosen = classes[cells, : counts[cells[-1]]]
+        beyond = np.arange(chosen.shape[1]) >= counts[cells, None]
+        chosen[beyond] = np.broadcast_to(chosen[:, :1], chosen.shape)[beyond]
+        row, column = np.divmod(cells, len(columns.share))
+        near = corners[:, cells[:, None], chosen]
+        best[cells] = cell_argmax(near, chosen, rows.share[row], columns.share[column])
+    # [cells down, cells across, pixels down, pixels across] -> pixels, without those that a smaller cell lacks.
+    table = best.reshape(len(rows.share), len(columns.share), rows.most, columns.most).transpose(0, 2, 1, 3)
+    table = table.reshape(len(rows.share) * rows.most, -1)
+    return table[rows.place][:, columns.place].astype(np.int32)
 
 
-def contenders(votes: Float32[np.ndarray, "h w C"]) -> Int[np.ndarray, " n"]:
-    """Returns the classes that can win somewhere after bilinear upsampling, ascending."""
+class CellAxis(NamedTuple):
+    """The cells along one axis of an image: before the first patch centre, between two, and after the last.
+
+    Attributes:
+      share: how far each pixel of a cell lies from the one centre to the next, 0-1; 0 beyond its last pixel.
+      most: pixels of the largest cell.
+      place: for each pixel of the image, cell * most + its number in the cell.
+    """
+
+    share: Float32[np.ndarray, "cells most"]
+    most: int
+    place: Int[np.ndarray, " pixels"]
+
+
+@functools.lru_cache(maxsize=64)
+def cell_axis(patches: int, pixels: int) -> CellAxis:
+    """Divides the pixels along an axis into cells between the centres of patches."""
+    position = (np.arange(pixels) + 0.5) * patches / pixels - 0.5
+    cell = np.floor(position).astype(int) + 1
+    counts = np.bincount(cell, minlength=patches + 1)
+    most, number = int(counts.max()), np.arange(pixels) - (np.cumsum(counts) - counts)[cell]
+    share = np.zeros((patches + 1, most), np.float32)
+    share[cell, number] = position - np.floor(position)
+    return CellAxis(share, most, cell * most + number)
+
+
+def contenders(
+    votes: Float32[np.ndarray, "h w C"],
+) -> tuple[Float32[np.ndarray, "4 cells C"], Bool[np.ndarray, "cells C"]]:
+    """Finds the classes that can win somewhere in each cell after bilinear upsampling.
+
+    Inside a cell the winner has at least max_c min_corners votes_c, and class c at most max_corners votes_c.
+
+    Returns:
+      The votes at the corners of the (h + 1) (w + 1) cells, row by row, and which classes can win; at least class 0.
+    """
     padded = np.pad(votes, ((1, 1), (1, 1), (0, 0)), mode="edge")
-    corners = (padded[:-1, :-1], padded[:-1, 1:], padded[1:, :-1], padded[1:, 1:])
-    least = np.minimum(np.minimum(corners[0], corners[1]), np.minimum(corners[2], corners[3])).max(axis=-1)
-    most = np.maximum(np.maximum(corners[0], corners[1]), np.maximum(corners[2], corners[3]))
+    corners = np.stack([padded[:-1, :-1], padded[:-1, 1:], padded[1:, :-1], padded[1:, 1:]])
+    corners = corners.reshape(4, -1, votes.shape[2])
+    most = corners.max(axis=0)
     # A class that ties with the winner everywhere may be dropped only if it has no vote at all.
-    reach = (most >= least[..., None]) & (most > 0)
-    found = np.flatnonzero(reach.any(axis=(0, 1)))
-    return found if len(found) else np.zeros(1, int)
+    possible = (most >= corners.min(axis=0).max(axis=1, keepdims=True)) & (most > 0)
+    possible[~possible.any(axis=1), 0] = True
+    return corners, possible
+
+
+def cell_argmax(
+    corners: Float32[np.ndarray, "4 n m"],
+    classes: Int[np.ndarray, "n m"],
+    down: Float32[np.ndarray, "n H"],
+    across: Float32[np.ndarray, "n W"],
+) -> Int[np.ndarray, "n H W"]:
+    """Returns the class with the largest vote at each pixel of n cells; the first of `classes` on ties.
+
+    Args:
+      corners: votes at the upper left, upper right, lower left and lower right corner.
+      classes: m candidates of each cell, ascending; the first one repeated where there are fewer.
+      down, across: where the pixels lie between the corners, 0-1.
+    """
+    down, across = down[:, None, :], across[:, None, :]
+    left = corners[0, ..., None] * (1 - down) + corners[2, ..., None] * down  # [n, m, H]
+    right = corners[1, ..., None] * (1 - down) + corners[3, ..., None] * down
+    best: Float32[np.ndarray, "n H W"] = _blend(left[:, 0], right[:, 0], across)
+    found = np.empty(best.shape, np.min_scalar_type(int(classes.max())))
+    found[:] = classes[:, 0, None, None]
+    for number in range(1, classes.shape[1]):
+        plane = _blend(left[:, number], right[:, number], across)
+        np.copyto(found, classes[:, number, None, None].astype(found.dtype), where=plane > best)
+        np.maximum(best, plane, out=best)
+    return found
+
+
+def _blend(
+    left: Float32[np.ndarray, "n H"], right: Float32[np.ndarray, "n H"], across: Float32[np.ndarray, "n 1 W"]
+) -> Float32[np.ndarray, "n H W"]:
+    return left[:, :, None] * (1 - across) + right[:, :, None] * across
