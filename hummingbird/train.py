@@ -177,7 +177,8 @@ def pretrain(
       The state after the last step.
 
     Raises:
-      UserError: the workdir cannot be written, is in use or belongs to another config; the loss is no longer finite.
+      UserError: the workdir cannot be written, is in use or belongs to another config; the objective needs labels that
+        the images do not have; the loss is no longer finite.
       Preempted: SIGTERM arrived; the state is saved.
     """
     start_time = time.time()
@@ -188,6 +189,8 @@ def pretrain(
     images = batches.fingerprint["images"]
     assert isinstance(images, int)
     program = program or build_program(config, images)
+    if program.algorithm.objective.label_key:  # before anything is compiled or written
+        check_labels(program.algorithm.objective, batches.some_labels(), config.data.name)
     with workdirs.hold(folder):  # not earlier: a config that is refused leaves nothing behind
         start = resume_or_initialise(config, folder, program, batches)
         return run_steps(config, folder, hooks, program, batches, start, start_time)
@@ -291,7 +294,9 @@ def to_devices(config: PretrainConfig, program: Program, batch: HostBatch) -> Ba
 
 
 def check_labels(objective: Objective, labels: Int[np.ndarray, " b"], data_name: str) -> None:
-    """Raises UserError for labels that the objective cannot use."""
+    """Raises UserError for labels that the objective cannot use; an empty array is none to judge by."""
+    if not labels.size:
+        return
     if objective.label_key and (labels < 0).all():
         hint = "; data.scenes.labels=true draws scenes that have" if data_name == "scenes" else ""
         raise UserError(f"config key {objective.label_key}: the images of data.name={data_name} have no labels{hint}")

@@ -7,6 +7,7 @@ hosts, workers and threads: the parts of all hosts, joined in their order, are t
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import logging
@@ -122,6 +123,7 @@ class Batches(Iterator[HostBatch]):
         read_ahead: int = 4,
         max_broken: int = 0,
         start_over: bool = False,
+        source: ImageSource | None = None,
     ):
         """Starts at the first batch.
 
@@ -133,12 +135,14 @@ class Batches(Iterator[HostBatch]):
           read_ahead: batches prepared in advance, per process.
           max_broken: how many different images may be unreadable.
           start_over: `set_state` with a position in other data goes to the start of these instead of refusing.
+          source: the images, for `some_labels`.
         """
         self.fingerprint = fingerprint
         self.broken: dict[int, str] = {}
         self._dataset = dataset
         self._workers, self._threads, self._read_ahead = workers, threads, read_ahead
         self._max_broken, self._start_over = max_broken, start_over
+        self._source = source
         self._position = 0
         self._iterator: grain.DatasetIterator[Collated] | None = None
 
@@ -161,6 +165,16 @@ class Batches(Iterator[HostBatch]):
         views = {name: own(x) for name, x in batch["views"].items()}
         self._position += 1
         return {"views": views, "label": own(batch["label"]), "index": own(batch["index"])}
+
+    def some_labels(self, count: int = 8) -> Int32[np.ndarray, " n"]:
+        """Returns the labels of at most `count` images spread over the source, without those that cannot be read."""
+        found: list[int] = []
+        images = 0 if self._source is None else len(self._source)
+        for index in np.linspace(0, images - 1, min(count, images)).astype(int):
+            assert self._source is not None
+            with contextlib.suppress(Unreadable):
+                found.append(self._source[int(index)]["label"])
+        return np.array(found, np.int32)
 
     def _count_broken(self, index: int, message: str) -> None:
         if index in self.broken:
@@ -290,4 +304,5 @@ def build_batches(config: PretrainConfig, seed: int, host: int = 0, hosts: int =
         source = Cached(source, data.cache * 2**20)
     views = MakeViews(source, build_view_groups(config), data.lenient)
     dataset = make_dataset(views, len(source), seed, config.batch_size, host, hosts)
-    return Batches(dataset, fingerprint, data.workers, data.threads, data.read_ahead, data.max_broken, data.start_over)
+    limits = (data.workers, data.threads, data.read_ahead, data.max_broken, data.start_over)
+    return Batches(dataset, fingerprint, *limits, source)

@@ -1,5 +1,7 @@
 """Supervised training: smoothed cross-entropy against NumPy float64, one view, and labels that do not fit."""
 
+from unittest import mock
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -46,6 +48,17 @@ def test_the_first_loss_is_that_of_guessing():
     assert not np.any(heads.params["classifier"]["kernel"])
     assert program.batch.views["global"].shape == (16, 1, 32, 32, 3)
     assert not jax.tree.leaves(program.state.target)
+
+
+def test_images_without_labels_are_refused_before_anything_is_compiled_or_written(tmp_path):
+    config = tiny.tiny_config(**CHANGES)
+    with (
+        pytest.raises(UserError, match=r"data.name=scenes have no labels; data.scenes.labels=true draws scenes that"),
+        mock.patch.object(train, "resume_or_initialise") as begun,
+    ):
+        train.pretrain(config, str(tmp_path / "run"))
+    assert not begun.called
+    assert not (tmp_path / "run").exists()
 
 
 def test_labels_that_are_missing_or_too_large_are_refused_by_a_line():
