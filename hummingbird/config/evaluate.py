@@ -80,7 +80,7 @@ class Retrieval:
         "salient", "which patches of an image to keep: by Eq. 5, at random, or all until the bank is full (Fig. 6)"
     )
     key_dtype: Literal["auto", "float32", "bfloat16"] = setting(
-        "auto", "type of stored keys; auto: float32 up to 512 MiB, summed over runs that share an encoding"
+        "auto", "type of stored keys; auto: float32 up to 512 MiB, in the longest bank of runs that share an encoding"
     )
     bank: str = setting(
         "",

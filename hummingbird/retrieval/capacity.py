@@ -17,7 +17,14 @@ ENTRY_BYTES = 32
 WORKING_BYTES = 2**29
 
 
-def check_room(entries: int, dim: int, retrieval: Retrieval, folder: pathlib.Path | None, stored: bool = False) -> None:
+def check_room(
+    entries: int,
+    dim: int,
+    retrieval: Retrieval,
+    folder: pathlib.Path | None,
+    stored: bool = False,
+    longest: int | None = None,
+) -> None:
     """Raises UserError if a bank and its index do not fit.
 
     Args:
@@ -26,12 +33,16 @@ def check_room(entries: int, dim: int, retrieval: Retrieval, folder: pathlib.Pat
       retrieval: settings of bank and index.
       folder: keeps the bank; None: in memory.
       stored: the bank is in `folder` already.
+      longest: entries of the longest bank that is cut from this one and searched; None: the bank itself is searched.
     """
-    itemsize = key_dtype(retrieval.key_dtype, entries, dim).itemsize
-    if retrieval.index == "device" and (problem := shortage(entries, dim, itemsize)):
+    searched = longest or entries
+    itemsize = key_dtype(retrieval.key_dtype, searched, dim).itemsize
+    if retrieval.index == "device" and (problem := shortage(searched, dim, itemsize)):
         raise DeviceMemoryError(problem)
     bank = entries * (dim * itemsize + ENTRY_BYTES)
-    needed = WORKING_BYTES + index_bytes(retrieval.index, entries, dim, itemsize, retrieval.scann.dimensions_per_block)
+    needed = searching_bytes(searched, dim, retrieval)
+    if searched < entries:
+        needed += searched * (dim * itemsize + ENTRY_BYTES)  # a copy
     if folder is None:
         needed += bank
     elif not stored:
@@ -44,6 +55,21 @@ def check_room(entries: int, dim: int, retrieval: Retrieval, folder: pathlib.Pat
             f"{needed / 1e9:.1f} GB, {available / 1e9:.1f} GB of memory are free; lower it, set "
             f"retrieval.key_dtype=bfloat16{where}"
         )
+
+
+def searching_bytes(entries: int, dim: int, retrieval: Retrieval) -> int:
+    """Estimates the memory that the search of a bank takes in addition to the bank."""
+    itemsize, block = key_dtype(retrieval.key_dtype, entries, dim).itemsize, retrieval.scann.dimensions_per_block
+    return WORKING_BYTES + index_bytes(retrieval.index, entries, dim, itemsize, block)
+
+
+def entries_in_memory(longest: int, dim: int, retrieval: Retrieval) -> int | None:
+    """Returns how many entries fit the memory while a bank of `longest` is searched; None if that is unknown."""
+    available = available_memory()
+    if available is None:
+        return None
+    size = dim * key_dtype(retrieval.key_dtype, longest, dim).itemsize + ENTRY_BYTES
+    return max(0, available - searching_bytes(longest, dim, retrieval)) // size
 
 
 def check_space(folder: pathlib.Path, needed: int) -> None:

@@ -11,6 +11,7 @@ from hummingbird.retrieval.bank.patch_bank import PatchBank
 from hummingbird.retrieval.bank.writing import open_bank
 from hummingbird.retrieval.evaluation import Evaluation
 from hummingbird.retrieval.index.build import Index
+from hummingbird.retrieval.part_encodings import PartEncodings
 from hummingbird.retrieval.preflight import preflight
 from hummingbird.retrieval.processes import own_part
 from hummingbird.retrieval.query import QueryBatch, encode_queries
@@ -73,7 +74,9 @@ class Kept(Encoded):
 
 
 def build_encodings(evaluation: Evaluation) -> Encodings:
-    """Chooses how an evaluation is encoded; with `data.fractions` every image is encoded once for all parts."""
+    """Chooses how an evaluation is encoded: with `data.fractions`, each image once for as many parts as possible."""
+    if evaluation.data.fractions and not evaluation.retrieval.bank:
+        return PartEncodings(evaluation)
     if evaluation.data.fractions:
         parts = drawn_parts(evaluation.protocol, evaluation.data.fractions, evaluation.data.subsets)
         return share_encoding(evaluation, [evaluation.protocol, *parts], evaluation.retrieval.bank)

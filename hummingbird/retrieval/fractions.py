@@ -1,6 +1,7 @@
 """Scores with small parts of the prompt: Sec. 4.2, Tables 2, 9 and 10, the retrieval curves of Figure 3.
 
-Every image is encoded once for all parts and the evaluation that they belong to (`retrieval.shared_encoding`).
+Every image is encoded once for all parts and the evaluation that they belong to, or as seldom as the memory allows
+(`retrieval.part_encodings`).
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from hummingbird.retrieval.progress import Clock
 from hummingbird.retrieval.protocol import EvalProtocol
 from hummingbird.retrieval.query import answer
 from hummingbird.retrieval.search import index_bank, scann_settings
-from hummingbird.retrieval.selection import drawn_parts, part_name, prompt_images
+from hummingbird.retrieval.selection import drawn_parts, nested, part_name, prompt_images
 from hummingbird.tasks import Scores
 
 
@@ -70,10 +71,14 @@ def score_fractions(evaluation: Evaluation, encodings: Encodings, scores: Scores
       The scores of each fraction, in the order of the config.
     """
     protocol, task = evaluation.protocol, evaluation.task
+    parts = drawn_parts(protocol, evaluation.data.fractions, evaluation.data.subsets)
+    scored = {protocol: task.headline(scores)}
+    for part in nested(parts):
+        if part not in scored:
+            scored[part] = score_part(evaluation, encodings, part)
     values: dict[float, list[float]] = {}
-    for part in drawn_parts(protocol, evaluation.data.fractions, evaluation.data.subsets):
-        value = task.headline(scores) if part == protocol else score_part(evaluation, encodings, part)
-        values.setdefault(part.fraction, []).append(value)
+    for part in parts:
+        values.setdefault(part.fraction, []).append(scored[part])
     return [
         {
             "fraction": fraction,

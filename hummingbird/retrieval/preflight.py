@@ -12,14 +12,14 @@ import dataclasses
 import importlib
 import pathlib
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import jax
 import numpy as np
 
 from hummingbird.data.interface import DenseItem, DenseSource
 from hummingbird.errors import UserError
-from hummingbird.retrieval.bank.build import BankBuilder, add_example, plan_bank
+from hummingbird.retrieval.bank.build import BankBuilder, BankPlan, add_example, plan_bank
 from hummingbird.retrieval.capacity import check_room
 from hummingbird.retrieval.encode import encode
 from hummingbird.retrieval.evaluation import Evaluation
@@ -41,35 +41,37 @@ CHECKED = 8  # labels of each set
 def preflight(
     evaluation: Evaluation,
     folder: pathlib.Path | None = None,
-    quota: Mapping[int, int] | None = None,
+    plan: BankPlan | None = None,
     stored: bool = False,
-) -> None:
+) -> int:
     """Rehearses an evaluation on one prompt and one query image; adds its time to the clock as `preflight`.
 
     Args:
       evaluation: what is about to be run.
       folder: will keep the bank; None: in memory.
-      quota: patches to keep of each prompt image; None: what the protocol says.
+      plan: of the bank; None: what the protocol says.
       stored: the bank is in `folder` already.
+
+    Returns:
+      The dimension of the features.
 
     Raises:
       UserError: what the evaluation would have failed with later.
     """
     with evaluation.clock("preflight"):
-        together(lambda: rehearse(evaluation, folder, quota, stored))
+        return together(lambda: rehearse(evaluation, folder, plan or plan_bank(evaluation), stored))
 
 
-def rehearse(
-    evaluation: Evaluation, folder: pathlib.Path | None, quota: Mapping[int, int] | None, stored: bool
-) -> None:
+def rehearse(evaluation: Evaluation, folder: pathlib.Path | None, plan: BankPlan, stored: bool) -> int:
     """Does the work of `preflight` in one process."""
-    task, plan = evaluation.task, plan_bank(evaluation, quota)
+    task = evaluation.task
     prompt = first_labelled(evaluation.prompt, list(plan.quota), task, "prompt")
     query = first_labelled(evaluation.query, query_images(len(evaluation.query), evaluation.protocol), task, "query")
     dim = rehearse_images(evaluation, prompt, query, plan.quota[prompt])
     if not stored:
-        check_room(plan.capacity, dim, evaluation.retrieval, folder)
-    check_imports(evaluation, plan.capacity)
+        check_room(plan.capacity, dim, evaluation.retrieval, folder, longest=plan.longest)
+    check_imports(evaluation, plan.longest)
+    return dim
 
 
 def first_labelled(source: DenseSource, images: Sequence[int], task: Task, name: str) -> int:

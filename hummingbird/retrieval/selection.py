@@ -71,6 +71,11 @@ def drawn_parts(protocol: EvalProtocol, fractions: Sequence[float], subsets: int
     ]
 
 
+def nested(parts: Sequence[EvalProtocol]) -> list[EvalProtocol]:
+    """Orders parts so that those that include each other follow each other, the largest first."""
+    return sorted(parts, key=lambda part: (part.seed, -part.fraction))
+
+
 def part_name(fraction: float) -> str:
     """Returns a fraction as readers know it.
 

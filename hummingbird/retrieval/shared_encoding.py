@@ -3,8 +3,8 @@
 Patches of an image are chosen in one fixed order (Eq. 5 with the image's own random numbers), and a bank takes the
 first |M| / (|D| * epochs) of each image and pass. So banks of other lengths, with fewer passes or of parts of the
 prompt are rows of one large bank, equal to those built on their own. Only `retrieval.key_dtype=auto` (float32 up to 512
-MiB of keys) is decided by the large bank; name a type where a small bank must match its own evaluation to the last
-digit.
+MiB of keys) is decided for all of them, by the longest; name a type where a small bank must match its own evaluation to
+the last digit.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 import numpy as np
 from jaxtyping import Int
 
-from hummingbird.retrieval.bank.build import bank_identity, build_bank
+from hummingbird.retrieval.bank.build import BankPlan, bank_identity, build_bank
 from hummingbird.retrieval.bank.patch_bank import PatchBank
 from hummingbird.retrieval.bank.writing import open_bank
 from hummingbird.retrieval.evaluation import Evaluation
@@ -118,7 +118,25 @@ class SharedEncoding:
         return self.queries.batches(evaluation, shown)
 
 
-def share_encoding(evaluation: Evaluation, protocols: Sequence[EvalProtocol], folder: str = "") -> SharedEncoding:
+def plan_shared(length: int, protocols: Sequence[EvalProtocol]) -> BankPlan:
+    """Plans the bank that the banks of all `protocols` over a prompt of `length` images can be cut from."""
+    quota: dict[int, int] = {}
+    longest, passes = 0, max(1, *(protocol.augmentation_epochs for protocol in protocols))
+    for protocol in protocols:
+        images, patches = prompt_images(length, protocol)
+        quota |= {image: max(quota.get(image, 0), patches) for image in images}
+        own = len(images) * patches * max(protocol.augmentation_epochs, 1)
+        longest = max(longest, min(own, protocol.memory_length))
+    return BankPlan(dict(sorted(quota.items())), passes, passes * sum(quota.values()), longest)
+
+
+def share_encoding(
+    evaluation: Evaluation,
+    protocols: Sequence[EvalProtocol],
+    folder: str = "",
+    queries: QueryStore | None = None,
+    longest: int | None = None,
+) -> SharedEncoding:
     """Encodes the prompt for several banks.
 
     Args:
@@ -126,19 +144,21 @@ def share_encoding(evaluation: Evaluation, protocols: Sequence[EvalProtocol], fo
       protocols: of all banks that will be needed. They may differ in `CUT`, in the seed that draws a part of the
         prompt, and in choices that a bank does not depend on.
       folder: keeps the bank, in a subfolder named by all that its content depends on; empty: in memory.
+      queries: encoded before, after a preflight; None: none yet.
+      longest: entries of the longest bank of all with which a type of keys is shared; None: of these.
     """
-    quota: dict[int, int] = {}
-    for protocol in protocols:
-        images, patches = prompt_images(len(evaluation.prompt), protocol)
-        quota |= {image: max(quota.get(image, 0), patches) for image in images}
-    quota = dict(sorted(quota.items()))
     assert len({protocol.augmentation_epochs > 0 for protocol in protocols}) == 1
     passes = max(protocol.augmentation_epochs for protocol in protocols)
-    whole = dataclasses.replace(evaluation, protocol=dataclasses.replace(protocols[0], augmentation_epochs=passes))
+    plan = plan_shared(len(evaluation.prompt), protocols)
+    plan = plan._replace(longest=longest or plan.longest)
+    own = dataclasses.replace(evaluation.protocol, augmentation_epochs=passes)
+    whole, quota = dataclasses.replace(evaluation, protocol=own), plan.quota
     if not folder:
-        preflight(whole, quota=quota)
-        return SharedEncoding(build_bank(whole, quota=quota), quota, passes, "", QueryStore())
-    cut: dict[str, Json] = {**dict.fromkeys(CUT), "augmentation_epochs": passes, "quota": [[*x] for x in quota.items()]}
+        if queries is None:
+            preflight(whole, plan=plan)
+        return SharedEncoding(build_bank(whole, plan=plan), quota, passes, "", queries or QueryStore())
+    shared: dict[str, Json] = {"quota": [[*x] for x in quota.items()], "longest": plan.longest}
+    cut: dict[str, Json] = {**dict.fromkeys(CUT), "augmentation_epochs": passes, **shared}
     identity = {**bank_identity(whole), **cut}
     # Entries depend on versions no more than `check_identity` says: an upgrade finds the folder again.
     path = f"{folder}/{_digest({key: value for key, value in identity.items() if key != 'versions'})}"
@@ -146,10 +166,10 @@ def share_encoding(evaluation: Evaluation, protocols: Sequence[EvalProtocol], fo
         path,
         identity,
         whole.clock,
-        lambda columns: build_bank(whole, columns, quota),
-        lambda stored: preflight(whole, pathlib.Path(path), quota, stored),
+        lambda columns: build_bank(whole, columns, plan),
+        lambda stored: preflight(whole, pathlib.Path(path), plan, stored),
     )
-    queries = QueryStore(folder if os.access(folder, os.W_OK) else "")
+    queries = queries or QueryStore(folder if os.access(folder, os.W_OK) else "")
     return SharedEncoding(everything, quota, passes, path, queries)
 
 

@@ -5,9 +5,20 @@ import numpy as np
 import pytest
 
 from hummingbird.errors import UserError
-from hummingbird.retrieval import evaluate, fractions, measure, query, search, shared_encoding
+from hummingbird.retrieval import (
+    capacity,
+    evaluate,
+    fractions,
+    measure,
+    part_encodings,
+    query,
+    search,
+)
+from hummingbird.retrieval.bank import keys
 from hummingbird.retrieval.bank.files import describe_bank
-from hummingbird.retrieval.selection import subset
+from hummingbird.retrieval.evaluation import build_evaluation
+from hummingbird.retrieval.selection import drawn_parts, nested, subset
+from hummingbird.retrieval.shared_encoding import plan_shared
 from tests.retrieval.fakes import FakeSource, MeanColour
 from tests.retrieval.test_evaluate import make_config
 
@@ -92,7 +103,7 @@ def test_one_bank_and_index_at_a_time_are_in_memory(monkeypatch):
         made.extend([weakref.ref(bank), weakref.ref(index)])
         return index
 
-    for module in (fractions, shared_encoding):
+    for module in (fractions, part_encodings):
         monkeypatch.setattr(module, "index_bank", index_bank)
     changes = {"retrieval.memory_length": 300, "data.fractions": (0.25, 0.5), "data.subsets": 2}
     measure(MeanColour(), make_config(**changes), FakeSource(8), FakeSource(3, seed=1), collect=True)
@@ -166,3 +177,50 @@ def test_evaluate_writes_table_and_plot(tmp_path):
     assert table[2].startswith("| 1/2 | 2 |")
     assert json.loads((tmp_path / "fractions.json").read_text()) == result["fractions"]
     assert (tmp_path / "fractions.png").stat().st_size > 5000
+
+
+@pytest.mark.parametrize("room", [10_000, 900, 1])
+def test_scores_do_not_depend_on_how_many_parts_share_an_encoding(monkeypatch, room):
+    base = {"retrieval.memory_length": 300, "retrieval.augmentation_epochs": 2}
+    config = make_config(**base, **{"data.fractions": (0.25, 0.5, 1.0), "data.subsets": 2})
+    sources, encoder = (FakeSource(8), FakeSource(3, seed=1)), MeanColour()
+    expected = measure(MeanColour(), config, *sources)[0]
+    monkeypatch.setattr(part_encodings, "entries_in_memory", lambda *_: room)
+    # "auto" would mean another type in a bank for all parts than in one for a single part.
+    monkeypatch.setattr(keys, "AUTO_FLOAT32_BYTES", 4 * 300 * 7)
+    found = measure(encoder, config, *sources)[0]
+    assert found["fractions"] == expected["fractions"]
+    assert found["metrics"] == expected["metrics"]
+    # The preflight, the queries, and: all once; the parts of a draw together (4 + 2, the whole with one of them); or
+    # each on its own (8 + 2 * (4 + 2)).
+    prompt = {10_000: 8, 900: None, 1: 8 + 2 * (4 + 2)}[room]
+    if prompt:
+        assert sum(encoder.batches) == 4 + 2 * prompt + 4
+    else:
+        assert 4 + 2 * 8 + 4 < sum(encoder.batches) < 4 + 2 * 20 + 4
+
+
+def test_groups_of_parts_fit_the_room():
+    protocol = build_evaluation(
+        MeanColour(), make_config(**{"retrieval.memory_length": 20_480_000 // 1000}), FakeSource(4)
+    ).protocol
+    parts = [protocol, *nested(drawn_parts(protocol, [1 / 2**n for n in range(8)], 5))]
+    for room in (10**9, 60_000, 45_000, 0):
+        groups = part_encodings.group_parts(1058, parts, room)
+        assert [part for group in groups for part in group] == parts
+        for group in groups:
+            plan = plan_shared(1058, group)
+            assert len(group) == 1 or plan.capacity + plan.longest <= room
+    assert len(part_encodings.group_parts(1058, parts, 10**9)) == 1
+    assert len(part_encodings.group_parts(1058, parts, 0)) == len(parts)
+
+
+def test_a_prompt_whose_longest_part_does_not_fit_is_refused_before_it_is_encoded(monkeypatch):
+    monkeypatch.setattr(capacity, "available_memory", lambda: 2**29 + 40_000)
+    config = make_config(
+        **{"data.fractions": (0.5,), "retrieval.memory_length": 20_000, "retrieval.key_dtype": "float32"}
+    )
+    encoder = MeanColour()
+    with pytest.raises(UserError, match=r"retrieval.memory_length"):
+        measure(encoder, config, FakeSource(64), FakeSource(3, seed=1))
+    assert len(encoder.batches) == 1

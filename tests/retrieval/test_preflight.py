@@ -92,12 +92,18 @@ def test_what_devices_cannot_hold_is_refused_or_searched_on_the_host(monkeypatch
     assert any("searching on the host" in text for text in result["warnings"])
 
 
-def test_memory_of_a_shared_bank_counts_all_its_parts(monkeypatch):
-    config = make_config(**{"data.fractions": (0.5,), "data.subsets": 3, "retrieval.memory_length": 100})
-    asked = []
-    monkeypatch.setattr(preflight, "check_room", lambda *given: asked.append(given[0]))
+def test_the_room_for_a_kept_bank_counts_all_parts_and_the_copy_of_one(monkeypatch, tmp_path):
+    parts = {"data.fractions": (0.5,), "data.subsets": 3, "retrieval.memory_length": 100}
+    config = make_config(**parts, **{"retrieval.bank": str(tmp_path)})
+    asked, check = [], preflight.check_room
+    monkeypatch.setattr(preflight, "check_room", lambda *given, **more: asked.append((given[0], more["longest"])))
     measure(MeanColour(), config, FakeSource(8), FakeSource(3, seed=1))
-    assert asked[0] > 100
+    ((entries, longest),) = asked
+    assert entries > longest
+    assert longest == 100
+    monkeypatch.setattr(capacity, "available_memory", lambda: 2**29 + 1_000)
+    with pytest.raises(UserError, match=r"retrieval.memory_length"):  # a copy is in memory wherever the bank is
+        check(entries, 7, config.retrieval, tmp_path, longest=longest)
 
 
 @pytest.mark.parametrize(("kind", "asked"), [("scann", True), ("auto", False), ("exact", False)])

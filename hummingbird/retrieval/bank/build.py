@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
@@ -50,22 +49,45 @@ BANK_CHOICES = (
 )
 
 
-def build_bank(
-    evaluation: Evaluation, columns: Columns | None = None, quota: Mapping[int, int] | None = None
-) -> PatchBank:
+class BankPlan(NamedTuple):
+    """What a bank will be built from.
+
+    Attributes:
+      quota: patches to keep of each prompt image in each pass.
+      passes: over the prompt.
+      capacity: most entries.
+      longest: entries of the longest bank that will be searched: this one, or one that is cut from it.
+    """
+
+    quota: Mapping[int, int]
+    passes: int
+    capacity: int
+    longest: int
+
+
+def plan_bank(evaluation: Evaluation) -> BankPlan:
+    """Plans the bank of one evaluation."""
+    protocol = evaluation.protocol
+    images, patches = prompt_images(len(evaluation.prompt), protocol)
+    quota, passes = dict.fromkeys(images, patches), max(protocol.augmentation_epochs, 1)
+    capacity = min(protocol.memory_length, passes * sum(quota.values()))
+    return BankPlan(quota, passes, capacity, capacity)
+
+
+def build_bank(evaluation: Evaluation, columns: Columns | None = None, plan: BankPlan | None = None) -> PatchBank:
     """Encodes the prompt and fills a memory bank.
 
     Args:
       evaluation: says how.
       columns: where entries go; jobs whose entries they hold already are skipped. None: memory.
-      quota: patches to keep of each image in each pass; None: what the protocol says.
+      plan: what the bank consists of; None: what the protocol says.
 
     Raises:
       UserError: features that cannot be searched, no valid label in any image, or a full disk.
     """
-    plan, task = plan_bank(evaluation, quota), evaluation.task
+    plan, task = plan or plan_bank(evaluation), evaluation.task
     jobs = [(image, epoch) for epoch in range(plan.passes) for image in plan.quota]
-    builder = BankBuilder(plan.capacity, task, evaluation.retrieval.key_dtype, columns)
+    builder = BankBuilder(plan.capacity, task, evaluation.retrieval.key_dtype, columns, plan.longest)
     together(lambda: fill_bank(evaluation, builder, own_part(jobs), plan.quota))
     if jax.process_count() == 1:
         return builder.finish()
@@ -74,31 +96,6 @@ def build_bank(
         return builder.finish()  # says that there are no entries
     bank = PatchBank.from_columns(found, task.kind, task.channels)
     return bank if len(bank) <= plan.capacity else bank.take(np.arange(plan.capacity))
-
-
-class BankPlan(NamedTuple):
-    """What a bank will be built from.
-
-    Attributes:
-      quota: patches to keep of each prompt image in each pass.
-      passes: over the prompt.
-      capacity: most entries.
-    """
-
-    quota: Mapping[int, int]
-    passes: int
-    capacity: int
-
-
-def plan_bank(evaluation: Evaluation, quota: Mapping[int, int] | None = None) -> BankPlan:
-    """Plans a bank; `quota` as of `build_bank`."""
-    protocol = evaluation.protocol
-    limit = sys.maxsize if quota is not None else protocol.memory_length
-    if quota is None:
-        images, patches = prompt_images(len(evaluation.prompt), protocol)
-        quota = dict.fromkeys(images, patches)
-    passes = max(protocol.augmentation_epochs, 1)
-    return BankPlan(quota, passes, min(limit, passes * sum(quota.values())))
 
 
 def fill_bank(evaluation: Evaluation, builder: BankBuilder, jobs: Sequence[Job], quota: Mapping[int, int]) -> None:
@@ -170,13 +167,21 @@ class BankBuilder:
       task: kind of label.
       key_dtype: "auto", "float32" or "bfloat16".
       columns: where entries go; None: memory.
+      longest: entries that decide what "auto" means; None: `capacity`.
 
     Attributes:
       length: entries so far.
     """
 
-    def __init__(self, capacity: int, task: Task, key_dtype: str = "auto", columns: Columns | None = None):
-        self.capacity, self.task, self.key_dtype = capacity, task, key_dtype
+    def __init__(
+        self,
+        capacity: int,
+        task: Task,
+        key_dtype: str = "auto",
+        columns: Columns | None = None,
+        longest: int | None = None,
+    ):
+        self.capacity, self.task, self.key_dtype, self.longest = capacity, task, key_dtype, longest or capacity
         self.columns: Columns = MemoryColumns(capacity) if columns is None else columns
         self.length = self.columns.length
 
@@ -200,7 +205,7 @@ class BankBuilder:
         chosen = np.flatnonzero(local.labelled)[: self.capacity - self.length]
         if not len(chosen):
             return
-        dtype = key_dtype(self.key_dtype, self.capacity, keys.shape[1])
+        dtype = key_dtype(self.key_dtype, self.longest, keys.shape[1])
         self.columns.append("keys", keys[chosen].astype(dtype, copy=False))
         self.columns.append("image", np.full(len(chosen), image, np.int32))
         self.columns.append("epoch", np.full(len(chosen), epoch, np.uint8))
