@@ -14,6 +14,9 @@ An encoder is any callable from images, uint8 [B, H, W, 3], to patch features, f
             return tokens.reshape(len(x), side, -1, tokens.shape[-1]).numpy()
 
     hb.retrieval.evaluate(Mine(), config, "runs/mine")
+
+JAX reserves three quarters of a GPU's memory at its start: set XLA_PYTHON_CLIENT_PREALLOCATE=false where such a model
+needs the same GPU.
 """
 
 from __future__ import annotations

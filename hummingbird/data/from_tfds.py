@@ -120,6 +120,8 @@ class TFDSDense:
         first = data.tfds.first_id
         if self.task == "segmentation":
             self.classes = _class_names(_features(info)[self._label], data.tfds.classes)
+            if len(self.classes) > IGNORE:
+                raise UserError(f"{self._called} has {len(self.classes)} classes; masks hold at most {IGNORE}")
             self._table = id_table({i + first: i for i in range(len(self.classes))}, void=(*range(first), IGNORE))
         self.fingerprint = (
             f"tfds {info.full_name} {text} images={len(self._source)} {self._image} {self._label}"

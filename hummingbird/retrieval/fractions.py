@@ -30,7 +30,7 @@ class FractionScores(TypedDict):
       images: their number.
       metric: key of the task's headline score.
       mean: over the parts.
-      std: standard deviation over the parts.
+      std: standard deviation of the parts as a sample, as sweeps give it; 0 for one part.
       values: score of each part.
     """
 
@@ -85,7 +85,7 @@ def score_fractions(evaluation: Evaluation, encodings: Encodings, scores: Scores
             "images": len(prompt_images(len(evaluation.prompt), dataclasses.replace(protocol, fraction=fraction))[0]),
             "metric": task.scores[0].key,
             "mean": float(np.mean(found)),
-            "std": float(np.std(found)),
+            "std": float(np.std(found, ddof=1)) if len(found) > 1 else 0.0,
             "values": found,
         }
         for fraction, found in values.items()

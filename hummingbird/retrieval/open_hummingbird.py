@@ -41,7 +41,8 @@ def augment(
     if rng.random() < PROBABILITY:
         picture = _turn_hue(picture, rng.uniform(-LARGEST, LARGEST))
     left, upper, right, lower = sample_box(rng, picture.width, picture.height, AREA)
-    part = picture.resize((size, size), Image.Resampling.BILINEAR, box=(left, upper, right, lower))
+    # Cut first: as with tensors, no pixel outside of the part counts at its edges.
+    part = picture.crop((left, upper, right, lower)).resize((size, size), Image.Resampling.BILINEAR)
     tall, wide = lower - upper, right - left
     rows, columns = upper + floor_nearest(tall, size), left + floor_nearest(wide, size)
     return np.asarray(part), task.move(label, rows, columns, (size / tall, size / wide))

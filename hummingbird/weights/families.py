@@ -15,6 +15,7 @@ from hummingbird.models.architecture import MEAN, STD
 from hummingbird.weights.mapping import Arrays
 
 HALF = (0.5, 0.5, 0.5)
+SAT_MEAN, SAT_STD = (0.430, 0.411, 0.296), (0.213, 0.156, 0.143)
 CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 
 
@@ -141,6 +142,18 @@ FAMILIES: dict[str, Family] = {
         rotary=100.0,
         possible=_has("storage_tokens"),
         sure=_has("storage_tokens"),
+        names=r"^(?!.*sat-?493m)",
+    ),
+    "dinov3_sat": Family(
+        ("dinov3", "dinov3_swiglu"),
+        "DINOv3 ViTs pretrained on satellite images (SAT-493M)",
+        SAT_MEAN,
+        SAT_STD,
+        epsilon=1e-5,
+        rotary=100.0,
+        possible=_has("storage_tokens"),
+        sure=_has("storage_tokens"),
+        names=r"sat-?493m",
     ),
     "timm_dinov3": Family(
         ("timm_dinov3", "timm_dinov3_swiglu"),

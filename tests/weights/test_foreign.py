@@ -12,8 +12,9 @@ from safetensors.numpy import save_file
 
 from hummingbird import weights
 from hummingbird.errors import UserError
+from tests.weights.hf_zoo import HF_ZOO
 from tests.weights.small import WIDTH, timm_arrays
-from tests.weights.upstream import relative_error
+from tests.weights.upstream import relative_error, upstream
 
 
 @pytest.fixture
@@ -279,3 +280,11 @@ def test_a_fingerprint_tells_apart_all_that_changes_the_features(dino):
     found = [weights.load_foreign(dino, **chosen).fingerprint for chosen in options]
     assert len({plain, *found}) == 1 + len(options)
     assert weights.load_foreign(dino, layers=(0,), features="tokens", norm=True).fingerprint == plain
+
+
+@pytest.mark.parity
+@pytest.mark.parametrize(("name", "mean"), [("lvd1689m-73cec8be.pth", 0.485), ("sat493m-eadcf0ff.pth", 0.430)])
+def test_dinov3_of_satellite_images_has_statistics_of_its_own(tmp_path, name, mean):
+    upstream("transformers")
+    path = HF_ZOO["DINOv3"](tmp_path).path.rename(tmp_path / f"dinov3_vitl16_pretrain_{name}")
+    assert weights.load(path).arch.mean[0] == mean
