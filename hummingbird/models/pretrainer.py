@@ -120,12 +120,7 @@ class Pretrainer(nn.Module):
           tokens: whether the outputs have `tokens`.
         """
 
-        def one(i: int) -> Tokens:
-            hidden, kept = None if mask is None else mask[:, i], None if keep is None else keep[:, i]
-            key: Array | None = None if drop_keys is None else jax.vmap(jax.random.fold_in, (0, None))(drop_keys, i)
-            return self.encode(views[:, i], hidden, kept, key)
-
-        encoded = [one(i) for i in range(views.shape[1])]
+        encoded = self.encode_each(views, mask, keep, drop_keys)
         # All views read the bank together, [B, V N, D], so that it is streamed and gathered from other devices once.
         together = jnp.concatenate([self.pooling_tokens(h) for h in encoded], axis=1)
         contextual, stats = self.contextualise(together, keys, values)
@@ -135,6 +130,31 @@ class Pretrainer(nn.Module):
         patches = jnp.stack([h.patches for h in encoded], axis=1) if tokens else None
         summaries, vectors, weights = (jnp.stack(x, axis=1) for x in (summary, pooled, masks))
         return ViewOutputs(summaries, vectors, weights, by_view, patches)
+
+    def encode_each(
+        self,
+        views: Float[Array, "B V S S 3"],
+        mask: Bool[Array, "B V N"] | None,
+        keep: Int[Array, "B V K"] | None,
+        drop_keys: Key[Array, " B"] | None,
+    ) -> list[Tokens]:
+        """Returns the tokens of each of V views; arguments as of `encode_views`.
+
+        More than two pass the encoder as one batch, so that many small crops take no longer to compile than one. Two
+        pass one after the other: together they would give other rounding errors than in runs that were started before.
+        """
+        batch, count = views.shape[:2]
+        drops: Array | None = None
+        if drop_keys is not None:
+            drops = jax.vmap(jax.vmap(jax.random.fold_in, (None, 0)), (0, None))(drop_keys, jnp.arange(count))  # [B, V]
+        if count <= 2:
+            options = [[None if x is None else x[:, i] for x in (mask, keep, drops)] for i in range(count)]
+            return [self.encode(views[:, i], *options[i]) for i in range(count)]
+        together = [None if x is None else x.reshape(batch * count, *x.shape[2:]) for x in (mask, keep, drops)]
+        h = self.encode(views.reshape(batch * count, *views.shape[2:]), *together)
+        patches = h.patches.reshape(batch, count, *h.patches.shape[1:])
+        cls = None if h.cls is None else h.cls.reshape(batch, count, -1)
+        return [Tokens(patches[:, i], None if cls is None else cls[:, i]) for i in range(count)]
 
     def encode(
         self,

@@ -90,6 +90,18 @@ def test_gradients_equal_central_differences_in_float64():
         assert np.sum(np.asarray(g, np.float64) * direction) == pytest.approx(slope, rel=2e-2, abs=2e-2)
 
 
+def test_many_views_that_pass_together_are_encoded_as_if_each_passed_alone():
+    model, _, variables, _ = build(**{"encoder.drop_path": 0.5, "encoder.depth": 2, "pooling": "cls"})
+    views = np.random.default_rng(4).random((6, 3, *VIEWS.shape[2:])).astype(np.float32)
+    keys = jax.random.split(jax.random.key(1), 6)
+    together = call(model, variables, views, None, None, keys, method="encode_each")
+    for i, tokens in enumerate(together):
+        own = jax.vmap(jax.random.fold_in, (0, None))(keys, i)
+        alone = call(model, variables, views[:, i], None, None, own, method="encode")
+        np.testing.assert_allclose(tokens.patches, alone.patches, atol=1e-5)
+        np.testing.assert_allclose(tokens.cls, alone.cls, atol=1e-5)
+
+
 def test_lambda_zero_reads_nothing_from_the_bank():
     model, _, variables, _ = build(**{"context.weight": 0.0})
     pooled = [np.asarray(call(model, variables, VIEWS, keys).pooled) for keys in (KEYS, KEYS[::-1] * 2 + 1)]

@@ -13,9 +13,9 @@ from tests import tiny
 pytestmark = pytest.mark.program
 
 HEAD = {"dino.hidden_dim": 32, "dino.bottleneck_dim": 8, "dino.prototypes": 16, "dino.frozen_epochs": 0.25}
-LOCAL = {"augment.local.count": 2, "augment.local.size": 16}
+LOCAL = {"augment.local.count": 3, "augment.local.size": 16}
 MASKS = {"ibot.chunk": 4, "ibot.mask_probability": 1.0}
-QUERIES = {"queries": 2, "query_size": 16, "prototypes": 16, "query_area": (0.1, 0.4)}
+QUERIES = {"queries": 3, "query_size": 16, "prototypes": 16, "query_area": (0.1, 0.4)}
 QUERIES = {f"loca.{name}": x for name, x in QUERIES.items()}
 QUERIES |= {"augment.same_crop": True, "augment.flip_probability": 0.0}
 ALONE = {"context.bank_length": 0, "pooling": "mean"}
