@@ -4,7 +4,8 @@
         --checkpoint=PATH --workdir=DIR --config.data.root=FOLDER
 
 FOLDER holds leftImg8bit/ and gtFine/. `:few` uses the hyper-parameters of Sec. 4.2; `:fractions` scores 1/128 to all of
-the prompt with them.
+the prompt with them. Images are 2048x1024: --config.resize=shorter keeps their aspect, and
+--config.retrieval.augmentation_scale=input shows augmented prompts at the scale of the queries.
 
 At 768 dimensions the longest part of `:fractions` takes 32 GB of memory, and its index some more. A bank for all
 parts takes 38 GB beside that, and every image is encoded once; with less memory, parts that do not fit together are
