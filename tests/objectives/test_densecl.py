@@ -18,7 +18,15 @@ from hummingbird.run import checkpoint
 from tests import reference, tiny
 from tests.directional import assert_same_value_and_gradient
 
-CHANGES = {"objective.name": "densecl", "densecl.queue_length": 32, "densecl.grid": 2, "context.bank_length": 0}
+# Colours and blur are tested elsewhere and take long to compile.
+PLAIN = {"augment.jitter_probability": 0.0, "augment.blur_probability": (0.0, 0.0)}
+CHANGES = {
+    "objective.name": "densecl",
+    "densecl.queue_length": 32,
+    "densecl.grid": 2,
+    "context.bank_length": 0,
+    **PLAIN,
+}
 TAU, BATCH = 0.3, 4
 unit = reference.unit
 
