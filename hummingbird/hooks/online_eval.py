@@ -65,6 +65,7 @@ def build_online_eval(config: PretrainConfig) -> OnlineEval:
     """
     online = config.online_eval
     settings: dict[str, Value] = {"data.max_images": online.max_images, "report.enabled": False}
+    settings["retrieval.bank"] = ""  # the encoder is another one each time, and step 1000 of another run yet another
     if not online.config:
         settings |= {"data.name": "scenes", "input_size": config.input_size, "retrieval.augmentation_epochs": 0}
     evaluation = configs.resolve("evaluate", online.config or None, settings)

@@ -50,8 +50,9 @@ class Encoded:
         return index_bank(evaluation, bank)
 
     def query_batches(self, evaluation: Evaluation, shown: Collection[int] = ()) -> Iterator[QueryBatch]:
-        """Encodes the queries; all come with their pictures."""
-        return encode_queries(evaluation, own_part(query_images(len(evaluation.query), evaluation.protocol)))
+        """Encodes the queries; only those numbered in `shown` come with their pictures."""
+        images = own_part(query_images(len(evaluation.query), evaluation.protocol))
+        return encode_queries(evaluation, images, shown)
 
 
 class Kept(Encoded):

@@ -92,6 +92,14 @@ def prepare_query(source: DenseSource, index: int, task: Task, protocol: EvalPro
     return Example(index, 0, item["name"], image, label, *query_frame(label, protocol), original)
 
 
+def smallest(label: Label) -> Label:
+    """Converts a label to the smallest type that holds it: floats to float32, integers without loss."""
+    if np.issubdtype(label.dtype, np.floating):
+        return label.astype(np.float32, copy=False)
+    low, high = int(label.min(initial=0)), int(label.max(initial=0))
+    return label.astype(np.result_type(np.min_scalar_type(low), np.min_scalar_type(high)))
+
+
 def whole_window(image: Image | Label, protocol: EvalProtocol) -> Window:
     """Returns the window that shows a whole image, given that or its label."""
     size, (height, width) = protocol.input_size, image.shape[:2]

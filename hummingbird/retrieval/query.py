@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import concurrent.futures
-from collections.abc import Iterable, Iterator, Sequence
+import dataclasses
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -13,7 +14,7 @@ from hummingbird.retrieval.bank.patch_bank import PatchBank
 from hummingbird.retrieval.decode import attention_weights
 from hummingbird.retrieval.encode import encode, refuse_features
 from hummingbird.retrieval.evaluation import Evaluation
-from hummingbird.retrieval.examples import Example, prepare_query
+from hummingbird.retrieval.examples import Example, prepare_query, smallest
 from hummingbird.retrieval.index.build import Index
 from hummingbird.retrieval.processes import merge, together
 from hummingbird.retrieval.progress import track
@@ -52,11 +53,16 @@ class Predicted(NamedTuple):
     shown: tuple[Example, np.ndarray, np.ndarray, float, np.ndarray, np.ndarray, np.ndarray]
 
 
-def encode_queries(evaluation: Evaluation, images: Sequence[int]) -> Iterator[QueryBatch]:
-    """Encodes the query images `images` in batches."""
+def encode_queries(evaluation: Evaluation, images: Sequence[int], shown: Collection[int] = ()) -> Iterator[QueryBatch]:
+    """Encodes the query images `images` in batches; only the examples numbered in `shown` have their `original`.
+
+    Many images wait to be encoded or scored, so each holds no more than is needed: its label in the smallest type.
+    """
 
     def prepare(number: int) -> Example:
-        return prepare_query(evaluation.query, number, evaluation.task, evaluation.protocol)
+        example = prepare_query(evaluation.query, number, evaluation.task, evaluation.protocol)
+        original = example.original if number in shown else None
+        return dataclasses.replace(example, label=smallest(example.label), original=original)
 
     queries = track(in_order(prepare, images), len(images), "queries", evaluation.progress)
     window = evaluation.protocol.window
@@ -98,7 +104,10 @@ def answer(
       collector: gathers what a report shows.
       recall: measure the recall of an approximate index.
     """
-    predictor, kind = Predictor(evaluation, bank, collector, sample=recall and not index.exact), index.kind
+    kind = index.kind
+    # A device compares with every key; in bfloat16 it only rounds, and the host would need minutes to confirm that.
+    sample = recall and not index.exact and kind != "device"
+    predictor = Predictor(evaluation, bank, collector, sample)
     together(lambda: predict_all(evaluation, batches, index, predictor))
     if index.kind != kind:
         evaluation.warnings.append(f"index: the devices ran out of memory, the rest was searched with {index.kind}")
@@ -172,6 +181,7 @@ class Predictor:
     ) -> Predicted:
         """Predicts one image and compares it with the truth; changes nothing."""
         task, protocol = self.evaluation.task, self.evaluation.protocol
+        example = dataclasses.replace(example, label=example.label.astype(task.label_dtype, copy=False))
         weights = attention_weights(similarity, protocol.temperature)
         votes = self.bank.labels.vote(ids, weights).reshape(*example.grid, -1)
         (rows, columns), (height, width) = example.shown, example.label.shape[:2]

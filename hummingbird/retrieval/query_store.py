@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 import tempfile
 from collections.abc import Collection, Iterator
 from typing import NamedTuple
@@ -12,7 +13,7 @@ from jaxtyping import Shaped
 
 from hummingbird.errors import UserError
 from hummingbird.retrieval.evaluation import Evaluation
-from hummingbird.retrieval.examples import Example, Label, prepare_query, query_frame
+from hummingbird.retrieval.examples import Example, prepare_query, query_frame, smallest
 from hummingbird.retrieval.processes import own_part
 from hummingbird.retrieval.query import QueryBatch, encode_queries
 from hummingbird.retrieval.selection import query_images
@@ -64,10 +65,21 @@ class QueryStore:
         """Encodes images and stores their features and truths."""
         if not images:
             return
-        for batch in encode_queries(evaluation, images):
+        for number, batch in enumerate(encode_queries(evaluation, images)):
+            if not number:
+                self._check_space(sum(x.nbytes for x in batch.features) * len(images) // len(batch.features))
             for example, features in zip(batch.examples, batch.features, strict=True):
                 self._features[example.index] = self._append(features)
                 self._add_truth(evaluation, example)
+
+    def _check_space(self, needed: int) -> None:
+        """Raises UserError if so many bytes do not fit the folder, which may be small or in memory (tmpfs)."""
+        free = shutil.disk_usage(self._folder).free
+        if needed > free:
+            raise UserError(
+                f"{self._folder}: the encoded queries need {needed / 1e9:.1f} GB, {free / 1e9:.1f} GB are free; set "
+                "TMPDIR (with a kept bank: retrieval.bank) to a folder with room for them"
+            )
 
     def _prepare(self, evaluation: Evaluation, images: list[int]) -> None:
         """Stores truths of encoded images at another metric resolution."""
@@ -107,11 +119,3 @@ class QueryStore:
     def _read(self, place: Place) -> Shaped[np.ndarray, ...]:
         self._file.seek(place.start)
         return np.fromfile(self._file, place.dtype, int(np.prod(place.shape))).reshape(place.shape)
-
-
-def smallest(label: Label) -> Label:
-    """Converts a label to the smallest type that holds it: floats to float32, integers without loss."""
-    if np.issubdtype(label.dtype, np.floating):
-        return label.astype(np.float32, copy=False)
-    low, high = int(label.min(initial=0)), int(label.max(initial=0))
-    return label.astype(np.result_type(np.min_scalar_type(low), np.min_scalar_type(high)))

@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float32, Float64, Int32
 
 from hummingbird.retrieval.bank.patch_bank import PatchBank
-from hummingbird.retrieval.index.build import build_index
+from hummingbird.retrieval.index.exact import ExactIndex
 from hummingbird.retrieval.selection import RECALL, stream
 
 
@@ -28,6 +28,6 @@ def measure_recall(sampled: list[Float64[np.ndarray, "n D_plus_k"]], bank: Patch
       most: patches to compare.
     """
     rows = np.concatenate(sampled)[:most]
-    truth, _ = build_index(bank.keys, "exact").search(rows[:, :-k].astype(np.float32), k)
+    truth, _ = ExactIndex(bank.keys).search(rows[:, :-k].astype(np.float32), k)
     found = rows[:, -k:].astype(np.int64)
     return float(np.mean([len(np.intersect1d(a, b)) / k for a, b in zip(truth, found, strict=True)]))

@@ -45,7 +45,7 @@ def in_order(function: Callable[[T], R], jobs: Iterable[T], workers: int | None 
         try:
             for job in jobs:
                 waiting.append(pool.submit(function, job))
-                if len(waiting) > 4 * workers:
+                if len(waiting) > 2 * workers:
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()

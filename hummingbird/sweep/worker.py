@@ -44,6 +44,8 @@ class Worker:
         """Runs the commands that are not done."""
         for batch in self._batches():
             left = [command for command in batch if self.folder.state(command.id) != DONE]
+            for command in left:  # one that failed before is tried again, also if its process dies before it comes
+                self.folder.set_status(command.id, WAITING)
             while left and not self.stopped:
                 left = self._run_batch(left)
             if batch[0].kind == "pretrain" and self.folder.state(batch[0].id) == FAILED:

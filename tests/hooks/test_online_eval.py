@@ -21,3 +21,11 @@ def test_the_encoder_is_compiled_once(state, model, batch, caplog):
     assert compiled[0] > 0 == compiled[1]
     assert scores[0] != scores[1]  # the parameters of each step are used
     assert hook(5, state, model, batch) is None
+
+
+def test_banks_of_an_encoder_in_training_are_not_kept(tmp_path):
+    """Step 1000 of two runs has one name."""
+    text = 'def get_config(v=""):\n    return {"data": {"name": "scenes"}, "retrieval": {"bank": "banks/mine"}}\n'
+    (tmp_path / "evaluation.py").write_text(text)
+    config = tiny.tiny_config(**{"online_eval.every": 2, "online_eval.config": str(tmp_path / "evaluation.py")})
+    assert build_online_eval(config).evaluation.retrieval.bank == ""

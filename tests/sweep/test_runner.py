@@ -13,8 +13,10 @@ import pytest
 
 from hummingbird import sweep
 from hummingbird.errors import UserError
-from hummingbird.sweep.folder import SweepFolder
+from hummingbird.sweep.folder import DONE, FAILED, RUNNING, SweepFolder
 from hummingbird.sweep.local import slot_environment
+from hummingbird.sweep.schedule import Command
+from hummingbird.sweep.worker import Worker
 
 FAKE = [sys.executable, str(Path(__file__).with_name("fake_hummingbird.py"))]
 PRETRAIN, SCENES = "configs/pretrain/demo.py:tiny", "configs/evaluate/scenes.py"
@@ -207,3 +209,28 @@ def test_a_sweep_works_beside_the_users_own_random_py(tmp_path, sweep_file, poin
     logs = "".join(path.read_text() for path in (tmp_path / "work" / "runs").rglob("*.log"))
     assert "no/such/checkpoint does not exist" in logs
     assert "looking for" not in logs + result.stderr
+
+
+def test_what_failed_before_is_tried_again_after_a_crash(tmp_path, monkeypatch):
+    """A process for several commands dies at the first one; those that failed in an earlier call come after it."""
+    commands = [Command(f"run{i}/evaluate", "evaluate", "config.py", [], "rgb:8", bank="banks/one") for i in range(3)]
+    folder = SweepFolder(tmp_path)
+    for command in commands:
+        folder.set_status(command.id, FAILED)
+    worker, started = Worker(folder, commands, ["hummingbird"]), []
+
+    def run_process(id, process_command, begun):
+        ids = process_command[process_command.index(str(tmp_path)) + 1 :]
+        started.append(ids)
+        folder.set_status(ids[0], RUNNING)
+        if len(started) == 1:
+            return -signal.SIGKILL
+        for other in ids:
+            folder.workdir(other).mkdir(parents=True)  # results
+            folder.set_status(other, DONE)
+        return 0
+
+    monkeypatch.setattr(worker, "_run_process", run_process)
+    worker.run()
+    assert [len(ids) for ids in started] == [3, 2]
+    assert [folder.state(command.id) for command in commands] == [FAILED, DONE, DONE]

@@ -139,8 +139,12 @@ def anisotropy(threshold: float, dim: int) -> float:
 
 
 def on_cpu(array: Float[np.ndarray, "*shape"]) -> Float[Array, "*shape"]:
-    """Puts an array on the host's own JAX device, wherever the encoder runs."""
-    return jax.device_put(array, jax.local_devices(backend="cpu")[0])
+    """Puts an array on the host's own JAX device, wherever the encoder runs; JAX_PLATFORMS=cuda leaves it none."""
+    try:
+        device = jax.local_devices(backend="cpu")[0]
+    except RuntimeError:
+        device = jax.local_devices()[0]
+    return jax.device_put(array, device)
 
 
 @jax.jit
