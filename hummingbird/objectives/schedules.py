@@ -60,11 +60,11 @@ def cosine(start: float, end: float, total_steps: int) -> optax.Schedule:
 
 
 def warm_up(start: float, end: float, steps: int) -> optax.Schedule:
-    """Builds a schedule from `start` to `end` along a line of `steps` steps, constant from there on.
+    """Builds a schedule from `start` to `end` along a line of `steps` steps, constant from there on; 0 steps: `end`.
 
     Example:
       >>> temperature = warm_up(0.04, 0.07, steps=30)
       >>> [round(float(temperature(step)), 3) for step in (0, 10, 30, 99)]
       [0.04, 0.05, 0.07, 0.07]
     """
-    return lambda step: start + (end - start) * jnp.minimum(step / max(steps, 1), 1.0)
+    return lambda step: start + (end - start) * (jnp.minimum(step / steps, 1.0) if steps else jnp.ones(()))
