@@ -33,7 +33,9 @@ learning rate, stochastic depth grows with the layer, and training does not end 
 | `encoder.drop_path` | 0.4 | DINOv2 (Table 16) |
 | `pooling` | cls | DINOv2 (Sec. 4) |
 
-No scores are published for this size from scratch on ImageNet-1k, and none has been measured here.
+No scores are published for this size from scratch on ImageNet-1k, and none has been measured here. It does not fit 128
+TPU v3 cores: `hummingbird plan --topology=v3:8x8 --config.encoder.scan_layers=true` finds 22.5 GB of temporaries. Among
+them are the logits of all patches, which Sinkhorn-Knopp keeps; use devices with more memory, or fewer prototypes.
 
 `:context` adds contextualisation from a bank and QKV attention pooling; `:small` is for one GPU with 16 GB, `:tiny` a
 run of seconds on `scenes`.
