@@ -44,7 +44,7 @@ def open_bank(
     identity: Identity,
     clock: Clock,
     build: Callable[[FileColumns | None], PatchBank],
-    check: Callable[[bool], None] = lambda stored: None,
+    check: Callable[[bool], object] = lambda stored: None,
 ) -> PatchBank:
     """Loads the bank in a folder; builds it there if it is missing or unfinished.
 
