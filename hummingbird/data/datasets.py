@@ -61,8 +61,8 @@ def build(name: str, data: EvaluationData, split: str) -> Pairs:
       UserError: not laid out as expected, or no such split.
     """
     layout = LAYOUTS[name]
-    if data.task == "depth":
-        raise UserError(f"config key data.task: {name} has no depth, only segmentation")
+    if data.task not in (None, "segmentation"):
+        raise UserError(f"config key data.task: {name} has no {data.task}, only segmentation")
     store = locate(data.root, name, layout.marks, layout.nested, layout.tree)
     usual = {"prompt": layout.prompt, "query": layout.query}[split]
     text = data.split_text(split) or usual

@@ -6,7 +6,10 @@ import functools
 import os
 import re
 from collections import Counter
-from typing import Literal
+from collections.abc import Callable, Sequence
+from typing import Literal, NamedTuple
+
+import numpy as np
 
 from hummingbird.config.data import EvaluationData
 from hummingbird.data import image_files
@@ -27,6 +30,14 @@ Kind = Literal["images", "labels"]
 SUFFIXES: dict[Kind, tuple[str, ...]] = {"images": image_files.SUFFIXES, "labels": (*image_files.SUFFIXES, ".npy")}
 
 
+class Labels(NamedTuple):
+    """How labels are read: class names, what decodes a file (see `Pairs`), and what identifies both."""
+
+    classes: Sequence[str]
+    decode: Callable[[bytes, str], np.ndarray]
+    described: str
+
+
 def build(data: EvaluationData, split: str) -> Pairs:
     """Builds the prompt or query images of a folder.
 
@@ -45,9 +56,19 @@ def build(data: EvaluationData, split: str) -> Pairs:
     pairs = find_pairs(store, split, data.split_text(split), settings.images, settings.labels)
     chosen = choose(pairs, data.names) if split == "prompt" and data.names else pairs
     reading = Reading(data.exif, data.lenient)
-    if task == "depth":
-        decode = functools.partial(decode_depth, scale=settings.depth_scale)
-        return Pairs(store, chosen, task, (), decode, f"folder depth scale={settings.depth_scale}", reading)
+    if task not in LABELS:
+        raise UserError(f"config key data.task: a folder has labels for {' or '.join(LABELS)}, not {task}")
+    classes, decode, described = LABELS[task](store, data, split, pairs)
+    return Pairs(store, chosen, task, classes, decode, f"folder {described}", reading)
+
+
+def _depth_maps(store: Store, data: EvaluationData, split: str, pairs: Sequence[Pair]) -> Labels:
+    scale = data.folder.depth_scale
+    return Labels((), functools.partial(decode_depth, scale=scale), f"depth scale={scale}")
+
+
+def _masks(store: Store, data: EvaluationData, split: str, pairs: Sequence[Pair]) -> Labels:
+    settings = data.folder
     if settings.classes:
         names, void = read_classes(store, settings.classes, settings.ignore)
     else:
@@ -60,8 +81,11 @@ def build(data: EvaluationData, split: str) -> Pairs:
         raise UserError(f"{store.where}: {len(names)} classes; at most {MOST_CLASSES} are supported")
     table = id_table({stored: class_id for class_id, stored in enumerate(names)}, void=void)
     described = names_fingerprint([*(f"{stored} {name}" for stored, name in names.items()), *map(str, void)])
-    decode = functools.partial(decode_classes, table=table)
-    return Pairs(store, chosen, task, list(names.values()), decode, f"folder classes={described}", reading)
+    return Labels(list(names.values()), functools.partial(decode_classes, table=table), f"classes={described}")
+
+
+# {kind of label: how a folder's labels of that kind are read}
+LABELS = {"segmentation": _masks, "depth": _depth_maps}
 
 
 def find_pairs(store: Store, split: str, split_text: str, images: str, labels: str) -> list[Pair]:

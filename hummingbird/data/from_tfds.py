@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hummingbird.config.data import EvaluationData, TrainingData
+from hummingbird.config.data import EvaluationData, Tfds, TrainingData
 from hummingbird.data.interface import DenseItem, ImageItem, Unreadable
 from hummingbird.data.label_files import IGNORE, decode_ids, id_table, look_up_ids, metric_depth
 from hummingbird.data.pairs import Reading, decode_to_fit
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from tensorflow_datasets.core import DatasetBuilder, DatasetInfo
     from tensorflow_datasets.core.features import FeatureConnector, FeaturesDict
 
+Decode = Callable[[bytes | np.ndarray, str], np.ndarray]
 Records = Sequence[Mapping[str, bytes | np.ndarray]]  # features by name; those that stay encoded as bytes
 
 IMAGE_KEYS = ("image",)
@@ -114,18 +115,12 @@ class TFDSDense:
         self._image = _feature(info, data.tfds.image, IMAGE_KEYS, "image")
         self._label = _feature(info, data.tfds.label, DENSE_KEYS[self.task], "label")
         self._source, _ = open_tfds(data.name, data.root, text, (self._image, self._label))
-        self._scale, self._reading = data.tfds.depth_scale, Reading(data.exif, data.lenient)
-        self._called = f"{info.full_name} {text}"
-        self.classes: list[str] = []
-        first = data.tfds.first_id
-        if self.task == "segmentation":
-            self.classes = _class_names(_features(info)[self._label], data.tfds.classes)
-            if len(self.classes) > IGNORE:
-                raise UserError(f"{self._called} has {len(self.classes)} classes; masks hold at most {IGNORE}")
-            self._table = id_table({i + first: i for i in range(len(self.classes))}, void=(*range(first), IGNORE))
+        self._reading, self._called = Reading(data.exif, data.lenient), f"{info.full_name} {text}"
+        self.classes, self._decode = LABELS[self.task](_features(info)[self._label], data.tfds)
         self.fingerprint = (
             f"tfds {info.full_name} {text} images={len(self._source)} {self._image} {self._label}"
-            f" scale={self._scale} classes={len(self.classes)} first_id={first} exif={data.exif}"
+            f" scale={data.tfds.depth_scale} classes={len(self.classes)} first_id={data.tfds.first_id}"
+            f" exif={data.exif}"
         )
 
     def __len__(self) -> int:
@@ -138,7 +133,7 @@ class TFDSDense:
     def __getitem__(self, index: int) -> DenseItem:
         called = f"{self._called} item {index}"
         item = self._source[index]
-        label = self._decode_label(item[self._label], called)
+        label = self._decode(item[self._label], called)
         image = item[self._image]
         if isinstance(image, bytes):
             image = decode_to_fit(image, called, label.shape, self._reading)
@@ -146,11 +141,30 @@ class TFDSDense:
             raise Unreadable(f"{called}: the label is {label.shape}, its image {image.shape[:2]}")
         return {"image": np.asarray(image), "label": label, "name": self.name(index)}
 
-    def _decode_label(self, label: bytes | np.ndarray, called: str) -> np.ndarray:
-        stored = decode_ids(label, called) if isinstance(label, bytes) else np.asarray(label)
-        if self.task == "depth":
-            return metric_depth(stored, called, self._scale)
-        return look_up_ids(stored[..., 0] if stored.ndim == 3 else stored, self._table, called)
+
+def _stored(label: bytes | np.ndarray, called: str) -> np.ndarray:
+    return decode_ids(label, called) if isinstance(label, bytes) else np.asarray(label)
+
+
+def _masks(feature: FeatureConnector, settings: Tfds) -> tuple[list[str], Decode]:
+    classes, first = _class_names(feature, settings.classes), settings.first_id
+    if len(classes) > IGNORE:
+        raise UserError(f"the masks of this data set have {len(classes)} classes; at most {IGNORE} are supported")
+    table = id_table({i + first: i for i in range(len(classes))}, void=(*range(first), IGNORE))
+
+    def decode(label: bytes | np.ndarray, called: str) -> np.ndarray:
+        stored = _stored(label, called)
+        return look_up_ids(stored[..., 0] if stored.ndim == 3 else stored, table, called)
+
+    return classes, decode
+
+
+def _depth_maps(feature: FeatureConnector, settings: Tfds) -> tuple[list[str], Decode]:
+    return [], lambda label, called: metric_depth(_stored(label, called), called, settings.depth_scale)
+
+
+# {kind of label: from a feature and the settings, the class names and the decoder of a stored label}
+LABELS = {"segmentation": _masks, "depth": _depth_maps}
 
 
 def _class_names(feature: FeatureConnector, count: int) -> list[str]:

@@ -73,7 +73,7 @@ def build(data: EvaluationData, split: str) -> NYU:
     Raises:
       UserError: missing or broken files, or no such split.
     """
-    if data.task == "segmentation":
+    if data.task not in (None, "depth"):
         raise UserError("config key data.task: nyuv2 has depth only, set data.task=depth")
     if split == "prompt" and data.names:
         raise UserError("config key data.names: nyuv2 has no names; use a slice such as data.prompt=train[:100]")

@@ -31,7 +31,8 @@ from hummingbird.data.scene_art import BACKDROPS, CLASSES, GROUNDS, KINDS, OBJEC
 from hummingbird.errors import UserError
 
 MAX_DEPTH = 20.0
-TASKS = ("segmentation", "depth")
+# {kind of label: its layer of a rendered scene, class names}
+LABELS = {"segmentation": ("mask", CLASSES), "depth": ("depth", ())}
 
 Array = np.ndarray
 
@@ -279,10 +280,11 @@ class Scenes:
     def __init__(
         self, seed: int, length: int, size: int, task: str = "segmentation", first: int = 0, labels: bool = False
     ):
-        if task not in TASKS:
-            raise UserError(f"scenes: task={task!r} is unknown; use one of {', '.join(TASKS)}")
+        if task not in LABELS:
+            raise UserError(f"scenes: task={task!r} is unknown; use one of {', '.join(LABELS)}")
         self.seed, self.length, self.size, self.task, self.first, self.labels = seed, length, size, task, first, labels
-        self.classes = list(CLASSES) if task == "segmentation" else []
+        self._layer, classes = LABELS[task]
+        self.classes = list(classes)
         self.fingerprint = f"scenes-1 seed={seed} first={first} length={length} size={size} task={task}"
         self.fingerprint += " labels=objects" if labels else ""
 
@@ -294,8 +296,7 @@ class Scenes:
             raise IndexError(f"scene {i} of {self.length}")
         label = self.image_label(i)
         scene = render(self.seed, self.first + i, self.size, label if label >= 0 else None)
-        dense = scene["mask"] if self.task == "segmentation" else scene["depth"]
-        return {"image": scene["image"], "label": dense, "name": f"scene-{self.seed}-{self.first + i}"}
+        return {"image": scene["image"], "label": scene[self._layer], "name": f"scene-{self.seed}-{self.first + i}"}
 
     def image_label(self, i: int) -> int:
         """Returns the class in `OBJECTS` of scene i, without rendering it; -1 without labels."""

@@ -52,13 +52,6 @@ class _Save(NamedTuple):
 SHARED_FROM = 2**16
 
 
-def _type_handlers() -> ocp.type_handlers.TypeHandlerRegistry:
-    arrays = ocp.type_handlers.ArrayHandler(min_slice_bytes_for_replica_parallel=SHARED_FROM)
-    return ocp.type_handlers.create_type_handler_registry(
-        (jax.Array, arrays), (np.ndarray, ocp.type_handlers.NumpyHandler())
-    )
-
-
 class Saver:
     """Saves the steps of a run. Copying from the devices blocks; writing continues in the background.
 
@@ -87,8 +80,12 @@ class Saver:
         meet = set(range(hosts)) if hosts > 1 else None  # None would meet in a collective
         together = ocp.options.MultiprocessingOptions(active_processes=meet)
         # Compression takes most of a save's CPU time and saves 8% of the bytes: weights look like noise to it.
+        kinds = ocp.type_handlers.create_type_handler_registry(
+            (jax.Array, ocp.type_handlers.ArrayHandler(min_slice_bytes_for_replica_parallel=SHARED_FROM)),
+            (np.ndarray, ocp.type_handlers.NumpyHandler()),
+        )
         handler = ocp.PyTreeCheckpointHandler(
-            use_compression=False, multiprocessing_options=together, type_handler_registry=_type_handlers()
+            use_compression=False, multiprocessing_options=together, type_handler_registry=kinds
         )
         self._writer = ocp.AsyncCheckpointer(handler, multiprocessing_options=together)
         self._thread = concurrent.futures.ThreadPoolExecutor(1, "checkpoint")
