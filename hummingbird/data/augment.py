@@ -99,7 +99,7 @@ def build_augment(config: PretrainConfig) -> dict[str, Photometric]:
 
 def photometric(
     key: Array,
-    views: UInt8[Array, "B V H W 3"],
+    views: UInt8[Array | np.ndarray, "B V H W 3"],
     settings: Photometric,
     positions: Int[Array | np.ndarray, " B"] | None = None,
 ) -> Float32[Array, "B V H W 3"]:

@@ -7,17 +7,27 @@ import json
 import logging
 import os
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import yaml
+from typing_extensions import TypeAliasType  # `type` statements need Python 3.12
 
 from hummingbird.data.label_files import IGNORE, MAX_ID, decode_ids
 from hummingbird.data.names import decode_text, printable, repeated
 from hummingbird.data.store import Store, read_in_or_beside
 from hummingbird.errors import UserError, first_line
-from hummingbird.run.files import Json
+
+if TYPE_CHECKING:
+    import hummingbird.data.classes
 
 log = logging.getLogger(__name__)
+
+# What YAML and JSON files hold; keys of YAML may be numbers.
+Yaml = TypeAliasType(
+    "Yaml",
+    dict[str | int, "hummingbird.data.classes.Yaml"] | list["hummingbird.data.classes.Yaml"] | str | int | float | None,
+)
 
 KEY = "config key data.folder.classes"
 
@@ -40,7 +50,7 @@ def read_classes(store: Store, path: str, ignore: int) -> tuple[dict[int, str], 
       UserError: a file that cannot be read, or holds something else.
     """
     content = _parse(_read(store, path), path)
-    more: Json = []
+    more: Yaml = []
     if isinstance(content, dict) and "classes" in content:
         content, more = content["classes"], content.get("ignore", [])
     if isinstance(content, list):
@@ -59,7 +69,7 @@ def read_classes(store: Store, path: str, ignore: int) -> tuple[dict[int, str], 
     return kept, tuple(stored for stored in void if stored not in kept)
 
 
-def _id(stored: Json) -> int:
+def _id(stored: Yaml) -> int:
     number = int(stored) if isinstance(stored, int | str) else -1
     if not 0 <= number <= MAX_ID:
         raise ValueError(stored)
@@ -73,7 +83,7 @@ def _read(store: Store, path: str) -> str:
     return decode_text(data, f"{KEY}: {path}")
 
 
-def _parse(text: str, path: str) -> Json:
+def _parse(text: str, path: str) -> Yaml:
     try:
         return json.loads(text) if path.endswith(".json") else yaml.safe_load(text)
     except (ValueError, yaml.YAMLError) as error:

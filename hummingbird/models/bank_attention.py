@@ -96,7 +96,8 @@ def _largest(scores: Array, k: int, approximate: bool) -> tuple[Array, Array]:
     """Returns the k largest scores of each row, best first, and their columns."""
     exact = functools.partial(jax.lax.top_k, k=k)
     if not approximate:
-        return exact(scores)
+        values, columns = exact(scores)  # a list under a trace
+        return values, columns
     # On other devices approx_max_k sorts everything: it is slower than top_k and not approximate.
     return jax.lax.platform_dependent(scores, tpu=functools.partial(jax.lax.approx_max_k, k=k), default=exact)
 

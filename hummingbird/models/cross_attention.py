@@ -8,6 +8,7 @@ from __future__ import annotations
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jax.typing import DTypeLike
 from jaxtyping import Bool, Float
@@ -28,7 +29,7 @@ class CrossBlock(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "B Q n D"], y: Float[Array, "B N D"], visible: Bool[Array, "B Q N"]
+        self, x: Float[Array, "B Q n D"], y: Float[Array, "B N D"], visible: Bool[Array | np.ndarray, "B Q N"]
     ) -> Float[Array, "B Q n D"]:
         """Lets Q groups of n tokens attend to the visible ones of N.
 

@@ -147,7 +147,7 @@ class ViT(nn.Module):
         return self.norm(x) if self.arch.final_norm else x
 
 
-def take_tokens(x: Float[Array, "B N D"], keep: Int[Array, "B K"]) -> Float[Array, "B K D"]:
+def take_tokens(x: Float[Array | np.ndarray, "B N D"], keep: Int[Array | np.ndarray, "B K"]) -> Float[Array, "B K D"]:
     """Returns the tokens with these numbers: as a product, since the gradient of a gather adds in no fixed order."""
     return jnp.einsum("bkn,bnd->bkd", jax.nn.one_hot(keep, x.shape[1], dtype=x.dtype), x, precision="highest")
 

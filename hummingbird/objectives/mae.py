@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 
 import flax.linen as nn
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 from jaxtyping import Float, Int, Key
@@ -36,7 +37,7 @@ class MaeHeads(nn.Module):
 
     decoder: Decoder
 
-    def __call__(self, tokens: Float[Array, "B K D"], keep: Int[Array, "B K"]) -> Float[Array, "B N C"]:
+    def __call__(self, tokens: Float[Array, "B K D"], keep: Int[Array | np.ndarray, "B K"]) -> Float[Array, "B N C"]:
         """Returns the predicted pixels of every patch."""
         return self.decoder(tokens, keep)
 

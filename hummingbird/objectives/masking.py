@@ -9,6 +9,7 @@ import dataclasses
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jaxtyping import Bool, Float, Int, Key
 
@@ -72,7 +73,9 @@ def is_kept(keep: Int[Array, "*B K"], patches: int) -> Bool[Array, "*B N"]:
     return jnp.any(keep[..., None] == jnp.arange(patches), axis=-2)
 
 
-def block_masks(keys: Key[Array, " *B"], grid: tuple[int, int], masked: Int[Array, " *B"]) -> Bool[Array, "*B N"]:
+def block_masks(
+    keys: Key[Array, " *B"], grid: tuple[int, int], masked: Int[Array | np.ndarray, " *B"]
+) -> Bool[Array, "*B N"]:
     """Draws masks made of rectangular blocks (BEiT, Bao et al. 2022, Algorithm 1), of an exact number of patches.
 
     Blocks of random area, aspect ratio and place are added while they fit; single random patches fill the rest.

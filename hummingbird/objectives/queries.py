@@ -9,6 +9,7 @@ import math
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jaxtyping import Float, Int, Key
 
@@ -35,7 +36,9 @@ def sample_boxes(keys: Key[Array, "B Q"], side: int, area: tuple[float, float]) 
     return jax.vmap(jax.vmap(one))(keys)
 
 
-def cut(images: Float[Array, "B S S 3"], boxes: Float[Array, "B Q 4"], size: int) -> Float[Array, "B Q q q 3"]:
+def cut(
+    images: Float[Array | np.ndarray, "B S S 3"], boxes: Float[Array | np.ndarray, "B Q 4"], size: int
+) -> Float[Array, "B Q q q 3"]:
     """Cuts boxes and resizes them to `size` x `size` pixels, bilinearly and without aliasing.
 
     Example:

@@ -64,8 +64,8 @@ def encode(
 
 
 def encode_images(
-    encoder: Encoder, images: Sequence[UInt8[np.ndarray, "H W 3"]], batch_size: int, window: int | None
-) -> list[Float32[np.ndarray, "h w D"]]:
+    encoder: Encoder, images: Sequence[UInt8[np.ndarray, "_ _ 3"]], batch_size: int, window: int | None
+) -> list[Float32[np.ndarray, "_ _ D"]]:
     """Encodes images of any shapes; of overlapping windows, the features of a patch are averaged."""
     patch = encoder.patch_size
     tiles = [(i, box) for i, image in enumerate(images) for box in boxes(image.shape[0], image.shape[1], window, patch)]
@@ -107,7 +107,7 @@ def boxes(height: int, width: int, window: int | None, patch: int) -> list[tuple
     return [(top, left, window, window) for top in starts[0] for left in starts[1]]
 
 
-def refuse_features(bad: Sequence[Bool[np.ndarray, " N"]], batch: Sequence[Example], what: str) -> None:
+def refuse_features(bad: Sequence[Bool[np.ndarray, " _"]], batch: Sequence[Example], what: str) -> None:
     """Raises UserError that counts the bad patches and names their images, if there are any."""
     count = sum(int(wrong.sum()) for wrong in bad)
     if count:

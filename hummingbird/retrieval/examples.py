@@ -20,6 +20,7 @@ from hummingbird.tasks.patches import Cells, patch_cells
 
 Image = UInt8[np.ndarray, "H W 3"]
 Label = Shaped[np.ndarray, "H W *C"]
+Resized = tuple[UInt8[np.ndarray, "h w 3"], Shaped[np.ndarray, "h w *C"]]
 
 
 @dataclasses.dataclass
@@ -133,7 +134,7 @@ def paper_prompt(
     return Prepared(picture, label, window.cells(protocol.patch_size))
 
 
-def paper_query(image: Image, label: Label, task: Task, protocol: EvalProtocol) -> tuple[Image, Label]:
+def paper_query(image: Image, label: Label, task: Task, protocol: EvalProtocol) -> Resized:
     """Resizes an image and its label for the encoder."""
     window = whole_window(image, protocol)
     return window.picture(image), window.label(label, task)
@@ -151,7 +152,7 @@ def open_prompt(
     return Prepared(image, label, patch_cells(protocol.input_size, protocol.input_size, protocol.patch_size))
 
 
-def open_query(image: Image, label: Label, task: Task, protocol: EvalProtocol) -> tuple[Image, Label]:
+def open_query(image: Image, label: Label, task: Task, protocol: EvalProtocol) -> Resized:
     """Squashes image and label as that project does."""
     size = protocol.input_size
     return open_hummingbird.squash(image, size), open_hummingbird.resize_label(label, size, task)

@@ -204,7 +204,9 @@ def checkpointer() -> ocp.Checkpointer:
     return ocp.Checkpointer(ocp.PyTreeCheckpointHandler())
 
 
-def _restore(folder: epath.Path, manifest: Manifest, how: Mapping[str, ocp.RestoreArgs]) -> Mapping[str, Array]:
+def _restore(
+    folder: epath.Path, manifest: Manifest, how: Mapping[str, ocp.RestoreArgs]
+) -> Mapping[str, Array | np.ndarray]:
     """Reads the arrays named by `how`; `Damaged` if one differs from its dtype, shape or checksum in the manifest."""
     if not how:
         return {}

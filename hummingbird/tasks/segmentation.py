@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 import scipy.optimize
-from jaxtyping import Array, Bool, Float, Float32, Float64, Int, Int32, Integer
+from jaxtyping import Array, Bool, Float, Float32, Float64, Int, Int32, Integer, Num
 
 from hummingbird.config import EvaluateConfig
 from hummingbird.errors import UserError
@@ -303,7 +303,7 @@ class SegmentationTask(Task):
         counts = class_areas(label, cells, len(self.classes), self.ignore)
         return LocalLabels(counts, counts.max(axis=1) > 0)
 
-    def label_columns(self, values: Float[np.ndarray, "n C"]) -> dict[str, Column]:
+    def label_columns(self, values: Num[np.ndarray, "n C"]) -> dict[str, Column]:
         """See `class_counts.sparse_columns`."""
         return sparse_columns(values)
 

@@ -6,7 +6,7 @@ import functools
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float32, Int, Int32
+from jaxtyping import Bool, Float32, Int, Int32, Integer
 
 CELL_PIXELS = 32_768  # upsampled at a time; their votes stay in a core's cache
 
@@ -123,7 +123,7 @@ def cell_argmax(
     classes: Int[np.ndarray, "n m"],
     down: Float32[np.ndarray, "n H"],
     across: Float32[np.ndarray, "n W"],
-) -> Int[np.ndarray, "n H W"]:
+) -> Integer[np.ndarray, "n H W"]:
     """Returns the class with the largest vote at each pixel of n cells; the first of `classes` on ties.
 
     Args:

@@ -67,7 +67,9 @@ def given():
 def run_loss(objective, params, pooled, places, target, target_pooled, target_places, extra):
     def network(params, pooled, places):
         outputs = ViewOutputs(pooled[:, None], pooled[:, None], pooled[:, None, :1], {}, places[:, None])
-        return Network(None, params, {}, init_bank(0, BATCH, 32), jnp.zeros((0, BATCH, 32)), {"global": outputs})
+        return Network(
+            tiny.program(1).model, params, {}, init_bank(0, BATCH, 32), jnp.zeros((0, BATCH, 32)), {"global": outputs}
+        )
 
     online = network(params, pooled, places)
     return objective.loss(

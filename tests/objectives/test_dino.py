@@ -41,7 +41,7 @@ def dino_loss(student, teacher, tau):
 
 
 def network(params, outputs):
-    return Network(None, params, {}, init_bank(0, 6, 32), jnp.zeros((0, 6, 32)), outputs)
+    return Network(tiny.program(1).model, params, {}, init_bank(0, 6, 32), jnp.zeros((0, 6, 32)), outputs)
 
 
 def outputs(pooled):

@@ -21,7 +21,7 @@ NAMES = ("byol", "simsiam", "mocov3")
 
 def network(heads, params, pooled):
     outputs = {"global": ViewOutputs(pooled[..., :1], pooled, pooled[..., :1], {})}
-    return Network(None, params, heads.stats, init_bank(0, 6, 32), jnp.zeros((0, 6, 32)), outputs)
+    return Network(tiny.program(1).model, params, heads.stats, init_bank(0, 6, 32), jnp.zeros((0, 6, 32)), outputs)
 
 
 def by_view(head, params, x):

@@ -38,7 +38,9 @@ def test_the_loss_is_nt_xent_of_projections_normalised_over_both_views_in_value_
 
     def ours(params, pooled):
         outputs = {"global": ViewOutputs(pooled[..., :1], pooled, pooled[..., :1], {})}
-        network = Network(None, params, heads.stats, init_bank(0, 6, 32), jnp.zeros((0, 6, 32)), outputs)
+        network = Network(
+            tiny.program(1).model, params, heads.stats, init_bank(0, 6, 32), jnp.zeros((0, 6, 32)), outputs
+        )
         batch = Batch({}, jnp.zeros(6, jnp.int32))
         return objective.loss(network, None, batch, {}, {"temperature": tau}).value
 
