@@ -118,7 +118,7 @@ def photometric(
       Views with values in [0, 1].
     """
     uniform = draw(key, jnp.arange(views.shape[0]) if positions is None else positions, views.shape[1])
-    x = views.astype(jnp.float32) / 255.0
+    x = jnp.asarray(views).astype(jnp.float32) / 255.0
     planes: Planes = (x[..., 0], x[..., 1], x[..., 2])
     planes = flip(planes, uniform[..., FLIP] < settings.flip_probability)
     if settings.jitter_probability:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jax.typing import DTypeLike
 from jaxtyping import Float, Int
@@ -33,7 +34,9 @@ class Decoder(nn.Module):
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
-    def __call__(self, tokens: Float[Array, "B K D"], keep: Int[Array, "B K"]) -> Float[Array, "B N output"]:
+    def __call__(
+        self, tokens: Float[Array | np.ndarray, "B K D"], keep: Int[Array | np.ndarray, "B K"]
+    ) -> Float[Array, "B N output"]:
         """Returns values for every patch, float32.
 
         Args:
@@ -54,7 +57,10 @@ class Decoder(nn.Module):
 
 
 def put_tokens(
-    x: Float[Array, "B K D"], keep: Int[Array, "B K"], patches: int, fill: Float[Array, " D"]
+    x: Float[Array | np.ndarray, "B K D"],
+    keep: Int[Array | np.ndarray, "B K"],
+    patches: int,
+    fill: Float[Array | np.ndarray, " D"],
 ) -> Float[Array, "B N D"]:
     """Puts K tokens in their places among N and `fill` everywhere else: the way back from `vit.take_tokens`."""
     places = jax.nn.one_hot(keep, patches, dtype=x.dtype)  # [B, K, N]

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Shaped, UInt8
 
 from hummingbird.errors import UserError
 from hummingbird.models.backbone import ARITHMETIC, Backbone, Images, LastBlock, Output, Projection, Tokens
@@ -102,8 +102,12 @@ class FrozenEncoder:
         return jax.local_devices()[0].device_kind
 
     # ---------------------------------------------------------------- NumPy images, on all devices of this process
-    def __call__(self, images: UInt8[np.ndarray, "B H W 3"]) -> Float[np.ndarray, "B h w D"]:
-        """Encodes images as maps of features."""
+    def __call__(self, images: Shaped[np.ndarray, "B H W 3"]) -> Float[np.ndarray, "B h w D"]:
+        """Encodes images, uint8, as maps of features.
+
+        Raises:
+          ValueError: images of another dtype or shape.
+        """
         return self._run(_Call(self.backbone, _features), images)[0]
 
     def layers(

@@ -37,7 +37,9 @@ class MaeHeads(nn.Module):
 
     decoder: Decoder
 
-    def __call__(self, tokens: Float[Array, "B K D"], keep: Int[Array | np.ndarray, "B K"]) -> Float[Array, "B N C"]:
+    def __call__(
+        self, tokens: Float[Array | np.ndarray, "B K D"], keep: Int[Array | np.ndarray, "B K"]
+    ) -> Float[Array, "B N C"]:
         """Returns the predicted pixels of every patch."""
         return self.decoder(tokens, keep)
 
