@@ -195,7 +195,9 @@ class FrozenEncoder:
     def _precision(self) -> contextlib.AbstractContextManager[None]:
         return precision(self.dtype)
 
-    def _run(self, function: Function, images: UInt8[np.ndarray, "B H W 3"], pooling: bool = False) -> list[np.ndarray]:
+    def _run(
+        self, function: Function, images: Shaped[np.ndarray, "B H W 3"], pooling: bool = False
+    ) -> list[np.ndarray]:
         """Applies `function` to a batch that is padded to a multiple of the devices; the padding is cut off again."""
         if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] != 3:
             raise ValueError(f"an encoder takes uint8 [B, H, W, 3], not {images.dtype} {list(images.shape)}")

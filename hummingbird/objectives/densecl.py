@@ -18,7 +18,6 @@ from typing import cast
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 from jaxtyping import Float, Key
@@ -49,7 +48,7 @@ class DenseCLHeads(nn.Module):
     dense_projector: nn.Module
 
     def __call__(
-        self, pooled: Float[Array | np.ndarray, "B D"], places: Float[Array | np.ndarray, "B S D"]
+        self, pooled: Float[Array, "B D"], places: Float[Array, "B S D"]
     ) -> tuple[Float[Array, "B P"], Float[Array, "B S P"]]:
         """Computes both projections, of norm 1."""
         return l2_normalize(self.projector(pooled)), l2_normalize(self.dense_projector(places))

@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping
 
 import flax.linen as nn
 import jax.numpy as jnp
-import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 from jaxtyping import Float, Key
@@ -36,9 +35,7 @@ class DinoHeads(nn.Module):
 
     head: PrototypeHead
 
-    def __call__(
-        self, pooled: Float[Array | np.ndarray, "*batch D"], trained: ArrayLike = 1.0
-    ) -> Float[Array, "*batch K"]:
+    def __call__(self, pooled: Float[Array, "*batch D"], trained: ArrayLike = 1.0) -> Float[Array, "*batch K"]:
         """Returns the logits over prototypes; with `trained` 0 the prototypes get no gradient."""
         return self.head(pooled, trained)
 

@@ -66,6 +66,7 @@ def given():
 
 def run_loss(objective, params, pooled, places, target, target_pooled, target_places, extra):
     def network(params, pooled, places):
+        pooled, places = jnp.asarray(pooled, jnp.float32), jnp.asarray(places, jnp.float32)
         outputs = ViewOutputs(pooled[:, None], pooled[:, None], pooled[:, None, :1], {}, places[:, None])
         return Network(
             tiny.program(1).model, params, {}, init_bank(0, BATCH, 32), jnp.zeros((0, BATCH, 32)), {"global": outputs}

@@ -45,6 +45,7 @@ def network(params, outputs):
 
 
 def outputs(pooled):
+    pooled = jnp.asarray(pooled, jnp.float32)
     return ViewOutputs(pooled[..., :1], pooled, pooled[..., :1], {})
 
 
@@ -59,7 +60,7 @@ def test_the_loss_is_equation_3_in_value_and_gradient_and_moves_the_centre_by_eq
     def ours(theta, views, local, trained):
         schedules = {"prototypes": trained, "teacher_temperature": 0.07}
         online = network(theta, {"global": outputs(views), "local": outputs(local)})
-        teacher = network(xi, {"global": outputs(target.astype(np.float32))})
+        teacher = network(xi, {"global": outputs(target)})
         loss = objective.loss(online, teacher, run, {"centre": centre.astype(np.float32)}, schedules)
         return loss.value, loss.extra["centre"]
 
