@@ -3,8 +3,9 @@
     hummingbird pretrain --config=configs/pretrain/loca_b16_imagenet.py --workdir=gs://BUCKET/loca \
         --config.data.root=gs://BUCKET/imagenet
 
-Hyper-parameters are those of the paper and of its code in Scenic ("code"). Queries lie inside the reference view and
-nothing is flipped; objectives/loca.py says why.
+Hyper-parameters are those of the paper and of its code in Scenic ("code", which trains 100 epochs). Queries lie inside
+the reference view and nothing is flipped; objectives/loca.py says why. In the code the first query is a view of 224
+pixels; here all ten have 96.
 
 | setting | value | source |
 |---|---|---|
@@ -25,6 +26,7 @@ nothing is flipped; objectives/loca.py says why.
 | `loca.teacher_temperature` | 0.05 | code |
 | `dino.hidden_dim` | 2048 | width of the head, code |
 | `dino.bottleneck_dim` | 256 | width of the head, code |
+| `encoder.drop_path` | 0.1 | code |
 
 Scores of the paper's model, by retrieval: 57.5 mIoU on PASCAL VOC, 18.5 on ADE20K and .880 RMSE on NYUv2 (Hummingbird,
 Table 1). None has been repeated here.
@@ -53,6 +55,7 @@ def get_config(variant=""):
         "optimizer.clip_norm": 1.0,
         "ema_decay": 0.996,
         "ema_schedule": "cosine",
+        "encoder.drop_path": 0.1,
         "augment.same_crop": True,
         "augment.flip_probability": 0.0,
     }

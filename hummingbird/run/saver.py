@@ -121,9 +121,11 @@ class Saver:
         step = int(jax.device_get(state.step))
         folder = self._workdir / "checkpoints" / f"{step:08d}"
         if jax.default_backend() == "cpu" and jax.process_count() == 1:
-            # On CPU, Orbax would read buffers that the next step donates, and so block it; checksums of a gigabyte take
-            # a second of the cores that the step needs. Copy the arrays, and leave both to the background.
+            # On CPU, Orbax would read buffers that the next step donates, and so block it: copy them.
             arrays = _copies(arrays)
+        if jax.default_backend() == "cpu" and jax.device_count() == 1:
+            # Checksums of a gigabyte take a second of the cores that the step needs: leave them to the background. On
+            # several devices they are collectives, which deadlock with those of a step if another thread starts them.
             checksums = functools.partial(fingerprint.array_checksums, arrays)
         else:
             checksums = fingerprint.start_checksums(arrays)
