@@ -87,6 +87,7 @@ def assert_same(workdir, whole):
         assert [m[key] for m in ours] == [m[key] for m in theirs]
 
 
+@pytest.mark.slow
 def test_killed_between_steps(tmp_path, repository, whole, caplog):
     workdir = kill(tmp_path, repository, lambda w: len(lines(w)) >= EVERY + 2)
     assert len(lines(workdir)) < STEPS

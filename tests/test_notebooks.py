@@ -20,6 +20,7 @@ def test_a_notebook_is_stored_without_outputs(path):
     assert not [cell.id for cell in code if cell.outputs or cell.execution_count]
 
 
+@pytest.mark.slow
 @pytest.mark.process
 def test_the_quickstart_runs_and_scores_two_encoders(monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(ROOT))

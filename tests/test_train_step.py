@@ -11,6 +11,8 @@ from jax.sharding import PartitionSpec
 from hummingbird.devices import mesh
 from tests import tiny
 
+SLOW = pytest.mark.slow
+
 
 def run(devices, steps=3, start=None, **changes):
     """The state after some steps and the metrics of each; `start`: the state before the first one, else a new one."""
@@ -117,7 +119,9 @@ def test_supervised_retrieval_adds_its_cross_entropy(one_device, supervised):
 
 
 @pytest.mark.program
-@pytest.mark.parametrize(("devices", "parts", "changes"), [(1, 4, {}), (4, 2, {"context.neighbours": 8})])
+@pytest.mark.parametrize(
+    ("devices", "parts", "changes"), [(1, 4, {}), pytest.param(4, 2, {"context.neighbours": 8}, marks=SLOW)]
+)
 def test_micro_batches_give_the_losses_and_gradients_of_the_whole_batch(start, devices, parts, changes):
     whole, history = run(1, 1, start, **changes)
     split, split_history = run(devices, 1, start, micro_batches=parts, **changes)
@@ -131,6 +135,7 @@ def test_micro_batches_give_the_losses_and_gradients_of_the_whole_batch(start, d
         np.testing.assert_allclose(ours, theirs, atol=2e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.program
 def test_micro_batches_need_less_memory():
     def temporary(parts):
@@ -140,6 +145,7 @@ def test_micro_batches_need_less_memory():
     assert temporary(4) < 0.6 * temporary(1)
 
 
+@pytest.mark.slow
 @pytest.mark.program
 def test_a_linear_classifier_takes_the_place_of_retrieval_without_a_bank():
     classifier = {"supervised.weight": 0.5, "supervised.objective": "classifier", "supervised.classes": 5}

@@ -48,6 +48,7 @@ def test_the_peak_learning_rate_follows_the_batch(path):
     assert optimizer.reference_batch in ((None,) if path.stem.startswith(given) else (256, 512))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_every_variant_builds_its_program_for_many_devices(path, variant):

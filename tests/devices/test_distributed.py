@@ -75,6 +75,7 @@ def test_two_processes_stop_together_and_one_resumes(tmp_path, repository):
     np.testing.assert_allclose([m["loss"] for m in ours], [m["loss"] for m in theirs], rtol=0.1)
 
 
+@pytest.mark.slow
 @pytest.mark.process
 def test_a_dead_host_ends_the_others_in_time(tmp_path, repository, monkeypatch):
     monkeypatch.setenv("HUMMINGBIRD_HEARTBEAT_TIMEOUT", "10")

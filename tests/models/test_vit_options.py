@@ -112,6 +112,7 @@ def test_scanned_layers_drop_the_same_branches():
     np.testing.assert_allclose(scanned.apply({"params": stacked}, IMAGES, drop_keys=keys).patches, one, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.program
 def test_a_run_with_every_option_does_not_depend_on_devices_or_micro_batches():
     changes = {**OPTIONS, "objective.name": "simclr", "context.bank_length": 0, "encoder.depth": 2}

@@ -127,6 +127,7 @@ def test_devices_and_micro_batches_do_not_change_loss_gradient_and_queues():
     assert np.any(one[1]["dense_projector"]["output"]["kernel"])
 
 
+@pytest.mark.slow
 @pytest.mark.program
 def test_a_resumed_run_equals_one_that_never_stopped_queues_included(tmp_path):
     done = jax.device_get(tiny.pretrain(tmp_path / "run", **CHANGES))

@@ -69,6 +69,7 @@ def centred(monkeypatch):
     return train.build_program(tiny.tiny_config(), 64, jax.devices()[:1])
 
 
+@pytest.mark.slow
 @pytest.mark.program
 def test_an_objectives_own_state_is_updated_saved_and_resumed(centred, tmp_path):
     settings, run = tiny.tiny_config(), tmp_path / "run"

@@ -35,14 +35,19 @@ TINY = {
 TINY = {name: {"objective.name": name, **PLAIN, **changes} for name, changes in TINY.items()}
 
 
-@pytest.mark.parametrize("name", TINY)
+def some(*usual):
+    """All objectives; those that are not usual run with scripts/test --all only, since each is compiled."""
+    return [name if name in usual else pytest.param(name, marks=pytest.mark.slow) for name in TINY]
+
+
+@pytest.mark.parametrize("name", some("dino", "mae"))
 def test_devices_and_micro_batches_do_not_change_loss_and_gradient(name):
     one, four = tiny.gradient(1, **TINY[name]), tiny.gradient(4, micro_batches=2, **TINY[name])
     assert np.isfinite(one[0])
     tiny.assert_same_gradient(one, four)
 
 
-@pytest.mark.parametrize("name", ["dino", "mae", "maskfeat", "loca"])  # the others add nothing to a run
+@pytest.mark.parametrize("name", some("dino", "mae"))
 def test_a_run_learns_and_is_equal_to_itself_after_a_stop(name, tmp_path):
     program, run, losses = tiny.program(1, **TINY[name]), tmp_path / "run", []
     state = program.init()

@@ -92,7 +92,7 @@ def test_mocov3_is_hummingbirds_loss_at_another_scale():
 
 
 @pytest.mark.program
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ["byol", *(pytest.param(name, marks=pytest.mark.slow) for name in NAMES[1:])])
 def test_devices_and_micro_batches_do_not_change_loss_and_gradient(name):
     changes = {"objective.name": name, "encoder.freeze_patches": name == "mocov3"}
     if name != "byol":  # one of them with context

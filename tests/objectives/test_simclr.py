@@ -113,6 +113,7 @@ def test_a_run_with_a_target_network_starts_from_one_without_and_the_other_way_r
     assert not any(name.startswith("target.") for name in back.arrays)
 
 
+@pytest.mark.slow
 @pytest.mark.program
 def test_plan_compiles_it():
     found = plan.plan(tiny.tiny_config(**SIMCLR), None)

@@ -75,6 +75,7 @@ def test_each_row_of_a_table_is_the_config_variant_of_that_name(sweep, monkeypat
         assert config.to_flat(config.resolve("pretrain", path, row)) == config.to_flat(named)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", ["demo", "demo_context", "small"])
 def test_every_objective_of_the_sweep_builds_its_program(variant, monkeypatch):
     monkeypatch.chdir(FILES[0].parents[2])

@@ -12,6 +12,7 @@ from hummingbird.weights.assemble import Found
 from hummingbird.weights.files import Source
 from hummingbird.weights.foreign import check_shapes
 from hummingbird.weights.recognize import recognize
+from hummingbird.weights.settings import Settings
 from tests.weights.upstream import upstream
 
 pytestmark = pytest.mark.parity
@@ -44,7 +45,7 @@ def found(arrays: dict[str, np.ndarray], family: str, name: str = "x", **known: 
 @pytest.mark.parametrize("name", TIMM)
 def test_sizes_of_published_transformers_are_read_from_their_arrays(name):
     model = upstream("timm").create_model(name, device="meta", num_classes=0)
-    arch = found(shapes_only(model), "timm", mean=(0.5,) * 3, std=(0.5,) * 3).arch
+    arch = found(shapes_only(model), "timm", given=Settings(mean=(0.5,) * 3, std=(0.5,) * 3)).arch
     block = model.blocks[0]
     assert arch.width == model.embed_dim
     assert (arch.depth, arch.heads) == (len(model.blocks), block.attn.num_heads)
