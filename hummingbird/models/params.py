@@ -1,5 +1,8 @@
 """Types of arrays and of parameter trees, and typed access to what is in them."""
 
+# JAX's own annotations are partly unknown.
+# pyright: reportUnknownMemberType=false
+
 from __future__ import annotations
 
 from collections.abc import Mapping

@@ -106,7 +106,7 @@ def block_masks(
         order = jnp.argsort(-(mask + jax.random.uniform(jax.random.fold_in(key, ATTEMPTS), mask.shape)))
         return jnp.argsort(order) < count  # masked patches come first, then random ones
 
-    masks = jax.vmap(one)(keys.reshape(-1), masked.reshape(-1))
+    masks = jax.vmap(one)(keys.reshape(-1), jnp.asarray(masked).reshape(-1))
     return masks.reshape(*keys.shape, rows * columns)
 
 

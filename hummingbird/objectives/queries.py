@@ -52,7 +52,7 @@ def cut(
         shape = (size, size, image.shape[-1])
         return jax.image.scale_and_translate(image, shape, (0, 1), scale, -box[:2] * scale, "linear", antialias=True)
 
-    return jax.vmap(jax.vmap(one, (None, 0)))(images, boxes)
+    return jax.vmap(jax.vmap(one, (None, 0)))(jnp.asarray(images), jnp.asarray(boxes))
 
 
 def places(boxes: Float[Array, "B Q 4"], grid: int, patch: int, rows: int) -> Int[Array, "B Q n"]:

@@ -153,7 +153,7 @@ def restore_newest(workdir: epath.PathLike, like: State, shardings: State) -> tu
     expected, places = to_arrays(like), to_arrays(shardings)
     saved = {name: x for name, x in expected.items() if x.size}  # arrays without elements are not saved
 
-    def load(folder: epath.Path) -> tuple[epath.Path, Manifest, Mapping[str, Array]]:
+    def load(folder: epath.Path) -> tuple[epath.Path, Manifest, Mapping[str, Array | np.ndarray]]:
         manifest = read_manifest(folder)
         listed = {name: ocp.ArrayRestoreArgs(sharding=places[name]) for name in saved if name in manifest["arrays"]}
         return folder, manifest, _restore(folder, manifest, listed)
