@@ -57,7 +57,7 @@ def run_two(workdir, repository, changes, checkpoint="rgb:8"):
     return [(p.returncode, *output) for p, output in zip(processes, outputs, strict=True)]
 
 
-@pytest.mark.parametrize("task", ["segmentation", "depth"])
+@pytest.mark.parametrize("task", ["segmentation", pytest.param("depth", marks=pytest.mark.slow)])
 def test_two_processes_evaluate_as_one(task, tmp_path, repository):
     changes = {"data.task": task, "data.fractions": "0.5", "data.subsets": 2}
     if task == "depth":
