@@ -45,7 +45,13 @@ def start_checksums(arrays: Mapping[str, Array | np.ndarray]) -> Callable[[], di
     collectives, so all processes of a run must call this in the same order; waiting is local.
     """
     on_device = {name: x for name, x in arrays.items() if isinstance(x, Array)}
-    started = {name: _device_sums(x) for name, x in on_device.items()}
+    # Sums over shards are collectives. Many of them at once deadlock on CPU devices, which share a pool of threads.
+    one_by_one = jax.default_backend() == "cpu" and jax.device_count() > 1
+    started: dict[str, tuple[Array, Array]] = {}
+    for name, x in on_device.items():
+        started[name] = _device_sums(x)
+        if one_by_one:
+            jax.block_until_ready(started[name])
     on_host = {name: _sums(_host_words(x), np) for name, x in arrays.items() if isinstance(x, np.ndarray)}
     names = list(arrays)
 
