@@ -81,14 +81,17 @@ def test_the_same_run_twice_is_equal_to_the_bit(one_device):
 
 
 def test_target_is_the_moving_average_of_the_online_network():
-    program = tiny.program(1)
+    program, decay = tiny.program(1), tiny.tiny_config().ema_decay
     state = program.fill(program.init(), tiny.batch(0), jnp.int32(0))
-    before = jax.device_get(state.target)
-    state, _ = program.step(state, tiny.batch(1))
+    for step in (1, 2):  # the learning rate of the first step is 0, so that online and target stay equal
+        before = jax.device_get(state.target)
+        state, _ = program.step(state, tiny.batch(step))
     assert set(state.online) - set(before) == {"predictor"}
-    online = {name: state.online[name] for name in before}
-    expected = jax.tree.map(lambda xi, theta: 0.99 * xi + 0.01 * np.asarray(theta), before, online)
+    online = {name: jax.device_get(state.online[name]) for name in before}
+    expected = jax.tree.map(lambda xi, theta: decay * xi + (1 - decay) * theta, before, online)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), state.target, expected)
+    moved = max(np.abs(a - b).max() for a, b in zip(jax.tree.leaves(before), jax.tree.leaves(online), strict=True))
+    assert (1 - decay) * moved > 1e-5  # what the average takes from it shows
 
 
 def test_the_bank_takes_the_mean_target_tokens_of_the_first_view_after_the_step():
