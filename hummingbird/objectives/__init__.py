@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from jax import Array
-
 from hummingbird.config import PretrainConfig
 from hummingbird.config.objectives import DISTILLED
 from hummingbird.errors import UserError
@@ -26,7 +24,7 @@ from hummingbird.objectives import (
 )
 from hummingbird.objectives.byol import regression
 from hummingbird.objectives.contrastive import contrastive, nt_xent, top1
-from hummingbird.objectives.interface import Batch, Objective
+from hummingbird.objectives.interface import Batch, Objective, Replicate
 from hummingbird.objectives.mocov3 import info_nce
 from hummingbird.objectives.simsiam import negative_cosine
 from hummingbird.objectives.supervised import classification, retrieval_cross_entropy
@@ -46,8 +44,6 @@ __all__ = [
     "top1",
 ]
 
-Replicate = Callable[[tuple[Array, Array]], tuple[Array, Array]]
-
 # {objective.name: builds it from a config}
 OBJECTIVES: dict[str, Callable[[PretrainConfig, Replicate], Objective]] = {
     "hummingbird": hummingbird.build,
@@ -65,8 +61,11 @@ OBJECTIVES: dict[str, Callable[[PretrainConfig, Replicate], Objective]] = {
     "loca": loca.build,
 }
 
-MULTI_CROP: tuple[str, ...] = DISTILLED  # objectives that use the small crops of `augment.local`
-ONE_VIEW: tuple[str, ...] = ("supervised", "mae", "maskfeat")  # objectives that need no second global view
+# What of the shared settings an objective uses; all others are refused, since a run would ignore them.
+MULTI_CROP: tuple[str, ...] = DISTILLED  # the small crops of `augment.local`
+ONE_VIEW: tuple[str, ...] = ("supervised", "mae", "maskfeat")  # no second global view
+NOT_POOLED: tuple[str, ...] = ("mae", "maskfeat", "loca")  # neither context nor attention pooling
+LABELLED: tuple[str, ...] = ("hummingbird", "supervised")  # labels
 
 
 def build_objective(config: PretrainConfig, replicate: Replicate) -> Objective:
@@ -81,9 +80,20 @@ def build_objective(config: PretrainConfig, replicate: Replicate) -> Objective:
     """
     if config.objective.name not in OBJECTIVES:
         raise UserError(f"config key objective.name: {config.objective.name!r} is not one of {', '.join(OBJECTIVES)}")
+    check_applies(config)
+    return OBJECTIVES[config.objective.name](config, replicate)
+
+
+def check_applies(config: PretrainConfig) -> None:
+    """Raises UserError if a config sets something that its objective does not use."""
     name = config.objective.name
     if config.augment.local.count and name not in MULTI_CROP:
         raise UserError(f"config key augment.local.count: objective.name={name} uses no local crops; use 0")
     if config.augment.views < 2 and name not in ONE_VIEW:
         raise UserError(f"config key augment.views: objective.name={name} compares two views; use 2")
-    return OBJECTIVES[name](config, replicate)
+    if config.context.bank_length and name in NOT_POOLED:
+        raise UserError(f"config key context.bank_length: objective.name={name} compares no pooled features; use 0")
+    if config.pooling in ("qkv", "qk") and name in NOT_POOLED:
+        raise UserError(f"config key pooling: objective.name={name} does not train attention pooling; use mean or cls")
+    if config.supervised.weight and name not in LABELLED:
+        raise UserError(f"config key supervised.weight: objective.name={name} has no supervised part; use 0")

@@ -6,11 +6,9 @@ The target network is the moving average of Eq. 1 there, with `ema_schedule=cosi
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
 
 import jax.numpy as jnp
 from jax import Array
-from jax.typing import ArrayLike
 from jaxtyping import Float
 
 from hummingbird.config import PretrainConfig
@@ -19,8 +17,8 @@ from hummingbird.models.network import Network
 from hummingbird.models.params import AnyArray, Params
 from hummingbird.models.pretrainer import DTYPES
 from hummingbird.objectives.contrastive import top1
-from hummingbird.objectives.interface import Batch, Loss
-from hummingbird.objectives.siamese import Siamese, cosine, refuse_labels
+from hummingbird.objectives.interface import Batch, Loss, Replicate, Scheduled
+from hummingbird.objectives.siamese import Siamese, cosine
 
 
 def regression(prediction: Float[AnyArray, "B P"], target: Float[AnyArray, "B P"]) -> Float[Array, ""]:
@@ -44,27 +42,15 @@ def regression(prediction: Float[AnyArray, "B P"], target: Float[AnyArray, "B P"
 class BYOL(Siamese):
     """The sum of Eq. 2 in both directions; see `interface.Objective`."""
 
-    def loss(
-        self,
-        online: Network,
-        target: Network | None,
-        batch: Batch,
-        extra: Params,
-        schedules: Mapping[str, ArrayLike],
-    ) -> Loss:
+    def loss(self, online: Network, target: Network | None, batch: Batch, extra: Params, schedules: Scheduled) -> Loss:
         """Computes the loss of the whole batch."""
         q, z, online, target = self.embed(online, target)
         value = regression(q[:, 0], z[:, 1]) + regression(q[:, 1], z[:, 0])
         return Loss(value, {"loss_ssl": value, "top1": top1(q[:, 0], z[:, 1])}, online, target, extra)
 
 
-def build(config: PretrainConfig, replicate: Callable[[tuple[Array, Array]], tuple[Array, Array]]) -> BYOL:
-    """Builds the objective from `heads` and `dtype` of a config.
-
-    Raises:
-      UserError: the config asks for a supervised part.
-    """
-    refuse_labels(config)
+def build(config: PretrainConfig, replicate: Replicate) -> BYOL:
+    """Builds the objective from `heads` and `dtype` of a config."""
     heads, dtype = config.heads, DTYPES[config.dtype]
     head = lambda: MlpHead(heads.hidden_dim, heads.output_dim, heads.bn_momentum, dtype)
     return BYOL(ProjectorPredictor(head(), head()))

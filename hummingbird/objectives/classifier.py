@@ -10,12 +10,11 @@ The supervised ViT of Table 1, with label smoothing (Szegedy et al. 2016). One v
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
 
 import flax.linen as nn
 import jax.numpy as jnp
 from jax import Array
-from jax.typing import ArrayLike, DTypeLike
+from jax.typing import DTypeLike
 from jaxtyping import Float, Key
 
 from hummingbird.config import PretrainConfig
@@ -24,7 +23,7 @@ from hummingbird.errors import UserError
 from hummingbird.models.network import Network, initialise
 from hummingbird.models.params import Params
 from hummingbird.models.pretrainer import DTYPES
-from hummingbird.objectives.interface import Batch, Heads, Loss, PerImage
+from hummingbird.objectives.interface import Batch, Common, Heads, Loss, Replicate, Scheduled
 from hummingbird.objectives.supervised import classification
 
 
@@ -48,7 +47,7 @@ class LinearClassifier(nn.Module):
 
 
 @dataclasses.dataclass(frozen=True)
-class Classifier:
+class Classifier(Common):
     """Cross-entropy, the mean over views and labelled images; see `interface.Objective`.
 
     Attributes:
@@ -58,9 +57,12 @@ class Classifier:
 
     heads: LinearClassifier
     smoothing: float
-    has_target: bool = False
-    online_only: tuple[str, ...] = ()
-    label_key: str = "objective.name"
+    has_target = False
+
+    @property
+    def label_key(self) -> str:
+        """The config key that asks for labels."""
+        return "objective.name"
 
     @property
     def classes(self) -> int:
@@ -71,24 +73,7 @@ class Classifier:
         """Returns the parameters of the classifier; there is no other state."""
         return Heads(*initialise(self.heads, key, jnp.zeros((2, 1, width))), {})
 
-    def per_image(
-        self,
-        online: Network,
-        target: Network | None,
-        views: Mapping[str, Float[Array, "b _ _ _ 3"]],
-        rngs: Key[Array, " b"],
-    ) -> tuple[PerImage, PerImage]:
-        """Encodes, contextualises and pools the views."""
-        return {GLOBAL: online.encode_views(views[GLOBAL])}, {}
-
-    def loss(
-        self,
-        online: Network,
-        target: Network | None,
-        batch: Batch,
-        extra: Params,
-        schedules: Mapping[str, ArrayLike],
-    ) -> Loss:
+    def loss(self, online: Network, target: Network | None, batch: Batch, extra: Params, schedules: Scheduled) -> Loss:
         """Computes the loss of the whole batch."""
         logits, online = online.apply(self.heads, LinearClassifier.__call__, online.outputs[GLOBAL].pooled)
         summed, correct = classification(logits, batch.labels, self.smoothing)
@@ -96,7 +81,7 @@ class Classifier:
         return Loss(value, {"loss_classifier": value, "top1": correct}, online, None, extra)
 
 
-def build(config: PretrainConfig, replicate: Callable[[tuple[Array, Array]], tuple[Array, Array]]) -> Classifier:
+def build(config: PretrainConfig, replicate: Replicate) -> Classifier:
     """Builds the objective from `supervised` and `dtype` of a config.
 
     Raises:

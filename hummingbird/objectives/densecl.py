@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import cast
 
 import flax.linen as nn
@@ -33,8 +33,17 @@ from hummingbird.models.network import Network, initialise
 from hummingbird.models.params import AnyArray, Params
 from hummingbird.models.pretrainer import DTYPES, ViewOutputs
 from hummingbird.objectives.contrastive import top1
-from hummingbird.objectives.interface import Batch, Heads, Loss, PerImage
-from hummingbird.objectives.siamese import refuse_labels
+from hummingbird.objectives.interface import (
+    Batch,
+    Common,
+    Heads,
+    ImageKeys,
+    Loss,
+    PerImage,
+    Replicate,
+    Scheduled,
+    Views,
+)
 
 
 class DenseCLHeads(nn.Module):
@@ -55,7 +64,7 @@ class DenseCLHeads(nn.Module):
 
 
 @dataclasses.dataclass(frozen=True)
-class DenseCL:
+class DenseCL(Common):
     """(1 - lambda) L_q + lambda L_r (Eq. 3 there); see `interface.Objective`.
 
     Attributes:
@@ -67,10 +76,6 @@ class DenseCL:
     heads: DenseCLHeads
     settings: Settings
     output: int
-    has_target: bool = True
-    online_only: tuple[str, ...] = ()
-    label_key: str = ""
-    classes: int = 0
 
     def init(self, key: Key[Array, ""], width: int) -> Heads:
         """Returns the parameters of the heads, and two queues of random keys."""
@@ -80,11 +85,7 @@ class DenseCL:
         return Heads(params, stats, {"queue": queue, "dense_queue": dense_queue, "cursor": jnp.zeros((), jnp.int32)})
 
     def per_image(
-        self,
-        online: Network,
-        target: Network | None,
-        views: Mapping[str, Float[Array, "b _ _ _ 3"]],
-        rngs: Key[Array, " b"],
+        self, online: Network, target: Network | None, views: Views, rngs: ImageKeys
     ) -> tuple[PerImage, PerImage]:
         """Encodes the first view with the online network, and the second one with the target network."""
         assert target is not None
@@ -97,14 +98,7 @@ class DenseCL:
         assert outputs.tokens is not None
         return outputs._replace(tokens=average_grid(outputs.tokens, self.settings.grid))
 
-    def loss(
-        self,
-        online: Network,
-        target: Network | None,
-        batch: Batch,
-        extra: Params,
-        schedules: Mapping[str, ArrayLike],
-    ) -> Loss:
+    def loss(self, online: Network, target: Network | None, batch: Batch, extra: Params, schedules: Scheduled) -> Loss:
         """Computes the loss of the whole batch; then the keys enter the queues."""
         assert target is not None
         here, there = online.outputs[GLOBAL], target.outputs[GLOBAL]
@@ -197,13 +191,12 @@ def enqueue(queue: Float[Array, "K P"], keys: Float[Array, "B P"], cursor: Array
     return jax.lax.dynamic_update_slice(queue, jax.lax.stop_gradient(keys), (cursor, 0))
 
 
-def build(config: PretrainConfig, replicate: Callable[[tuple[Array, Array]], tuple[Array, Array]]) -> DenseCL:
+def build(config: PretrainConfig, replicate: Replicate) -> DenseCL:
     """Builds the objective from `densecl`, `heads` and `dtype` of a config; `contrastive.temperature` is its tau.
 
     Raises:
-      UserError: a queue that is no multiple of the batch, a grid that does not divide the tokens, a supervised part.
+      UserError: a queue that is no multiple of the batch, or a grid that does not divide the tokens.
     """
-    refuse_labels(config)
     settings, batch = config.densecl, config.batch_size
     if settings.queue_length % batch:
         raise UserError(

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -17,13 +16,22 @@ from jaxtyping import Float, Key
 from hummingbird.config import PretrainConfig
 from hummingbird.config.objectives import Dino as Settings
 from hummingbird.data.views import GLOBAL, LOCAL
-from hummingbird.errors import UserError
 from hummingbird.models.network import Network, initialise
 from hummingbird.models.params import Params, leaf
 from hummingbird.models.pretrainer import DTYPES
 from hummingbird.models.prototypes import PrototypeHead
 from hummingbird.objectives.distillation import across_views, centred, entropy, moved_centre, sinkhorn
-from hummingbird.objectives.interface import Batch, Heads, Loss, PerImage
+from hummingbird.objectives.interface import (
+    Batch,
+    Common,
+    Heads,
+    ImageKeys,
+    Loss,
+    PerImage,
+    Replicate,
+    Scheduled,
+    Views,
+)
 
 
 class DinoHeads(nn.Module):
@@ -41,7 +49,7 @@ class DinoHeads(nn.Module):
 
 
 @dataclasses.dataclass(frozen=True)
-class DINO:
+class DINO(Common):
     """The student predicts, from each view, the teacher's distribution for the other global views.
 
     See `interface.Objective`. Its own state is {"centre": c}, [K].
@@ -53,10 +61,6 @@ class DINO:
 
     heads: DinoHeads
     settings: Settings
-    has_target: bool = True
-    online_only: tuple[str, ...] = ()
-    label_key: str = ""
-    classes: int = 0
 
     def init(self, key: Key[Array, ""], width: int) -> Heads:
         """Returns the parameters of the head, and a centre of 0."""
@@ -64,25 +68,14 @@ class DINO:
         return Heads(params, stats, {"centre": jnp.zeros(self.settings.prototypes)})
 
     def per_image(
-        self,
-        online: Network,
-        target: Network | None,
-        views: Mapping[str, Float[Array, "b _ _ _ 3"]],
-        rngs: Key[Array, " b"],
+        self, online: Network, target: Network | None, views: Views, rngs: ImageKeys
     ) -> tuple[PerImage, PerImage]:
         """Encodes all views by the student and the global ones by the teacher."""
         assert target is not None
         students = {name: online.encode_views(x, group=i) for i, (name, x) in enumerate(views.items())}
         return students, {GLOBAL: target.encode_views(views[GLOBAL])}
 
-    def loss(
-        self,
-        online: Network,
-        target: Network | None,
-        batch: Batch,
-        extra: Params,
-        schedules: Mapping[str, ArrayLike],
-    ) -> Loss:
+    def loss(self, online: Network, target: Network | None, batch: Batch, extra: Params, schedules: Scheduled) -> Loss:
         """Computes the loss of the whole batch (Eq. 3) and moves the centre (Eq. 4)."""
         assert target is not None
         trained, tau = schedules["prototypes"], schedules["teacher_temperature"]
@@ -116,12 +109,6 @@ def build_head(config: PretrainConfig) -> PrototypeHead:
     return PrototypeHead(settings.hidden_dim, settings.bottleneck_dim, settings.prototypes, DTYPES[config.dtype])
 
 
-def build(config: PretrainConfig, replicate: Callable[[tuple[Array, Array]], tuple[Array, Array]]) -> DINO:
-    """Builds the objective from `dino` and `dtype` of a config.
-
-    Raises:
-      UserError: the config asks for a supervised part.
-    """
-    if config.supervised.weight:
-        raise UserError("config key supervised.weight: objective.name=dino has no supervised part; use 0")
+def build(config: PretrainConfig, replicate: Replicate) -> DINO:
+    """Builds the objective from `dino` and `dtype` of a config."""
     return DINO(DinoHeads(build_head(config)), config.dino)

@@ -10,11 +10,9 @@ Its further choices are settings: Sinkhorn-Knopp (`dino.centring`), heads of the
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
 
 import jax.numpy as jnp
 from jax import Array
-from jax.typing import ArrayLike
 from jaxtyping import Float
 
 from hummingbird.config import PretrainConfig
@@ -23,7 +21,7 @@ from hummingbird.models.network import Network
 from hummingbird.models.params import AnyArray, Params
 from hummingbird.objectives.contrastive import without_self
 from hummingbird.objectives.ibot import IBOT, build_heads, check
-from hummingbird.objectives.interface import Batch, Loss
+from hummingbird.objectives.interface import Batch, Loss, Replicate, Scheduled
 
 EPSILON = 1e-8  # keeps the logarithm finite for two equal features
 
@@ -32,14 +30,7 @@ EPSILON = 1e-8  # keeps the logarithm finite for two equal features
 class DINOv2(IBOT):
     """L_[CLS] + weight L_MIM + koleo_weight KoLeo; see `IBOT`."""
 
-    def loss(
-        self,
-        online: Network,
-        target: Network | None,
-        batch: Batch,
-        extra: Params,
-        schedules: Mapping[str, ArrayLike],
-    ) -> Loss:
+    def loss(self, online: Network, target: Network | None, batch: Batch, extra: Params, schedules: Scheduled) -> Loss:
         """Computes the loss of the whole batch; KoLeo is summed over the student's global views, as in their code."""
         loss, pooled = super().loss(online, target, batch, extra, schedules), online.outputs[GLOBAL].pooled
         spread = jnp.sum(jnp.stack([koleo(pooled[:, i]) for i in range(pooled.shape[1])]))
@@ -62,7 +53,7 @@ def koleo(features: Float[AnyArray, "B D"]) -> Float[Array, ""]:
     return -0.5 * jnp.mean(jnp.log(jnp.maximum(2 - 2 * nearest, EPSILON)))
 
 
-def build(config: PretrainConfig, replicate: Callable[[tuple[Array, Array]], tuple[Array, Array]]) -> DINOv2:
+def build(config: PretrainConfig, replicate: Replicate) -> DINOv2:
     """Builds the objective from `dino`, `ibot`, `encoder`, `input_size` and `dtype` of a config.
 
     Raises:

@@ -9,12 +9,11 @@ Special cases: MoCLR (pooling "mean", no bank), supervised retrieval alone (Tabl
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
 
 import flax.linen as nn
 import jax.numpy as jnp
 from jax import Array
-from jax.typing import ArrayLike, DTypeLike
+from jax.typing import DTypeLike
 from jaxtyping import Float, Key
 
 from hummingbird.config import PretrainConfig
@@ -25,7 +24,7 @@ from hummingbird.models.network import Network, initialise
 from hummingbird.models.params import Params
 from hummingbird.models.pretrainer import DTYPES
 from hummingbird.objectives.contrastive import contrastive, top1
-from hummingbird.objectives.interface import Batch, Heads, Loss, PerImage
+from hummingbird.objectives.interface import Batch, Common, Heads, Loss, Replicate, Scheduled
 from hummingbird.objectives.supervised import classification, retrieval_cross_entropy
 
 
@@ -71,7 +70,7 @@ class HummingbirdHeads(nn.Module):
 
 
 @dataclasses.dataclass(frozen=True)
-class Hummingbird:
+class Hummingbird(Common):
     """L_SSL + alpha (CE_1 + CE_2); see `interface.Objective`.
 
     Attributes:
@@ -86,9 +85,8 @@ class Hummingbird:
     contrastive_weight: float
     supervised_weight: float
     supervised_beta: float
-    replicate: Callable[[tuple[Array, Array]], tuple[Array, Array]]
-    has_target: bool = True
-    online_only: tuple[str, ...] = ("predictor", "classifier")
+    replicate: Replicate
+    online_only = ("predictor", "classifier")
 
     @property
     def label_key(self) -> str:
@@ -104,25 +102,7 @@ class Hummingbird:
         """Returns the parameters of the heads; there is no other state."""
         return Heads(*initialise(self.heads, key, jnp.zeros((2, 2, width))), {})
 
-    def per_image(
-        self,
-        online: Network,
-        target: Network | None,
-        views: Mapping[str, Float[Array, "b _ _ _ 3"]],
-        rngs: Key[Array, " b"],
-    ) -> tuple[PerImage, PerImage]:
-        """Encodes, contextualises and pools both views with both networks."""
-        assert target is not None
-        return {GLOBAL: online.encode_views(views[GLOBAL])}, {GLOBAL: target.encode_views(views[GLOBAL])}
-
-    def loss(
-        self,
-        online: Network,
-        target: Network | None,
-        batch: Batch,
-        extra: Params,
-        schedules: Mapping[str, ArrayLike],
-    ) -> Loss:
+    def loss(self, online: Network, target: Network | None, batch: Batch, extra: Params, schedules: Scheduled) -> Loss:
         """Computes the loss of the whole batch."""
         assert target is not None
         total, metrics = jnp.zeros(()), dict[str, Array]()
@@ -155,7 +135,7 @@ class Hummingbird:
         return Loss(total, metrics, online, target, extra)
 
 
-def build(config: PretrainConfig, replicate: Callable[[tuple[Array, Array]], tuple[Array, Array]]) -> Hummingbird:
+def build(config: PretrainConfig, replicate: Replicate) -> Hummingbird:
     """Builds the objective from `heads`, `contrastive`, `supervised` and `dtype` of a config."""
     classifies = config.supervised.weight and config.supervised.objective == "classifier"
     return Hummingbird(

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping
 
 import flax.linen as nn
 import jax
@@ -26,7 +25,17 @@ from hummingbird.models.params import Params, leaf
 from hummingbird.models.prototypes import PrototypeHead
 from hummingbird.objectives.dino import build_head, every_view, teacher_probabilities
 from hummingbird.objectives.distillation import across_views, centred, cross_entropy, entropy, moved_centre, sinkhorn
-from hummingbird.objectives.interface import Batch, Heads, Loss, PerImage
+from hummingbird.objectives.interface import (
+    Batch,
+    Common,
+    Heads,
+    ImageKeys,
+    Loss,
+    PerImage,
+    Replicate,
+    Scheduled,
+    Views,
+)
 from hummingbird.objectives.masking import build_grid, count_masked, per_view, some_block_masks
 
 Carry = tuple[Float[Array, "B V"], Float[Array, " K"]]
@@ -58,7 +67,7 @@ class IbotHeads(nn.Module):
 
 
 @dataclasses.dataclass(frozen=True)
-class IBOT:
+class IBOT(Common):
     """L_[CLS] + weight L_MIM (Eq. 2 and 3); see `interface.Objective`.
 
     Its own state is {"centre": c, "patch_centre": c'}, [K] each.
@@ -74,10 +83,6 @@ class IBOT:
     dino: DinoSettings
     settings: Settings
     grid: tuple[int, int]
-    has_target: bool = True
-    online_only: tuple[str, ...] = ()
-    label_key: str = ""
-    classes: int = 0
 
     def init(self, key: Key[Array, ""], width: int) -> Heads:
         """Returns the parameters of the heads, and centres of 0."""
@@ -85,11 +90,7 @@ class IBOT:
         return Heads(*initialise(self.heads, key, jnp.zeros((2, width))), centres)
 
     def per_image(
-        self,
-        online: Network,
-        target: Network | None,
-        views: Mapping[str, Float[Array, "b _ _ _ 3"]],
-        rngs: Key[Array, " b"],
+        self, online: Network, target: Network | None, views: Views, rngs: ImageKeys
     ) -> tuple[PerImage, PerImage]:
         """Encodes masked global views and local ones by the student, whole global views by the teacher."""
         assert target is not None
@@ -99,14 +100,7 @@ class IBOT:
         others = {name: online.encode_views(x, group=i) for i, (name, x) in enumerate(views.items()) if name != GLOBAL}
         return {GLOBAL: masked, **others}, {GLOBAL: target.encode_views(views[GLOBAL], tokens=True)}
 
-    def loss(
-        self,
-        online: Network,
-        target: Network | None,
-        batch: Batch,
-        extra: Params,
-        schedules: Mapping[str, ArrayLike],
-    ) -> Loss:
+    def loss(self, online: Network, target: Network | None, batch: Batch, extra: Params, schedules: Scheduled) -> Loss:
         """Computes the loss of the whole batch and moves both centres."""
         assert target is not None
         trained, tau = schedules["prototypes"], schedules["teacher_temperature"]
@@ -180,14 +174,12 @@ def check(config: PretrainConfig) -> tuple[int, int]:
     """Returns the grid of patches.
 
     Raises:
-      UserError: masks that leave no patch, or a supervised part, which the objective does not have.
+      UserError: masks that leave no patch.
     """
-    (low, high), grid, name = config.ibot.mask_ratio, build_grid(config), config.objective.name
+    (low, high), grid = config.ibot.mask_ratio, build_grid(config)
     if low > high:
         raise UserError(f"config key ibot.mask_ratio: {low} is above {high}, expected the lower number first")
     count_masked("ibot.mask_ratio", high, grid)
-    if config.supervised.weight:
-        raise UserError(f"config key supervised.weight: objective.name={name} has no supervised part; use 0")
     return grid
 
 
@@ -196,7 +188,7 @@ def build_heads(config: PretrainConfig) -> IbotHeads:
     return IbotHeads(build_head(config), build_head(config) if config.ibot.separate_head else None)
 
 
-def build(config: PretrainConfig, replicate: Callable[[tuple[Array, Array]], tuple[Array, Array]]) -> IBOT:
+def build(config: PretrainConfig, replicate: Replicate) -> IBOT:
     """Builds the objective from `dino`, `ibot`, `encoder`, `input_size` and `dtype` of a config.
 
     Raises:

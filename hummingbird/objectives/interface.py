@@ -1,17 +1,19 @@
 """What an objective is: heads, a state of its own, outputs per image, and a loss over the batch.
 
-To add one, write a file with a class like `simclr.SimCLR` and a `build` function, and give it a name in `OBJECTIVES`.
+To add one, write a file with a class like `simclr.SimCLR` and a `build` function, give it a name in `OBJECTIVES`, and
+say in `objectives/__init__.py` which of the shared settings it uses.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple, Protocol, runtime_checkable
 
 from jax import Array
 from jax.typing import ArrayLike
 from jaxtyping import Float, Int, Key, UInt8
 
+from hummingbird.data.views import GLOBAL
 from hummingbird.models.network import Network
 from hummingbird.models.params import Params
 from hummingbird.models.pretrainer import ViewOutputs
@@ -62,6 +64,10 @@ class Loss(NamedTuple):
 
 
 PerImage = Mapping[str, ViewOutputs]
+Views = Mapping[str, Float[Array, "b _ _ _ 3"]]  # augmented views by group, [b, V, S, S, 3], with pixels in [0, 1]
+ImageKeys = Key[Array, " b"]  # one PRNG key per image
+Scheduled = Mapping[str, ArrayLike]  # {name: value at this step} of what may change from step to step
+Replicate = Callable[[tuple[Array, Array]], tuple[Array, Array]]  # puts arrays whole on every device of a mesh
 
 
 @runtime_checkable
@@ -94,11 +100,7 @@ class Objective(Protocol):
         ...
 
     def per_image(
-        self,
-        online: Network,
-        target: Network | None,
-        views: Mapping[str, Float[Array, "b _ _ _ 3"]],
-        rngs: Key[Array, " b"],
+        self, online: Network, target: Network | None, views: Views, rngs: ImageKeys
     ) -> tuple[PerImage, PerImage]:
         """Returns what the two networks make of the images of a micro-batch; images must not affect one another.
 
@@ -113,14 +115,7 @@ class Objective(Protocol):
         """
         ...
 
-    def loss(
-        self,
-        online: Network,
-        target: Network | None,
-        batch: Batch,
-        extra: Params,
-        schedules: Mapping[str, ArrayLike],
-    ) -> Loss:
+    def loss(self, online: Network, target: Network | None, batch: Batch, extra: Params, schedules: Scheduled) -> Loss:
         """Computes the loss of the whole batch.
 
         Args:
@@ -131,3 +126,30 @@ class Objective(Protocol):
           schedules: values at this step, by name: "temperature", "ema_decay", ...
         """
         ...
+
+
+class Common:
+    """What most objectives share: a target network with all heads, no labels, global views that are pooled.
+
+    A bank is filled by the target network, if there is one.
+    """
+
+    has_target: bool = True
+    online_only: tuple[str, ...] = ()
+
+    @property
+    def label_key(self) -> str:
+        """No labels."""
+        return ""
+
+    @property
+    def classes(self) -> int:
+        """Any number of classes."""
+        return 0
+
+    def per_image(
+        self, online: Network, target: Network | None, views: Views, rngs: ImageKeys
+    ) -> tuple[PerImage, PerImage]:
+        """Encodes, contextualises and pools the global views with each network."""
+        outputs = {GLOBAL: online.encode_views(views[GLOBAL])}
+        return outputs, {GLOBAL: target.encode_views(views[GLOBAL])} if target else {}

@@ -10,13 +10,12 @@ patch of a query lies in the reference, and its place is exact. In the paper que
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jax.typing import ArrayLike, DTypeLike
+from jax.typing import DTypeLike
 from jaxtyping import Bool, Float, Int, Key
 
 from hummingbird.config import PretrainConfig
@@ -31,8 +30,17 @@ from hummingbird.models.pretrainer import DTYPES
 from hummingbird.models.prototypes import PrototypeHead
 from hummingbird.objectives.dino import build_head
 from hummingbird.objectives.distillation import cross_entropy, entropy, sinkhorn
-from hummingbird.objectives.interface import Batch, Heads, Loss, PerImage
-from hummingbird.objectives.mae import check_alone
+from hummingbird.objectives.interface import (
+    Batch,
+    Common,
+    Heads,
+    ImageKeys,
+    Loss,
+    PerImage,
+    Replicate,
+    Scheduled,
+    Views,
+)
 from hummingbird.objectives.masking import count_masked, is_kept, kept_patches, per_view
 from hummingbird.objectives.queries import cut, places, sample_boxes
 
@@ -77,7 +85,7 @@ class LocaHeads(nn.Module):
 
 
 @dataclasses.dataclass(frozen=True)
-class LOCA:
+class LOCA(Common):
     """Cross-entropy of places plus cluster_weight times that of clusters; see `interface.Objective`. No bank.
 
     Attributes:
@@ -93,10 +101,7 @@ class LOCA:
     patch: int
     rows: int
     visible: int
-    has_target: bool = True
-    online_only: tuple[str, ...] = ("locate_block", "place")
-    label_key: str = ""
-    classes: int = 0
+    online_only = ("locate_block", "place")
 
     def init(self, key: Key[Array, ""], width: int) -> Heads:
         """Returns the parameters of the heads; there is no other state."""
@@ -105,11 +110,7 @@ class LOCA:
         return Heads(*initialise(self.heads, key, *example), {})
 
     def per_image(
-        self,
-        online: Network,
-        target: Network | None,
-        views: Mapping[str, Float[Array, "b _ _ _ 3"]],
-        rngs: Key[Array, " b"],
+        self, online: Network, target: Network | None, views: Views, rngs: ImageKeys
     ) -> tuple[PerImage, PerImage]:
         """Cuts queries, encodes them and the reference, and lets them find their places; `own` has that loss."""
         assert target is not None
@@ -128,14 +129,7 @@ class LOCA:
         own = {"places": place, "loss": losses, "found": found}
         return {GLOBAL: outputs._replace(tokens=None), QUERIES: queries._replace(own=own)}, {GLOBAL: targets}
 
-    def loss(
-        self,
-        online: Network,
-        target: Network | None,
-        batch: Batch,
-        extra: Params,
-        schedules: Mapping[str, ArrayLike],
-    ) -> Loss:
+    def loss(self, online: Network, target: Network | None, batch: Batch, extra: Params, schedules: Scheduled) -> Loss:
         """Computes the loss of the whole batch."""
         assert target is not None
         queries, reference = online.outputs[QUERIES], target.outputs[GLOBAL].tokens
@@ -182,14 +176,13 @@ def cluster_loss(
     return jnp.mean(cross_entropy(wanted, student, tau))
 
 
-def build(config: PretrainConfig, replicate: Callable[[tuple[Array, Array]], tuple[Array, Array]]) -> LOCA:
+def build(config: PretrainConfig, replicate: Replicate) -> LOCA:
     """Builds the objective from `loca`, the head's widths in `dino`, `encoder`, `input_size` and `dtype` of a config.
 
     Raises:
-      UserError: queries that the patches do not divide, a mask ratio that leaves no patch, views of two crops or with
-        flips, whose places are unknown, or a bank, attention pooling or a supervised part, which it does not have.
+      UserError: queries that the patches do not divide, a mask ratio that leaves no patch, or views of two crops or
+        with flips, in which the places of queries are unknown.
     """
-    check_alone(config)
     settings, augment = config.loca, config.augment
     arch = build_architecture(dataclasses.asdict(config.encoder), config.input_size)
     if not augment.same_crop:

@@ -6,13 +6,11 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
 
 import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jax.typing import ArrayLike
 from jaxtyping import Float, Int, Key
 
 from hummingbird.config import PretrainConfig
@@ -24,7 +22,17 @@ from hummingbird.models.network import Network, initialise
 from hummingbird.models.params import AnyArray, Params
 from hummingbird.models.pretrainer import DTYPES
 from hummingbird.models.vit import normalize, patchify
-from hummingbird.objectives.interface import Batch, Heads, Loss, PerImage
+from hummingbird.objectives.interface import (
+    Batch,
+    Common,
+    Heads,
+    ImageKeys,
+    Loss,
+    PerImage,
+    Replicate,
+    Scheduled,
+    Views,
+)
 from hummingbird.objectives.masking import build_grid, count_masked, is_kept, kept_patches, per_view
 
 
@@ -45,7 +53,7 @@ class MaeHeads(nn.Module):
 
 
 @dataclasses.dataclass(frozen=True)
-class MAE:
+class MAE(Common):
     """Mean squared error of the pixels of masked patches; see `interface.Objective`. No target network, no bank.
 
     The decoder is given the patches only: a [CLS] token, if there is one, takes part in the encoder.
@@ -63,10 +71,7 @@ class MAE:
     kept: int
     patch: int
     normalise: bool
-    has_target: bool = False
-    online_only: tuple[str, ...] = ()
-    label_key: str = ""
-    classes: int = 0
+    has_target = False
 
     def init(self, key: Key[Array, ""], width: int) -> Heads:
         """Returns the parameters of the decoder; there is no other state."""
@@ -74,11 +79,7 @@ class MAE:
         return Heads(*initialise(self.heads, key, *example), {})
 
     def per_image(
-        self,
-        online: Network,
-        target: Network | None,
-        views: Mapping[str, Float[Array, "b _ _ _ 3"]],
-        rngs: Key[Array, " b"],
+        self, online: Network, target: Network | None, views: Views, rngs: ImageKeys
     ) -> tuple[PerImage, PerImage]:
         """Masks, encodes and decodes every view; `own` is {"loss": [b, V]}."""
         pictures, patches = views[GLOBAL], self.grid[0] * self.grid[1]
@@ -91,14 +92,7 @@ class MAE:
         losses = masked_error(predicted, targets, ~is_kept(keep.reshape(-1, self.kept), patches))
         return {GLOBAL: outputs._replace(tokens=None, own={"loss": losses.reshape(keep.shape[:2])})}, {}
 
-    def loss(
-        self,
-        online: Network,
-        target: Network | None,
-        batch: Batch,
-        extra: Params,
-        schedules: Mapping[str, ArrayLike],
-    ) -> Loss:
+    def loss(self, online: Network, target: Network | None, batch: Batch, extra: Params, schedules: Scheduled) -> Loss:
         """Averages over the batch."""
         own = online.outputs[GLOBAL].own
         assert own is not None
@@ -128,14 +122,12 @@ def masked_error(
     return jnp.sum(errors * mask, axis=1) / jnp.maximum(mask.sum(axis=1), 1)
 
 
-def build(config: PretrainConfig, replicate: Callable[[tuple[Array, Array]], tuple[Array, Array]]) -> MAE:
+def build(config: PretrainConfig, replicate: Replicate) -> MAE:
     """Builds the objective from `mae`, `encoder`, `input_size` and `dtype` of a config.
 
     Raises:
-      UserError: a mask ratio that leaves no patch, a decoder that cannot be built, or a bank, attention pooling or a
-        supervised part, which it does not have.
+      UserError: a mask ratio that leaves no patch, or a decoder that cannot be built.
     """
-    check_alone(config)
     settings, grid = config.mae, build_grid(config)
     if settings.decoder_dim % settings.decoder_heads:
         raise UserError(
@@ -157,14 +149,3 @@ def build(config: PretrainConfig, replicate: Callable[[tuple[Array, Array]], tup
     )
     decoder = Decoder(arch, patch * patch * 3, config.encoder.remat, DTYPES[config.dtype])
     return MAE(MaeHeads(decoder), grid, grid[0] * grid[1] - masked, patch, settings.normalise_pixels)
-
-
-def check_alone(config: PretrainConfig) -> None:
-    """Raises UserError unless a config has neither bank, nor attention pooling, nor a supervised part."""
-    name = config.objective.name
-    if config.context.bank_length:
-        raise UserError(f"config key context.bank_length: objective.name={name} compares no pooled features; use 0")
-    if config.pooling in ("qkv", "qk"):
-        raise UserError(f"config key pooling: objective.name={name} does not train attention pooling; use mean or cls")
-    if config.supervised.weight:
-        raise UserError(f"config key supervised.weight: objective.name={name} has no supervised part; use 0")

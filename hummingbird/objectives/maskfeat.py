@@ -6,13 +6,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jax.typing import ArrayLike, DTypeLike
+from jax.typing import DTypeLike
 from jaxtyping import Float, Key
 
 from hummingbird.config import PretrainConfig
@@ -23,8 +22,18 @@ from hummingbird.models.network import Network, initialise
 from hummingbird.models.params import AnyArray, Params
 from hummingbird.models.pretrainer import DTYPES
 from hummingbird.models.vit import patchify
-from hummingbird.objectives.interface import Batch, Heads, Loss, PerImage
-from hummingbird.objectives.mae import check_alone, masked_error
+from hummingbird.objectives.interface import (
+    Batch,
+    Common,
+    Heads,
+    ImageKeys,
+    Loss,
+    PerImage,
+    Replicate,
+    Scheduled,
+    Views,
+)
+from hummingbird.objectives.mae import masked_error
 from hummingbird.objectives.masking import block_masks, build_grid, count_masked, per_view
 
 
@@ -48,7 +57,7 @@ class MaskFeatHeads(nn.Module):
 
 
 @dataclasses.dataclass(frozen=True)
-class MaskFeat:
+class MaskFeat(Common):
     """Mean squared error of the histograms of masked patches; see `interface.Objective`. No target network, no bank.
 
     Attributes:
@@ -66,21 +75,14 @@ class MaskFeat:
     patch: int
     cell: int
     bins: int
-    has_target: bool = False
-    online_only: tuple[str, ...] = ()
-    label_key: str = ""
-    classes: int = 0
+    has_target = False
 
     def init(self, key: Key[Array, ""], width: int) -> Heads:
         """Returns the parameters of the linear layer; there is no other state."""
         return Heads(*initialise(self.heads, key, jnp.zeros((2, width))), {})
 
     def per_image(
-        self,
-        online: Network,
-        target: Network | None,
-        views: Mapping[str, Float[Array, "b _ _ _ 3"]],
-        rngs: Key[Array, " b"],
+        self, online: Network, target: Network | None, views: Views, rngs: ImageKeys
     ) -> tuple[PerImage, PerImage]:
         """Masks and encodes every view; `own` is {"loss": [b, V]}."""
         pictures = views[GLOBAL]
@@ -93,14 +95,7 @@ class MaskFeat:
         losses = masked_error(predicted, hog_patches(pictures, self.patch, self.cell, self.bins), mask)
         return {GLOBAL: outputs._replace(tokens=None, own={"loss": losses.reshape(keys.shape)})}, {}
 
-    def loss(
-        self,
-        online: Network,
-        target: Network | None,
-        batch: Batch,
-        extra: Params,
-        schedules: Mapping[str, ArrayLike],
-    ) -> Loss:
+    def loss(self, online: Network, target: Network | None, batch: Batch, extra: Params, schedules: Scheduled) -> Loss:
         """Averages over the batch."""
         own = online.outputs[GLOBAL].own
         assert own is not None
@@ -139,14 +134,12 @@ def hog_patches(images: Float[AnyArray, "B H W 3"], patch: int, cell: int, bins:
     )
 
 
-def build(config: PretrainConfig, replicate: Callable[[tuple[Array, Array]], tuple[Array, Array]]) -> MaskFeat:
+def build(config: PretrainConfig, replicate: Replicate) -> MaskFeat:
     """Builds the objective from `maskfeat`, `encoder`, `input_size` and `dtype` of a config.
 
     Raises:
-      UserError: a mask ratio that leaves no patch, cells that do not divide a patch, or a bank, attention pooling or a
-        supervised part, which it does not have.
+      UserError: a mask ratio that leaves no patch, or cells that do not divide a patch.
     """
-    check_alone(config)
     settings, grid = config.maskfeat, build_grid(config)
     patch, cell = config.input_size // grid[0], settings.cell
     if patch % cell:

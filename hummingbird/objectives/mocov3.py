@@ -10,7 +10,6 @@ freezes the patch embedding: `encoder.freeze_patches`.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
 
 import jax.numpy as jnp
 from jax import Array
@@ -23,8 +22,8 @@ from hummingbird.models.network import Network
 from hummingbird.models.params import AnyArray, Params
 from hummingbird.models.pretrainer import DTYPES
 from hummingbird.objectives.contrastive import contrastive, top1
-from hummingbird.objectives.interface import Batch, Loss
-from hummingbird.objectives.siamese import Siamese, refuse_labels
+from hummingbird.objectives.interface import Batch, Loss, Replicate, Scheduled
+from hummingbird.objectives.siamese import Siamese
 
 
 def info_nce(prediction: Float[AnyArray, "B P"], target: Float[AnyArray, "B P"], tau: ArrayLike) -> Float[Array, ""]:
@@ -49,14 +48,7 @@ def info_nce(prediction: Float[AnyArray, "B P"], target: Float[AnyArray, "B P"],
 class MoCoV3(Siamese):
     """ctr(q1, k2) + ctr(q2, k1) of Algorithm 1; see `interface.Objective`."""
 
-    def loss(
-        self,
-        online: Network,
-        target: Network | None,
-        batch: Batch,
-        extra: Params,
-        schedules: Mapping[str, ArrayLike],
-    ) -> Loss:
+    def loss(self, online: Network, target: Network | None, batch: Batch, extra: Params, schedules: Scheduled) -> Loss:
         """Computes the loss of the whole batch."""
         q, k, online, target = self.embed(online, target)
         tau = schedules["temperature"]
@@ -64,13 +56,8 @@ class MoCoV3(Siamese):
         return Loss(value, {"loss_ssl": value, "top1": top1(q[:, 0], k[:, 1])}, online, target, extra)
 
 
-def build(config: PretrainConfig, replicate: Callable[[tuple[Array, Array]], tuple[Array, Array]]) -> MoCoV3:
-    """Builds the objective from `heads` and `dtype` of a config; `contrastive.temperature` is its tau.
-
-    Raises:
-      UserError: the config asks for a supervised part.
-    """
-    refuse_labels(config)
+def build(config: PretrainConfig, replicate: Replicate) -> MoCoV3:
+    """Builds the objective from `heads` and `dtype` of a config; `contrastive.temperature` is its tau."""
     heads, dtype = config.heads, DTYPES[config.dtype]
     projector, predictor = (
         NormedHead(layers, heads.hidden_dim, heads.output_dim, heads.bn_momentum, dtype) for layers in (3, 2)

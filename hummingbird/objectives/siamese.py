@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 from typing import NamedTuple
 
 import jax
@@ -14,14 +13,12 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float, Key
 
-from hummingbird.config import PretrainConfig
 from hummingbird.data.views import GLOBAL
-from hummingbird.errors import UserError
 from hummingbird.models.context import l2_normalize
 from hummingbird.models.heads import ProjectorPredictor
 from hummingbird.models.network import Network, initialise
 from hummingbird.models.params import AnyArray
-from hummingbird.objectives.interface import Heads, PerImage
+from hummingbird.objectives.interface import Common, Heads
 
 
 class Embedded(NamedTuple):
@@ -40,7 +37,7 @@ class Embedded(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class Siamese:
+class Siamese(Common):
     """All of `interface.Objective` but the loss. A bank is filled by the target network, if there is one.
 
     Attributes:
@@ -48,25 +45,11 @@ class Siamese:
     """
 
     heads: ProjectorPredictor
-    has_target: bool = True
-    online_only: tuple[str, ...] = ("predictor",)
-    label_key: str = ""
-    classes: int = 0
+    online_only = ("predictor",)
 
     def init(self, key: Key[Array, ""], width: int) -> Heads:
         """Returns the parameters of the heads; there is no other state."""
         return Heads(*initialise(self.heads, key, jnp.zeros((2, 2, width))), {})
-
-    def per_image(
-        self,
-        online: Network,
-        target: Network | None,
-        views: Mapping[str, Float[Array, "b _ _ _ 3"]],
-        rngs: Key[Array, " b"],
-    ) -> tuple[PerImage, PerImage]:
-        """Encodes, contextualises and pools both views with each network."""
-        targets = {GLOBAL: target.encode_views(views[GLOBAL])} if target else {}
-        return {GLOBAL: online.encode_views(views[GLOBAL])}, targets
 
     def embed(self, online: Network, target: Network | None) -> Embedded:
         """Computes predictions and targets of the whole batch."""
@@ -81,11 +64,3 @@ class Siamese:
 def cosine(prediction: Float[AnyArray, "B P"], target: Float[AnyArray, "B P"]) -> Float[Array, " B"]:
     """Returns the cosine similarity of each prediction to its target, float32; the target has no gradient."""
     return jnp.sum(l2_normalize(prediction) * l2_normalize(jax.lax.stop_gradient(target)), axis=-1)
-
-
-def refuse_labels(config: PretrainConfig) -> None:
-    """Raises UserError if a config asks an objective without labels for a supervised part."""
-    if config.supervised.weight:
-        raise UserError(
-            f"config key supervised.weight: objective.name={config.objective.name} has no supervised part; use 0"
-        )

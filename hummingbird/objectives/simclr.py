@@ -6,12 +6,11 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
 
 import flax.linen as nn
 import jax.numpy as jnp
 from jax import Array
-from jax.typing import ArrayLike, DTypeLike
+from jax.typing import DTypeLike
 from jaxtyping import Float, Key
 
 from hummingbird.config import PretrainConfig
@@ -21,8 +20,7 @@ from hummingbird.models.network import Network, initialise
 from hummingbird.models.params import Params
 from hummingbird.models.pretrainer import DTYPES
 from hummingbird.objectives.contrastive import nt_xent, top1
-from hummingbird.objectives.interface import Batch, Heads, Loss, PerImage
-from hummingbird.objectives.siamese import refuse_labels
+from hummingbird.objectives.interface import Batch, Common, Heads, Loss, Replicate, Scheduled
 
 
 class SimCLRHeads(nn.Module):
@@ -48,7 +46,7 @@ class SimCLRHeads(nn.Module):
 
 
 @dataclasses.dataclass(frozen=True)
-class SimCLR:
+class SimCLR(Common):
     """NT-Xent (Eq. 1 there); see `interface.Objective`. A bank is filled by the online network.
 
     Attributes:
@@ -56,46 +54,21 @@ class SimCLR:
     """
 
     heads: SimCLRHeads
-    has_target: bool = False
-    online_only: tuple[str, ...] = ()
-    label_key: str = ""
-    classes: int = 0
+    has_target = False
 
     def init(self, key: Key[Array, ""], width: int) -> Heads:
         """Returns the parameters of the head; there is no other state."""
         return Heads(*initialise(self.heads, key, jnp.zeros((2, 2, width))), {})
 
-    def per_image(
-        self,
-        online: Network,
-        target: Network | None,
-        views: Mapping[str, Float[Array, "b _ _ _ 3"]],
-        rngs: Key[Array, " b"],
-    ) -> tuple[PerImage, PerImage]:
-        """Encodes, contextualises and pools both views."""
-        return {GLOBAL: online.encode_views(views[GLOBAL])}, {}
-
-    def loss(
-        self,
-        online: Network,
-        target: Network | None,
-        batch: Batch,
-        extra: Params,
-        schedules: Mapping[str, ArrayLike],
-    ) -> Loss:
+    def loss(self, online: Network, target: Network | None, batch: Batch, extra: Params, schedules: Scheduled) -> Loss:
         """Computes the loss of the whole batch."""
         z, online = online.apply(self.heads, SimCLRHeads.__call__, online.outputs[GLOBAL].pooled)  # [B, 2, P]
         value = nt_xent(z[:, 0], z[:, 1], schedules["temperature"])
         return Loss(value, {"loss_ssl": value, "top1": top1(z[:, 0], z[:, 1])}, online, None, extra)
 
 
-def build(config: PretrainConfig, replicate: Callable[[tuple[Array, Array]], tuple[Array, Array]]) -> SimCLR:
-    """Builds the objective from `heads` and `dtype` of a config; `contrastive.temperature` is its tau.
-
-    Raises:
-      UserError: the config asks for a supervised part.
-    """
-    refuse_labels(config)
+def build(config: PretrainConfig, replicate: Replicate) -> SimCLR:
+    """Builds the objective from `heads` and `dtype` of a config; `contrastive.temperature` is its tau."""
     heads = SimCLRHeads(
         config.heads.hidden_dim, config.heads.output_dim, config.heads.bn_momentum, DTYPES[config.dtype]
     )

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
 
 import jax.numpy as jnp
 from jax import Array
-from jax.typing import ArrayLike
 from jaxtyping import Float
 
 from hummingbird.config import PretrainConfig
@@ -17,8 +15,8 @@ from hummingbird.models.network import Network
 from hummingbird.models.params import AnyArray, Params
 from hummingbird.models.pretrainer import DTYPES
 from hummingbird.objectives.contrastive import top1
-from hummingbird.objectives.interface import Batch, Loss
-from hummingbird.objectives.siamese import Siamese, cosine, refuse_labels
+from hummingbird.objectives.interface import Batch, Loss, Replicate, Scheduled
+from hummingbird.objectives.siamese import Siamese, cosine
 
 
 def negative_cosine(prediction: Float[AnyArray, "B P"], target: Float[AnyArray, "B P"]) -> Float[Array, ""]:
@@ -42,17 +40,9 @@ def negative_cosine(prediction: Float[AnyArray, "B P"], target: Float[AnyArray, 
 class SimSiam(Siamese):
     """Eq. 4 there: the mean of D in both directions; see `interface.Objective`."""
 
-    has_target: bool = False
-    online_only: tuple[str, ...] = ()
+    has_target = False
 
-    def loss(
-        self,
-        online: Network,
-        target: Network | None,
-        batch: Batch,
-        extra: Params,
-        schedules: Mapping[str, ArrayLike],
-    ) -> Loss:
+    def loss(self, online: Network, target: Network | None, batch: Batch, extra: Params, schedules: Scheduled) -> Loss:
         """Computes the loss of the whole batch."""
         p, z, online, _ = self.embed(online, None)
         value = 0.5 * (negative_cosine(p[:, 0], z[:, 1]) + negative_cosine(p[:, 1], z[:, 0]))
@@ -65,13 +55,8 @@ def projection_std(z: Float[AnyArray, "B P"]) -> Float[Array, ""]:
     return jnp.mean(jnp.std(l2_normalize(z), axis=0)) * z.shape[1] ** 0.5
 
 
-def build(config: PretrainConfig, replicate: Callable[[tuple[Array, Array]], tuple[Array, Array]]) -> SimSiam:
-    """Builds the objective from `heads`, `simsiam` and `dtype` of a config.
-
-    Raises:
-      UserError: the config asks for a supervised part.
-    """
-    refuse_labels(config)
+def build(config: PretrainConfig, replicate: Replicate) -> SimSiam:
+    """Builds the objective from `heads`, `simsiam` and `dtype` of a config."""
     heads, dtype = config.heads, DTYPES[config.dtype]
     projector = NormedHead(3, heads.hidden_dim, heads.output_dim, heads.bn_momentum, dtype)
     predictor = MlpHead(config.simsiam.bottleneck_dim, heads.output_dim, heads.bn_momentum, dtype)
