@@ -41,49 +41,34 @@ them are the logits of all patches, which Sinkhorn-Knopp keeps; use devices with
 run of seconds on `scenes`.
 """
 
-from hummingbird.config.sizes import CONTEXT, SMALL, TINY
+from hummingbird.config.sizes import AS_DINO, CONTEXT, SMALL, TINY_DINO
 
 
 def get_config(variant=""):
     """Returns the paper's recipe (the default), `:context`, `:small` or `:tiny`."""
-    config = {
+    config = AS_DINO | {
         "objective.name": "dinov2",
-        "data.name": "imagenet",
-        "dtype": "bfloat16",
-        "encoder.name": "vit_b16",
-        "encoder.cls_token": True,
         "encoder.layer_scale": 1e-5,
         "encoder.drop_path": 0.4,
-        "context.bank_length": 0,
-        "pooling": "cls",
         "batch_size": 3072,
         "total_steps": 625_000,
         "optimizer.learning_rate": 3.5e-4,
         "optimizer.warmup_steps": 100_000,
-        "optimizer.weight_decay": 0.04,
         "optimizer.final_weight_decay": 0.2,
-        "optimizer.clip_norm": 3.0,
         "ema_decay": 0.994,
-        "ema_schedule": "cosine",
         "dino.prototypes": 65_536,
         "dino.centring": "sinkhorn",
-        "dino.warmup_teacher_temperature": 0.04,
-        "dino.teacher_temperature": 0.07,
         "dino.warmup_epochs": 90.0,  # 37,500 steps: 30 of the code's epochs, which have 1,250
-        "dino.frozen_epochs": 3.0,  # 1,250 steps
         "ibot.separate_head": True,
         "ibot.koleo_weight": 0.1,
         "ibot.mask_probability": 0.5,
         "ibot.mask_ratio": (0.1, 0.5),
         "augment.crop_area": (0.32, 1.0),
         "augment.local.count": 8,
-        "augment.local.size": 96,
         "augment.local.crop_area": (0.05, 0.32),
     }
     # Sinkhorn-Knopp keeps the logits of all patches in memory.
     small = {"batch_size": 256, "micro_batches": 4, "total_steps": None, "optimizer.warmup_steps": None}
     small |= {"dino.prototypes": 8192}
-    tiny = {"dino.hidden_dim": 32, "dino.bottleneck_dim": 8, "dino.prototypes": 16}
-    tiny |= {"augment.local.count": 2, "augment.local.size": 16}
-    variants = {"": {}, "context": CONTEXT, "small": SMALL | small, "tiny": TINY | tiny}
+    variants = {"": {}, "context": CONTEXT, "small": SMALL | small, "tiny": TINY_DINO}
     return config | variants[variant]

@@ -40,45 +40,30 @@ repeated here. It fits 128 TPU v3 cores: `hummingbird plan --topology=v3:8x8 --c
 run of seconds on `scenes`.
 """
 
-from hummingbird.config.sizes import CONTEXT, SMALL, TINY
+from hummingbird.config.sizes import AS_DINO, CONTEXT, SMALL, TINY_DINO
 
 
 def get_config(variant=""):
     """Returns the paper's recipe (the default), `:context`, `:small` or `:tiny`."""
-    config = {
+    config = AS_DINO | {
         "objective.name": "ibot",
-        "data.name": "imagenet",
-        "dtype": "bfloat16",
-        "encoder.name": "vit_b16",
-        "encoder.cls_token": True,
         "encoder.drop_path": 0.1,
-        "context.bank_length": 0,
-        "pooling": "cls",
         "batch_size": 1024,
         "epochs": 400.0,
         "optimizer.learning_rate": 7.5e-4,
         "optimizer.reference_batch": 256,
         "optimizer.warmup_epochs": 10.0,
-        "optimizer.weight_decay": 0.04,
         "optimizer.final_weight_decay": 0.4,
-        "optimizer.clip_norm": 3.0,
         "ema_decay": 0.996,
-        "ema_schedule": "cosine",
         "dino.prototypes": 8192,
-        "dino.warmup_teacher_temperature": 0.04,
-        "dino.teacher_temperature": 0.07,
         "dino.warmup_epochs": 50.0,
-        "dino.frozen_epochs": 3.0,
         "ibot.separate_head": False,
         "ibot.weight": 1.0,
         "ibot.mask_probability": 0.5,
         "ibot.mask_ratio": (0.1, 0.5),
         "augment.crop_area": (0.32, 1.0),
         "augment.local.count": 10,
-        "augment.local.size": 96,
         "augment.local.crop_area": (0.05, 0.32),
     }
-    tiny = {"dino.hidden_dim": 32, "dino.bottleneck_dim": 8, "dino.prototypes": 16}
-    tiny |= {"augment.local.count": 2, "augment.local.size": 16}
-    variants = {"": {}, "context": CONTEXT, "small": SMALL | {"micro_batches": 16}, "tiny": TINY | tiny}
+    variants = {"": {}, "context": CONTEXT, "small": SMALL | {"micro_batches": 16}, "tiny": TINY_DINO}
     return config | variants[variant]

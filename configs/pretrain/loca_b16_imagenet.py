@@ -35,17 +35,13 @@ Table 1). None has been repeated here.
 is for one GPU with 16 GB, `:tiny` a run of seconds on `scenes`. There is no context to add: nothing is pooled.
 """
 
-from hummingbird.config.sizes import SMALL, TINY
+from hummingbird.config.sizes import IMAGENET, SMALL, TINY
 
 
 def get_config(variant=""):
     """Returns the paper's recipe (the default), `:in22k`, `:l16`, `:small` or `:tiny`."""
-    config = {
+    config = IMAGENET | {
         "objective.name": "loca",
-        "data.name": "imagenet",
-        "dtype": "bfloat16",
-        "encoder.name": "vit_b16",
-        "context.bank_length": 0,
         "pooling": "mean",
         "batch_size": 1024,
         "epochs": 600.0,

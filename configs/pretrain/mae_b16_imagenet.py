@@ -33,19 +33,15 @@ ViT-L/16. `:small` is for one GPU with 16 GB, `:tiny` a run of seconds on `scene
 is pooled.
 """
 
-from hummingbird.config.sizes import SMALL, TINY
+from hummingbird.config.sizes import IMAGENET, SMALL, TINY
 
 
 def get_config(variant=""):
     """Returns the paper's recipe (the default), `:in22k`, `:l16`, `:small` or `:tiny`."""
-    config = {
+    config = IMAGENET | {
         "objective.name": "mae",
-        "data.name": "imagenet",
-        "dtype": "bfloat16",
-        "encoder.name": "vit_b16",
         "encoder.cls_token": True,
         "encoder.positions": "sincos2d",
-        "context.bank_length": 0,
         "pooling": "mean",
         "batch_size": 4096,
         "epochs": 1600.0,

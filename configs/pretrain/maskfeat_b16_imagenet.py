@@ -26,18 +26,14 @@ Score of the paper's model: 84.0% fine-tuned on ImageNet (MaskFeat). It has not 
 `:small` is for one GPU with 16 GB, `:tiny` a run of seconds on `scenes`. There is no context to add: nothing is pooled.
 """
 
-from hummingbird.config.sizes import SMALL, TINY
+from hummingbird.config.sizes import IMAGENET, SMALL, TINY
 
 
 def get_config(variant=""):
     """Returns the paper's recipe (the default), `:small` or `:tiny`."""
-    config = {
+    config = IMAGENET | {
         "objective.name": "maskfeat",
-        "data.name": "imagenet",
-        "dtype": "bfloat16",
-        "encoder.name": "vit_b16",
         "encoder.cls_token": True,
-        "context.bank_length": 0,
         "pooling": "mean",
         "batch_size": 2048,
         "epochs": 1600.0,

@@ -31,20 +31,13 @@ ADE20K and .771 RMSE on NYUv2 (Hummingbird, Table 1). None has been repeated her
 run of seconds on `scenes`.
 """
 
-from hummingbird.config.sizes import CONTEXT, SMALL, TINY
+from hummingbird.config.sizes import AS_MOCOV3, CONTEXT, SMALL, TINY
 
 
 def get_config(variant=""):
     """Returns the paper's recipe (the default), `:context`, `:small` or `:tiny`."""
-    config = {
+    config = AS_MOCOV3 | {
         "objective.name": "mocov3",
-        "data.name": "imagenet",
-        "dtype": "bfloat16",
-        "encoder.name": "vit_b16",
-        "encoder.positions": "sincos2d",
-        "encoder.freeze_patches": True,
-        "context.bank_length": 0,
-        "pooling": "cls",
         "batch_size": 4096,
         "epochs": 300.0,
         "contrastive.temperature": 0.2,
@@ -52,11 +45,6 @@ def get_config(variant=""):
         "ema_schedule": "cosine",
         "heads.hidden_dim": 4096,
         "heads.output_dim": 256,
-        "optimizer.learning_rate": 1.5e-4,
-        "optimizer.reference_batch": 256,
-        "optimizer.warmup_epochs": 40.0,
-        "optimizer.weight_decay": 0.1,
-        "optimizer.clip_norm": None,
     }
     variants = {"": {}, "context": CONTEXT, "small": SMALL, "tiny": TINY}
     return config | variants[variant]

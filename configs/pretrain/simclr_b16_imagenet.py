@@ -37,20 +37,13 @@ Scores: 73.9% linear probing on ImageNet with ViT-B/16 (MoCo v3, Table 4); 69.3%
 run of seconds on `scenes`.
 """
 
-from hummingbird.config.sizes import CONTEXT, SMALL, TINY
+from hummingbird.config.sizes import AS_MOCOV3, CONTEXT, SMALL, TINY
 
 
 def get_config(variant=""):
     """Returns the paper's recipe (the default), `:context`, `:small` or `:tiny`."""
-    config = {
+    config = AS_MOCOV3 | {
         "objective.name": "simclr",
-        "data.name": "imagenet",
-        "dtype": "bfloat16",
-        "encoder.name": "vit_b16",
-        "encoder.positions": "sincos2d",
-        "encoder.freeze_patches": True,
-        "context.bank_length": 0,
-        "pooling": "cls",
         "batch_size": 4096,
         "epochs": 300.0,
         "contrastive.temperature": 0.1,
@@ -62,11 +55,6 @@ def get_config(variant=""):
         "augment.hue": 0.2,
         "augment.blur_probability": (0.5, 0.5),
         "augment.solarise_probability": (0.0, 0.0),
-        "optimizer.learning_rate": 1.5e-4,
-        "optimizer.reference_batch": 256,
-        "optimizer.warmup_epochs": 40.0,
-        "optimizer.weight_decay": 0.1,
-        "optimizer.clip_norm": None,
     }
     variants = {"": {}, "context": CONTEXT, "small": SMALL, "tiny": TINY}
     return config | variants[variant]

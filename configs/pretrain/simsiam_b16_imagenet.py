@@ -33,35 +33,24 @@ has not been repeated here.
 run of seconds on `scenes`.
 """
 
-from hummingbird.config.sizes import CONTEXT, SMALL, TINY
+from hummingbird.config.sizes import AS_MOCOV2, AS_MOCOV3, CONTEXT, SMALL, TINY
 
 
 def get_config(variant=""):
     """Returns the paper's recipe (the default), `:context`, `:small` or `:tiny`."""
-    config = {
-        "objective.name": "simsiam",
-        "data.name": "imagenet",
-        "dtype": "bfloat16",
-        "encoder.name": "vit_b16",
-        "encoder.positions": "sincos2d",
-        "encoder.freeze_patches": True,
-        "context.bank_length": 0,
-        "pooling": "mean",
-        "batch_size": 512,
-        "epochs": 100.0,
-        "heads.hidden_dim": 2048,
-        "heads.output_dim": 2048,
-        "simsiam.bottleneck_dim": 512,
-        "augment.crop_area": (0.2, 1.0),
-        "augment.saturation": 0.4,
-        "augment.blur_probability": (0.5, 0.5),
-        "augment.solarise_probability": (0.0, 0.0),
-        "optimizer.learning_rate": 1.5e-4,
-        "optimizer.reference_batch": 256,
-        "optimizer.warmup_epochs": 40.0,
-        "optimizer.weight_decay": 0.1,
-        "optimizer.clip_norm": None,
-    }
+    config = (
+        AS_MOCOV3
+        | AS_MOCOV2
+        | {
+            "objective.name": "simsiam",
+            "pooling": "mean",
+            "batch_size": 512,
+            "epochs": 100.0,
+            "heads.hidden_dim": 2048,
+            "heads.output_dim": 2048,
+            "simsiam.bottleneck_dim": 512,
+        }
+    )
     variants = {
         "": {},
         "context": CONTEXT,

@@ -33,18 +33,14 @@ reports 81.8% accuracy on ImageNet. None has been repeated here. The 90 epochs a
 are those of ImageNet-1k is our choice. `:small` is for one GPU with 16 GB, `:tiny` a run of seconds on `scenes`.
 """
 
-from hummingbird.config.sizes import CONTEXT, SMALL, TINY
+from hummingbird.config.sizes import CONTEXT, IMAGENET, SMALL, TINY
 
 
 def get_config(variant=""):
     """Returns the recipe (the default) or one of the variants above."""
-    config = {
+    config = IMAGENET | {
         "objective.name": "supervised",
-        "data.name": "imagenet",
-        "dtype": "bfloat16",
-        "encoder.name": "vit_b16",
         "encoder.drop_path": 0.1,
-        "context.bank_length": 0,
         "pooling": "cls",
         "batch_size": 1024,
         "epochs": 300.0,
