@@ -3,8 +3,8 @@
     hummingbird pretrain --config=configs/pretrain/byol_b16_imagenet.py --workdir=gs://BUCKET/byol \
         --config.data.root=gs://BUCKET/imagenet
 
-The objective is that of the paper, which trained ResNets with LARS for 1000 epochs; how to train a ViT is taken from
-MoCo v3, which ran BYOL with a ViT and searched rate and decay for it without listing them. Augmentation is BYOL's, the
+BYOL's paper trained ResNets with LARS for 1000 epochs. The settings for a ViT are those of MoCo v3, which also ran BYOL
+with a ViT but does not list the learning rate and weight decay that it found for it. Augmentation is BYOL's, the
 default.
 
 | setting | value | source |

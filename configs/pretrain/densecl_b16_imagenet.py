@@ -3,8 +3,8 @@
     hummingbird pretrain --config=configs/pretrain/densecl_b16_imagenet.py --workdir=gs://BUCKET/densecl \
         --config.data.root=gs://BUCKET/imagenet
 
-The objective, its heads and its augmentation (MoCo v2's) are the paper's, which trained ResNets with SGD; how to train
-a ViT is taken from MoCo v3. The 14 x 14 patches of a view are averaged to 7 x 7 places.
+The objective, its heads and its augmentation (MoCo v2's) are the paper's, which trained ResNets with SGD. The settings
+for a ViT are those of MoCo v3. The 14 x 14 patches of a view are averaged to 7 x 7 places.
 
 | setting | value | source |
 |---|---|---|

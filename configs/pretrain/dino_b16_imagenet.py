@@ -4,8 +4,8 @@
         --config.data.root=gs://BUCKET/imagenet
 
 Hyper-parameters are the arguments of the released ViT-B/16 ("args") and the paper's. Photometric augmentation is
-BYOL's, as there. Unlike there, the norm of the whole gradient is clipped instead of that of each array (at 0.3), and
-the learning rate falls to 0 instead of 2e-6.
+BYOL's, as in the paper. Two things differ: the gradient is clipped by its global norm, not array by array (at 0.3), and
+the learning rate falls to 0, not to 2e-6.
 
 | setting | value | source |
 |---|---|---|

@@ -4,8 +4,8 @@
         --config.data.root=gs://BUCKET/imagenet
 
 Hyper-parameters are those of ViT-L from scratch (its smaller models are distilled), with patches of 16 pixels and
-local crops of 96 instead of 14 and 98, and the defaults of its code ("code"). Unlike there, all layers have one
-learning rate, stochastic depth grows with the layer, and training does not end at a higher resolution.
+local crops of 96 instead of 14 and 98, and the defaults of its code ("code"). Three things differ: all layers
+have one learning rate, stochastic depth grows with the layer, and training does not end at a higher resolution.
 
 | setting | value | source |
 |---|---|---|

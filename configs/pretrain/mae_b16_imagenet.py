@@ -3,7 +3,7 @@
     hummingbird pretrain --config=configs/pretrain/mae_b16_imagenet.py --workdir=gs://BUCKET/mae \
         --config.data.root=gs://BUCKET/imagenet
 
-Hyper-parameters are the paper's. Unlike there, the decoder is not given the [CLS] token.
+Hyper-parameters are the paper's. One thing differs: the decoder does not get the [CLS] token.
 
 | setting | value | source |
 |---|---|---|

@@ -3,8 +3,8 @@
     hummingbird pretrain --config=configs/pretrain/mocov3_b16_imagenet.py --workdir=gs://BUCKET/mocov3 \
         --config.data.root=gs://BUCKET/imagenet
 
-Hyper-parameters are the paper's. Augmentation is BYOL's, as there, which is Table 8 of Hummingbird and the default.
-Unlike there, biases, norms and [CLS] do not decay.
+Hyper-parameters and augmentation are the paper's; the augmentation is BYOL's, which is also the default here. One thing
+differs: biases, norms and [CLS] do not decay.
 
 | setting | value | source |
 |---|---|---|

@@ -3,9 +3,9 @@
     hummingbird pretrain --config=configs/pretrain/simclr_b16_imagenet.py --workdir=gs://BUCKET/simclr \
         --config.data.root=gs://BUCKET/imagenet
 
-The objective and its augmentation are the paper's, which trained ResNets with LARS for up to 1000 epochs; how to train
-a ViT is taken from MoCo v3, which ran SimCLR with a ViT and searched rate and decay for it without listing them. Here
-brightness is added (BYOL); there it is a factor.
+The objective and its augmentation are the paper's, which trained ResNets with LARS for up to 1000 epochs. The settings
+for a ViT are those of MoCo v3, which also ran SimCLR with a ViT but does not list the learning rate and weight decay
+that it found for it. Brightness is shifted, as in BYOL; SimCLR scales it.
 
 | setting | value | source |
 |---|---|---|

@@ -3,8 +3,8 @@
     hummingbird pretrain --config=configs/pretrain/simsiam_b16_imagenet.py --workdir=gs://BUCKET/simsiam \
         --config.data.root=gs://BUCKET/imagenet
 
-The objective, its heads and its augmentation (MoCo v2's) are the paper's, which trained ResNets with SGD; how to train
-a ViT is taken from MoCo v3. The paper keeps the predictor's learning rate constant; here it follows the others.
+The objective, its heads and its augmentation (MoCo v2's) are the paper's, which trained ResNets with SGD. The settings
+for a ViT are those of MoCo v3. The paper keeps the predictor's learning rate constant; here it follows the others.
 
 | setting | value | source |
 |---|---|---|

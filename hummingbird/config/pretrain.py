@@ -83,7 +83,7 @@ class Heads:
 
 @dataclasses.dataclass(frozen=True)
 class Contrastive:
-    """L_SSL: Eq. 4, or the loss of another objective."""
+    """The self-supervised loss: Eq. 4, or what the chosen objective puts in its place."""
 
     weight: float = setting(1.0, "weight of L_SSL; 0: supervised retrieval alone (Table 12)", low=0)
     temperature: float = setting(0.1, "tau of Eq. 4 (App. C.2), or of NT-Xent", above=0)

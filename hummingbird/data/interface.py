@@ -62,7 +62,7 @@ class DenseSource(Protocol):
     Two more attributes are optional, for protocol=open-hummingbird: `void_class` names the class of its own that void
     pixels have there ("": they are class 0), and `incomparable` says why scores would not compare ("": they do).
 
-    A source whose fingerprint knows its files by size alone also has `content`, a digest of what its labels hold, on
+    If the fingerprint covers only the sizes of files, the source also has `content`, a digest of its labels, on
     which memory banks on disk depend.
     """
 

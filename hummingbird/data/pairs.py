@@ -86,7 +86,7 @@ class Pairs:
 
     @functools.cached_property
     def content(self) -> str:
-        """A digest of what the labels hold, and images of formats whose size says nothing about their content.
+        """Digest of the labels, and of images in formats with a fixed size per pixel.
 
         The fingerprint knows names and sizes only. This reads every label, which is worth it for what is kept: a mask
         that was corrected in place may have the size that it had.

@@ -88,7 +88,7 @@ class Window(NamedTuple):
         return height, width
 
     def label(self, label: Shaped[np.ndarray, "H W *C"], task: Task) -> Shaped[np.ndarray, "h w *C"]:
-        """Returns the label of each pixel of the window: that of the nearest original pixel; padding is void."""
+        """Resizes a label to the window, each pixel from the nearest original one; padding becomes void."""
         scale = (self.rows.resized / self.rows.length, self.columns.resized / self.columns.length)
         moved = task.move(label, self.rows.nearest(), self.columns.nearest(), scale)
         if moved.shape[:2] == (self.rows.size, self.columns.size):

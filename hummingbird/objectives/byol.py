@@ -1,6 +1,6 @@
 """BYOL (Grill et al. 2020): predictions of one view regress the target network's projections of the other.
 
-The target network is the moving average of Eq. 1 there, with `ema_schedule=cosine`.
+The target network is the moving average of the paper's Eq. 1, with `ema_schedule=cosine`.
 """
 
 from __future__ import annotations

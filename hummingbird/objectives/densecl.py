@@ -47,7 +47,7 @@ from hummingbird.objectives.interface import (
 
 
 class DenseCLHeads(nn.Module):
-    """The global and the dense projection head (Sec. 3.2 there); the dense one is applied to each place.
+    """The global and the dense projection head (DenseCL, Sec. 3.2); the dense one is applied to each place.
 
     Attributes:
       projector, dense_projector: the heads.
@@ -65,7 +65,7 @@ class DenseCLHeads(nn.Module):
 
 @dataclasses.dataclass(frozen=True)
 class DenseCL(Common):
-    """(1 - lambda) L_q + lambda L_r (Eq. 3 there); see `interface.Objective`.
+    """(1 - lambda) L_q + lambda L_r (DenseCL, Eq. 3); see `interface.Objective`.
 
     Attributes:
       heads: global and dense projector.
@@ -94,7 +94,7 @@ class DenseCL(Common):
         return {GLOBAL: self.placed(outputs)}, {GLOBAL: self.placed(targets)}
 
     def placed(self, outputs: ViewOutputs) -> ViewOutputs:
-        """Averages the tokens to a grid of places, `tokens` [B, 1, S, D]: adaptive average pooling, as there."""
+        """Averages the tokens to a grid of places, `tokens` [B, 1, S, D]: adaptive average pooling, as in the paper."""
         assert outputs.tokens is not None
         return outputs._replace(tokens=average_grid(outputs.tokens, self.settings.grid))
 

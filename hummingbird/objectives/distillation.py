@@ -29,7 +29,7 @@ def centred(
 def moved_centre(
     centre: Float[AnyArray, " K"], logits: Float[AnyArray, "*batch K"], momentum: float
 ) -> Float[Array, " K"]:
-    """Returns c <- m c + (1 - m) mean of the teacher's logits over the batch and its views (Eq. 4 there)."""
+    """Returns c <- m c + (1 - m) mean of the teacher's logits over the batch and its views (DINO, Eq. 4)."""
     mean = jnp.mean(jax.lax.stop_gradient(logits), axis=tuple(range(logits.ndim - 1)))
     return momentum * jnp.asarray(centre) + (1 - momentum) * mean
 
@@ -75,7 +75,7 @@ def cross_entropy(
 def across_views(
     teacher: Float[AnyArray, "B G K"], student: Float[AnyArray, "B V K"], tau: ArrayLike
 ) -> Float[Array, ""]:
-    """Computes the mean of H over images and all pairs of a global view and another view (Eq. 3 there).
+    """Computes the mean of H over images and all pairs of a global view and another view (DINO, Eq. 3).
 
     Args:
       teacher: distributions of the global views.

@@ -49,7 +49,7 @@ def build_schedules(config: PretrainConfig, total_steps: int, steps_per_epoch: f
 
 
 def cosine(start: float, end: float, total_steps: int) -> optax.Schedule:
-    """Builds a schedule from `start` to `end` along half a cosine: with end 1, the EMA decay of BYOL (Sec. 3.2 there).
+    """Builds a schedule from `start` to `end` along half a cosine: with end 1, the EMA decay of BYOL (Sec. 3.2).
 
     Example:
       >>> decay = cosine(0.996, 1.0, total_steps=100)

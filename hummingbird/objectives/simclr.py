@@ -41,13 +41,13 @@ class SimCLRHeads(nn.Module):
         self.projector = MlpHead(self.hidden, self.output, self.bn_momentum, self.dtype)
 
     def __call__(self, pooled: Float[Array, "B V D"]) -> Float[Array, "B V P"]:
-        """Computes the projections; batch norm is over the batch and both views, as there."""
+        """Computes the projections; batch norm is over the batch and both views, as in the paper."""
         return self.projector(pooled)
 
 
 @dataclasses.dataclass(frozen=True)
 class SimCLR(Common):
-    """NT-Xent (Eq. 1 there); see `interface.Objective`. A bank is filled by the online network.
+    """NT-Xent (SimCLR, Eq. 1); see `interface.Objective`. A bank is filled by the online network.
 
     Attributes:
       heads: the projection head.

@@ -84,7 +84,10 @@ def test_every_objective_of_the_sweep_builds_its_program(variant, monkeypatch):
         known = variant == "demo_context" and "context.bank_length" in point  # `:demo` has the same
         if not point["seed"] and not known:
             changes = {key: x for key, x in point.items() if key != "name" and not key.startswith("evaluate.")}
-            train.build_program(config.resolve("pretrain", path, changes), 4096, jax.devices()[:1])
+            settings = config.resolve("pretrain", path, changes)
+            program = train.build_program(settings, 4096, jax.devices()[:1])
+            assert settings.objective.name == point.get("objective.name", "hummingbird")
+            assert bool(program.state.bank.keys.size) == bool(settings.context.bank_length)
 
 
 def test_without_a_bank_the_supervised_objective_is_a_classifier(monkeypatch):
