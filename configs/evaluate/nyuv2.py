@@ -15,8 +15,9 @@ TFDS_DIR is a data_dir of TensorFlow Datasets that holds nyu_depth_v2 prepared w
 | `:labelled` | the 795 frames of nyu_depth_v2_labeled.mat | as `:full` | unknown |
 
 The paper does not name its prompt. Its times fit only TFDS's: 15 minutes for 22,600 images of PASCAL VOC, 25 for 42,400
-of ADE20K, 30 for NYUv2. The 654 query frames are the official test split in both. `rmse` is over all pixels
-of the query set; `rmse_per_image`, its mean over images, is what most papers on depth report. --config.depth.eigen_crop=true scores Eigen's crop.
+of ADE20K, 30 for NYUv2. The 654 query frames are the official test split in both. `rmse` is over all pixels of the
+query set; `rmse_per_image`, its mean over images, is what most papers on depth report. --config.depth.eigen_crop=true
+scores Eigen's crop.
 """
 
 from hummingbird.retrieval.protocol import variants

@@ -13,6 +13,10 @@ On CPUs (`scripts/bench encoder`, two cores, AVX-512, ViT-S/16 at 1024 tokens):
 .github/NEGATIVE_RESULTS.md lists what did not help.
 """
 
+# JAX's own annotations are partly unknown.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# pyright: reportUnknownLambdaType=false
+
 from __future__ import annotations
 
 import functools

@@ -4,6 +4,9 @@ Backbones are hashable values: encoders with equal ones, for example of several 
 program.
 """
 
+# JAX's own annotations are partly unknown.
+# pyright: reportUnknownMemberType=false
+
 from __future__ import annotations
 
 import abc

@@ -1,5 +1,9 @@
 """Transformer blocks: pre-norm self-attention and MLP, with the variations that published encoders use."""
 
+# JAX's own annotations are partly unknown.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# pyright: reportUnknownLambdaType=false
+
 from __future__ import annotations
 
 import functools

@@ -1,7 +1,8 @@
 """One block of attention from the tokens of one image to those of another."""
 
 # JAX's own annotations are partly unknown.
-# pyright: reportUnknownMemberType=false
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# pyright: reportUnknownLambdaType=false
 
 from __future__ import annotations
 

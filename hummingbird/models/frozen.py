@@ -1,5 +1,9 @@
 """A frozen encoder: a backbone and its parameters as a function of images, whoever trained it."""
 
+# JAX's own annotations are partly unknown.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# pyright: reportUnknownLambdaType=false
+
 from __future__ import annotations
 
 import contextlib

@@ -1,5 +1,8 @@
 """A vision transformer as a backbone: any of its layers, and its two halves around the last projection."""
 
+# JAX's own annotations are partly unknown.
+# pyright: reportUnknownMemberType=false
+
 from __future__ import annotations
 
 import dataclasses

@@ -4,6 +4,9 @@ Every rule of resizing is separable and linear, so it is one small matrix per ax
 while the encoder is traced: R [new rows, old rows] and C [new columns, old columns], applied as R P C^T.
 """
 
+# JAX's own annotations are partly unknown.
+# pyright: reportUnknownMemberType=false
+
 from __future__ import annotations
 
 from collections.abc import Callable

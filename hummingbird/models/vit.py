@@ -9,9 +9,14 @@ objectives mask patches), `pre_norm`, `block_00` ... each with `norm1`, `attenti
 layer axis.
 """
 
+# JAX's own annotations are partly unknown.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# pyright: reportUnknownLambdaType=false
+
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -79,8 +84,9 @@ class ViT(nn.Module):
             self.pre_norm = nn.LayerNorm(epsilon=arch.epsilon, dtype=self.dtype)
         block = nn.remat(Block, prevent_cse=not self.scan_layers) if self.remat else Block
         if self.scan_layers:
-            how = {"variable_axes": {"params": 0}, "split_rngs": {"params": True}, "in_axes": (nn.broadcast, 0)}
-            self.blocks = nn.scan(block, length=arch.depth, **how)(arch, self.dtype, self.layer_scale)
+            axes: Any = (nn.broadcast, 0)  # one per argument, where Flax's annotation has a number
+            scanned = nn.scan(block, {"params": 0}, split_rngs={"params": True}, in_axes=axes, length=arch.depth)
+            self.blocks = scanned(arch, self.dtype, self.layer_scale)
         else:
             self.layers = [block(arch, self.dtype, self.layer_scale, name=f"block_{i:02d}") for i in range(arch.depth)]
         if arch.final_norm:

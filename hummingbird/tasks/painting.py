@@ -1,5 +1,8 @@
 """How labels are painted for people: one painter for classes, one for values such as depth."""
 
+# NumPy's own annotations are partly unknown.
+# pyright: reportUnknownVariableType=false, reportUnknownMemberType=false, reportUnknownArgumentType=false
+
 from __future__ import annotations
 
 import abc

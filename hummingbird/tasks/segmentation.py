@@ -1,5 +1,9 @@
 """Semantic segmentation: labels are class ids; local labels are pixel counts per class."""
 
+# NumPy's and SciPy's own annotations are partly unknown.
+# pyright: reportUnknownVariableType=false, reportUnknownMemberType=false, reportUnknownArgumentType=false
+# pyright: reportMissingTypeStubs=false
+
 from __future__ import annotations
 
 import dataclasses

@@ -1,5 +1,8 @@
 """Bilinear upsampling of patch grids to pixels: half-pixel centres (align_corners=False), repeated edges."""
 
+# NumPy's own annotations are partly unknown.
+# pyright: reportUnknownVariableType=false
+
 from __future__ import annotations
 
 import functools
