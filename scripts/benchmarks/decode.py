@@ -20,7 +20,7 @@ from sides import planes
 from hummingbird.retrieval.decode import attention_weights
 from hummingbird.retrieval.threads import cpu_count, in_order
 from hummingbird.tasks.class_counts import ClassCounts
-from hummingbird.tasks.segmentation import SegmentationMetrics
+from hummingbird.tasks.class_metrics import SegmentationMetrics
 from hummingbird.tasks.upsampling import upsampled_argmax
 
 GRID, BANK = 32, 100_000

@@ -131,7 +131,8 @@ def reference(options: argparse.Namespace, prompt: Pairs, query: Pairs) -> dict:
 
     from hummingbird.retrieval import open_hummingbird
     from hummingbird.retrieval.open_hummingbird import augment, resize_label, squash
-    from hummingbird.tasks.segmentation import SegmentationTask, class_iou, match_classes
+    from hummingbird.tasks.class_metrics import class_iou, match_classes
+    from hummingbird.tasks.segmentation import SegmentationTask
 
     classes, size, patch, k, beta, batch = len(prompt.classes), options.size, 16, 30, 0.02, 8
     side, task = size // patch, SegmentationTask(prompt.classes)

@@ -61,7 +61,7 @@ def test_the_rehearsal_costs_one_batch_and_leaves_no_trace(task):
 
 def test_a_set_in_which_the_sampled_labels_are_void_is_left_to_the_evaluation():
     evaluation = build_evaluation(MeanColour(), make_config(), Labels(6, void), Labels(5, void))
-    assert preflight.preflight(evaluation) == 3  # channels of the features
+    assert preflight.preflight(evaluation) == 7  # channels of the features
 
 
 def test_features_of_the_query_are_tried_too():

@@ -3,8 +3,9 @@ import pytest
 
 from hummingbird.drawing import hatch
 from hummingbird.errors import UserError
+from hummingbird.tasks.class_metrics import SegmentationMetrics
 from hummingbird.tasks.patches import Cells, patch_cells
-from hummingbird.tasks.segmentation import PROTOCOLS, SegmentationMetrics, SegmentationTask, class_areas, patch_labels
+from hummingbird.tasks.segmentation import PROTOCOLS, SegmentationTask, class_areas, patch_labels
 
 
 def test_patch_labels_are_the_mean_of_one_hot_pixels():
