@@ -90,14 +90,38 @@ def _parse(text: str, path: str) -> Yaml:
         raise UserError(f"{KEY}: {path} is broken: {first_line(error)}") from error
 
 
-def infer_classes(store: Store, masks: Sequence[str], ignore: int, report: bool) -> dict[int, str]:
-    """Finds the ids that occur in masks, as classes "class ID".
+# {data set: (the half that inferred its classes, the classes)}, until the other half takes them; at most one entry.
+_left: dict[tuple[str, ...], tuple[str, dict[int, str]]] = {}
+
+
+def infer_once(store: Store, masks: Sequence[str], ignore: int, split: str) -> dict[int, str]:
+    """Does what `infer_classes` does, once for both halves of a data set.
+
+    The half that is built first leaves the classes for the other one, so that masks are read once. Any further build
+    reads them again: they may have changed.
+
+    Args:
+      store: holds the masks.
+      masks: those of both halves, in any order.
+      ignore: the stored id of void pixels.
+      split: the half that is being built, "prompt" or "query".
+    """
+    data_set = (store.where, str(ignore), *(f"{path} {store.size(path)}" for path in sorted(masks)))
+    by, names = _left.pop(data_set, (split, {}))
+    if by == split:
+        names = infer_classes(store, masks, ignore)
+        _left.clear()
+        _left[data_set] = split, names
+    return names
+
+
+def infer_classes(store: Store, masks: Sequence[str], ignore: int) -> dict[int, str]:
+    """Finds the ids that occur in masks, as classes "class ID"; logs a table of them.
 
     Args:
       store: holds the masks.
       masks: their paths; all are read.
       ignore: the stored id of void pixels.
-      report: log a table of what was found.
 
     Raises:
       UserError: a mask that cannot be read, no class, or more than 255.
@@ -119,11 +143,10 @@ def infer_classes(store: Store, masks: Sequence[str], ignore: int, report: bool)
         raise UserError(f"{store.where}: every pixel of all {len(masks)} masks is void ({ignore}); {binary}")
     if len(ids) > 255:
         raise UserError(f"{store.where}: the masks hold {len(ids)} ids; set data.task=depth if they are depth maps")
-    if report:  # prompt and query find the same
-        _log_table(pixels, images, ids, ignore, len(masks))
-        if len(ids) == 1:
-            hint = f"; {binary}, for example {IGNORE - 1}" if pixels[ignore] else ""
-            log.warning("%s: the masks hold one class (%d), so any prediction scores 100%s", store.where, ids[0], hint)
+    _log_table(pixels, images, ids, ignore, len(masks))
+    if len(ids) == 1:
+        hint = f"; {binary}, for example {IGNORE - 1}" if pixels[ignore] else ""
+        log.warning("%s: the masks hold one class (%d), so any prediction scores 100%s", store.where, ids[0], hint)
     return {stored: f"class {stored}" for stored in ids}
 
 

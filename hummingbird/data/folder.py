@@ -13,7 +13,7 @@ import numpy as np
 
 from hummingbird.config.data import EvaluationData
 from hummingbird.data import image_files
-from hummingbird.data.classes import infer_classes, read_classes
+from hummingbird.data.classes import infer_once, read_classes
 from hummingbird.data.datasets import decode_classes
 from hummingbird.data.label_files import decode_depth, id_table
 from hummingbird.data.names import match_names, names_fingerprint, split_parts, take, text_lines
@@ -75,7 +75,7 @@ def _masks(store: Store, data: EvaluationData, split: str, pairs: Sequence[Pair]
         other = "query" if split == "prompt" else "prompt"
         others = find_pairs(store, other, data.split_text(other), settings.images, settings.labels)
         masks = dict.fromkeys(pair.label for pair in (*pairs, *others))
-        names = infer_classes(store, list(masks), settings.ignore, report=split == "prompt")
+        names = infer_once(store, list(masks), settings.ignore, split)
         void = (settings.ignore,)
     if len(names) > MOST_CLASSES:
         raise UserError(f"{store.where}: {len(names)} classes; at most {MOST_CLASSES} are supported")

@@ -28,36 +28,6 @@ def test_a_folder_needs_only_images_labels_and_lists(tmp_path, caplog):
     np.testing.assert_array_equal(query[0]["label"], blocks(24, 32, [0, 1, 255]))
     assert sum("inferred from 3 masks" in line for line in caplog.messages) == 1  # by the prompt, for both
 
-
-@pytest.mark.parametrize(
-    ("file", "text", "expected"),
-    [
-        ("classes.yaml", "[sky, road, car]", (["sky", "road", "car"], [0, 2, 255])),
-        ("classes.json", '{"0": "sky", "2": "car", "7": null}', (["sky", "car"], [0, 1, 255])),
-        ("classes.yaml", "classes: {0: sky, 9: car}\nignore: [2]", (["sky", "car"], [0, 255, 255])),
-    ],
-)
-def test_classes_come_from_a_small_file(tmp_path, file, text, expected):
-    root = make_folder(tmp_path, ["a", "b"], [0, 2, 255], prompt=["a"])
-    write(root / file, text)
-    prompt = dense("prompt", "folder", root, folder__classes=file)
-    assert prompt.classes == expected[0]
-    np.testing.assert_array_equal(prompt[0]["label"], blocks(24, 32, expected[1]))
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("{", "is broken"),
-        ("sky", "should hold a list of names"),
-        ("[a, a]", "the name 'a' to two ids"),
-        ("{x: y}", "list"),
-    ],
-)
-def test_a_broken_class_file_is_refused(tmp_path, text, message):
-    root = make_folder(tmp_path, ["a", "b"], [0, 1], prompt=["a"])
-    write(root / "classes.yaml", text)
-    refused(message, "prompt", "folder", root, folder__classes="classes.yaml")
     refused("neither in", "prompt", "folder", root, folder__classes="nowhere.yaml")
 
 
@@ -262,25 +232,6 @@ def test_foreign_folders_without_permission_are_skipped_with_a_warning(tmp_path,
     assert sum("skipped" in line and "private: Permission denied" in line for line in caplog.messages) == 1
     forbid(root)
     refused("cannot be read: Permission denied", "prompt", "folder", root, **any_folder)
-
-
-# ---------------------------------------------------------------- masks of unusual ids
-@pytest.mark.parametrize("ids", [[-1, 0, 1], [0, 1_000_001]], ids=["negative", "above 16 bits"])
-def test_classes_are_not_inferred_from_ids_out_of_range(tmp_path, ids):
-    root = make_folder(tmp_path, ["a", "b"], [0, 1], prompt=["a"])
-    (root / "labels/a.png").unlink()
-    write(root / "labels/a.tif", encode(np.resize(np.array(ids, np.int32), (24, 32)), "TIFF"))
-    line = refused("labels/a.tif holds ids from", "prompt", "folder", root)
-    assert "expected 0 to 65535" in line
-
-
-def test_binary_masks_of_0_and_255_are_reported_with_the_fix(tmp_path, caplog):
-    root = make_folder(tmp_path, ["a", "b"], [0, 255], prompt=["a"])
-    assert dense("prompt", "folder", root).classes == ["class 0"]
-    warning = next(line for line in caplog.messages if "one class" in line)
-    assert "any prediction scores 100" in warning
-    assert "data.folder.ignore" in warning
-    assert dense("prompt", "folder", root, folder__ignore=254).classes == ["class 0", "class 255"]
 
 
 # ---------------------------------------------------------------- orientation
