@@ -21,7 +21,7 @@ ROWS = [
 SEEDS = grid({"seed": [0, 1, 2]})
 # At this size a patch covers about as much of the scene as in the training views.
 STREETS = {"evaluate.camvid.input_size": 128, "evaluate.camvid.retrieval.augmentation_epochs": 0}
-SCORED = {"": ([STREETS], {"camvid": "configs/evaluate/folder.py"}), "demo": ([{}], EVALUATIONS["demo"])}
+SCORED = {"": ([STREETS], {"camvid": "evaluate/folder"}), "demo": ([{}], EVALUATIONS["demo"])}
 
 
 def get_sweep(variant=""):

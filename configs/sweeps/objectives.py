@@ -65,7 +65,7 @@ SEEDS = grid({"seed": [0, 1, 2]})
 # At this size a patch covers about as much of the scene as in the training views.
 STREETS = {"evaluate.camvid.input_size": 128, "evaluate.camvid.retrieval.augmentation_epochs": 0}
 LABELS = {"data.scenes.labels": True, "supervised.classes": 10}  # the same images for all objectives
-SMALL = (ROWS, {**STREETS, "supervised.classes": 1000}, {"camvid": "configs/evaluate/folder.py"})
+SMALL = (ROWS, {**STREETS, "supervised.classes": 1000}, {"camvid": "evaluate/folder"})
 VARIANTS = {
     "": SMALL,
     "small": SMALL,

@@ -155,7 +155,7 @@ def _bank(arguments: argparse.Namespace, overrides: Overrides) -> None:
 
     if arguments.action == "build":
         if not (arguments.config and arguments.checkpoint):
-            raise UserError("bank build needs --config=FILE and --checkpoint=PATH")
+            raise UserError("bank build needs --config=NAME and --checkpoint=PATH")
         resolved = config.resolve("evaluate", arguments.config, [*overrides, ("retrieval.bank", arguments.path)])
         loaded = encoder.build_encoder(arguments.checkpoint, resolved.encoder)
         Kept().bank(build_evaluation(loaded, resolved, build_dense_source(resolved, "prompt")))
@@ -164,10 +164,10 @@ def _bank(arguments: argparse.Namespace, overrides: Overrides) -> None:
 
 
 # ---------------------------------------------------------------- declaring them
-FILE = "FILE[:variant]"
-CONFIG_HELP = "config file; --config.KEY=VALUE overrides a setting"
+NAME = "NAME[:variant]"
+CONFIG_HELP = "config: shipped one, such as evaluate/pascal_voc, or file; --config.KEY=VALUE overrides a setting"
 CHECKPOINT_HELP = "encoder: training workdir or step folder, imported folder, weights file, random:vit_s16 or rgb:16"
-CONFIG = path_option("--config", CONFIG_HELP, FILE, required=True)
+CONFIG = path_option("--config", CONFIG_HELP, NAME, required=True)
 CHECKPOINT = path_option("--checkpoint", CHECKPOINT_HELP)
 WORKDIR = path_option("--workdir", "output folder; the same command resumes", "DIR", required=True)
 DESTINATION = path_option("dst", "folder to create", "DST")
@@ -200,7 +200,7 @@ COMMANDS: dict[str, Command] = {
         "run many pretrainings or evaluations from one file of overrides",
         (
             CONFIG,
-            path_option("--sweep", "sweep file; configs/sweeps/ has examples", FILE, required=True),
+            path_option("--sweep", "sweep: shipped one, such as sweeps/table5, or file", NAME, required=True),
             WORKDIR,
             CHECKPOINT,
             option(
@@ -277,7 +277,7 @@ COMMANDS: dict[str, Command] = {
         _data,
         "check the data that a config reads, and write pictures of it",
         (
-            path_option("config", CONFIG_HELP, FILE),
+            path_option("config", CONFIG_HELP, NAME),
             option("--all", "check every item instead of a sample", action="store_true"),
             path_option("--out", "folder for data.json and pictures; default: runs/data/NAME", "DIR", default=""),
         ),
@@ -289,7 +289,7 @@ COMMANDS: dict[str, Command] = {
         (
             option("action", "build, info or verify", metavar="ACTION", choices=("build", "info", "verify")),
             path_option("path", "folder of the bank", "BANK"),
-            path_option("--config", CONFIG_HELP.replace("file;", "file, for build;"), FILE),
+            path_option("--config", CONFIG_HELP.replace("config:", "config, for build:"), NAME),
             path_option("--checkpoint", CHECKPOINT_HELP.replace("encoder:", "encoder, for build:")),
             JSON,
         ),

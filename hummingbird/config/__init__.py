@@ -1,8 +1,8 @@
 """Every setting, declared once with its default, meaning and range; and how a config file becomes a config.
 
 Files under `configs/` hold only what differs from the defaults: `get_config(variant="")` returns a nested dict. On the
-command line `--config=FILE[:variant]` names one and `--config.a.b=value` overrides it. `resolve` refuses unknown keys,
-wrong types and values out of range before anything is built.
+command line `--config=NAME[:variant]` names one, by path or as in `evaluate/pascal_voc`, and `--config.a.b=value`
+overrides it. `resolve` refuses unknown keys, wrong types and values out of range before anything is built.
 
 Example:
   >>> from hummingbird import config
@@ -55,7 +55,8 @@ def resolve(kind: str, path: str | None = None, overrides: Overrides = ()) -> Pr
 
     Args:
       kind: "pretrain" or "evaluate".
-      path: config file, with ":variant" if it takes one; None: defaults alone.
+      path: config file, or name of a shipped one ("evaluate/pascal_voc"; `kind` may be left out), with ":variant" if it
+        takes one; None: defaults alone.
       overrides: pairs of key and text as typed on the command line, or a (nested or dotted) dict of typed values.
 
     Raises:
@@ -67,7 +68,7 @@ def resolve(kind: str, path: str | None = None, overrides: Overrides = ()) -> Pr
       >>> resolve("evaluate", overrides={"retrieval": {"index": "exact"}}).retrieval.index
       'exact'
     """
-    differences = load_file(path) if path else {}
+    differences = load_file(path, kind) if path else {}
     if isinstance(overrides, Mapping):
         differences = {**schema.flatten(differences), **schema.flatten(overrides)}
         return schema.resolve(KINDS[kind], differences)

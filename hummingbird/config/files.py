@@ -6,51 +6,76 @@ import importlib.util
 import inspect
 import pathlib
 import sys
+from types import ModuleType
 
 import ml_collections
 
+from hummingbird.config.names import find
 from hummingbird.config.schema import Tree
 from hummingbird.errors import UserError
 
 
-def load_file(path: str) -> Tree:
-    """Calls `get_config` of a config file (`FILE` or `FILE:variant`) and returns its nested dict.
+def load_file(name: str, kind: str) -> Tree:
+    """Calls `get_config` of a config file and returns its nested dict.
+
+    Args:
+      name: as of `hummingbird.config.names.find`.
+      kind: "pretrain" or "evaluate".
 
     Raises:
       UserError: missing or broken file, or one that takes no such variant.
     """
-    name, _, variant = path.partition(".py:")
-    file = pathlib.Path(name + ".py" if variant else path).expanduser()
-    if not file.is_file():
-        raise UserError(f"config file {file} does not exist; see configs/ for those that do")
-    spec = importlib.util.spec_from_file_location(f"hummingbird_config_{file.stem}", file)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses with postponed annotations find their module by name
-    try:
-        spec.loader.exec_module(module)
-    except UserError:
-        raise
-    except Exception as error:  # a config is the user's code: whatever it raises is theirs to fix
-        raise UserError(f"config file {file} cannot be read: {type(error).__name__}: {error}") from error
-    get_config = getattr(module, "get_config", None)
-    if get_config is None:
-        raise UserError(f"config file {file} has no function get_config(variant='')")
-    if variant and not inspect.signature(get_config).parameters:
-        raise UserError(f"config file {file} takes no variant, remove ':{variant}'")
-    try:
-        differences = get_config(variant) if variant else get_config()
-    except KeyError as error:
-        raise UserError(f"config file {file} has no variant {error}; its docstring lists them") from error
-    except UserError:
-        raise
-    except Exception as error:
-        raise UserError(f"config file {file}: get_config failed: {type(error).__name__}: {error}") from error
+    file, differences = call(name, kind, "get_config")
     return as_dict(differences, f"config file {file}: get_config returned")
 
 
-def as_dict(differences: Tree | ml_collections.ConfigDict | None, source: str) -> Tree:
+def call(name: str, folder: str, function: str) -> tuple[pathlib.Path, object]:
+    """Calls a function of a config or sweep file, with the variant if there is one.
+
+    Args:
+      name, folder: as of `hummingbird.config.names.find`.
+      function: its name.
+
+    Returns:
+      The file, and what the function returned.
+
+    Raises:
+      UserError: missing or broken file, or one that takes no such variant.
+    """
+    file, variant = find(name, folder)
+    what = f"{'sweep' if folder == 'sweeps' else 'config'} file {file}"
+    try:
+        made = getattr(_import(file), function, None)
+    except UserError:
+        raise
+    except Exception as error:  # the file is the user's code: whatever it raises is theirs to fix
+        raise UserError(f"{what} cannot be read: {type(error).__name__}: {error}") from error
+    if made is None:
+        raise UserError(f"{what} has no function {function}(variant='')")
+    if variant and not inspect.signature(made).parameters:
+        raise UserError(f"{what} takes no variant, remove ':{variant}'")
+    try:
+        return file, made(variant) if variant else made()
+    except KeyError as error:
+        raise UserError(f"{what} has no variant {error}; its docstring lists them") from error
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(f"{what}: {function} failed: {type(error).__name__}: {error}") from error
+
+
+def _import(file: pathlib.Path) -> ModuleType:
+    """Imports a Python file under a name that hides no other module."""
+    specification = importlib.util.spec_from_file_location(f"hummingbird_config_{file.stem}", file)
+    if specification is None or specification.loader is None:
+        raise UserError(f"{file} is not a Python file")
+    module = importlib.util.module_from_spec(specification)
+    sys.modules[specification.name] = module  # dataclasses with postponed annotations find their module by name
+    specification.loader.exec_module(module)
+    return module
+
+
+def as_dict(differences: object, source: str) -> Tree:
     """Converts a dict or `ml_collections.ConfigDict` to a plain dict; UserError for anything else."""
     if isinstance(differences, ml_collections.ConfigDict):
         return differences.to_dict()

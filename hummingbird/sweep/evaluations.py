@@ -3,10 +3,10 @@
 EVALUATIONS: dict[str, dict[str, str]] = {
     # Tables 5 and 12: two semantic segmentations and one depth estimation.
     "": {
-        "voc": "configs/evaluate/pascal_voc.py",
-        "ade20k": "configs/evaluate/ade20k.py",
-        "nyuv2": "configs/evaluate/nyuv2.py",
+        "voc": "evaluate/pascal_voc",
+        "ade20k": "evaluate/ade20k",
+        "nyuv2": "evaluate/nyuv2",
     },
     # The embedded toy world, for minutes on a laptop.
-    "demo": {"scenes": "configs/evaluate/demo.py:segmentation", "scenes_depth": "configs/evaluate/demo.py:depth"},
+    "demo": {"scenes": "evaluate/demo:segmentation", "scenes_depth": "evaluate/demo:depth"},
 }

@@ -14,7 +14,7 @@ from typing import NotRequired, TypedDict
 from hummingbird.errors import UserError
 from hummingbird.run import locks
 from hummingbird.run.files import Json, write_json
-from hummingbird.sweep.schedule import Command, Schedule, settings_key
+from hummingbird.sweep.schedule import Command, Identity, Schedule, settings_key
 
 WAITING, RUNNING, DONE, FAILED = "waiting", "running", "done", "failed"
 TAIL_LINES = 12
@@ -130,8 +130,8 @@ class SweepFolder:
 
     def check_same_sweep(self, old: Schedule, new: Schedule) -> None:
         """Raises UserError unless `new` is the sweep of this folder, perhaps with more runs."""
-        before = {**old.identity}
-        for key, value in new.identity.items():
+        before, now = (same_spelling(schedule.identity) for schedule in (old, new))
+        for key, value in now.items():
             if before.get(key) != value:
                 raise UserError(
                     f"--workdir={self.path} holds another sweep: its {key} is {before.get(key)!r}, not {value!r}; "
@@ -165,6 +165,14 @@ class SweepFolder:
     def is_running(self, job: list[str]) -> bool:
         """Returns whether a living worker runs this job, perhaps one that an earlier call left behind."""
         return self.is_locked(job_lock(job))
+
+
+def same_spelling(identity: Identity) -> dict[str, Json]:
+    """Returns an identity in which a config file has the same name however it was typed."""
+    from hummingbird.config.names import canonical  # workers compare no sweeps
+
+    evaluate = {name: canonical(path, "evaluate") for name, path in identity["evaluate"].items()}
+    return {**identity, "config": canonical(identity["config"], identity["job"]), "evaluate": evaluate}
 
 
 def job_lock(job: list[str]) -> str:

@@ -27,8 +27,8 @@ def run(
     """Runs or resumes a sweep: finished runs stay, failed and killed ones are run again.
 
     Args:
-      config_path: the config of all runs, FILE[:variant].
-      sweep_path: the sweep file, FILE[:variant] (see `hummingbird.sweep.spec`).
+      config_path: the config of all runs, a file or a shipped one.
+      sweep_path: the sweep, a file or a shipped one (see `hummingbird.sweep.spec`).
       workdir: the sweep's folder.
       launcher: "local", "slurm" or "print".
       overrides: pairs of key and text for all runs.

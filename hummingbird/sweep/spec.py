@@ -4,7 +4,7 @@
 
     def get_sweep(variant=""):
         return Sweep("pretrain", grid({"context.weight": [0.0, 0.2, 0.5], "seed": [0, 1, 2]}),
-                     evaluate={"scenes": "configs/evaluate/scenes.py"})
+                     evaluate={"scenes": "evaluate/scenes"})
 
 A point is a flat dict from config key to value. Keys that start with "evaluate." belong to the evaluations that follow
 a pretraining: "evaluate.retrieval.neighbours" to all of them, "evaluate.voc.data.root" to the one called voc. Two keys
@@ -14,13 +14,9 @@ are not settings: "name" (the run's name in tables and folders) and, in evaluati
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
-import inspect
 import itertools
 import math
-import pathlib
 from collections.abc import Callable, Mapping, Sequence
-from types import ModuleType
 from typing import TypeAlias, TypeVar
 
 import numpy as np
@@ -42,7 +38,7 @@ class Sweep:
     Attributes:
       job: kind of the command's --config: "pretrain" or "evaluate".
       points: overrides of each run.
-      evaluate: config files of the evaluations that follow each pretraining, by name.
+      evaluate: configs of the evaluations that follow each pretraining, by name: files or shipped ones.
       checkpoint: the encoder of an evaluation sweep, unless the command gives one.
       objective: metric to sort runs by, such as "voc.miou"; empty: the first evaluation's headline score.
       maximise: whether larger is better; None: known from the metric.
@@ -179,26 +175,14 @@ def load_sweep(path: str) -> Sweep:
     """Loads the sweep that `get_sweep(variant="")` of a file returns.
 
     Args:
-      path: FILE or FILE:variant.
+      path: file, or name of a shipped one ("sweeps/table5"), with ":variant" if it takes one.
 
     Raises:
       UserError: missing or broken file, unknown variant, no runs.
     """
-    name, _, variant = path.partition(".py:")
-    file = pathlib.Path(name + ".py" if variant else path)
-    try:
-        get_sweep = getattr(_import(file), "get_sweep", None)
-        if get_sweep is None:
-            raise UserError(f"sweep file {file} has no function get_sweep(variant='')")
-        if variant and not inspect.signature(get_sweep).parameters:
-            raise UserError(f"sweep file {file} takes no variant, remove ':{variant}'")
-        sweep = get_sweep(variant) if variant else get_sweep()
-    except UserError:
-        raise
-    except KeyError as error:
-        raise UserError(f"sweep file {file} has no variant {error}; its docstring lists them") from error
-    except Exception as error:  # the file is the user's code and may raise anything
-        raise UserError(f"sweep file {file} cannot be read: {type(error).__name__}: {error}") from error
+    from hummingbird.config.files import call  # workers read no sweep file
+
+    file, sweep = call(path, "sweeps", "get_sweep")
     if not isinstance(sweep, Sweep):
         raise UserError(
             f"sweep file {file}: get_sweep returned {type(sweep).__name__}, expected a hummingbird.sweep.Sweep"
@@ -206,15 +190,3 @@ def load_sweep(path: str) -> Sweep:
     if not sweep.points:
         raise UserError(f"sweep file {file} has no runs; give each swept key at least one value")
     return sweep
-
-
-def _import(file: pathlib.Path) -> ModuleType:
-    """Imports a Python file under a name that hides no other module."""
-    if not file.is_file():
-        raise UserError(f"sweep file {file} does not exist; configs/sweeps/ holds some")
-    specification = importlib.util.spec_from_file_location(f"hummingbird_sweep_{file.stem}", file)
-    if specification is None or specification.loader is None:
-        raise UserError(f"sweep file {file} is not a Python file")
-    module = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(module)
-    return module

@@ -135,4 +135,4 @@ def test_every_shipped_config_resolves(repository):
     for kind in ("pretrain", "evaluate"):
         for file in (repository / "configs" / kind).glob("*.py"):
             config.resolve(kind, str(file))
-            assert config.load_file(str(file)) is not None
+            assert config.load_file(str(file), kind) is not None

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from hummingbird import cli, config
+from hummingbird.sweep.spec import load_sweep
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = ("README.md", "configs/README.md", "configs/pretrain/README.md", "scripts/README.md")
@@ -45,5 +46,7 @@ def test_a_shown_command_has_known_options_and_settings(line):
     program, *arguments = shlex.split(line)
     assert program == "hummingbird"
     options, overrides = cli.parse(arguments)
+    if options.command == "sweep":
+        assert load_sweep(options.sweep)
     if options.command in ("pretrain", "evaluate"):
-        assert config.resolve(options.command, str(ROOT / options.config), overrides)
+        assert config.resolve(options.command, options.config, overrides)

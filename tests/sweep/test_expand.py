@@ -5,6 +5,7 @@ import pytest
 from hummingbird.errors import UserError
 from hummingbird.sweep import Sweep, cross, grid
 from hummingbird.sweep.expand import build_schedule
+from hummingbird.sweep.folder import SweepFolder
 from hummingbird.sweep.names import as_text, name_runs, short_keys
 from hummingbird.sweep.schedule import Schedule
 
@@ -42,6 +43,16 @@ def test_names_are_distinct_and_safe():
     assert max(map(len, names)) <= 100
     named = [{"name": "a", "seed": "0"}, {"name": "a", "seed": "1"}]
     assert name_runs(named, {}) == ["a,seed=0", "a,seed=1"]
+
+
+def test_a_config_may_be_named_in_another_way_when_a_sweep_is_resumed(tmp_path):
+    sweep = Sweep("pretrain", [{}], evaluate={"scenes": SCENES})
+    old = build_schedule(sweep, PRETRAIN, (), None, "W")
+    renamed = Sweep("pretrain", [{}], evaluate={"scenes": "evaluate/scenes"})
+    folder = SweepFolder(tmp_path)
+    folder.check_same_sweep(old, build_schedule(renamed, "pretrain/demo:tiny", (), None, "W", old))
+    with pytest.raises(UserError, match="another sweep: its config"):
+        folder.check_same_sweep(old, build_schedule(renamed, "pretrain/demo", (), None, "W", old))
 
 
 def test_values_become_command_line_text():
