@@ -40,7 +40,9 @@ class Ibot:
     mask_probability: float = setting(0.5, "share of the global views that are masked", low=0, high=1)
     mask_ratio: tuple[float, float] = setting((0.1, 0.5), "range of the share of masked patches", low=0, high=1)
     koleo_weight: float = setting(0.1, "weight of KoLeo, for dinov2", low=0)
-    chunk: int = setting(64, "patches per image that the head processes at a time; only memory", low=1, resumable=True)
+    chunk: int = setting(
+        64, "masked patches of a view that pass the head at a time; only memory", low=1, resumable=True
+    )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -56,8 +56,20 @@ class PrototypeHead(nn.Module):
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Float[Array, "*batch D"], trained: ArrayLike = 1.0) -> Float[Array, "*batch K"]:
-        """Returns the logits g(x), float32; `trained` as of `Prototypes`."""
+    def __call__(
+        self, x: Float[Array, "*batch D"], trained: ArrayLike = 1.0, mean: bool = False
+    ) -> Float[Array, "*logits K"]:
+        """Returns the logits g(x), float32.
+
+        Args:
+          x: features.
+          trained: as of `Prototypes`.
+          mean: return the mean of the logits over all leading axes, [K], without making them: their last layer is
+            linear.
+        """
         for i, width in enumerate((self.hidden, self.hidden, self.bottleneck)):
             x = nn.Dense(width, dtype=self.dtype, kernel_init=INIT, name=f"layer_{i}")(gelu(x) if i else x)
-        return Prototypes(self.prototypes, self.dtype, name="prototypes")(l2_normalize(x), trained)
+        x = l2_normalize(x)
+        if mean:
+            x = x.mean(axis=tuple(range(x.ndim - 1)))
+        return Prototypes(self.prototypes, self.dtype, name="prototypes")(x, trained)

@@ -20,7 +20,7 @@ from hummingbird.data.views import GLOBAL
 from hummingbird.models.network import Network
 from hummingbird.models.params import AnyArray, Params
 from hummingbird.objectives.contrastive import without_self
-from hummingbird.objectives.ibot import IBOT, build_heads, check
+from hummingbird.objectives.ibot import IBOT, build_heads, build_masks
 from hummingbird.objectives.interface import Batch, Loss, Replicate, Scheduled
 
 EPSILON = 1e-8  # keeps the logarithm finite for two equal features
@@ -57,6 +57,6 @@ def build(config: PretrainConfig, replicate: Replicate) -> DINOv2:
     """Builds the objective from `dino`, `ibot`, `encoder`, `input_size` and `dtype` of a config.
 
     Raises:
-      UserError: as `ibot.check` raises.
+      UserError: as `ibot.build_masks` raises.
     """
-    return DINOv2(build_heads(config), config.dino, config.ibot, check(config))
+    return DINOv2(build_heads(config), config.dino, config.ibot, *build_masks(config))

@@ -5,11 +5,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 
 from hummingbird.models.params import AnyArray
 
@@ -55,13 +57,49 @@ def sinkhorn(
       >>> sinkhorn(jnp.array([[1.0, 0.0], [1.0, 0.0]]), 0.1).round(3).tolist()  # the prototypes share both samples
       [[0.5, 0.5], [0.5, 0.5]]
     """
-    log_q = jax.lax.stop_gradient(logits) / tau
-    log_weights = jnp.zeros(()) if weights is None else jnp.where(weights > 0, 0.0, -jnp.inf)[:, None]
-    for _ in range(iterations):
-        columns = jax.nn.logsumexp(log_q + log_weights, axis=0, keepdims=True)
-        log_q = log_q - jnp.where(jnp.isfinite(columns), columns, 0.0)  # no sample at all: left as they are
-        log_q = log_q - jax.nn.logsumexp(log_q, axis=1, keepdims=True)
-    return jnp.exp(log_q)
+    rows = jax.lax.stop_gradient(jnp.asarray(logits))
+    taking_part = jnp.ones(len(rows)) if weights is None else jnp.asarray(weights)
+    centre = sinkhorn_centre(lambda x: x, (rows[None], taking_part[None]), rows.shape[-1], tau, iterations)
+    return centred(rows, centre, tau)
+
+
+def sinkhorn_centre(
+    logits_of: Callable[[Array], Float[Array, "*batch K"]],
+    parts: tuple[Shaped[Array, "P ..."], Shaped[Array, " P *batch"]],
+    prototypes: int,
+    tau: ArrayLike,
+    iterations: int = 3,
+) -> Float[Array, " K"]:
+    """Returns the centre c by which softmax((g - c) / tau) is the assignment of Sinkhorn-Knopp.
+
+    Sinkhorn-Knopp scales columns and rows of exp(g / tau) in turn and ends with the rows, as the softmax does: all that
+    remains of it is a factor per column. It is found without keeping the logits of all samples at a time.
+
+    Args:
+      logits_of: returns the logits of a part.
+      parts: samples in P parts, and their weights: 0 for samples that are left out, else 1.
+      prototypes: K.
+      tau: temperature.
+      iterations: of Sinkhorn-Knopp.
+    """
+
+    def columns(scales: Array, normalise_rows: bool) -> Array:
+        """Returns the logarithms of the column sums."""
+
+        def add(total: Array, part: tuple[Array, Array]) -> tuple[Array, None]:
+            log_q = logits_of(part[0]) / tau - scales
+            if normalise_rows:
+                log_q = log_q - jax.nn.logsumexp(log_q, axis=-1, keepdims=True)
+            log_q = jnp.where(part[1][..., None] > 0, log_q, -jnp.inf)
+            return jnp.logaddexp(total, jax.nn.logsumexp(log_q, axis=tuple(range(log_q.ndim - 1)))), None
+
+        return jax.lax.scan(add, jnp.full(prototypes, -jnp.inf), parts)[0]
+
+    scales = jnp.zeros(prototypes)
+    for i in range(iterations):
+        found = columns(scales, normalise_rows=i > 0)
+        scales = scales + jnp.where(jnp.isfinite(found), found, 0.0)  # no sample at all: left as they are
+    return jax.lax.stop_gradient(scales * tau)
 
 
 def cross_entropy(

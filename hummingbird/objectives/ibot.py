@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
-from jaxtyping import Bool, Float, Key
+from jaxtyping import Bool, Float, Int, Key, Shaped
 
 from hummingbird.config import PretrainConfig
 from hummingbird.config.objectives import Dino as DinoSettings
@@ -24,7 +24,14 @@ from hummingbird.models.network import Network, initialise
 from hummingbird.models.params import Params, leaf
 from hummingbird.models.prototypes import PrototypeHead
 from hummingbird.objectives.dino import build_head, every_view, teacher_probabilities
-from hummingbird.objectives.distillation import across_views, centred, cross_entropy, entropy, moved_centre, sinkhorn
+from hummingbird.objectives.distillation import (
+    across_views,
+    centred,
+    cross_entropy,
+    entropy,
+    moved_centre,
+    sinkhorn_centre,
+)
 from hummingbird.objectives.interface import (
     Batch,
     Common,
@@ -37,8 +44,6 @@ from hummingbird.objectives.interface import (
     Views,
 )
 from hummingbird.objectives.masking import build_grid, count_masked, per_view, some_block_masks
-
-Carry = tuple[Float[Array, "B V"], Float[Array, " K"]]
 
 
 class IbotHeads(nn.Module):
@@ -61,9 +66,11 @@ class IbotHeads(nn.Module):
         """Returns the logits of images; with `trained` 0 the prototypes get no gradient."""
         return self.head(pooled, trained)
 
-    def patches(self, tokens: Float[Array, "*batch D"], trained: ArrayLike = 1.0) -> Float[Array, "*batch K"]:
-        """Returns the logits of patches; `trained` as of `images`."""
-        return (self.patch_head or self.head)(tokens, trained)
+    def patches(
+        self, tokens: Float[Array, "*batch D"], trained: ArrayLike = 1.0, mean: bool = False
+    ) -> Float[Array, "*logits K"]:
+        """Returns the logits of patches, or their mean; `trained` and `mean` as of `PrototypeHead`."""
+        return (self.patch_head or self.head)(tokens, trained, mean)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,12 +84,14 @@ class IBOT(Common):
       dino: temperatures of the student, centring.
       settings: masks and weights.
       grid: rows and columns of the patches of a global view.
+      most: the largest number of patches that may be masked in a view.
     """
 
     heads: IbotHeads
     dino: DinoSettings
     settings: Settings
     grid: tuple[int, int]
+    most: int
 
     def init(self, key: Key[Array, ""], width: int) -> Heads:
         """Returns the parameters of the heads, and centres of 0."""
@@ -120,8 +129,8 @@ class IBOT(Common):
     ) -> tuple[Float[Array, ""], Float[Array, " K"]]:
         """Computes L_MIM (Eq. 3): the mean over masked patches of a view, then over views and images.
 
-        The heads process a few patches of every image at a time, because [B, V, N, K] logits would not fit in memory;
-        Sinkhorn-Knopp needs all of them at once.
+        The heads process masked patches only, and a few of every view at a time, because [B, V, N, K] logits would not
+        fit in memory.
 
         Returns:
           The loss, and the mean of the teacher's logits over all patches.
@@ -131,28 +140,54 @@ class IBOT(Common):
         assert students is not None
         assert teachers is not None
         assert own is not None
-        count = students.shape[2]
-        chunk = count if self.dino.centring == "sinkhorn" else divisor(count, self.settings.chunk)
+        mask: Bool[Array, "B V N"] = own["mask"]
+        chosen, count = first_masked(mask, self.most), divisor(self.most, self.settings.chunk)
+        # [parts, B, V, n, ...]
+        student_parts, teacher_parts, mask_parts = (
+            in_parts(take(x, chosen), count) for x in (students, teachers, mask)
+        )
+
+        def teach(tokens: Array) -> Array:
+            return target.apply(self.heads, IbotHeads.patches, tokens)[0]
+
+        if self.dino.centring == "sinkhorn":
+            centre = sinkhorn_centre(teach, (teacher_parts, mask_parts), len(centre), tau)
 
         @functools.partial(jax.checkpoint, prevent_cse=False)
-        def part(carry: Carry, xs: tuple[Array, Array, Array]) -> tuple[Carry, None]:
-            tokens, wanted, mask = xs  # [B, V, n, ...]
+        def part(total: Array, xs: tuple[Array, Array, Array]) -> tuple[Array, None]:
+            tokens, wanted, counts = xs
             student, _ = online.apply(self.heads, IbotHeads.patches, tokens, trained)
-            teacher, _ = target.apply(self.heads, IbotHeads.patches, wanted)
-            if self.dino.centring == "sinkhorn":
-                flat = teacher.reshape(-1, teacher.shape[-1])
-                probabilities = sinkhorn(flat, tau, mask.reshape(-1).astype(jnp.float32)).reshape(teacher.shape)
-            else:
-                probabilities = centred(teacher, centre, tau)
-            losses = jnp.sum(cross_entropy(probabilities, student, self.dino.student_temperature) * mask, axis=2)
-            return (carry[0] + losses, carry[1] + teacher.sum(axis=(0, 1, 2))), None
+            losses = cross_entropy(centred(teach(wanted), centre, tau), student, self.dino.student_temperature)
+            return total + jnp.sum(losses * counts, axis=2), None
 
-        start = jnp.zeros(students.shape[:2]), jnp.zeros(centre.shape)
-        parts = tuple(in_parts(x, chunk) for x in (students, teachers, own["mask"]))
-        (losses, total), _ = jax.lax.scan(part, start, parts)
-        masked: Bool[Array, "B V N"] = own["mask"]
-        loss = jnp.mean(losses / jnp.maximum(masked.sum(axis=2), 1))
-        return loss, jax.lax.stop_gradient(total) / masked.size
+        losses, _ = jax.lax.scan(part, jnp.zeros(mask.shape[:2]), (student_parts, teacher_parts, mask_parts))
+        loss = jnp.mean(losses / jnp.maximum(mask.sum(axis=2), 1))
+        return loss, self.patch_mean(target, teachers)
+
+    def patch_mean(self, target: Network, tokens: Float[Array, "B V N D"]) -> Float[Array, " K"]:
+        """Returns the mean of the teacher's logits over all patches, without making them."""
+
+        def add(total: Array, part: Array) -> tuple[Array, None]:
+            return total + target.apply(self.heads, IbotHeads.patches, part, mean=True)[0], None
+
+        parts = in_parts(jax.lax.stop_gradient(tokens), divisor(tokens.shape[2], self.settings.chunk))
+        total, _ = jax.lax.scan(add, jnp.zeros(self.dino.prototypes), parts)
+        return total / len(parts)
+
+
+def first_masked(mask: Bool[Array, "*batch N"], most: int) -> Int[Array, "*batch M"]:
+    """Returns the numbers of up to M = `most` masked patches in order, and after them those of others.
+
+    Example:
+      >>> first_masked(jnp.array([False, True, False, True]), 3).tolist()
+      [1, 3, 0]
+    """
+    return jnp.argsort(~mask, axis=-1, stable=True)[..., :most]
+
+
+def take(x: Shaped[Array, "B V N *item"], patches: Int[Array, "B V M"]) -> Shaped[Array, "B V M *item"]:
+    """Returns the entries of some patches of each view."""
+    return jnp.take_along_axis(x, patches.reshape(*patches.shape, *(1,) * (x.ndim - 3)), axis=2)
 
 
 def in_parts(x: Array, chunk: int) -> Array:
@@ -170,8 +205,8 @@ def divisor(count: int, most: int) -> int:
     return max(n for n in range(1, min(count, most) + 1) if count % n == 0)
 
 
-def check(config: PretrainConfig) -> tuple[int, int]:
-    """Returns the grid of patches.
+def build_masks(config: PretrainConfig) -> tuple[tuple[int, int], int]:
+    """Returns the grid of patches, and how many of them may be masked: at least 1, so that no array is empty.
 
     Raises:
       UserError: masks that leave no patch.
@@ -179,8 +214,7 @@ def check(config: PretrainConfig) -> tuple[int, int]:
     (low, high), grid = config.ibot.mask_ratio, build_grid(config)
     if low > high:
         raise UserError(f"config key ibot.mask_ratio: {low} is above {high}, expected the lower number first")
-    count_masked("ibot.mask_ratio", high, grid)
-    return grid
+    return grid, max(1, count_masked("ibot.mask_ratio", high, grid))
 
 
 def build_heads(config: PretrainConfig) -> IbotHeads:
@@ -192,6 +226,6 @@ def build(config: PretrainConfig, replicate: Replicate) -> IBOT:
     """Builds the objective from `dino`, `ibot`, `encoder`, `input_size` and `dtype` of a config.
 
     Raises:
-      UserError: as `check` raises.
+      UserError: as `build_masks` raises.
     """
-    return IBOT(build_heads(config), config.dino, config.ibot, check(config))
+    return IBOT(build_heads(config), config.dino, config.ibot, *build_masks(config))

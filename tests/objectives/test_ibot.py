@@ -10,7 +10,7 @@ from hummingbird.errors import UserError
 from hummingbird.models.pretrainer import ViewOutputs
 from hummingbird.objectives import Batch, masking
 from hummingbird.objectives.dinov2 import koleo
-from hummingbird.objectives.ibot import divisor
+from hummingbird.objectives.ibot import divisor, first_masked, take
 from tests import reference, tiny
 from tests.objectives.slopes import assert_gradient
 from tests.objectives.test_dino import dino_loss, head, network
@@ -48,9 +48,9 @@ def test_the_loss_is_its_equations_in_value_and_gradient_and_moves_both_centres(
     rng = np.random.default_rng(0)
     theta, xi = (objective.init(jax.random.key(i), 32).params for i in (0, 1))
     pooled, wanted = rng.normal(size=(2, 4, 2, 32))
-    tokens, targets = rng.normal(size=(2, 4, 2, 8, 32))
-    mask = rng.random((4, 2, 8)) < 0.4
-    mask[0, 0] = False
+    tokens, targets = rng.normal(size=(2, 4, 2, 16, 32))
+    # Up to 8 of 16 are masked, and the head processes so many; one view has none, another one 8.
+    mask = np.argsort(rng.random((4, 2, 16)), axis=-1) < np.array([[0, 8], [1, 5], [7, 2], [6, 3]])[..., None]
     centres = {"centre": rng.normal(size=16), "patch_centre": rng.normal(size=16)}
     schedules = {"prototypes": 1.0, "teacher_temperature": 0.5}
     narrow = lambda tree: jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), tree)
@@ -110,6 +110,15 @@ def test_koleo_is_the_mean_log_distance_to_the_nearest_and_finite_for_equal_feat
     value, gradient = jax.value_and_grad(koleo)(jnp.ones((3, 4)))
     assert np.isfinite(value)
     assert np.all(np.isfinite(gradient))
+
+
+def test_masked_patches_come_first_and_those_beside_them_fill_the_rest():
+    mask = np.random.default_rng(0).random((3, 2, 16)) < 0.3
+    tokens = jnp.arange(3 * 2 * 16.0).reshape(3, 2, 16)
+    chosen = first_masked(jnp.asarray(mask), 8)
+    taken, counts = take(tokens, chosen), np.asarray(take(jnp.asarray(mask), chosen))
+    np.testing.assert_array_equal(np.asarray(taken)[counts], np.asarray(tokens)[mask])
+    assert counts.sum() == mask.sum()
 
 
 def test_patches_pass_the_head_in_equal_parts():
