@@ -4,8 +4,7 @@
         --config.data.root=gs://BUCKET/imagenet
 
 Hyper-parameters are the arguments of the released ViT-B/16 ("args") and the paper's. Photometric augmentation is
-BYOL's, as in the paper. Two things differ: the gradient is clipped by its global norm, not array by array (at 0.3), and
-the learning rate falls to 0, not to 2e-6.
+BYOL's, as in the paper. One thing differs: the gradient is clipped by its global norm, not array by array (at 0.3).
 
 | setting | value | source |
 |---|---|---|
@@ -13,6 +12,7 @@ the learning rate falls to 0, not to 2e-6.
 | `epochs` | 400 | args |
 | `optimizer.learning_rate` | 7.5e-4 | args |
 | `optimizer.reference_batch` | 256 | rate = base rate * batch / 256, DINO (Sec. 3.2) |
+| `optimizer.final_learning_rate` | 2e-6 | args |
 | `optimizer.warmup_epochs` | 10 | DINO (Sec. 3.2) |
 | `optimizer.weight_decay` | 0.04 | DINO (Sec. 3.2) |
 | `optimizer.final_weight_decay` | 0.4 | cosine, DINO (Sec. 3.2) |
@@ -55,6 +55,7 @@ def get_config(variant=""):
         "epochs": 400.0,
         "optimizer.learning_rate": 7.5e-4,
         "optimizer.reference_batch": 256,
+        "optimizer.final_learning_rate": 2e-6,
         "optimizer.warmup_epochs": 10.0,
         "optimizer.final_weight_decay": 0.4,
         "ema_decay": 0.996,

@@ -12,6 +12,7 @@ have one learning rate, stochastic depth grows with the layer, and training does
 | `batch_size` | 3072 | DINOv2 (Table 16) |
 | `total_steps` | 625000 | DINOv2 (App. B) |
 | `optimizer.learning_rate` | 3.5e-4 | DINOv2 (Table 16) |
+| `optimizer.final_learning_rate` | 1e-6 | code |
 | `optimizer.warmup_steps` | 100000 | DINOv2 (App. B) |
 | `optimizer.weight_decay` | 0.04 | DINOv2 (App. B) |
 | `optimizer.final_weight_decay` | 0.2 | cosine, DINOv2 (App. B) |
@@ -53,6 +54,7 @@ def get_config(variant=""):
         "batch_size": 3072,
         "total_steps": 625_000,
         "optimizer.learning_rate": 3.5e-4,
+        "optimizer.final_learning_rate": 1e-6,
         "optimizer.warmup_steps": 100_000,
         "optimizer.final_weight_decay": 0.2,
         "ema_decay": 0.994,

@@ -12,6 +12,7 @@ dino_b16_imagenet.py, also what differs from the original.
 | `epochs` | 400 | args |
 | `optimizer.learning_rate` | 7.5e-4 | args |
 | `optimizer.reference_batch` | 256 | rate = base rate * batch / 256, iBOT (App. E) |
+| `optimizer.final_learning_rate` | 1e-6 | default of the code |
 | `optimizer.warmup_epochs` | 10 | args |
 | `optimizer.weight_decay` | 0.04 | args |
 | `optimizer.final_weight_decay` | 0.4 | args |
@@ -52,6 +53,7 @@ def get_config(variant=""):
         "epochs": 400.0,
         "optimizer.learning_rate": 7.5e-4,
         "optimizer.reference_batch": 256,
+        "optimizer.final_learning_rate": 1e-6,
         "optimizer.warmup_epochs": 10.0,
         "optimizer.final_weight_decay": 0.4,
         "ema_decay": 0.996,

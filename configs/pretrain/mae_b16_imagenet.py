@@ -11,6 +11,7 @@ Hyper-parameters are the paper's. One thing differs: the decoder does not get th
 | `epochs` | 1600 | MAE (Sec. 5) |
 | `optimizer.learning_rate` | 1.5e-4 | base rate, MAE (Table 8) |
 | `optimizer.reference_batch` | 256 | rate = base rate * batch / 256, MAE (App. A.1) |
+| `optimizer.final_learning_rate` | 0 | code; cosine decay, MAE (Table 8) |
 | `optimizer.warmup_epochs` | 40 | MAE (Table 8) |
 | `optimizer.weight_decay` | 0.05 | MAE (Table 8) |
 | `optimizer.b1` | 0.9 | MAE (Table 8) |

@@ -13,6 +13,7 @@ is chosen) and a colour jitter of 0.3.
 | `epochs` | 300 | DeiT (Table 9) |
 | `optimizer.learning_rate` | 5e-4 | DeiT (Table 9) |
 | `optimizer.reference_batch` | 512 | rate = 5e-4 * batch / 512, DeiT (Table 9) |
+| `optimizer.final_learning_rate` | 1e-5 | default of DeiT's code |
 | `optimizer.warmup_epochs` | 5 | DeiT (Table 9) |
 | `optimizer.weight_decay` | 0.05 | DeiT (Table 9) |
 | `optimizer.clip_norm` | none | DeiT (Table 9) |
@@ -57,6 +58,7 @@ def get_config(variant=""):
         "augment.solarise_probability": (1 / 3, 1 / 3),
         "optimizer.learning_rate": 5e-4,
         "optimizer.reference_batch": 512,
+        "optimizer.final_learning_rate": 1e-5,
         "optimizer.warmup_epochs": 5.0,
         "optimizer.weight_decay": 0.05,
         "optimizer.clip_norm": None,

@@ -110,7 +110,7 @@ class Supervised:
 
 @dataclasses.dataclass(frozen=True)
 class Optimizer:
-    """AdamW with linear warm-up and cosine decay to 0."""
+    """AdamW with linear warm-up and cosine decay."""
 
     learning_rate: float = setting(1e-3, "peak learning rate (App. C.2)", above=0, high=10)
     reference_batch: int | None = setting(
@@ -118,6 +118,9 @@ class Optimizer:
         "batch that learning_rate is meant for, 256 in most papers: the peak is learning_rate * batch_size / "
         "reference_batch; none: learning_rate as it is",
         low=1,
+    )
+    final_learning_rate: float = setting(
+        0.0, "learning rate at the last step, whatever the batch size (App. C.2: 0)", low=0, high=10
     )
     warmup_epochs: float = setting(10.0, "linear warm-up, epochs; our choice", low=0)
     warmup_steps: int | None = setting(None, "linear warm-up, steps; none: from warmup_epochs", low=0)

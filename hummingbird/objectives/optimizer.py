@@ -14,6 +14,7 @@ import optax
 from jax import Array
 
 from hummingbird.config.pretrain import Optimizer
+from hummingbird.errors import UserError
 
 log = logging.getLogger(__name__)
 
@@ -33,14 +34,20 @@ def peak_learning_rate(settings: Optimizer, batch_size: int) -> float:
 def build_learning_rate(
     settings: Optimizer, total_steps: int, steps_per_epoch: float, batch_size: int
 ) -> optax.Schedule:
-    """Builds the learning rate by step: a linear warm-up, then a cosine to 0 (App. C.2).
+    """Builds the learning rate by step: a linear warm-up, then a cosine to `final_learning_rate` (App. C.2).
 
     Args:
-      settings: reads `learning_rate`, `reference_batch` and the warm-up.
+      settings: reads `learning_rate`, `reference_batch`, `final_learning_rate` and the warm-up.
       total_steps: steps of the run.
       steps_per_epoch: steps of a pass over the data.
       batch_size: images in the global batch.
+
+    Raises:
+      UserError: the final learning rate is above the peak.
     """
+    peak, final = peak_learning_rate(settings, batch_size), settings.final_learning_rate
+    if final > peak:
+        raise UserError(f"config key optimizer.final_learning_rate: {final} is above the peak of {peak:.3g}; use less")
     warmup = settings.warmup_steps
     if warmup is None:
         warmup = round(settings.warmup_epochs * steps_per_epoch)
@@ -52,7 +59,7 @@ def build_learning_rate(
             total_steps,
         )
         warmup = total_steps - 1
-    return optax.warmup_cosine_decay_schedule(0.0, peak_learning_rate(settings, batch_size), warmup, total_steps)
+    return optax.warmup_cosine_decay_schedule(0.0, peak, warmup, total_steps, final)
 
 
 def build_optimizer(

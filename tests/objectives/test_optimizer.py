@@ -8,6 +8,7 @@ import numpy as np
 import optax
 import pytest
 
+from hummingbird.errors import UserError
 from hummingbird.objectives.optimizer import build_learning_rate, build_optimizer, peak_learning_rate
 from tests import tiny
 
@@ -16,6 +17,22 @@ def test_learning_rate_warms_up_and_falls_to_zero_along_a_cosine():
     config = tiny.tiny_config(**{"optimizer.warmup_steps": 10, "optimizer.learning_rate": 1e-3})
     schedule = build_learning_rate(config.optimizer, 110, 50, 16)
     assert [float(schedule(s)) for s in (0, 5, 10, 60, 110)] == pytest.approx([0, 5e-4, 1e-3, 5e-4, 0], abs=1e-9)
+
+
+def test_the_learning_rate_may_end_above_zero_and_else_stays_equal_to_the_bit():
+    settings = tiny.tiny_config(**{"optimizer.warmup_steps": 10, "optimizer.learning_rate": 1e-3}).optimizer
+    schedule = build_learning_rate(dataclasses.replace(settings, final_learning_rate=1e-4), 110, 50, 16)
+    exact = [1e-4 + 9e-4 * (1 + np.cos(np.pi * t)) / 2 for t in (0, 0.25, 0.5, 1)]
+    assert [float(schedule(s)) for s in (10, 35, 60, 110)] == pytest.approx(exact)
+    before = optax.warmup_cosine_decay_schedule(0.0, 1e-3, 10, 110)
+    usual = build_learning_rate(settings, 110, 50, 16)
+    np.testing.assert_array_equal([usual(s) for s in range(0, 111, 10)], [before(s) for s in range(0, 111, 10)])
+
+
+def test_a_final_learning_rate_above_the_peak_is_refused_by_a_line():
+    settings = tiny.tiny_config(**{"optimizer.learning_rate": 1e-3, "optimizer.final_learning_rate": 1e-2}).optimizer
+    with pytest.raises(UserError, match=r"optimizer.final_learning_rate: 0.01 is above the peak of 0.001; use less"):
+        build_learning_rate(settings, 110, 50, 16)
 
 
 def test_a_warm_up_longer_than_the_run_is_cut_with_a_warning(caplog):
