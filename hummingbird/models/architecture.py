@@ -26,7 +26,7 @@ class Architecture:
       depth: number of blocks.
       heads: attention heads.
       mlp_dim: hidden width of the MLP, the input width of `mlp/down`.
-      grid: (rows, columns) of patches that learned positions are stored for; None without such a table.
+      grid: (rows, columns) of patches that learned or relative positions are stored for; None without such a table.
       cls: whether there is a [CLS] token.
       registers: number of register tokens.
       activation: nonlinearity of the MLP, a name in `blocks.ACTIVATIONS`.
@@ -34,6 +34,8 @@ class Architecture:
       positions: "learned", "sincos2d" (fixed) or "none".
       resize: how learned positions are resized to other grids, a name in `positions.RESIZE`.
       rotary: theta of rotary positions; 0 for none.
+      relative: how each layer's table of relative positions (BEiT) is resized from `grid` to other grids, a name in
+        `positions.RELATIVE`; "" for none.
       layer_scale: whether the branches of a block are scaled (`scale1`, `scale2`).
       pre_norm: whether a layer norm precedes the blocks.
       final_norm: whether a layer norm follows the blocks.
@@ -55,6 +57,7 @@ class Architecture:
     positions: str = "learned"
     resize: str = "bicubic_antialias"
     rotary: float = 0.0
+    relative: str = ""
     layer_scale: bool = False
     pre_norm: bool = False
     final_norm: bool = True

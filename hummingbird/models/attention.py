@@ -59,40 +59,45 @@ Dense = functools.partial(nn.Dense, dot_general=dense_product)
 
 
 def self_attention(
-    q: Float[Array, "B T heads d"], k: Float[Array, "B T heads d"], v: Float[Array, "B T heads d"]
+    q: Float[Array, "B T heads d"],
+    k: Float[Array, "B T heads d"],
+    v: Float[Array, "B T heads d"],
+    bias: Float[Array, "heads T T"] | None = None,
 ) -> Float[Array, "B T heads d"]:
-    """Computes softmax(q k^T / sqrt(d)) v within each image and head.
+    """Computes softmax(q k^T / sqrt(d) + bias) v within each image and head.
 
     Returns:
       The mixed values in the dtype of v; the softmax is computed in float32.
     """
     if q.shape[1] < MAPPED_FROM:
-        return _batched(q, k, v)
-    return lax.platform_dependent(q, k, v, cpu=_mapped, default=_fused)
+        return _batched(q, k, v, bias)
+    return lax.platform_dependent(q, k, v, bias, cpu=_mapped, default=_fused)
 
 
-def _weights(scores: Array, dtype: DTypeLike) -> Array:
-    return jax.nn.softmax(scores.astype(jnp.float32), axis=-1).astype(dtype)
+def _weights(scores: Array, bias: Array | None, dtype: DTypeLike) -> Array:
+    scores = scores.astype(jnp.float32)
+    return jax.nn.softmax(scores if bias is None else scores + bias, axis=-1).astype(dtype)
 
 
-def _batched(q: Array, k: Array, v: Array) -> Array:
+def _batched(q: Array, k: Array, v: Array, bias: Array | None) -> Array:
     q, k, v = (x.transpose(0, 2, 1, 3) for x in (q, k, v))  # [B, heads, N, d]
     scores = (q * q.shape[-1] ** -0.5) @ k.swapaxes(-1, -2)  # [B, heads, N, N]
-    return (_weights(scores, v.dtype) @ v).transpose(0, 2, 1, 3)
+    return (_weights(scores, bias, v.dtype) @ v).transpose(0, 2, 1, 3)
 
 
-def _mapped(q: Array, k: Array, v: Array) -> Array:
+def _mapped(q: Array, k: Array, v: Array, bias: Array | None) -> Array:
     batch, tokens, heads, d = q.shape
 
-    def one(qkv: tuple[Array, Array, Array]) -> Array:
-        q, k, v = qkv  # [N, d] each
+    def one(row: tuple[Array, Array, Array, Array]) -> Array:
+        q, k, v, head = row  # [N, d] each, and a number
         scores = jnp.matmul(q * d**-0.5, k.T, preferred_element_type=jnp.float32)
-        return jnp.matmul(_weights(scores, v.dtype), v, preferred_element_type=jnp.float32).astype(v.dtype)
+        weights = _weights(scores, None if bias is None else bias[head], v.dtype)
+        return jnp.matmul(weights, v, preferred_element_type=jnp.float32).astype(v.dtype)
 
-    rows = [x.transpose(0, 2, 1, 3).reshape(batch * heads, tokens, d) for x in (q, k, v)]
-    out = lax.map(one, tuple(rows))  # [B * heads, N, d]
+    q, k, v = (x.transpose(0, 2, 1, 3).reshape(batch * heads, tokens, d) for x in (q, k, v))
+    out = lax.map(one, (q, k, v, jnp.tile(jnp.arange(heads), batch)))  # [B * heads, N, d]
     return out.reshape(batch, heads, tokens, d).transpose(0, 2, 1, 3)
 
 
-def _fused(q: Array, k: Array, v: Array) -> Array:
-    return jax.nn.dot_product_attention(q, k, v)
+def _fused(q: Array, k: Array, v: Array, bias: Array | None) -> Array:
+    return jax.nn.dot_product_attention(q, k, v, bias=None if bias is None else bias[None])

@@ -8,20 +8,45 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.typing import DTypeLike
-from jaxtyping import Float, Key
+from jaxtyping import Float, Int, Key
 
 from hummingbird.models.architecture import Architecture
 from hummingbird.models.attention import Dense, self_attention
 
-# cos and sin of each patch's angles, [N, d] each, for heads of width d.
-Rotation: TypeAlias = tuple[Float[Array, "N d"], Float[Array, "N d"]]
+
+class Rotation(NamedTuple):
+    """Rotary positions of N patches, for heads of width d.
+
+    Attributes:
+      cos, sin: of each patch's angles, [N, d].
+    """
+
+    cos: Float[Array, "N d"]
+    sin: Float[Array, "N d"]
+
+
+class Relative(NamedTuple):
+    """What turns a layer's table of relative positions into a bias of its attention; see `positions.relative_matrix`.
+
+    Attributes:
+      rows, columns: matrices that resize the table.
+      entries: [T, T], numbers of the resized table's entries.
+    """
+
+    rows: Float[Array, "R r"]
+    columns: Float[Array, "C c"]
+    entries: Int[Array, "T T"]
+
+
+# What attention learns about positions, the same in each layer.
+Places: TypeAlias = Rotation | Relative | None
 INIT = nn.initializers.xavier_uniform()
 
 
@@ -72,19 +97,23 @@ class Attention(nn.Module):
         dense = functools.partial(Dense, dtype=self.dtype, kernel_init=INIT)
         self.qkv = dense(3 * arch.width, use_bias=arch.qkv_bias)
         self.out = dense(arch.width, use_bias=arch.out_bias)
+        if arch.relative and arch.grid:
+            entries = (2 * arch.grid[0] - 1) * (2 * arch.grid[1] - 1) + 3
+            self.relative = self.param("relative", nn.initializers.zeros, (entries, arch.heads))
 
     def split(self, x: Float[Array, "B T D"]) -> dict[str, Float[Array, "B T D"]]:
         """Returns "query", "key" and "value" before rotation, the heads side by side."""
         query, key, value = jnp.split(self.qkv(x), 3, axis=-1)
         return {"query": query, "key": key, "value": value}
 
-    def attend(self, x: Float[Array, "B T D"], rotation: Rotation | None) -> Float[Array, "B T D"]:
+    def attend(self, x: Float[Array, "B T D"], places: Places) -> Float[Array, "B T D"]:
         """Returns softmax(q k^T / sqrt(d)) v, the heads side by side: the input of the output projection."""
         heads = self.arch.heads
         q, k, v = (y.reshape(*y.shape[:2], heads, y.shape[2] // heads) for y in self.split(x).values())
-        if rotation is not None:
-            q, k = rotate(q, *rotation), rotate(k, *rotation)
-        return self_attention(q, k, v).reshape(x.shape)
+        if isinstance(places, Rotation):
+            q, k = rotate(q, *places), rotate(k, *places)
+        bias = relative_bias(self.relative, *places) if isinstance(places, Relative) else None
+        return self_attention(q, k, v, bias).reshape(x.shape)
 
 
 class Block(nn.Module):
@@ -113,18 +142,18 @@ class Block(nn.Module):
             self.scale2 = self.param("scale2", start, (arch.width,))
 
     def __call__(
-        self, x: Float[Array, "B T D"], rotation: Rotation | None, survival: Float[Array, "B 2"] | None = None
+        self, x: Float[Array, "B T D"], places: Places, survival: Float[Array, "B 2"] | None = None
     ) -> tuple[Float[Array, "B T D"], None]:
         """Returns the output, in a pair as `nn.scan` wants it; `survival`: factors of each image's two branches."""
-        return self.finish(x, self.project(self.attend(x, rotation)), survival), None
+        return self.finish(x, self.project(self.attend(x, places)), survival), None
 
     def split(self, x: Float[Array, "B T D"]) -> dict[str, Float[Array, "B T D"]]:
         """Returns the "query", "key" and "value" of the attention, before rotation, the heads side by side."""
         return self.attention.split(self.norm1(x))
 
-    def attend(self, x: Float[Array, "B T D"], rotation: Rotation | None) -> Float[Array, "B T D"]:
+    def attend(self, x: Float[Array, "B T D"], places: Places) -> Float[Array, "B T D"]:
         """Returns the input of the attention's output projection."""
-        return self.attention.attend(self.norm1(x), rotation)
+        return self.attention.attend(self.norm1(x), places)
 
     def project(self, attended: Float[Array, "B T D"]) -> Float[Array, "B T D"]:
         """Applies the attention's output projection."""
@@ -152,6 +181,16 @@ def survival_factors(rngs: Key[Array, " B"], depth: int, rate: float) -> Float[A
     uniform = jax.vmap(lambda key: jax.random.uniform(key, (depth, 2)))(rngs).swapaxes(0, 1)  # [depth, B, 2]
     survives = 1 - rate * jnp.linspace(0, 1, depth)[:, None, None]
     return (uniform < survives) / survives
+
+
+def relative_bias(
+    table: Float[Array, "E heads"], rows: Float[Array, "R r"], columns: Float[Array, "C c"], entries: Int[Array, "T T"]
+) -> Float[Array, "heads T T"]:
+    """Resizes a layer's table of relative positions, whose last three entries are those of [CLS], and reads it."""
+    offsets = table[:-3].reshape(rows.shape[1], columns.shape[1], -1)
+    resized = jnp.einsum("ri,cj,ijh->hrc", rows, columns, offsets, precision=jax.lax.Precision.HIGHEST)
+    whole = jnp.concatenate([resized.reshape(len(resized), -1), table[-3:].T], axis=1)  # [heads, entries]
+    return whole[:, entries]
 
 
 def rotate(

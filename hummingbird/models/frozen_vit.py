@@ -91,11 +91,11 @@ class FrozenViT(Backbone):
 
     def body(self, params: Params, images: Images) -> LastBlock:
         vit = self._bound(params, self.dtype)
-        x, rotation = vit.embed(self._normalized(images))
+        x, places = vit.embed(self._normalized(images))
         *before, last = vit.layers[: self._last() + 1]
         for block in before:
-            x, _ = block(x, rotation)
-        return LastBlock(x, last.attend(x, rotation))
+            x, _ = block(x, places)
+        return LastBlock(x, last.attend(x, places))
 
     def tail(self, params: Params, last: LastBlock, projected: Float[Array, "B T D"] | None) -> Float[Array, "B T D"]:
         vit = self._bound(params, "float32")
@@ -133,10 +133,10 @@ class FrozenViT(Backbone):
     def _run(self, params: Params, images: Images, layers: tuple[int, ...], kind: str, norm: bool) -> list[Array]:
         """Returns [B, T, D] for each of `layers`, counted from 0."""
         vit = self._bound(params, self.dtype)
-        x, rotation = vit.embed(self._normalized(images))
+        x, places = vit.embed(self._normalized(images))
         found: dict[int, Array] = {}
         for i, block in enumerate(vit.layers[: max(layers) + 1]):
-            before, (x, _) = x, block(x, rotation)
+            before, (x, _) = x, block(x, places)
             if i in layers and kind != "tokens":
                 found[i] = block.split(before)[kind]
             elif i in layers:

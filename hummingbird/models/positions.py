@@ -1,4 +1,4 @@
-"""Position embeddings: fixed and rotary ones, and learned ones resized to other grids by each project's own rule.
+"""Position embeddings: fixed, rotary and relative ones, and learned ones resized to other grids by each project's rule.
 
 Every rule of resizing is separable and linear, so it is one small matrix per axis, computed in float64 on the host
 while the encoder is traced: R [new rows, old rows] and C [new columns, old columns], applied as R P C^T.
@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from hummingbird.errors import UserError
 
@@ -87,6 +87,56 @@ RESIZE: dict[str, Callable[[int, int], np.ndarray]] = {
     "bilinear_antialias": _bilinear_antialias,  # LOCA, SigLIP2 NaFlex
     "bilinear_corners": _bilinear_corners,  # scipy.ndimage.zoom(order=1), corners on corners: big_vision, vit_jax
 }
+
+
+def _relative_bilinear(old: int, new: int) -> np.ndarray:
+    return sampled(cell_centers(new, old / new), old, triangle)
+
+
+def _relative_geometric(old: int, new: int) -> np.ndarray:
+    """Returns linear weights between old offsets that grow geometrically up to the new reach (BEiT's code)."""
+    low, high = 1.01, 1.5
+    ratio = (low + high) / 2
+    while high - low > 1e-6:
+        ratio = (low + high) / 2
+        low, high = (low, ratio) if (ratio ** (old // 2) - 1) / (ratio - 1) > new // 2 else (ratio, high)
+    steps = np.cumsum(ratio ** np.arange(old // 2)) if old > 1 else np.zeros(0)
+    places = np.concatenate([-steps[::-1], [0], steps])
+    wanted = np.arange(new) - new // 2
+    return np.stack([np.interp(wanted, places, row) for row in np.eye(old)], axis=1)
+
+
+# (old offsets, new offsets) -> weights [new, old], for tables of relative positions
+RELATIVE: dict[str, Callable[[int, int], np.ndarray]] = {
+    "bilinear": _relative_bilinear,  # torch's interpolate: transformers' models
+    "geometric": _relative_geometric,  # timm; BEiT's code has cubic weights between the same offsets
+}
+
+
+def relative_matrix(
+    name: str, old: tuple[int, int], new: tuple[int, int]
+) -> tuple[np.ndarray, np.ndarray, Int[np.ndarray, "T T"]]:
+    """Returns how a table of relative positions, with three entries for [CLS] at its end, serves another grid.
+
+    Args:
+      name: a rule in `RELATIVE`.
+      old, new: (rows, columns) of patches.
+
+    Returns:
+      R [2 new rows - 1, 2 old rows - 1] and C, float64, which resize the table; and which entry of the resized one
+      each pair of the T tokens ([CLS], patches) takes: query row and column minus those of the key, row-major, then
+      from [CLS], to [CLS] and within [CLS].
+    """
+    matrices = [
+        np.eye(2 * n - 1) if tuple(old) == tuple(new) else RELATIVE[name](2 * o - 1, 2 * n - 1)
+        for o, n in zip(old, new, strict=True)
+    ]
+    row, column = (axis.reshape(-1) for axis in np.mgrid[: new[0], : new[1]])
+    down, right = (axis[:, None] - axis[None] + n - 1 for axis, n in zip((row, column), new, strict=True))
+    entries = (2 * new[0] - 1) * (2 * new[1] - 1)
+    index = np.pad(down * (2 * new[1] - 1) + right, ((1, 0), (1, 0)))
+    index[0], index[1:, 0], index[0, 0] = entries, entries + 1, entries + 2
+    return matrices[0], matrices[1], index
 
 
 def resize_matrix(name: str, old: tuple[int, int], new: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:

@@ -5,8 +5,8 @@ One module serves pretraining and the image towers of other projects; `Architect
 Parameters: `patch_embed` (kernel [patch * patch * 3, D]: rows are patch row, patch column, channel), `positions`
 [rows * columns, D] (learned only), `cls` [D] (its own position included), `registers` [R, D], `mask_token` [D] (where
 objectives mask patches), `pre_norm`, `block_00` ... each with `norm1`, `attention/{qkv, out}`, `scale1`, `norm2`,
-`mlp/{up, down}`, `scale2`, and `norm`. With `scan_layers` the blocks are one tree `blocks` of arrays with a leading
-layer axis.
+`mlp/{up, down}`, `scale2`, and `norm`; `attention/relative` are BEiT's tables of relative positions. With `scan_layers`
+the blocks are one tree `blocks` of arrays with a leading layer axis.
 """
 
 # JAX's own annotations are partly unknown.
@@ -30,9 +30,9 @@ from hummingbird.errors import UserError
 from hummingbird.models.architecture import MEAN, STD, Architecture, build_architecture
 from hummingbird.models.attention import Dense
 from hummingbird.models.backbone import Tokens
-from hummingbird.models.blocks import Block, Rotation, survival_factors
+from hummingbird.models.blocks import Block, Places, Relative, Rotation, survival_factors
 from hummingbird.models.params import Params
-from hummingbird.models.positions import resize_positions, rotary_angles, sincos2d
+from hummingbird.models.positions import relative_matrix, resize_positions, rotary_angles, sincos2d
 
 
 class ViT(nn.Module):
@@ -107,15 +107,15 @@ class ViT(nn.Module):
           keep: numbers of the patches to encode; only these K are returned, in this order. None: all.
           drop_keys: one key per image for stochastic depth; None: without.
         """
-        x, rotation = self.embed(images, mask, keep)
+        x, places = self.embed(images, mask, keep)
         depth, factors = self.arch.depth, None
         if drop_keys is not None and self.drop_path:
             factors = survival_factors(drop_keys, depth, self.drop_path)
         if self.scan_layers:
-            x, _ = self.blocks(x, rotation, factors)
+            x, _ = self.blocks(x, places, factors)
         else:
             for i, block in enumerate(self.layers):
-                x, _ = block(x, rotation, None if factors is None else factors[i])
+                x, _ = block(x, places, None if factors is None else factors[i])
         return split_tokens(self.normed(x), self.arch)
 
     def embed(
@@ -123,8 +123,8 @@ class ViT(nn.Module):
         images: Float[Array | np.ndarray, "B H W 3"],
         mask: Bool[Array, "B N"] | None = None,
         keep: Int[Array, "B K"] | None = None,
-    ) -> tuple[Float[Array, "B T D"], Rotation | None]:
-        """Returns the input of the first block, T tokens ([CLS], registers, patches), and the rotary positions."""
+    ) -> tuple[Float[Array, "B T D"], Places]:
+        """Returns the input of the first block, T tokens ([CLS], registers, patches), and what its attention needs."""
         arch = self.arch
         patches = patchify(images, arch.patch_size)
         batch, rows, columns, values = patches.shape
@@ -143,14 +143,22 @@ class ViT(nn.Module):
         x = jnp.concatenate([jnp.broadcast_to(t.astype(self.dtype), (batch, *t.shape)) for t in prefix] + [x], axis=1)
         if arch.pre_norm:
             x = self.pre_norm(x)
-        if not arch.rotary:
-            return x, None
-        angles = rotary_angles(rows, columns, arch.width // arch.heads, arch.rotary)
-        return x, (jnp.asarray(jnp.cos(angles), jnp.float32), jnp.asarray(jnp.sin(angles), jnp.float32))
+        return x, places_of(arch, rows, columns)
 
     def normed(self, x: Float[Array, "B T D"]) -> Float[Array, "B T D"]:
         """Applies the final layer norm, if there is one."""
         return self.norm(x) if self.arch.final_norm else x
+
+
+def places_of(arch: Architecture, rows: int, columns: int) -> Places:
+    """Returns what the attention of each layer needs to know about the positions of a grid of patches."""
+    if arch.rotary:
+        angles = rotary_angles(rows, columns, arch.width // arch.heads, arch.rotary)
+        return Rotation(jnp.asarray(np.cos(angles), jnp.float32), jnp.asarray(np.sin(angles), jnp.float32))
+    if arch.relative and arch.grid:
+        r, c, index = relative_matrix(arch.relative, arch.grid, (rows, columns))
+        return Relative(jnp.asarray(r, jnp.float32), jnp.asarray(c, jnp.float32), jnp.asarray(index))
+    return None
 
 
 def take_tokens(x: Float[Array | np.ndarray, "B N D"], keep: Int[Array | np.ndarray, "B K"]) -> Float[Array, "B K D"]:

@@ -38,6 +38,10 @@ class Found:
     arrays: Arrays
 
 
+GIVE_GRID = "give grid=ROWS,COLUMNS (--config.encoder.grid, or --grid of import)"
+RELATIVE = "block_00/attention/relative"  # where there are tables of relative positions, the first layer has one
+
+
 class _Shown(TypedDict):
     """Settings of an architecture that the arrays themselves show."""
 
@@ -94,9 +98,12 @@ def assemble(source: Source, fit: Fit, settings: Settings) -> Found:
     if width % heads:
         raise UserError(f"{source.path}: {heads} heads for width {width}; give heads=N (--heads of import)")
     grid = split_positions(source.path, arrays, settings.grid or _grid_of_config(source, arrays, patch))
+    at_grid = grid or relative_grid(source.path, arrays, settings.grid)
     sizes = {"width": width, "depth": fit.match.depth, "mlp_dim": arrays["block_00/mlp/down/kernel"].shape[0]}
     arch = Architecture(patch, heads=heads, **sizes, **_shown(arrays), positions="learned" if grid else "none")
-    arch = dataclasses.replace(arch, **{**settings.known(), "heads": heads, "grid": grid})
+    arch = dataclasses.replace(arch, **{**settings.known(), "heads": heads, "grid": at_grid})
+    if RELATIVE not in arrays:
+        arch = dataclasses.replace(arch, relative="")
     if arch.swiglu:
         arch = dataclasses.replace(arch, activation="silu")
     return Found(fit.family, fit.layout, fit.prefix, arch, arrays)
@@ -106,6 +113,8 @@ def _heads(source: Source, fit: Fit, width: int) -> int:
     """Reads attention heads off the shapes that show them, or takes them from the width as the project does."""
     if shown := [x.shape[-2] for n, x in fit.names.items() if n.endswith("query/kernel") and x.ndim == 3]:
         return shown[0]
+    if RELATIVE in fit.match.arrays:
+        return fit.match.arrays[RELATIVE].shape[1]
     if "rope_embed.periods" in fit.names:
         return width // (4 * len(fit.names["rope_embed.periods"]))
     heads = dict(FAMILIES[fit.family].heads).get(width) or HEADS.get(width) or (width // 64 if width % 64 == 0 else 0)
@@ -131,6 +140,28 @@ def _extras(arrays: Arrays) -> list[int]:
     return sorted({0, cls, cls + len(arrays.get("registers", ()))})
 
 
+def relative_grid(path: pathlib.Path, arrays: Arrays, grid: tuple[int, int] | None) -> tuple[int, int] | None:
+    """Returns the grid of patches that tables of relative positions are stored for; None without such tables.
+
+    Args:
+      path: for messages.
+      arrays: in our names.
+      grid: the expected one; None: a square.
+
+    Raises:
+      UserError: the tables are not those of the grid.
+    """
+    if RELATIVE not in arrays:
+        return None
+    offsets = len(arrays[RELATIVE]) - 3
+    side = (math.isqrt(offsets) + 1) // 2
+    rows, columns = grid or (side, side)
+    if (2 * rows - 1) * (2 * columns - 1) != offsets:
+        what = f"a grid of {rows}x{columns}" if grid else "a square image"
+        raise UserError(f"{path}: its {offsets} relative positions are not those of {what}; {GIVE_GRID}")
+    return rows, columns
+
+
 def split_positions(path: pathlib.Path, arrays: Arrays, grid: tuple[int, int] | None) -> tuple[int, int] | None:
     """Cuts the rows of the position table that belong to [CLS] and registers off, and adds them to these tokens.
 
@@ -148,7 +179,6 @@ def split_positions(path: pathlib.Path, arrays: Arrays, grid: tuple[int, int] | 
     if "positions" not in arrays:
         return None
     table, cls = arrays["positions"], int("cls" in arrays)
-    how = "give grid=ROWS,COLUMNS (--config.encoder.grid, or --grid of import)"
     for extra in _extras(arrays):
         cells = len(table) - extra
         rows, columns = grid or (math.isqrt(cells), math.isqrt(cells))
@@ -156,11 +186,11 @@ def split_positions(path: pathlib.Path, arrays: Arrays, grid: tuple[int, int] | 
             break
     else:
         asked = f"a grid of {grid[0]}x{grid[1]}" if grid else "a square image"
-        raise UserError(f"{path}: its {len(table)} positions are not those of {asked}; {how}")
+        raise UserError(f"{path}: its {len(table)} positions are not those of {asked}; {GIVE_GRID}")
     # Tables without [CLS] are those of networks with LayerScale (DeiT III) or registers; ViTPose has 8x6 and [CLS].
     if not grid and cls and not extra and "block_00/scale1" not in arrays and "registers" not in arrays:
         raise UserError(
-            f"{path}: its {len(table)} positions may be {rows}x{columns} patches, or [CLS] and a rectangle; {how}"
+            f"{path}: its {len(table)} positions may be {rows}x{columns} patches, or [CLS] and a rectangle; {GIVE_GRID}"
         )
     if extra and cls:
         arrays["cls"] = arrays["cls"] + table[0]

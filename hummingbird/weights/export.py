@@ -155,6 +155,7 @@ def _timm(model: Model, folder: pathlib.Path) -> str:
     arch = vit_of(model, "timm")
     faults = {
         "rotary positions": bool(arch.rotary),
+        "relative positions": bool(arch.relative),
         "SwiGLU by name": arch.swiglu,
         f"layer norm epsilon {arch.epsilon:g} by name": arch.epsilon != 1e-6,
         "position table here": arch.grid is None,
@@ -211,6 +212,7 @@ def _hf(model: Model, folder: pathlib.Path) -> str:
     grid = arch.grid or (0, 0)
     plain = {
         "rotary positions": bool(arch.rotary),
+        "relative positions": bool(arch.relative),
         "SwiGLU here": arch.swiglu,
         "norm before the blocks": arch.pre_norm,
         "position table here": arch.grid is None,
@@ -270,6 +272,7 @@ def _big_vision(model: Model, folder: pathlib.Path) -> str:
     arch = vit_of(model, "big_vision")
     faults = {
         "rotary positions": bool(arch.rotary),
+        "relative positions": bool(arch.relative),
         "SwiGLU": arch.swiglu,
         "LayerScale": arch.layer_scale,
         "registers": bool(arch.registers),

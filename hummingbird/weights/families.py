@@ -7,83 +7,13 @@ then by the file's name; if a choice that matters is left, the user has to make 
 
 from __future__ import annotations
 
-import dataclasses
 import re
-from collections.abc import Callable, Hashable
 
-from hummingbird.models.architecture import MEAN, STD
-from hummingbird.weights.mapping import Arrays
+from hummingbird.weights.family import Family, always, bare, has, positions_without_cls, relative, scaled
 
 HALF = (0.5, 0.5, 0.5)
 SAT_MEAN, SAT_STD = (0.430, 0.411, 0.296), (0.213, 0.156, 0.143)
 CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
-
-
-def never(names: Arrays) -> bool:
-    return False
-
-
-def always(names: Arrays) -> bool:
-    return True
-
-
-def _has(*wanted: str) -> Callable[[Arrays], bool]:
-    return lambda names: any(w in names for w in wanted)
-
-
-def _bare(names: Arrays) -> bool:
-    """Returns whether it is a plain ViT in timm's names: no classifier, no LayerScale, no registers."""
-    return not any(n.startswith(("head.weight", "fc_norm", "attn_pool", "norm_pre")) or "reg" in n for n in names) and (
-        not _scaled(names)
-    )
-
-
-def _scaled(names: Arrays) -> bool:
-    return any("ls1.gamma" in n or "gamma_1" in n for n in names)
-
-
-def _positions_without_cls(names: Arrays) -> bool:
-    table = names.get("pos_embed")
-    return "cls_token" in names and table is not None and round(table.shape[-2] ** 0.5) ** 2 == table.shape[-2]
-
-
-@dataclasses.dataclass(frozen=True)
-class Family:
-    """Settings that the arrays of a project do not show, and how its files are recognised.
-
-    Attributes:
-      layouts: namings of arrays that it uses, names in `layouts.LAYOUTS`.
-      about: for people.
-      mean, std: statistics of pixels in [0, 1]; None: known from a config only.
-      epsilon, activation, resize, rotary: as in `Architecture`.
-      possible: whether arrays with these names (prefix removed) may belong to this family.
-      sure: whether they can belong to no other one.
-      prefix: pattern of prefixes that only this family uses.
-      names: pattern of file names that suggest this family.
-      model_types: values of Hugging Face's `model_type`.
-      heads: (width, attention heads) where they differ from `HEADS`.
-    """
-
-    layouts: tuple[str, ...]
-    about: str
-    mean: tuple[float, float, float] | None = MEAN
-    std: tuple[float, float, float] | None = STD
-    epsilon: float = 1e-6
-    activation: str = "gelu"
-    resize: str = "bicubic_antialias"
-    rotary: float = 0.0
-    possible: Callable[[Arrays], bool] = always
-    sure: Callable[[Arrays], bool] = never
-    prefix: str = r"(?!)"
-    names: str = r"(?!)"
-    model_types: tuple[str, ...] = ()
-    heads: tuple[tuple[int, int], ...] = ()
-
-    @property
-    def settings(self) -> tuple[Hashable, ...]:
-        """Everything about a family that changes the features."""
-        return (self.mean, self.std, self.epsilon, self.activation, self.resize, self.rotary, self.heads)
-
 
 # Attention heads by width where they are not width / 64; a config, rotary periods or shapes come before this table.
 HEADS = {1152: 16, 1280: 16, 1408: 16, 1664: 16}
@@ -93,7 +23,7 @@ FAMILIES: dict[str, Family] = {
         ("timm",),
         "DINO and encoders of its shape (CrIBo, Leopart, ...)",
         resize="bicubic_offset",
-        possible=_bare,
+        possible=bare,
         prefix=r"(^|\.)(teacher|student)\.(module\.)?backbone\.$",
         names=r"dino(?!v?[23])|deitsmall|cribo|leopart|timet",
     ),
@@ -101,22 +31,22 @@ FAMILIES: dict[str, Family] = {
         ("timm",),
         "iBOT",
         resize="bicubic_offset",
-        possible=_bare,
-        sure=_has("masked_embed"),
+        possible=bare,
+        sure=has("masked_embed"),
         names=r"ibot",
     ),
     "mae": Family(
         ("timm",),
         "MAE",
         resize="bicubic",
-        possible=_bare,
-        sure=_has("decoder_pos_embed", "decoder_embed.weight"),
+        possible=bare,
+        sure=has("decoder_pos_embed", "decoder_embed.weight"),
         names=r"(^|[^a-z])mae([^a-z]|$)",
     ),
     "mocov3": Family(
         ("timm",),
         "MoCo v3; sin-cos positions resized as timm does",
-        possible=_bare,
+        possible=bare,
         prefix=r"(base|momentum)_encoder\.$",
         names=r"moco",
         heads=((384, 12),),
@@ -125,23 +55,23 @@ FAMILIES: dict[str, Family] = {
         ("dinov2", "dinov2_swiglu"),
         "DINOv2 and encoders of its shape (NeCo, Franca, ...)",
         resize="bicubic_offset",
-        possible=lambda n: _scaled(n) and "register_tokens" not in n and not _positions_without_cls(n),
-        sure=lambda n: _scaled(n) and "mask_token" in n and "register_tokens" not in n and "storage_tokens" not in n,
+        possible=lambda n: scaled(n) and "register_tokens" not in n and not positions_without_cls(n),
+        sure=lambda n: scaled(n) and "mask_token" in n and "register_tokens" not in n and "storage_tokens" not in n,
         names=r"dinov2|franca|neco",
     ),
     "dinov2_registers": Family(
         ("dinov2", "dinov2_swiglu"),
         "DINOv2 with register tokens",
-        possible=_has("register_tokens"),
-        sure=_has("register_tokens"),
+        possible=has("register_tokens"),
+        sure=has("register_tokens"),
     ),
     "dinov3": Family(
         ("dinov3", "dinov3_swiglu"),
         "DINOv3 ViTs",
         epsilon=1e-5,
         rotary=100.0,
-        possible=_has("storage_tokens"),
-        sure=_has("storage_tokens"),
+        possible=has("storage_tokens"),
+        sure=has("storage_tokens"),
         names=r"^(?!.*sat-?493m)",
     ),
     "dinov3_sat": Family(
@@ -151,8 +81,8 @@ FAMILIES: dict[str, Family] = {
         SAT_STD,
         epsilon=1e-5,
         rotary=100.0,
-        possible=_has("storage_tokens"),
-        sure=_has("storage_tokens"),
+        possible=has("storage_tokens"),
+        sure=has("storage_tokens"),
         names=r"sat-?493m",
     ),
     "timm_dinov3": Family(
@@ -160,22 +90,39 @@ FAMILIES: dict[str, Family] = {
         "DINOv3 ViTs in timm's form",
         epsilon=1e-5,
         rotary=100.0,
-        possible=_has("reg_token"),
-        sure=_has("reg_token"),
+        possible=has("reg_token"),
+        sure=has("reg_token"),
     ),
     "deit": Family(
         ("timm", "deit3"),
         "DeiT and DeiT III, supervised on ImageNet",
-        possible=lambda n: "head.weight" in n or "dist_token" in n or _positions_without_cls(n),
-        sure=lambda n: "dist_token" in n or (_positions_without_cls(n) and _scaled(n)),
+        possible=lambda n: "head.weight" in n or "dist_token" in n or positions_without_cls(n),
+        sure=lambda n: "dist_token" in n or (positions_without_cls(n) and scaled(n)),
         names=r"deit",
+    ),
+    "beit": Family(
+        ("beit",),
+        "BEiT, pretrained or fine-tuned",
+        HALF,
+        HALF,
+        relative="geometric",
+        possible=relative,
+        names=r"beit(?!_?v2)",
+    ),
+    "beitv2": Family(
+        ("beit",),
+        "BEiT v2, pretrained or fine-tuned",
+        relative="geometric",
+        possible=relative,
+        sure=lambda n: any(name.startswith("cls_pt_layers.") for name in n),
+        names=r"beit_?v2",
     ),
     "augreg": Family(
         ("timm",),
         "timm's copies of Google's supervised ViTs (AugReg), pixels in [-1, 1]",
         mean=HALF,
         std=HALF,
-        possible=lambda n: not _scaled(n) and not _positions_without_cls(n),
+        possible=lambda n: not scaled(n) and not positions_without_cls(n),
         sure=lambda n: "head.weight" in n and n["head.weight"].shape[0] == 21843,
         names=r"augreg|in21k|orig_in|vit_(tiny|small|base|large|huge)_patch\d+_\d+\.pth",
     ),
@@ -202,8 +149,8 @@ FAMILIES: dict[str, Family] = {
         "SigLIP and SigLIP 2 in OpenCLIP's and timm's form",
         HALF,
         HALF,
-        possible=_has("attn_pool.latent"),
-        sure=_has("attn_pool.latent"),
+        possible=has("attn_pool.latent"),
+        sure=has("attn_pool.latent"),
     ),
     "big_vision": Family(
         ("big_vision", "vit_jax"),
@@ -234,6 +181,27 @@ FAMILIES: dict[str, Family] = {
         sure=lambda n: False,
         model_types=("vit_mae",),
     ),
+    "hf_beit": Family(
+        ("hf_beit",),
+        "Hugging Face BeitModel",
+        HALF,
+        HALF,
+        epsilon=1e-12,
+        resize="bicubic",
+        relative="bilinear",
+        sure=always,
+        model_types=("beit",),
+    ),
+    "hf_data2vec": Family(
+        ("hf_beit",),
+        "Hugging Face Data2VecVisionModel",
+        None,
+        None,
+        epsilon=1e-12,
+        resize="bicubic",
+        relative="bilinear",
+        model_types=("data2vec-vision",),
+    ),
     "hf_dinov2": Family(
         ("hf_dinov2", "hf_dinov2_swiglu"),
         "Hugging Face Dinov2Model",
@@ -245,8 +213,8 @@ FAMILIES: dict[str, Family] = {
     "hf_dinov2_registers": Family(
         ("hf_dinov2", "hf_dinov2_swiglu"),
         "Hugging Face Dinov2WithRegistersModel",
-        possible=_has("embeddings.register_tokens"),
-        sure=_has("embeddings.register_tokens"),
+        possible=has("embeddings.register_tokens"),
+        sure=has("embeddings.register_tokens"),
         model_types=("dinov2_with_registers",),
     ),
     "hf_dinov3": Family(
@@ -292,8 +260,8 @@ FAMILIES: dict[str, Family] = {
 
 # Arrays of heads, decoders, text towers and buffers, which patch features do not need.
 DROPPED = re.compile(
-    r"(head|head_dist|heads?|fc|pre_logits|attn_pool|pooler|decoder|decoder_\w+|rope_embed|classifier|predictor|prediction"
+    r"(head|head_dist|heads?|lm_head|cls_pt_layers|fc|pre_logits|attn_pool|pooler|decoder|decoder_\w+|rope_embed|classifier|predictor|prediction"
     r"|projection_head|projector|dino_head|ibot_head|cls_norm|local_cls_norm|visual_projection|logit_scale|logit_bias"
     r"|MAPHead_0|cross_attention_block|position_predictor|projection_head_for_clustering_prediction|final_norm)([./].*)?"
-    r"|(embeddings\.)?mask_token|masked_embed|proj|queue|center|.*\.bias_mask|.*position_ids|.*attn_mask"
+    r"|(embeddings\.)?mask_token|masked_embed|proj|queue|center|.*\.bias_mask|.*position_ids|.*attn_mask|.*relative_position_index"
 )

@@ -61,13 +61,18 @@ class Fit:
 
 
 def prepared(arrays: Arrays) -> Arrays:
-    """Undoes three ways of storing: scanned Flax layers, blocks in chunks (DINOv2), masked biases (DINOv3's keys)."""
+    """Undoes ways of storing: scanned Flax layers, blocks in chunks (DINOv2), masked biases (DINOv3's keys).
+
+    The last norm of transformers' BeitForMaskedImageModeling lies beside the encoder.
+    """
     out: Arrays = {}
     for name, x in arrays.items():
         if "/encoderblock/" in name:
             out.update({name.replace("/encoderblock/", f"/encoderblock_{i}/"): x[i] for i in range(len(x))})
         else:
             out[re.sub(r"(^|\.)blocks\.\d+\.(\d+)\.", r"\1blocks.\2.", name)] = x
+    if "beit.embeddings.cls_token" in out and "layernorm.weight" in out:
+        out |= {f"beit.layernorm.{part}": out[f"layernorm.{part}"] for part in ("weight", "bias")}
     for name in [n for n in out if n.endswith(".bias_mask")]:
         bias = name.removesuffix("_mask")
         if bias in out:

@@ -74,6 +74,21 @@ _DINOV2_HF = [
 ]
 
 
+_HF_PLAIN = [
+    *_norm(_AT + "norm1", _HF_LAYER + "layernorm_before."),
+    *_hf_attention(_HF_LAYER),
+    *_norm(_AT + "norm2", _HF_LAYER + "layernorm_after."),
+    *_linear(_AT + "mlp/up", _HF_LAYER + "intermediate.dense."),
+    *_linear(_AT + "mlp/down", _HF_LAYER + "output.dense."),
+]
+
+
+def _relative(layer: str, shared: str) -> list[Row]:
+    """A table for each layer, or one for all, which each layer gets a copy of."""
+    table = "relative_position_bias_table"
+    return [Row(_AT + "attention/relative", (place + table,), optional=True) for place in (layer, shared)]
+
+
 def _clip(patch: list[Row], cls: bool) -> list[Row]:
     layer = _CLIP_LAYER
     return [
@@ -160,13 +175,31 @@ LAYOUTS: dict[str, list[Row]] = {
         ]
         for name, up in {"": ("fc1",), "_swiglu": ("fc1_g", "fc1_x")}.items()
     },
-    "hf_vit": [
-        *_hf_stem(),
-        *_norm(_AT + "norm1", _HF_LAYER + "layernorm_before."),
-        *_hf_attention(_HF_LAYER),
-        *_norm(_AT + "norm2", _HF_LAYER + "layernorm_after."),
-        *_linear(_AT + "mlp/up", _HF_LAYER + "intermediate.dense."),
-        *_linear(_AT + "mlp/down", _HF_LAYER + "output.dense."),
+    "beit": [
+        *_patch("patch_embed.proj."),
+        Row("positions", ("pos_embed",), "tokens", optional=True),
+        Row("cls", ("cls_token",), "token"),
+        *_norm(_AT + "norm1", _BLOCK + "norm1."),
+        Row(_AT + "attention/qkv/kernel", (_BLOCK + "attn.qkv.weight",), "linear"),
+        Row(_AT + "attention/qkv/bias", tuple(f"{_BLOCK}attn.{x}_bias" for x in "qkv"), optional=True),
+        *_relative(_BLOCK + "attn.", "rel_pos_bias."),
+        *_linear(_AT + "attention/out", _BLOCK + "attn.proj."),
+        *(Row(f"{_AT}scale{n}", (f"{_BLOCK}gamma_{n}",), optional=True) for n in (1, 2)),
+        *_norm(_AT + "norm2", _BLOCK + "norm2."),
+        *_TIMM_MLP,
+        *_norm("norm", "norm.", optional=True),
+        *_norm("pooled_norm", "fc_norm.", optional=True),
+    ],
+    "hf_vit": [*_hf_stem(), *_HF_PLAIN],
+    "hf_beit": [
+        *_patch("embeddings.patch_embeddings.projection."),
+        Row("positions", ("embeddings.position_embeddings",), "tokens", optional=True),
+        Row("cls", ("embeddings.cls_token",), "token"),
+        *_HF_PLAIN,
+        *_relative(_HF_LAYER + "attention.attention.relative_position_bias.", "encoder.relative_position_bias."),
+        *(Row(f"{_AT}scale{n}", (f"{_HF_LAYER}lambda_{n}",), optional=True) for n in (1, 2)),
+        *_norm("norm", "layernorm.", optional=True),
+        *_norm("pooled_norm", "pooler.layernorm.", optional=True),
     ],
     "hf_dinov2": [
         *_DINOV2_HF,

@@ -13,7 +13,7 @@ from hummingbird.weights.families import FAMILIES, Family
 from hummingbird.weights.files import Source
 from hummingbird.weights.fits import Fit, fits_of, prepared, shortened
 from hummingbird.weights.mapping import Arrays
-from hummingbird.weights.settings import Settings, family_of_config, pixels_of_config, settings_of_config
+from hummingbird.weights.settings import Settings, family_of_config, pixels_of_config, section, settings_of_config
 
 log = logging.getLogger(__name__)
 UNKNOWN = Settings()
@@ -87,7 +87,8 @@ def _choose(source: Source, whole: list[Fit]) -> Fit:
     left = [f for f in whole if FAMILIES[f.family].possible(f.names) and f.family != "timm"] or whole
     left = [f for f in left if _is_sure(f)] or left
     if _differ(left):
-        name = source.path.resolve().name.lower() + " " + source.path.resolve().parent.name.lower()
+        path, architecture = source.path.resolve(), str(section(source, "config.json").get("architecture", ""))
+        name = f"{path.name} {path.parent.name} {architecture}".lower()
         left = [f for f in left if re.search(FAMILIES[f.family].names, name)] or left
     if _differ(left):
         families = ", ".join(dict.fromkeys(f.family for f in left))
@@ -115,6 +116,7 @@ def _settings_of_family(family: Family) -> Settings:
         activation=family.activation,
         resize=family.resize,
         rotary=family.rotary,
+        relative=family.relative,
     )
 
 

@@ -23,6 +23,7 @@ class Settings:
     activation: str | None = None
     resize: str | None = None
     rotary: float | None = None
+    relative: str | None = None
 
     def known(self) -> dict[str, Json]:
         """Returns the settings that are known, by name."""
@@ -69,7 +70,7 @@ def settings_of_config(source: Source, family: str, layout: str) -> Settings:
     Raises:
       UserError: the activation that they name is not supported.
     """
-    if family == "timm" or "open_clip_config.json" in source.config:
+    if "architecture" in section(source, "config.json") or "open_clip_config.json" in source.config:
         return _timm(source, family)
     return _transformers(source, layout) if family.startswith("hf_") else Settings()
 

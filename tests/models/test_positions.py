@@ -8,7 +8,7 @@ import pytest
 import scipy.ndimage
 
 from hummingbird.errors import UserError
-from hummingbird.models.positions import RESIZE, resize_matrix, rotary_angles
+from hummingbird.models.positions import RESIZE, relative_matrix, resize_matrix, rotary_angles
 from tests.weights.upstream import upstream
 
 OLD = (5, 4)
@@ -46,6 +46,24 @@ def test_positions_stay_where_the_grid_stays():
             np.testing.assert_array_equal(matrix, np.eye(len(matrix)))
     with pytest.raises(UserError, match="use one of bicubic, "):
         resize_matrix("nearest", OLD, OLD)
+
+
+@pytest.mark.parametrize("rule", ["bilinear", "geometric"])
+def test_relative_positions_name_the_offset_of_each_pair_of_patches(rule):
+    """A table that holds its own offsets, (row, column) of the query minus those of the key, is easy to check."""
+    down, right = np.mgrid[-1:2, -2:3]
+    for new in ((2, 3), (3, 5)):
+        rows, columns, entries = relative_matrix(rule, (2, 3), new)
+        assert rows.shape == (2 * new[0] - 1, 3)
+        np.testing.assert_allclose([rows.sum(1).min(), columns.sum(1).max()], 1)
+        assert entries[0, 1] == entries.max() - 2  # from [CLS], to [CLS], within [CLS]
+        assert (entries[1, 0], entries[0, 0]) == (entries.max() - 1, entries.max())
+        resized = [np.einsum("ri,cj,ij->rc", rows, columns, x).reshape(-1)[entries[1:, 1:]] for x in (down, right)]
+        cells = np.stack(np.divmod(np.arange(new[0] * new[1]), new[1]))
+        offsets = cells[:, :, None] - cells[:, None]
+        if new == (2, 3):
+            np.testing.assert_allclose(resized, offsets)
+        assert np.array_equal(np.sign(np.round(resized, 6)), np.sign(offsets))
 
 
 def test_rotary_angles_are_those_of_the_formula():

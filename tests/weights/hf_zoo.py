@@ -80,6 +80,16 @@ def vit(folder: pathlib.Path) -> Specimen:
     return specimen(folder_of(model, folder, HALF), model, HALF, 1, "hf_vit", interpolate_pos_encoding=True)
 
 
+def beit(folder: pathlib.Path) -> Specimen:
+    """As pretrained: one table of relative positions for all layers, the last norm beside the encoder."""
+    transformers = upstream("transformers")
+    settings = {"use_shared_relative_position_bias": True, "use_mean_pooling": True, "use_mask_token": True}
+    model = randomize(transformers.BeitForMaskedImageModeling(transformers.BeitConfig(**SIZED, **settings)))
+    path = folder_of(model, folder)
+    model.beit.layernorm = model.layernorm
+    return specimen(path, model.beit, HALF, 1, "hf_beit")
+
+
 def mae(folder: pathlib.Path) -> Specimen:
     """The published file is of the pretraining model, with its decoder; the reference is ViTModel with its weights."""
     transformers = upstream("transformers")
@@ -175,6 +185,7 @@ def siglip2(folder: pathlib.Path) -> Specimen:
 
 HF_ZOO: dict[str, Callable[[pathlib.Path], Specimen]] = {
     "HF ViT": vit,
+    "HF BEiT": beit,
     "HF MAE": mae,
     "HF DINOv2, SwiGLU, shards": dinov2,
     "HF DINOv2 registers": dinov2_registers,

@@ -19,6 +19,7 @@ from hummingbird.data.sources import build_dense_source
 from hummingbird.models.frozen import FrozenEncoder
 from hummingbird.weights.folders import Weights
 from hummingbird.weights.foreign import as_encoder, backbone_of
+from tests.weights.beit_zoo import BEIT_ZOO
 from tests.weights.conv_zoo import CONV_ZOO
 from tests.weights.flax_zoo import FLAX_ZOO
 from tests.weights.hf_zoo import HF_ZOO
@@ -27,7 +28,7 @@ from tests.weights.zoo import ZOO, Specimen
 
 pytestmark = pytest.mark.parity
 
-ALL = {**ZOO, **HF_ZOO, **FLAX_ZOO, **CONV_ZOO}
+ALL = {**ZOO, **BEIT_ZOO, **HF_ZOO, **FLAX_ZOO, **CONV_ZOO}
 RETRIEVAL = {
     "batch_size": 4,
     "data.max_images": 4,
