@@ -75,6 +75,30 @@ def batch(seed, size=16, side=32, like=None):
     return Batch(views, rng.integers(0, 5, size).astype(np.int32))
 
 
+def drawn(shapes, seed=0):
+    """Arrays drawn by NumPy for a tree of shapes: scales and variances are 1, integers 0, all else small.
+
+    Drawing them as the modules do compiles a program, which costs a test about a second.
+    """
+    import jax
+
+    rng = np.random.default_rng(seed)
+
+    def draw(path, x):
+        ones = path[-1] in (jax.tree_util.DictKey("scale"), jax.tree_util.DictKey("var"))
+        values = np.ones(x.shape) if ones else 0.1 * rng.normal(size=x.shape)
+        return np.zeros(x.shape, x.dtype) if x.dtype == np.int32 else values.astype(x.dtype)
+
+    return jax.tree_util.tree_map_with_path(draw, shapes)
+
+
+def drawn_heads(objective, width=32, seed=0):
+    """Parameters, statistics and further state of an objective for an encoder of this width."""
+    import jax
+
+    return drawn(jax.eval_shape(lambda key: objective.init(key, width), jax.random.key(0)), seed)
+
+
 def gradient(devices=1, seed=0, **changes):
     """Loss, gradient and new `extra` of a batch, in a state drawn by NumPy and without augmentation.
 
@@ -89,14 +113,7 @@ def gradient(devices=1, seed=0, **changes):
     _own_program()
     made = train.build_program(tiny_config(**changes), 64, jax.devices()[:devices])
     algorithm = made.algorithm
-    rng = np.random.default_rng(seed)
-
-    def draw(path, x):
-        ones = path[-1] in (jax.tree_util.DictKey("scale"), jax.tree_util.DictKey("var"))
-        values = np.ones(x.shape) if ones else 0.1 * rng.normal(size=x.shape)
-        return np.zeros(x.shape, x.dtype) if x.dtype == np.int32 else values.astype(x.dtype)
-
-    state = jax.tree_util.tree_map_with_path(draw, made.state.replace(opt_state=()))
+    state = drawn(made.state.replace(opt_state=()), seed)
     schedules = {name: x(0) if callable(x) else x for name, x in algorithm.schedules.items()}
 
     def of(state, batch):

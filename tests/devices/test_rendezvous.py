@@ -3,6 +3,7 @@
 import socket
 import threading
 
+from hummingbird.devices import rendezvous
 from hummingbird.devices.rendezvous import meet
 from hummingbird.errors import UserError
 from tests.devices.ports import free_port
@@ -45,7 +46,8 @@ def test_a_missing_coordinator_is_named():
     assert f"did not reach process 0 at {where} within 1 s (Connection refused)" in together((where, 2, 1, 1))[0]
 
 
-def test_a_port_in_use_is_named_and_is_not_process_0():
+def test_a_port_in_use_is_named_and_is_not_process_0(monkeypatch):
+    monkeypatch.setattr(rendezvous, "ANSWER_TIMEOUT", 0.5)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         where = f"127.0.0.1:{taken.getsockname()[1]}"
         zero, one = together((where, 2, 0, 1), (where, 2, 1, 1))

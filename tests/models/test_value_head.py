@@ -11,7 +11,7 @@ from tests import reference
 RNG = np.random.default_rng(0)
 KEYS = jnp.asarray(RNG.normal(size=(6, 4, 8)) + RNG.normal(size=8) * 3, jnp.float32)  # far from the origin
 PLAIN, STREAMED = MlpHead(32, 5), ValueHead(32, 5, chunk=8)
-VARIABLES = PLAIN.init(jax.random.key(0), KEYS)
+VARIABLES = jax.jit(PLAIN.init)(jax.random.key(0), KEYS)
 PARAMS = jax.tree.map(lambda x: x + 0.1 * RNG.normal(size=x.shape).astype(np.float32), VARIABLES["params"])
 
 
@@ -30,12 +30,12 @@ def test_values_and_running_statistics_are_those_of_the_plain_head():
 
 def test_gradients_are_those_of_the_plain_head():
     loss = lambda head: lambda params: jnp.sum(jnp.sin(apply(head, params)[0]))
-    ours, wanted = (jax.grad(loss(head))(PARAMS) for head in (STREAMED, PLAIN))
+    ours, wanted = (jax.jit(jax.grad(loss(head)))(PARAMS) for head in (STREAMED, PLAIN))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-4, atol=2e-4), ours, wanted)
 
 
 def test_initial_parameters_are_the_same_and_running_statistics_are_used_after_training():
-    jax.tree.map(np.testing.assert_array_equal, STREAMED.init(jax.random.key(0), KEYS), VARIABLES)
+    jax.tree.map(np.testing.assert_array_equal, jax.jit(STREAMED.init)(jax.random.key(0), KEYS), VARIABLES)
     after = [head.apply(VARIABLES, KEYS, train=False) for head in (STREAMED, PLAIN)]
     np.testing.assert_allclose(*after, atol=2e-5)
 

@@ -11,6 +11,7 @@ from hummingbird.errors import UserError
 from hummingbird.models.architecture import Architecture, encoder_sizes
 from hummingbird.models.positions import resize_positions, sincos2d
 from hummingbird.models.vit import ViT, build_vit, normalize, patchify
+from tests import tiny
 from tests.weights.upstream import randomize, relative_error, upstream
 
 SIZES = {"patch_size": 8, "width": 32, "depth": 2, "heads": 4, "mlp_dim": 96}
@@ -129,10 +130,10 @@ def test_positions_resize_to_any_grid_and_stay_when_the_grid_stays(new):
 def test_tokens_have_the_documented_shapes_and_parameters(cls_token, positions):
     vit = ViT(Architecture(**SIZES, grid=GRID, cls=cls_token, positions=positions))
     images = np.zeros((2, 16, 40, 3), np.float32)
-    params = vit.init(jax.random.key(0), images)["params"]
+    params = tiny.drawn(jax.eval_shape(vit.init, jax.random.key(0), images)["params"])
     assert ("positions" in params) == (positions == "learned")
     assert ("cls" in params) == cls_token
-    tokens = vit.apply({"params": params}, images)
+    tokens = jax.eval_shape(vit.apply, {"params": params}, images)
     assert tokens.patches.shape == (2, 10, SIZES["width"])
     assert (tokens.cls is None) != cls_token
     if cls_token:

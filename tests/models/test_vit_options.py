@@ -24,11 +24,12 @@ IMAGES = np.random.default_rng(0).normal(size=(3, 32, 32, 3)).astype(np.float32)
 @functools.cache
 def built(masked=False, **changes):
     vit = build_vit(SMALL | changes, 32, masked=masked)
-    return vit, jax.jit(vit.init)(jax.random.key(0), IMAGES)["params"]
+    return vit, tiny.drawn(jax.eval_shape(vit.init, jax.random.key(0), IMAGES)["params"])
 
 
 def test_options_are_parts_of_the_architecture():
-    vit, params = built(masked=True, registers=3, layer_scale=1e-5, mlp="swiglu")
+    vit, _ = built(masked=True, registers=3, layer_scale=1e-5, mlp="swiglu")
+    params = jax.jit(vit.init)(jax.random.key(0), IMAGES)["params"]
     assert vit.arch.registers == params["registers"].shape[0] == 3
     np.testing.assert_array_equal(params["block_01"]["scale2"], np.full(32, 1e-5, np.float32))
     hidden = 88  # two thirds of 4 x 32, up to a multiple of 8
@@ -56,7 +57,7 @@ def test_kept_tokens_are_encoded_in_their_order_as_if_there_were_no_others():
     vit, params = built(positions="sincos2d")
     apply = jax.jit(lambda images, keep: vit.apply({"params": params}, images, keep=keep).patches)
     order = np.stack([np.random.default_rng(i).permutation(16) for i in range(3)])
-    every = vit.apply({"params": params}, IMAGES).patches
+    every = jax.jit(vit.apply)({"params": params}, IMAGES).patches
     np.testing.assert_allclose(apply(IMAGES, order), np.take_along_axis(every, order[..., None], 1), atol=1e-5)
     some = apply(IMAGES, order[:, :4])
     changed = IMAGES.copy()
@@ -108,8 +109,8 @@ def test_scanned_layers_drop_the_same_branches():
     others = {name: x for name, x in params.items() if not name.startswith("block_")}
     stacked = others | {"blocks": jax.tree.map(lambda *x: jnp.stack(x), *layers)}
     keys = jax.random.split(jax.random.key(1), 3)
-    one = vit.apply({"params": params}, IMAGES, drop_keys=keys).patches
-    np.testing.assert_allclose(scanned.apply({"params": stacked}, IMAGES, drop_keys=keys).patches, one, atol=1e-5)
+    apply = lambda vit, params: jax.jit(vit.apply)({"params": params}, IMAGES, drop_keys=keys).patches
+    np.testing.assert_allclose(apply(scanned, stacked), apply(vit, params), atol=1e-5)
 
 
 @pytest.mark.slow

@@ -58,7 +58,7 @@ def densecl(params, pooled, places, target_params, target_pooled, target_places,
 def given():
     """Objective, heads of both networks, and features of a batch."""
     objective = train.build_program(tiny.tiny_config(**CHANGES), 64, jax.devices()[:1]).algorithm.objective
-    online, target = (objective.init(jax.random.key(i), 32) for i in (0, 1))
+    online, target = (tiny.drawn_heads(objective, seed=i) for i in (0, 1))
     rng = np.random.default_rng(0)
     pooled, places = rng.normal(size=(2, BATCH, 32)), rng.normal(size=(2, BATCH, 4, 32))
     return objective, online, target, pooled, places

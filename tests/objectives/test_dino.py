@@ -44,6 +44,9 @@ def network(params, outputs):
     return Network(tiny.program(1).model, params, {}, init_bank(0, 6, 32), jnp.zeros((0, 6, 32)), outputs)
 
 
+sinkhorn = jax.jit(distillation.sinkhorn)
+
+
 def outputs(pooled):
     pooled = jnp.asarray(pooled, jnp.float32)
     return ViewOutputs(pooled[..., :1], pooled, pooled[..., :1], {})
@@ -52,7 +55,7 @@ def outputs(pooled):
 def test_the_loss_is_equation_3_in_value_and_gradient_and_moves_the_centre_by_equation_4():
     objective = tiny.program(1, **DINO).algorithm.objective
     rng = np.random.default_rng(0)
-    theta, xi = (objective.init(jax.random.key(i), 32).params for i in (0, 1))
+    theta, xi = (tiny.drawn_heads(objective, seed=i).params for i in (0, 1))
     views, local, target, centre = (rng.normal(size=s) for s in ((6, 2, 32), (6, 3, 32), (6, 2, 32), (16,)))
     run = Batch({}, jnp.zeros(6, jnp.int32))
 
@@ -92,18 +95,18 @@ def test_sinkhorn_is_that_of_swav_in_float64():
     for _ in range(3):
         q /= q.sum(axis=1, keepdims=True) * 5
         q /= q.sum(axis=0, keepdims=True) * 12
-    np.testing.assert_allclose(distillation.sinkhorn(logits.astype(np.float32), 0.3), (12 * q).T, rtol=1e-4)
+    np.testing.assert_allclose(sinkhorn(logits.astype(np.float32), 0.3), (12 * q).T, rtol=1e-4)
     # Samples without weight do not count.
     weights = np.array([1.0] * 7 + [0.0] * 5)
-    some = distillation.sinkhorn(logits.astype(np.float32), 0.3, weights)[:7]
-    np.testing.assert_allclose(some, distillation.sinkhorn(logits[:7].astype(np.float32), 0.3), rtol=1e-5)
-    nothing = distillation.sinkhorn(logits.astype(np.float32), 0.3, np.zeros(12))
+    some = sinkhorn(logits.astype(np.float32), 0.3, weights)[:7]
+    np.testing.assert_allclose(some, sinkhorn(logits[:7].astype(np.float32), 0.3), rtol=1e-5)
+    nothing = sinkhorn(logits.astype(np.float32), 0.3, np.zeros(12))
     np.testing.assert_allclose(nothing.sum(axis=1), 1, rtol=1e-5)
 
 
 def test_many_iterations_of_sinkhorn_give_every_prototype_an_equal_share():
     logits = np.random.default_rng(2).normal(size=(40, 4)).astype(np.float32)
-    q = distillation.sinkhorn(logits, 0.5, iterations=50)
+    q = distillation.sinkhorn(logits, 0.5, iterations=50)  # unrolled: a program of 50 iterations takes long to compile
     np.testing.assert_allclose(q.sum(axis=0), 10, rtol=1e-3)
 
 

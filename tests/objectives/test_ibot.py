@@ -46,7 +46,7 @@ def test_the_loss_is_its_equations_in_value_and_gradient_and_moves_both_centres(
     objective = tiny.program(1, **TINY[name]).algorithm.objective
     separate, sinkhorn = name == "dinov2", name == "dinov2"
     rng = np.random.default_rng(0)
-    theta, xi = (objective.init(jax.random.key(i), 32).params for i in (0, 1))
+    theta, xi = (tiny.drawn_heads(objective, seed=i).params for i in (0, 1))
     pooled, wanted = rng.normal(size=(2, 4, 2, 32))
     tokens, targets = rng.normal(size=(2, 4, 2, 16, 32))
     # Up to 8 of 16 are masked, and the head processes so many; one view has none, another one 8.
@@ -106,8 +106,8 @@ def spread(x):
 
 def test_koleo_is_the_mean_log_distance_to_the_nearest_and_finite_for_equal_features():
     x = np.random.default_rng(0).normal(size=(7, 5))
-    assert float(koleo(x.astype(np.float32))) == pytest.approx(spread(x), rel=1e-4)
-    value, gradient = jax.value_and_grad(koleo)(jnp.ones((3, 4)))
+    assert float(jax.jit(koleo)(x.astype(np.float32))) == pytest.approx(spread(x), rel=1e-4)
+    value, gradient = jax.jit(jax.value_and_grad(koleo))(jnp.ones((3, 4)))
     assert np.isfinite(value)
     assert np.all(np.isfinite(gradient))
 

@@ -65,7 +65,7 @@ def test_the_loss_is_that_of_a_network_written_in_numpy_in_value_and_gradient():
     rng = np.random.default_rng(1)
     tokens, targets = rng.normal(size=(3, 4, 32)), rng.normal(size=(3, 16, 192))
     keep = np.stack([rng.permutation(16)[:4] for _ in range(3)])
-    theta = objective.init(jax.random.key(0), 32).params
+    theta = tiny.drawn_heads(objective).params
     mask = ~np.asarray(masking.is_kept(jnp.asarray(keep), 16))
 
     @jax.jit

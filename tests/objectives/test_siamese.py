@@ -62,7 +62,7 @@ def mocov3(params, pooled, target_params, target_pooled):
 @pytest.mark.parametrize("independent", [byol, simsiam, mocov3])
 def test_a_loss_equals_its_papers_in_value_and_gradient(independent):
     objective = tiny.program(1, **{"objective.name": independent.__name__}).algorithm.objective
-    heads, others = (objective.init(jax.random.key(i), 32) for i in (0, 1))
+    heads, others = (tiny.drawn_heads(objective, seed=i) for i in (0, 1))
     pooled, target_pooled = np.random.default_rng(0).normal(size=(2, 6, 2, 32))
     batch = Batch({}, jnp.zeros(6, jnp.int32))
     if not objective.has_target:

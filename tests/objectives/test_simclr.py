@@ -32,7 +32,7 @@ def finished(tmp_path_factory):
 
 def test_the_loss_is_nt_xent_of_projections_normalised_over_both_views_in_value_and_gradient():
     objective = tiny.program(1, **SIMCLR).algorithm.objective
-    heads = objective.init(jax.random.key(0), 32)
+    heads = tiny.drawn_heads(objective)
     pooled = np.random.default_rng(0).normal(size=(6, 2, 32))
     tau = 0.3
 

@@ -3,6 +3,7 @@
 import json
 import logging
 
+import flax.traverse_util
 import jax
 import numpy as np
 import pytest
@@ -51,12 +52,11 @@ def run_folder(path, arrays, step=7):
 
 def imported(path, **changes):
     """A folder as `hummingbird import` makes it, of a transformer like ours."""
-    arch = Architecture(**{**SIZES, **changes})
-    tree = ViT(arch).init(jax.random.key(1), np.zeros((1, 32, 32, 3), np.float32))["params"]
-    import flax.traverse_util
     import safetensors.numpy
 
-    arrays = {n: np.asarray(x) for n, x in flax.traverse_util.flatten_dict(tree, sep="/").items()}
+    arch = Architecture(**{**SIZES, **changes})
+    shapes = jax.eval_shape(ViT(arch).init, jax.random.key(1), np.zeros((1, 32, 32, 3), np.float32))["params"]
+    arrays = arrays_of(flax.traverse_util.flatten_dict(shapes, sep="/"), seed=1)
     with fresh_folder(path) as folder:
         safetensors.numpy.save_file(arrays, folder / "model.safetensors")
         write_own(
