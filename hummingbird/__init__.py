@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from hummingbird import config, data, models, objectives, retrieval, sweep
     from hummingbird.encoder import load_encoder
+    from hummingbird.retrieval import evaluate
 
 __version__ = "0.1.0"
-__all__ = ["config", "data", "load_encoder", "models", "objectives", "retrieval", "sweep"]
+__all__ = ["config", "data", "evaluate", "load_encoder", "models", "objectives", "retrieval", "sweep"]
 
 # Loaded on first use: `import hummingbird` stays fast, and retrieval works where a training dependency is missing.
-_HOME = {"load_encoder": "hummingbird.encoder"}
+_HOME = {"load_encoder": "hummingbird.encoder", "evaluate": "hummingbird.retrieval"}
 
 
 def __getattr__(name: str) -> Any:

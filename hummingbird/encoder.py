@@ -13,7 +13,7 @@ An encoder is any callable from images, uint8 [B, H, W, 3], to patch features, f
             side = images.shape[1] // self.patch_size
             return tokens.reshape(len(x), side, -1, tokens.shape[-1]).numpy()
 
-    hb.retrieval.evaluate(Mine(), config, "runs/mine")
+    hb.evaluate(Mine(), "pascal_voc", root="VOCdevkit/VOC2012")
 
 JAX reserves three quarters of a GPU's memory at its start: set XLA_PYTHON_CLIENT_PREALLOCATE=false where such a model
 needs the same GPU.

@@ -101,8 +101,9 @@ def test_the_readmes_example_scores_a_pytorch_model(tmp_path, monkeypatch):
     example = (ROOT / "README.md").read_text().partition("```python\n")[2].partition("```")[0]
     monkeypatch.setattr(torch.hub, "load", lambda *names: Tokens())
     monkeypatch.chdir(tmp_path)
-    voc = '"data": {"name": "pascal_voc", "root": "VOCdevkit/VOC2012"}'
-    small = '"data": {"scenes": {"prompt_images": 8, "query_images": 4}}, "input_size": 96, "progress": False'
+    voc = '"pascal_voc", root="VOCdevkit/VOC2012"'
+    scenes = '"data.scenes": {"prompt_images": 8, "query_images": 4}'
+    small = f'"scenes", overrides={{{scenes}}}, input_size=96, progress=False'
     assert voc in example
     exec(compile(example.replace(voc, small), "README.md", "exec"), {})
     assert 0 < json.loads((tmp_path / "runs/dino-voc/metrics.json").read_text())["metrics"]["miou"] < 100

@@ -83,13 +83,12 @@ def _pretrain(arguments: argparse.Namespace, overrides: Overrides) -> None:
 
 
 def _evaluate(arguments: argparse.Namespace, overrides: Overrides) -> None:
-    from hummingbird import config, encoder, retrieval
+    from hummingbird import config, retrieval
     from hummingbird.devices import distributed
 
     resolved = config.resolve("evaluate", arguments.config, overrides)
     distributed.initialize()
-    loaded = encoder.build_encoder(arguments.checkpoint, resolved.encoder)
-    result = retrieval.evaluate(loaded, resolved, arguments.workdir)
+    result = retrieval.evaluate(arguments.checkpoint, resolved, arguments.workdir)
     scores = {name: value for name, value in result["metrics"].items() if not isinstance(value, dict)}
     index = {"index": result["index"]["kind"], "recall_at_k": result["index"]["recall_at_k"]}
     print(json.dumps({"task": result["task"], "dataset": result["dataset"], **scores, **index}))

@@ -1,7 +1,7 @@
 """Dense nearest-neighbour retrieval with a frozen encoder: from two sources and an encoder to metrics (Sec. 3.1).
 
-`hummingbird evaluate` runs `evaluate`; `measure` does the same without files, for notebooks and for hooks inside
-pretraining.
+`evaluate` is what `hummingbird evaluate` runs, and `hb.evaluate` in Python; `measure` is its part that knows nothing of
+files, for data sets that are open already.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ import dataclasses
 import os
 import resource
 import sys
+import types
+from collections.abc import Sequence
 from typing import NamedTuple, TypeAlias
 
 import ml_collections
@@ -17,9 +19,9 @@ import numpy as np
 
 from hummingbird import config as configs
 from hummingbird.config import EvaluateConfig
-from hummingbird.config.schema import Tree
+from hummingbird.config.schema import One, Tree, Value, flatten
 from hummingbird.data.interface import DenseSource
-from hummingbird.encoder import Encoder, arithmetic
+from hummingbird.encoder import Encoder, arithmetic, build_encoder
 from hummingbird.retrieval.bank.patch_bank import PatchBank
 from hummingbird.retrieval.encodings import Encodings, build_encodings
 from hummingbird.retrieval.evaluation import Evaluation, build_evaluation
@@ -41,42 +43,63 @@ LOW_RECALL = 0.9
 # Always reported, 0 if skipped.
 SECONDS = ("encode_prompt", "build_index", "encode_query", "search", "decode", "total")
 
-Settings: TypeAlias = "EvaluateConfig | Tree | ml_collections.ConfigDict"
+Settings: TypeAlias = "EvaluateConfig | str | Tree | ml_collections.ConfigDict"
+Change: TypeAlias = "Value | Sequence[One] | Tree"
+NOTHING: Tree = types.MappingProxyType({})
 
 
 def evaluate(
-    encoder: Encoder,
+    encoder: Encoder | str,
     config: Settings,
-    workdir: str,
+    workdir: str | os.PathLike[str] | None = None,
     sources: tuple[DenseSource, DenseSource] | None = None,
     encoded: Encodings | None = None,
+    *,
+    root: str | os.PathLike[str] | None = None,
+    overrides: Tree = NOTHING,
+    **settings: Change,
 ) -> Result:
-    """Evaluates a frozen encoder by retrieval; writes metrics.json, samples.npz and report.html.
+    """Evaluates a frozen encoder by retrieval.
 
     In a program of several processes all of them call it: each encodes and predicts its part of the images, the first
     one writes.
 
     Args:
-      encoder: callable from images, uint8 [B, H, W, 3], to features [B, h, w, D], with `.patch_size`.
-      config: a resolved evaluation config; or a dict or ConfigDict of what differs from the defaults.
-      workdir: folder for the results; made if missing.
+      encoder: callable from images, uint8 [B, H, W, 3], to features [B, h, w, D], with `.patch_size`; or what
+        `load_encoder` takes: the path of a checkpoint, "random:vit_s16", "rgb:8".
+      config: name of a shipped evaluation, such as "pascal_voc" or "pascal_voc:few"; path of a config file; a resolved
+        evaluation config; or a dict or ConfigDict of what differs from the defaults.
+      workdir: folder for metrics.json, samples.npz and report.html, made if missing; None: nothing is written.
       sources: prompt and query; None: those that the config names.
       encoded: see `measure`.
+      root: folder of the data set, `data.root`.
+      overrides: other settings by key, dotted or nested: {"retrieval.neighbours": 90}.
+      **settings: like `overrides`, for keys without a dot: input_size=448.
 
     Returns:
       The content of metrics.json.
 
     Raises:
-      UserError: unwritable workdir, unusable data, or features that cannot be searched.
+      UserError: unknown config or setting, unwritable workdir, unusable data, or features that cannot be searched.
+
+    Example:
+      >>> small = {"prompt_images": 4, "query_images": 2, "size": 32}
+      >>> result = evaluate("rgb:8", "scenes", overrides={"data.scenes": small}, input_size=32, progress=False)
+      >>> result["dataset"], sorted(result["metrics"])[:2]
+      ('scenes', ['mean_class_accuracy', 'miou'])
     """
-    config = resolved(config)
-    folder = together(lambda: make_workdir(workdir))
+    place: Tree = {} if root is None else {"data.root": os.fspath(root)}
+    config = resolved(config, {**flatten(overrides), **flatten(settings), **place})
+    loaded = build_encoder(encoder, config.encoder) if isinstance(encoder, str) else encoder
+    folder = None if workdir is None else together(lambda: make_workdir(os.fspath(workdir)))
     if sources is None:
         from hummingbird.data.sources import build_dense_source
 
         sources = build_dense_source(config, "prompt"), build_dense_source(config, "query")
-    result, samples = measure(encoder, config, *sources, collect=config.report.enabled, encoded=encoded)
-    together(lambda: write_results(folder, result, samples) if first() else None)
+    collect = config.report.enabled and folder is not None
+    result, samples = measure(loaded, config, *sources, collect=collect, encoded=encoded)
+    if folder is not None:
+        together(lambda: write_results(folder, result, samples) if first() else None)
     return result
 
 
@@ -88,10 +111,10 @@ def measure(
     collect: bool = False,
     encoded: Encodings | None = None,
 ) -> tuple[Result, Samples | None]:
-    """Evaluates a frozen encoder without writing files.
+    """Evaluates a frozen encoder on two open sources, without writing files.
 
     Args:
-      encoder: as in `evaluate`.
+      encoder: callable with `.patch_size`, as in `evaluate`.
       config: as in `evaluate`.
       prompt: annotated images to retrieve from.
       query: images to predict.
@@ -116,11 +139,14 @@ def measure(
     return result, whole.samples
 
 
-def resolved(config: Settings) -> EvaluateConfig:
-    """Returns the complete config of an evaluation. Raises UserError as `hummingbird.config.resolve` does."""
+def resolved(config: Settings, changes: Tree = NOTHING) -> EvaluateConfig:
+    """Returns the complete config of an evaluation, with changes. Raises UserError as `hummingbird.config.resolve`."""
     if isinstance(config, EvaluateConfig):
-        return config
-    return configs.resolve("evaluate", overrides=configs.as_dict(config, "the evaluation's config is of type"))
+        return configs.replace(config, changes) if changes else config
+    if isinstance(config, str):
+        return configs.resolve("evaluate", config, changes)
+    differences = configs.as_dict(config, "the evaluation's config is of type")
+    return configs.resolve("evaluate", overrides={**flatten(differences), **flatten(changes)})
 
 
 class Scored(NamedTuple):

@@ -64,6 +64,7 @@ def build_evaluation(
       UserError: an empty source, sources that do not match, or settings that no such evaluation can have.
     """
     query = prompt if query is None else query
+    check_encoder(encoder)
     check_sources(prompt, query)
     task = build_task(prompt, config)
     blue, warnings = "own", []
@@ -87,6 +88,15 @@ def build_evaluation(
         progress=config.progress,
         warnings=warnings,
     )
+
+
+def check_encoder(encoder: Encoder) -> None:
+    """Raises UserError unless an encoder can be called and says how large its patches are."""
+    name, patch = getattr(encoder, "name", type(encoder).__name__), getattr(encoder, "patch_size", None)
+    if not callable(encoder):
+        raise UserError(f"encoder {name}: is not callable; expected a function from images to features, or a path")
+    if not isinstance(patch, int) or patch < 1:
+        raise UserError(f"encoder {name}: patch_size is {patch}; set it to the side of a patch in pixels, such as 16")
 
 
 def check_sources(prompt: DenseSource, query: DenseSource) -> None:

@@ -167,7 +167,7 @@ class SweepFolder:
         return self.is_locked(job_lock(job))
 
 
-def same_spelling(identity: Identity) -> dict[str, Json]:
+def same_spelling(identity: Identity) -> dict[str, object]:
     """Returns an identity in which a config file has the same name however it was typed."""
     from hummingbird.config.names import canonical  # workers compare no sweeps
 

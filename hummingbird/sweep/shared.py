@@ -46,7 +46,7 @@ def run_shared(folder: SweepFolder, commands: list[Command], family: list[Comman
         try:
             resolved = config.resolve("evaluate", command.config, command.overrides)
             encoder, sources, encoded = encode()
-            retrieval.evaluate(encoder, resolved, str(folder.workdir(command.id)), sources, encoded)
+            retrieval.evaluate(encoder, resolved, folder.workdir(command.id), sources, encoded)
         except Exception as error:  # the next command may still work
             text = f"hummingbird: error: {error}" if isinstance(error, UserError) else traceback.format_exc()
             print(text, flush=True)

@@ -6,6 +6,7 @@ import resource
 
 import pytest
 
+import hummingbird as hb
 from hummingbird.errors import UserError
 from hummingbird.retrieval import measure
 from hummingbird.retrieval.report import parts
@@ -65,3 +66,37 @@ def test_an_evaluation_without_a_report_leaves_no_old_one(written):
     folder, result, _ = written
     write_results(folder, {key: value for key, value in result.items() if key != "fractions"}, None)
     assert [path.name for path in folder.iterdir()] == ["metrics.json"]
+
+
+SCENES = {"data.scenes": {"size": 32, "prompt_images": 4, "query_images": 2}, "input_size": 32, "batch_size": 2}
+
+
+def test_one_line_evaluates_a_shipped_config_by_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    overrides = {**SCENES, "retrieval.neighbours": 5}
+    result = hb.evaluate(MeanColour(), "scenes", overrides=overrides, workdir="out", progress=False)
+    assert json.loads((tmp_path / "out" / "metrics.json").read_text()) == result
+    assert (result["protocol"]["neighbours"], result["encoder"]["name"]) == (5, "mean colour")
+    config = hb.config.resolve("evaluate", "scenes", {**overrides, "progress": False})
+    found = hb.evaluate(MeanColour(), config)
+    assert found["metrics"] == result["metrics"]
+    assert found["config"] == result["config"]
+    assert [path.name for path in tmp_path.iterdir()] == ["out"], "files are written to a workdir only"
+
+
+def test_the_folder_of_a_data_set_is_named_directly(tmp_path):
+    with pytest.raises(UserError, match=f"{tmp_path}/nowhere"):
+        hb.evaluate("rgb:8", "pascal_voc:few", root=tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize(
+    ("encoder", "said"),
+    [
+        (lambda images: images, "encoder function: patch_size is None"),
+        (3, "encoder int: is not callable"),
+        ("nowhere", "nowhere does not exist"),
+    ],
+)
+def test_what_is_no_encoder_is_refused(encoder, said):
+    with pytest.raises(UserError, match=said):
+        hb.evaluate(encoder, "scenes", overrides=SCENES)
