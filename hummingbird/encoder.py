@@ -80,6 +80,7 @@ def load_encoder(
 
     Args:
       path: a training workdir or one of its step folders, an imported folder or another project's weights file,
+        `hf:ORG/NAME[@REVISION]` or `timm:NAME.TAG` (weights on the Hugging Face Hub; needs the extra `hub`),
         `random:vit_s16` (random weights), `random:WORKDIR` (random weights in a run's architecture), or `rgb:PATCH`
         (the raw pixels of each patch).
       network: "online" or "target", for training checkpoints.
@@ -90,11 +91,13 @@ def load_encoder(
       UserError: there is nothing at the path, it is not an encoder, or the dtype is unknown.
     """
     from hummingbird.run import checkpoint
-    from hummingbird.weights import foreign, own
+    from hummingbird.weights import foreign, hub, own
 
     check_dtype(dtype)
     path = os.path.expanduser(path)
     kind, _, rest = path.partition(":")
+    if hub.is_hub(path):
+        return foreign.load_foreign(path, dtype=dtype, **options)
     given = [name for name, value in options.items() if value is not None]
     if given and (kind in own.NAMED or checkpoint.is_training(path)):
         raise UserError(f"encoder.{given[0]} is for files of other projects; leave it out for {path}")
@@ -103,7 +106,7 @@ def load_encoder(
     if not epath.Path(path).exists():
         raise UserError(
             f"checkpoint {path} does not exist; give a training workdir, an imported folder, a weights file, "
-            "random:vit_s16 or rgb:16"
+            "hf:ORG/NAME, timm:NAME, random:vit_s16 or rgb:16"
         )
     if checkpoint.is_training(path):
         return own.load_trained(path, network, dtype)

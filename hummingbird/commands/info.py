@@ -13,7 +13,7 @@ def describe(path: str, family: str | None = None) -> dict[str, Json]:
     """Describes a training run, a memory bank or a weights file.
 
     Args:
-      path: workdir, step folder, bank, or file or folder of weights.
+      path: workdir, step folder, bank, file or folder of weights, or a name on the hub.
       family: project that the weights come from; None: detected.
 
     Returns:
@@ -22,9 +22,16 @@ def describe(path: str, family: str | None = None) -> dict[str, Json]:
     Raises:
       UserError: the path does not exist or holds none of these, or `family` is given for something of our own.
     """
+    from hummingbird import weights
+    from hummingbird.weights import hub
+
+    if hub.is_hub(path):
+        return weights.describe(path, family)
     folder = epath.Path(path)
     if not folder.exists():
-        raise UserError(f"{path} does not exist; give a training workdir, a step folder, a bank or a weights file")
+        raise UserError(
+            f"{path} does not exist; give a training workdir, a step folder, a bank, a weights file or hf:ORG/NAME"
+        )
     from hummingbird.retrieval.bank.files import describe_bank, is_bank
 
     training, bank = checkpoint.is_training(folder), is_bank(path)
@@ -34,8 +41,6 @@ def describe(path: str, family: str | None = None) -> dict[str, Json]:
         return describe_run(folder)
     if bank:
         return describe_bank(path)
-    from hummingbird import weights
-
     return weights.describe(path, family)
 
 

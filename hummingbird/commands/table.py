@@ -165,7 +165,10 @@ def _bank(arguments: argparse.Namespace, overrides: Overrides) -> None:
 # ---------------------------------------------------------------- declaring them
 NAME = "NAME[:variant]"
 CONFIG_HELP = "config: shipped one, such as evaluate/pascal_voc, or file; --config.KEY=VALUE overrides a setting"
-CHECKPOINT_HELP = "encoder: training workdir or step folder, imported folder, weights file, random:vit_s16 or rgb:16"
+CHECKPOINT_HELP = (
+    "encoder: training workdir or step folder, imported folder, weights file, hf:ORG/NAME[@REVISION], timm:NAME.TAG,"
+    " random:vit_s16 or rgb:16"
+)
 CONFIG = path_option("--config", CONFIG_HELP, NAME, required=True)
 CHECKPOINT = path_option("--checkpoint", CHECKPOINT_HELP)
 WORKDIR = path_option("--workdir", "output folder; the same command resumes", "DIR", required=True)
@@ -182,8 +185,8 @@ COMMANDS: dict[str, Command] = {
             WORKDIR,
             path_option(
                 "--init_from",
-                "start a new run from the weights of a training workdir, imported folder or weights file; ignored when"
-                " the workdir holds a checkpoint to resume from",
+                "start a new run from the weights of a training workdir, imported folder, weights file or hf:ORG/NAME;"
+                " ignored when the workdir holds a checkpoint to resume from",
             ),
         ),
         ("pretrain",),
@@ -225,13 +228,13 @@ COMMANDS: dict[str, Command] = {
     "info": Command(
         _info,
         "describe a training run, a memory bank or a weights file",
-        (path_option("path", "workdir, step folder, bank or weights file"), FAMILY, JSON),
+        (path_option("path", "workdir, step folder, bank, weights file or hf:ORG/NAME"), FAMILY, JSON),
     ),
     "import": Command(
         _import,
         "convert weights of another project",
         (
-            path_option("src", "weights file or folder", "SRC"),
+            path_option("src", "weights file or folder, hf:ORG/NAME or timm:NAME.TAG", "SRC"),
             DESTINATION,
             FAMILY,
             option(

@@ -58,6 +58,8 @@ class FrozenEncoder:
       name: for people.
       fingerprint: checksum of the parameters and of what is computed with them.
       pooling: attention pooling of a pretraining run; None where there is none.
+      source: file or folder that weights of other projects were first read from, or their name on the hub.
+      commit: that of their name on the hub.
 
     Example: the gradient of a loss with respect to the last attention's output projection P = a W + b, for each image
     and token (FUNGI), without knowing how the network is built.
@@ -74,6 +76,8 @@ class FrozenEncoder:
     name: str
     fingerprint: str
     pooling: Pooling | None = None
+    source: str | None = None
+    commit: str | None = None
 
     @property
     def patch_size(self) -> int:

@@ -206,11 +206,10 @@ def describe(evaluation: Evaluation, whole: Scored, config: EvaluateConfig) -> R
 
 
 def describe_encoder(encoder: Encoder, dim: int) -> dict[str, Json]:
-    """Returns name (that of its type if it has none), fingerprint, patch_size, dim, and how it computes."""
+    """Returns name (that of its type if it has none), origin, fingerprint, patch_size, dim, and how it computes."""
     name = getattr(encoder, "name", None) or getattr(encoder, "__name__", type(encoder).__name__)
-    fingerprint = getattr(encoder, "fingerprint", None)
-    facts = {"name": name, "fingerprint": fingerprint, "patch_size": encoder.patch_size, "dim": dim}
-    return {**facts, **arithmetic(encoder)}
+    known = {fact: getattr(encoder, fact, None) for fact in ("source", "commit", "fingerprint")}
+    return {"name": name, **known, "patch_size": encoder.patch_size, "dim": dim, **arithmetic(encoder)}
 
 
 def describe_memory(

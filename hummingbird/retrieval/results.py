@@ -16,7 +16,8 @@ class Result(TypedDict):
       task: kind of label.
       dataset: `data.name`.
       data: folder of the data set, and fingerprints of prompt and query.
-      encoder: name, fingerprint, patch_size, dim, and how it computes: dtype, backend and device_kind.
+      encoder: name, source (the file that weights of other projects are from, or their name on the hub) and its
+        commit, fingerprint, patch_size, dim, and how it computes: dtype, backend and device_kind.
       metrics: scores by key; mIoU 0-100, RMSE in metres.
       protocol: every choice that affects the score.
       memory: length and size of the bank, its index, and the index's recall.

@@ -55,7 +55,7 @@ def export_weights(src: str, dst: str, format: str = "timm", network: str = "onl
     """Writes the encoder of `src` as a new folder `dst`.
 
     Args:
-      src: training workdir or step folder, imported folder, or another project's file.
+      src: training workdir or step folder, imported folder, another project's file, or a name on the hub.
       dst: must not exist; appears only when it is complete.
       format: "timm", "hf", "big_vision" or "hummingbird".
       network: "online" or "target", of a training run.
@@ -92,6 +92,7 @@ def read_model(src: str, network: str) -> Model:
         return _trained(str(path), network)
     weights = foreign.load(path)
     config: dict[str, Json] = {"family": weights.family, "source": weights.source}
+    config |= {"commit": weights.commit} if weights.commit else {}
     return Model(weights, path.resolve().name, config, None, versions(), {})
 
 

@@ -11,7 +11,7 @@ import json
 import os
 import pathlib
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import ml_dtypes  # gives NumPy the bfloat16 that safetensors asks for
@@ -25,6 +25,19 @@ from hummingbird.weights.torchscript import MoreThanArraysError, is_torchscript,
 Arrays = dict[str, np.ndarray]
 
 
+@dataclasses.dataclass(frozen=True)
+class Origin:
+    """Where downloaded weights are from.
+
+    Attributes:
+      name: as the user gave it: "hf:facebook/dinov2-base".
+      commit: the one that it stands for, 40 hexadecimal digits.
+    """
+
+    name: str
+    commit: str
+
+
 @dataclasses.dataclass
 class Source:
     """The content of a file or folder of weights.
@@ -35,6 +48,7 @@ class Source:
       arrays: floating-point arrays as float32, under flat names; parts of a nested tree are joined by `joint`.
       joint: "." for PyTorch's names, "/" for Flax's.
       config: the JSON files beside the arrays, by file name.
+      origin: where the files were downloaded from; None: they are the user's own.
     """
 
     path: pathlib.Path
@@ -42,6 +56,13 @@ class Source:
     arrays: Arrays
     joint: str
     config: dict[str, Mapping[str, Json]]
+    origin: Origin | None = None
+
+    @property
+    def names(self) -> str:
+        """Names that may hint at the project: those of the file or folder and of its parent, or that on the hub."""
+        path = self.path.resolve()
+        return f"{self.origin.name} {self.path.name}" if self.origin else f"{path.name} {path.parent.name}"
 
 
 OWN_FILE = "hummingbird.json"  # beside weights that we wrote: what exactly they are
@@ -57,6 +78,8 @@ FOLDER_FILES = (
     "flax_model.msgpack",
     "params.npz",
 )
+SUFFIXES = (".safetensors", ".npz", ".pth", ".pt")  # of other files that may hold weights
+SHARDED = ".index.json"  # ends the names of the lists of shards
 
 
 def read(path: str | os.PathLike[str]) -> Source:
@@ -70,10 +93,11 @@ def read(path: str | os.PathLike[str]) -> Source:
         raise UserError(f"{path} does not exist")
     file = _file_of(path) if path.is_dir() else path
     folder = path if path.is_dir() else path.parent
-    config = {name: read_json(folder / name) for name in JSON_FILES if (folder / name).is_file()}
+    present = [name for name in JSON_FILES if (folder / name).is_file()]
+    config = {name: read_json(folder / name) for name in descriptions(present, file.name)}
     if file.is_dir():
         form, arrays = "orbax", _read_orbax(file)
-    elif file.name.endswith(".index.json"):
+    elif file.name.endswith(SHARDED):
         form, arrays = _read_shards(file)
     else:
         form, arrays = _read_file(file)
@@ -100,28 +124,58 @@ def read_json(path: pathlib.Path) -> Mapping[str, Json]:
     return value
 
 
+def candidates(names: Collection[str]) -> list[str]:
+    """Returns which files of a folder may be its weights: the preferred one of `FOLDER_FILES`, else all by suffix.
+
+    Example:
+      >>> candidates(["config.json", "pytorch_model.bin", "model.safetensors"]), candidates(["b.pth", "a.npz"])
+      (['model.safetensors'], ['a.npz', 'b.pth'])
+    """
+    preferred = [name for name in FOLDER_FILES if name in names]
+    return preferred[:1] or sorted(name for name in names if name.endswith(SUFFIXES))
+
+
+def descriptions(names: Collection[str], file: str) -> list[str]:
+    """Returns which JSON files of a folder describe its file of weights.
+
+    LAION's repositories hold each model twice, in OpenCLIP's form and in transformers'; timm's may do so as well.
+    """
+    others = ("config.json", "preprocessor_config.json") if file.startswith("open_clip") else ("open_clip_config.json",)
+    present = [name for name in JSON_FILES if name in names]
+    both = "config.json" in present and "open_clip_config.json" in present
+    return [name for name in present if not (both and name in others)]
+
+
 def _file_of(folder: pathlib.Path) -> pathlib.Path:
     """Finds the file of weights in a folder; the folder itself if Orbax wrote it."""
-    for name in FOLDER_FILES:
-        if (folder / name).is_file():
-            return folder / name
+    found = candidates([path.name for path in folder.iterdir() if path.is_file()])
+    if found and found[0] in FOLDER_FILES:
+        return folder / found[0]
     if any((folder / name).exists() for name in ("_METADATA", "_CHECKPOINT_METADATA", "manifest.ocdbt")):
         return folder
     flax = sorted(folder.glob("checkpoint_*"), key=lambda p: (len(p.name), p.name))
     if flax:
         return flax[-1]
-    single = [p for pattern in ("*.safetensors", "*.npz", "*.pth", "*.pt") for p in folder.glob(pattern)]
-    if len(single) == 1:
-        return single[0]
-    what = f"several files of weights ({', '.join(sorted(p.name for p in single))})" if single else "no weights"
+    if len(found) == 1:
+        return folder / found[0]
+    what = f"several files of weights ({', '.join(found)})" if found else "no weights"
     raise UserError(f"{folder} holds {what}: name the file itself, or a folder with one of {', '.join(FOLDER_FILES)}")
 
 
-def _read_shards(index: pathlib.Path) -> tuple[str, Arrays]:
+def shards_of(index: pathlib.Path) -> tuple[list[str], list[str]]:
+    """Returns the names of the files and of the arrays that a list of shards names.
+
+    Raises:
+      UserError: it is no list of shards.
+    """
     table = read_json(index).get("weight_map")
     if not isinstance(table, dict):
         raise UserError(f"{index} has no 'weight_map': it is not an index of shards")
-    shards = sorted({str(name) for name in table.values()})
+    return sorted({str(name) for name in table.values()}), list(table)
+
+
+def _read_shards(index: pathlib.Path) -> tuple[str, Arrays]:
+    shards, names = shards_of(index)
     absent = [name for name in shards if not (index.parent / name).is_file()]
     if absent:
         raise UserError(
@@ -133,7 +187,7 @@ def _read_shards(index: pathlib.Path) -> tuple[str, Arrays]:
     for name in shards:
         form, part = _read_file(index.parent / name)
         arrays.update(part)
-    lost = [name for name in table if name not in arrays]
+    lost = [name for name in names if name not in arrays]
     if lost:
         raise UserError(f"{index.parent}: the shards lack {len(lost)} arrays of the index, for example {lost[0]}")
     return form, arrays

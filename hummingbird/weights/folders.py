@@ -41,13 +41,15 @@ class Weights(Found):
 
     Attributes:
       features: which tokens are the features.
-      source: path that it was first read from.
+      source: name of the file or folder that it was first read from, or its name on the hub.
       form: kind of file that it was first read from.
+      commit: that of its name on the hub; None: it was not read from there.
     """
 
     features: Features
     source: str
     form: str
+    commit: str | None = None
 
 
 def write_own(folder: pathlib.Path, weights: Weights, layout: str) -> None:
@@ -60,6 +62,7 @@ def write_own(folder: pathlib.Path, weights: Weights, layout: str) -> None:
         "source": weights.source,
         "source_prefix": weights.prefix,
         "source_form": weights.form,
+        "source_commit": weights.commit,
         "kind": "vit" if isinstance(weights.arch, Architecture) else "convnext",
         "architecture": dataclasses.asdict(weights.arch),
         "features": dataclasses.asdict(weights.features),
@@ -97,7 +100,8 @@ def read_own(source: files.Source, family: str | None, given: Settings) -> Weigh
     if wrong := given.known().keys() - vars(arch).keys():
         raise UserError(f"{source.path}: a ConvNeXt has no {', '.join(sorted(wrong))}; leave it out")
     arch = dataclasses.replace(arch, **given.known())
-    return Weights(of_family, layout, prefix, arch, arrays, features, first, form)
+    commit = str(own["source_commit"]) if own.get("source_commit") else None
+    return Weights(of_family, layout, prefix, arch, arrays, features, first, form, commit)
 
 
 @contextlib.contextmanager

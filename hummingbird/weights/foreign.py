@@ -20,7 +20,7 @@ from hummingbird.models.frozen import FrozenEncoder
 from hummingbird.models.frozen_vit import FrozenViT
 from hummingbird.run import fingerprint
 from hummingbird.run.files import Json, versions
-from hummingbird.weights import files, folders
+from hummingbird.weights import files, folders, hub
 from hummingbird.weights.assemble import Found
 from hummingbird.weights.convnext import ConvNeXtArchitecture, FrozenConvNeXt
 from hummingbird.weights.families import FAMILIES
@@ -46,7 +46,7 @@ def load(
     """Reads an imported folder, or another project's file or folder.
 
     Args:
-      path: what to read.
+      path: what to read: a path, or a name on the hub (`hub.parse`).
       family: a name in `families.FAMILIES`; None: detected.
       features: "tokens", "query", "key" or "value"; None: as imported, else "tokens".
       layers: layers to concatenate, counted from 0 or, if negative, from the end; None: as imported, else the last.
@@ -56,9 +56,10 @@ def load(
       heads, grid, mean, std: as in `Architecture`; None: those of the file and family.
 
     Raises:
-      UserError: as `files.read` and `recognize` raise; a layer or kind of features that does not exist.
+      UserError: as `hub.fetch`, `files.read` and `recognize` raise; a layer or kind of features that does not exist.
     """
-    source, given = files.read(path), Settings(heads, grid, mean, std)
+    source = hub.read(str(path)) if hub.is_hub(path) else files.read(path)
+    given = Settings(heads, grid, mean, std)
     if files.OWN_FILE in source.config:
         if prefix is not None:
             raise UserError(f"{path} is a folder of this program and holds one network; leave the prefix out")
@@ -66,6 +67,8 @@ def load(
     else:
         found = recognize(source, family, prefix, given)
         weights = Weights(**vars(found), features=LAST_LAYER, source=source.path.name, form=source.form)
+    if source.origin:
+        weights = dataclasses.replace(weights, source=source.origin.name, commit=source.origin.commit)
     changes = {"kind": features, "layers": tuple(layers) if layers is not None else None, "norm": norm}
     changes = {name: value for name, value in changes.items() if value is not None}
     weights = dataclasses.replace(weights, features=dataclasses.replace(weights.features, **changes))
@@ -83,8 +86,10 @@ def load_foreign(path: str | os.PathLike[str], dtype: str = "float32", **options
       options: as of `load`.
     """
     weights = load(path, **options)
-    name = f"{pathlib.Path(path).resolve().name} ({weights.family})"
-    return as_encoder(backbone_of(weights.arch, weights.features, dtype), weights.arrays, name)
+    name = hub.parse(str(path)).repository if hub.is_hub(path) else pathlib.Path(path).resolve().name
+    backbone = backbone_of(weights.arch, weights.features, dtype)
+    encoder = as_encoder(backbone, weights.arrays, f"{name} ({weights.family})")
+    return dataclasses.replace(encoder, source=weights.source, commit=weights.commit)
 
 
 def backbone_of(
@@ -175,6 +180,8 @@ def describe(path: str | os.PathLike[str], family: str | None = None) -> dict[st
         "names": weights.layout,
         "prefix": weights.prefix,
         "form": weights.form,
+        "source": weights.source,
+        "commit": weights.commit,
         "fingerprint": fingerprint.fingerprint(weights.arrays),
         "parameters": sum(x.size for x in weights.arrays.values()),
         "bytes": sum(x.nbytes for x in weights.arrays.values()),

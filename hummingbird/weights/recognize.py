@@ -87,9 +87,9 @@ def _choose(source: Source, whole: list[Fit]) -> Fit:
     left = [f for f in whole if FAMILIES[f.family].possible(f.names) and f.family != "timm"] or whole
     left = [f for f in left if _is_sure(f)] or left
     if _differ(left):
-        path, architecture = source.path.resolve(), str(section(source, "config.json").get("architecture", ""))
-        name = f"{path.name} {path.parent.name} {architecture}".lower()
-        left = [f for f in left if re.search(FAMILIES[f.family].names, name)] or left
+        architecture = str(section(source, "config.json").get("architecture", ""))
+        names = f"{source.names} {architecture}".lower()
+        left = [f for f in left if re.search(FAMILIES[f.family].names, names)] or left
     if _differ(left):
         families = ", ".join(dict.fromkeys(f.family for f in left))
         raise UserError(

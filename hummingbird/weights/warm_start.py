@@ -23,6 +23,7 @@ from hummingbird.models.architecture import MEAN, STD, Architecture
 from hummingbird.models.vit import ViT
 from hummingbird.run import checkpoint, fingerprint
 from hummingbird.run.files import Json
+from hummingbird.weights import hub
 from hummingbird.weights.foreign import load
 from hummingbird.weights.mapping import Arrays
 
@@ -52,7 +53,7 @@ def read(path: str, vit: ViT, wanted: Wanted) -> Given:
     """Reads the parameters that a new run takes from `path`.
 
     Args:
-      path: training workdir or step folder, imported folder, or another project's weights file.
+      path: training workdir or step folder, imported folder, another project's weights file, or a name on the hub.
       vit: the new run's encoder.
       wanted: the new run's state by name (`checkpoint.to_arrays`), arrays or shapes.
 
@@ -60,9 +61,13 @@ def read(path: str, vit: ViT, wanted: Wanted) -> Given:
       UserError: there is nothing, or not this encoder; the first array that does not fit is named.
     """
     path = os.path.expanduser(path)
-    if not epath.Path(path).exists():
-        raise UserError(f"--init_from={path} does not exist; give a training workdir, imported folder or weights file")
-    found, origin = _of_run(path, vit) if checkpoint.is_training(path) else _of_file(path, vit)
+    named = hub.is_hub(path)
+    if not named and not epath.Path(path).exists():
+        raise UserError(
+            f"--init_from={path} does not exist; give a training workdir, imported folder, weights file or hf:ORG/NAME"
+        )
+    of_run = not named and checkpoint.is_training(path)
+    found, origin = _of_run(path, vit) if of_run else _of_file(path, vit)
     wanted = {n: x for n, x in wanted.items() if n.split(".")[0] in NETWORKS}
     found = _for_networks(found, {name.split(".")[0] for name in wanted})
     found = _restack(found, stacked=any(".encoder.blocks." in name for name in wanted))
@@ -132,7 +137,8 @@ def _of_file(path: str, vit: ViT) -> tuple[Arrays, dict[str, Json]]:
         log.warning("%s has %s positions, this run %s", path, arch.positions, ours.positions)
     flat = {f"encoder.{name.replace('/', '.')}": x for name, x in weights.arrays.items()}
     arrays = {f"{network}.{name}": x for network in NETWORKS for name, x in flat.items()}
-    return arrays, {"kind": f"weights of family {weights.family}", "step": None, "from": weights.source}
+    kind = f"weights of family {weights.family}"
+    return arrays, {"kind": kind, "step": None, "from": weights.source, "commit": weights.commit}
 
 
 def _for_networks(found: Arrays, networks: set[str]) -> Arrays:

@@ -240,3 +240,12 @@ def test_a_path_that_does_not_exist_is_refused(tmp_path):
 def test_a_file_without_floating_point_arrays_is_refused(tmp_path):
     save_file({"steps": np.arange(3)}, tmp_path / "a.safetensors")
     assert "no floating-point arrays" in refusal(tmp_path / "a.safetensors")
+
+
+def test_the_json_files_of_the_form_that_is_read_describe_it():
+    """LAION's repositories: both forms of a model side by side."""
+    both = ["README.md", "config.json", "open_clip_config.json", "preprocessor_config.json"]
+    assert files.descriptions(both, "model.safetensors") == ["config.json", "preprocessor_config.json"]
+    assert files.descriptions(both, "open_clip_model.safetensors") == ["open_clip_config.json"]
+    assert files.descriptions(both[2:], "model.safetensors") == ["preprocessor_config.json", "open_clip_config.json"]
+    assert files.descriptions(["hummingbird.json", *both[1:]], "model.safetensors")[0] == "hummingbird.json"

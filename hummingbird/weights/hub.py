@@ -1,0 +1,226 @@
+"""Weights by their name on the Hugging Face Hub: `hf:ORG/NAME`, `hf:ORG/NAME/FILE` or `timm:NAME.TAG`.
+
+`@REVISION` behind the name chooses a branch, tag or commit; the default is the newest commit of `main`. huggingface_hub
+(the extra `hub`) keeps the files in its own cache. Only what the encoder needs is downloaded: one form of the weights
+and the JSON files that describe it. What is in the cache is used without a network.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import glob
+import logging
+import os
+import pathlib
+import posixpath
+import re
+from collections.abc import Iterator
+
+from hummingbird.errors import UserError, first_line
+from hummingbird.weights import files
+
+log = logging.getLogger(__name__)
+
+OWNERS = {"hf": "", "timm": "timm/"}  # kind of name -> what precedes it in the name of the repository
+TIMEOUT = 10.0  # seconds until the hub counts as out of reach
+
+
+class UnreachableError(Exception):
+    """The hub does not answer, or may not be asked."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Address:
+    """A name on the hub in its parts.
+
+    Attributes:
+      name: as the user gave it.
+      repository: "ORG/NAME".
+      file: path in the repository; empty: the weights that it holds.
+      revision: branch, tag or commit; None: the default branch.
+    """
+
+    name: str
+    repository: str
+    file: str
+    revision: str | None
+
+
+def is_hub(path: str | os.PathLike[str]) -> bool:
+    """Returns whether a checkpoint is named by its place on the hub.
+
+    Example:
+      >>> is_hub("hf:facebook/dinov2-base"), is_hub("runs/dino")
+      (True, False)
+    """
+    kind, colon, _ = str(path).partition(":")
+    return bool(colon) and kind in OWNERS
+
+
+def parse(name: str) -> Address:
+    """Splits a name on the hub.
+
+    Example:
+      >>> parse("timm:vit_small_patch16_224.dino@main").repository
+      'timm/vit_small_patch16_224.dino'
+
+    Raises:
+      UserError: it is not one.
+    """
+    kind, _, rest = name.partition(":")
+    place, at, revision = rest.partition("@")
+    owner, *parts = (OWNERS[kind] + place).split("/")
+    if not parts or not all(re.fullmatch(r"[\w.-]+", part) for part in (owner, *parts)) or bool(at) != bool(revision):
+        raise UserError(
+            f"{name} is not a name on the hub; expected hf:ORG/NAME, hf:ORG/NAME/FILE or timm:NAME.TAG, and @REVISION"
+            " behind it to choose a branch, tag or commit"
+        )
+    return Address(name, f"{owner}/{parts[0]}", "/".join(parts[1:]), revision or None)
+
+
+def read(name: str) -> files.Source:
+    """Downloads what is not in the cache yet, and reads the arrays.
+
+    Raises:
+      UserError: as `fetch` and `files.read` raise.
+    """
+    path, origin = fetch(name)
+    return dataclasses.replace(files.read(path), origin=origin)
+
+
+def fetch(name: str) -> tuple[pathlib.Path, files.Origin]:
+    """Returns the file of weights (or list of shards) of a name on the hub in the cache, and its commit.
+
+    Raises:
+      UserError: the name is malformed; the extra `hub` is not installed; the repository, revision or file is not there
+        or not accessible; it holds no weights, or several; the hub is out of reach and the cache lacks them.
+    """
+    address = parse(name)
+    try:
+        path, folder = _download(address)
+    except UnreachableError as reason:
+        cached = _cached(address)
+        if cached is None:
+            raise UserError(
+                f"{name} is not in the cache, and the hub is out of reach ({reason}); run the command once with a"
+                " network, or download the files elsewhere and give their folder"
+            ) from reason
+        log.info("%s is taken from the cache: the hub is out of reach (%s)", name, reason)
+        path, folder = cached
+    log.info("%s: %s of commit %s", name, path.relative_to(folder), folder.name)
+    return path, files.Origin(name, folder.name)
+
+
+def _download(address: Address) -> tuple[pathlib.Path, pathlib.Path]:
+    """Downloads the weights; returns their file, and the folder of their commit in the cache."""
+    with _translated(address):
+        from huggingface_hub import HfApi
+
+        info = HfApi().model_info(address.repository, revision=address.revision, timeout=TIMEOUT)
+    names = [sibling.rfilename for sibling in info.siblings or ()]
+    found = _chosen(address, names)
+    if not found:
+        held = f"; it holds {', '.join(names[:5])}" if names else ""
+        what = f"no file {address.file}" if address.file else "no weights that can be read"
+        raise UserError(f"{address.name}: the repository {address.repository} has {what}{held}")
+    folder = _snapshot(address, found)
+    if found[0].endswith(files.SHARDED):
+        _snapshot(address, _shards(folder, found[0]))
+    return folder / found[0], folder
+
+
+def _cached(address: Address) -> tuple[pathlib.Path, pathlib.Path] | None:
+    """Returns what `_download` does if it is all in the cache."""
+    try:
+        folder = _snapshot(address, [], offline=True)
+    except UnreachableError:
+        return None
+    names = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
+    found = _chosen(address, names)
+    if not found or (found[0].endswith(files.SHARDED) and set(_shards(folder, found[0])) - set(names)):
+        return None
+    return folder / found[0], folder
+
+
+def _chosen(address: Address, names: list[str]) -> list[str]:
+    """Returns the file of weights among `names`, then the JSON files that describe it; empty if it is not there.
+
+    Raises:
+      UserError: there are several.
+    """
+    top = [name for name in names if "/" not in name]
+    choices = [name for name in names if name == address.file] if address.file else files.candidates(top)
+    if len(choices) > 1:
+        raise UserError(
+            f"{address.name}: the repository holds several files of weights ({', '.join(choices[:5])}"
+            f"{', ...' if len(choices) > 5 else ''}); choose one with hf:{address.repository}/FILE"
+        )
+    if not choices:
+        return []
+    folder, file = posixpath.split(choices[0])
+    beside = [posixpath.basename(n) for n in names if posixpath.dirname(n) == folder]
+    return [choices[0], *(posixpath.join(folder, n) for n in files.descriptions(beside, file))]
+
+
+def _shards(folder: pathlib.Path, index: str) -> list[str]:
+    shards, _ = files.shards_of(folder / index)
+    return [posixpath.join(posixpath.dirname(index), shard) for shard in shards]
+
+
+def _snapshot(address: Address, names: list[str], offline: bool = False) -> pathlib.Path:
+    """Returns the folder of the commit in the cache once it holds these files."""
+    with _translated(address):
+        from huggingface_hub import snapshot_download
+
+        folder = snapshot_download(
+            address.repository,
+            revision=address.revision,
+            allow_patterns=[glob.escape(name) for name in names],
+            local_files_only=offline,
+        )
+    return pathlib.Path(folder)
+
+
+@contextlib.contextmanager
+def _translated(address: Address) -> Iterator[None]:
+    """Turns errors of huggingface_hub into lines for the user, or UnreachableError."""
+    name, repository = address.name, address.repository
+    try:
+        from huggingface_hub import constants, errors
+    except ImportError as error:
+        raise UserError(
+            f"{name} needs the extra `hub`: pip install 'hummingbird-incontext[hub]', or download the files and give"
+            " their folder"
+        ) from error
+    try:
+        yield
+    except errors.GatedRepoError as error:
+        raise UserError(
+            f"{name}: access to {repository} has to be requested; do so on {constants.ENDPOINT}/{repository}, then log"
+            " in with `hf auth login` or set HF_TOKEN"
+        ) from error
+    except errors.RepositoryNotFoundError as error:
+        raise UserError(
+            f"{name}: the repository {repository} does not exist or is private; check the name"
+            f"{' (timm: NAME.TAG)' if name.startswith('timm:') else ''}, or log in with `hf auth login` or HF_TOKEN"
+        ) from error
+    except errors.RevisionNotFoundError as error:
+        raise UserError(
+            f"{name}: {repository} has no revision {address.revision}; give a branch, tag or commit"
+        ) from error
+    except errors.HfHubHTTPError as error:
+        status = error.response.status_code
+        if status >= 500 or status in (408, 429):
+            raise UnreachableError(f"it answers with status {status}") from error
+        raise UserError(f"{name}: the hub refuses {repository} ({first_line(error)})") from error
+    except errors.HFValidationError as error:
+        raise UserError(f"{name} is not a name on the hub ({first_line(error)})") from error
+    except errors.OfflineModeIsEnabled as error:
+        raise UnreachableError("HF_HUB_OFFLINE is set") from error
+    except errors.LocalEntryNotFoundError as error:
+        raise UnreachableError(first_line(error)) from error
+    except OSError as error:
+        raise UserError(f"{name} cannot be stored in {constants.HF_HUB_CACHE} ({first_line(error)})") from error
+    except Exception as error:  # those of the HTTP client, which is not the same in all versions
+        raise UnreachableError(first_line(error)) from error
