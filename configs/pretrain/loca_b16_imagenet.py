@@ -27,6 +27,7 @@ pixels; here all ten have 96.
 | `dino.hidden_dim` | 2048 | width of the head, code |
 | `dino.bottleneck_dim` | 256 | width of the head, code |
 | `encoder.drop_path` | 0.1 | code |
+| `encoder.mlp` | gelu_tanh | code |
 
 Scores of the paper's model, by retrieval: 57.5 mIoU on PASCAL VOC, 18.5 on ADE20K and .880 RMSE on NYUv2 (Hummingbird,
 Table 1). None has been repeated here.
@@ -52,6 +53,7 @@ def get_config(variant=""):
         "ema_decay": 0.996,
         "ema_schedule": "cosine",
         "encoder.drop_path": 0.1,
+        "encoder.mlp": "gelu_tanh",
         "augment.same_crop": True,
         "augment.flip_probability": 0.0,
     }

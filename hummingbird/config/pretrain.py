@@ -26,7 +26,10 @@ class Encoder:
     registers: int = setting(0, "register tokens (Darcet et al. 2024)", low=0)
     layer_scale: float = setting(0.0, "initial value of LayerScale (Touvron et al. 2021); 0: no LayerScale", low=0)
     drop_path: float = setting(0.0, "stochastic depth: rate of the last layer; the first has 0", low=0, high=0.95)
-    mlp: Literal["gelu", "swiglu"] = setting("gelu", "MLP of a layer; swiglu: gated, two thirds as wide (DINOv2)")
+    mlp: Literal["gelu", "gelu_tanh", "swiglu"] = setting(
+        "gelu",
+        "MLP of a layer; gelu_tanh: approximated by tanh (LOCA, big_vision); swiglu: gated, two thirds as wide",
+    )
     freeze_patches: bool = setting(False, "the patch embedding stays at its random start (MoCo v3, Sec. 4.2)")
     scan_layers: bool = setting(False, "compile one layer and scan it: faster to compile, slightly slower on CPU")
     remat: bool = setting(

@@ -108,7 +108,8 @@ def build_architecture(encoder: Mapping[str, int | float | str | bool | None], i
     """
     sizes = encoder_sizes(str(encoder["name"]))
     given = {key: int(value) for key in sizes if (value := encoder.get(key)) is not None}
-    gated = encoder.get("mlp") == "swiglu"
+    mlp = str(encoder.get("mlp") or "gelu")
+    gated = mlp == "swiglu"
     if "mlp_dim" not in given:
         hidden = 4 * given.get("width", sizes["width"])
         # Two thirds, up to a multiple of 8: as many parameters as without the gate (DINOv2).
@@ -129,7 +130,7 @@ def build_architecture(encoder: Mapping[str, int | float | str | bool | None], i
         grid=(side, side),
         cls=cls,
         registers=int(encoder.get("registers") or 0),
-        activation="silu" if gated else "gelu",
+        activation="silu" if gated else mlp,
         swiglu=gated,
         positions=positions,
         layer_scale=bool(encoder.get("layer_scale")),

@@ -129,7 +129,8 @@ def _of_file(path: str, vit: ViT) -> tuple[Arrays, dict[str, Json]]:
     for what in ("patch_size", "heads", "activation", "rotary", "pre_norm"):
         if getattr(arch, what) != getattr(ours, what):
             raise UserError(
-                f"--init_from={path}: its encoder has {what} {getattr(arch, what)}, this run's {getattr(ours, what)}"
+                f"--init_from={path}: its encoder has {what} {getattr(arch, what)}, this run's {getattr(ours, what)}; "
+                "use the encoder.* keys that it was made with"
             )
     if not np.allclose((arch.mean, arch.std), (MEAN, STD)):
         log.warning("%s was trained with other pixel statistics (mean %s, std %s)", path, arch.mean, arch.std)

@@ -43,10 +43,10 @@ class State:
     target: Any
 
 
-def workdir_of(folder, **changes):
+def workdir_of(folder, recipe=None, **changes):
     """A training workdir with drawn encoders, saved as training saves it; the encoder and its two trees."""
     settings = {"input_size": 32, "batch_size": 4, "context.bank_length": 0, **ENCODER, **changes}
-    resolved = config.resolve("pretrain", None, settings)
+    resolved = config.resolve("pretrain", recipe, settings)
     vit = build_pretrainer(resolved).encoder
     shapes = jax.eval_shape(vit.init, jax.random.key(0), jnp.zeros((1, 32, 32, 3)))["params"]
     rng = np.random.default_rng(0)
