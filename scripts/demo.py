@@ -17,7 +17,6 @@ from pathlib import Path
 
 from hummingbird import cli
 from hummingbird.retrieval import report
-from hummingbird.retrieval.sample_files import load_samples
 from hummingbird.run.files import write_json
 
 PRETRAIN = "configs/pretrain/demo.py"
@@ -97,9 +96,8 @@ def compare(workdir: Path) -> dict[str, dict[str, float]]:
         scores[task] = {}
         for encoder, title in TITLES.items():
             folder = workdir / task / encoder
-            metrics = json.loads((folder / "metrics.json").read_text())
-            runs.append(report.Run(title, metrics, load_samples(str(folder / "samples.npz"))))
-            scores[task][encoder] = metrics["metrics"][headline]
+            runs.append(report.read_run(folder, title))
+            scores[task][encoder] = runs[-1].result["metrics"][headline]
     report.write_comparison(str(workdir / "report.html"), runs, title="Hummingbird demo")
     return scores
 

@@ -162,6 +162,17 @@ def _bank(arguments: argparse.Namespace, overrides: Overrides) -> None:
     show(report(arguments.path), arguments.json)
 
 
+def _report(arguments: argparse.Namespace, overrides: Overrides) -> None:
+    from hummingbird.retrieval import report
+
+    runs = report.read_runs(arguments.workdirs)
+    try:
+        report.write_comparison(arguments.out, runs)
+    except OSError as error:
+        raise UserError(f"--out={arguments.out}: cannot be written ({error.strerror}); name another file") from error
+    print(f"report: {arguments.out}, {len(runs)} evaluations" if len(runs) > 1 else f"report: {arguments.out}")
+
+
 # ---------------------------------------------------------------- declaring them
 NAME = "NAME[:variant]"
 CONFIG_HELP = "config: shipped one, such as evaluate/pascal_voc, or file; --config.KEY=VALUE overrides a setting"
@@ -196,6 +207,14 @@ COMMANDS: dict[str, Command] = {
         "score a frozen encoder by retrieval",
         (CONFIG, path_option("--checkpoint", CHECKPOINT_HELP, required=True), WORKDIR),
         ("evaluate",),
+    ),
+    "report": Command(
+        _report,
+        "show finished evaluations side by side on one page",
+        (
+            path_option("workdirs", "workdir of an evaluation, or folder of several such as a sweep", "DIR", nargs="+"),
+            path_option("--out", "page to write; default: comparison.html", "PAGE", default="comparison.html"),
+        ),
     ),
     "sweep": Command(
         _sweep,

@@ -175,16 +175,16 @@ def test_comparison_shows_both_tasks_and_marks_the_best(tmp_path):
     assert "a note" in page
 
 
-def test_comparison_aligns_queries_by_name():
+def test_comparison_aligns_queries_by_name_those_of_all_runs_first():
     first, second = made_samples(), made_samples(seed=1)
     second["queries"] = second["queries"][1:]
     runs = [Run("a", made_metrics(), first), Run("b", made_metrics(), second)]
     (section,) = predictions(group_runs(runs)[0])
     rows = section.rows
-    assert rows[0][0].caption == "query0"
-    assert rows[0][2] is None
-    assert rows[2][0].caption == "query1"
-    assert rows[2][2] is not None
+    assert rows[0][0].caption == "query1"
+    assert rows[0][2] is not None
+    assert rows[2][0].caption == "query0"
+    assert rows[2][2] is None
 
 
 def test_comparison_refuses_equal_names(tmp_path):

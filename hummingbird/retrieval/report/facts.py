@@ -34,6 +34,25 @@ def facts(group: Group) -> Iterator[Facts]:
         yield Facts("How it was run", heads, tables)
 
 
+def differences(group: Group) -> Iterator[Facts]:
+    """Yields a table of what differs between runs besides their scores: the encoder, settings and versions."""
+    if len(group.runs) == 1:
+        return
+    configs = [run.result.get("config", {}) for run in group.runs]
+    columns = {
+        "Encoder": [column(run, "encoder") for run in group.runs],
+        "Index": [column(run, "index") for run in group.runs],
+        "Settings": [{key: text(value) for key, value in config.items()} for config in configs]
+        if all(configs)
+        else [column(run, "protocol") for run in group.runs],
+        "Versions": [column(run, "versions") for run in group.runs],
+    }
+    tables = [(title, [row for row in fact_rows(texts) if row.span == 1]) for title, texts in columns.items()]
+    tables = [(title, rows) for title, rows in tables if rows]
+    if tables:
+        yield Facts("What differs", [run.name for run in group.runs], tables)
+
+
 def settings(group: Group) -> Iterator[Facts]:
     """Yields a folded table of all settings by key, as they are typed on the command line."""
     rows = fact_rows([{key: text(x) for key, x in run.result.get("config", {}).items()} for run in group.runs])

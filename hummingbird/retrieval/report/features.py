@@ -29,7 +29,8 @@ def features(group: Group) -> Iterator[Grid]:
     attention = [(run, attention_cells(run)) for run in group.shown]
     attention = [(run, cells) for run, cells in attention if cells]
     columns += [(f"{run.name}: attention" if group.several else "attention", cells) for run, cells in attention]
-    queries = group.shown[0].queries[: SEVERAL if group.several else None]
+    images = [next(query for query in queries if query) for queries in group.aligned()]
+    queries = images[: SEVERAL if group.several else None]
     yield Grid(
         title="Patch features and pooling attention" if attention else "Patch features",
         columns=["query", *(heading for heading, _ in columns)],

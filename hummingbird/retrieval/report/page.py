@@ -14,7 +14,7 @@ import jinja2
 from hummingbird.errors import UserError
 from hummingbird.retrieval.report import scores
 from hummingbird.retrieval.report.elements import Section
-from hummingbird.retrieval.report.facts import facts, settings
+from hummingbird.retrieval.report.facts import differences, facts, settings
 from hummingbird.retrieval.report.features import features
 from hummingbird.retrieval.report.neighbours import nearest_patches
 from hummingbird.retrieval.report.parts import parts
@@ -25,8 +25,11 @@ from hummingbird.retrieval.sample_files import Samples
 from hummingbird.run.files import write_text
 from hummingbird.tasks import find_kind
 
+NAMED = 8  # runs that the subtitle names at most
+
 # The sections of each task and data set, in this order.
 SECTIONS: tuple[Callable[[Group], Iterator[Section]], ...] = (
+    differences,
     scores.class_scores,
     parts,
     predictions,
@@ -77,7 +80,8 @@ def write_comparison(
             raise UserError(
                 f"{path}: two evaluations are called {twice!r} for {group.task} on {group.dataset}; rename one"
             )
-    subtitle = " · ".join(dict.fromkeys(run.name for run in runs))
+    names = list(dict.fromkeys(run.name for run in runs))
+    subtitle = " · ".join(names) if len(names) <= NAMED else f"{len(names)} encoders or settings"
     write_text(path, page(title, subtitle, runs, list(notes)))
 
 
@@ -91,6 +95,8 @@ def page(title: str, subtitle: str, runs: Sequence[Run], notes: Sequence[str] = 
         }
         for group in groups
     ]
+    cautions = [group.caution for group in groups]
+    said = [text for run in runs for text in run.result.get("warnings", [])]
     return (
         environment()
         .get_template("report.html.j2")
@@ -98,7 +104,7 @@ def page(title: str, subtitle: str, runs: Sequence[Run], notes: Sequence[str] = 
             title=title,
             subtitle=subtitle,
             notes=notes,
-            warnings=list(dict.fromkeys(text for run in runs for text in run.result.get("warnings", []))),
+            warnings=list(dict.fromkeys([*filter(None, cautions), *said])),
             headlines=scores.headlines(groups),
             scores=scores.score_table(groups),
             chapters=chapters,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import math
 from collections.abc import Iterator, Sequence
@@ -79,10 +80,23 @@ class Group:
         return len(self.shown) > 1
 
     def aligned(self) -> Iterator[list[Query | None]]:
-        """Yields the samples of each query image, one per shown run, matched by name; None where a run has none."""
+        """Yields the samples of each query image, one per shown run, matched by name; None where a run has none.
+
+        Images that most runs show come first.
+        """
         by_name = [{query["name"]: query for query in run.queries} for run in self.shown]
-        for query in self.shown[0].queries if self.shown else []:
-            yield [queries.get(query["name"]) for queries in by_name]
+        shows = collections.Counter(name for queries in by_name for name in queries)
+        for name, _ in shows.most_common():  # in order of appearance where equally many show them
+            yield [queries.get(name) for queries in by_name]
+
+    @property
+    def caution(self) -> str:
+        """Says why scores do not compare: the runs predicted different images; "" if they did not."""
+        data = {run.result.get("data", {}).get("query") for run in self.runs} - {None}
+        counts = {run.result.get("queries", {}).get("images") for run in self.runs} - {None}
+        if len(data) < 2 and len(counts) < 2:
+            return ""
+        return f"{self.title}: the runs did not predict the same query images, so their scores do not compare."
 
     def painter(self) -> Painter:
         """Returns a painter for all samples of the group."""
@@ -108,9 +122,14 @@ def group_runs(runs: Sequence[Run]) -> list[Group]:
     """Groups runs by task and data set, in order of first appearance."""
     groups: dict[tuple[str, str], Group] = {}
     for run in runs:
-        key = (run.result["task"], data_name(run.result))
+        key = group_key(run.result)
         groups.setdefault(key, Group(*key, [])).runs.append(run)
     return list(groups.values())
+
+
+def group_key(result: Result) -> tuple[str, str]:
+    """Returns the task and the data set of a result."""
+    return result["task"], data_name(result)
 
 
 def finite(value: Json) -> float | None:

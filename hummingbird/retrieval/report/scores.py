@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from hummingbird.drawing import class_colours, css
 from hummingbird.retrieval.report import charts
-from hummingbird.retrieval.report.elements import Bars
+from hummingbird.retrieval.report.elements import Bars, FactRow, Facts
 from hummingbird.retrieval.report.runs import MAIN_SCORES, Group, Run, finite, show
 from hummingbird.tasks import Score
 from hummingbird.tasks.painting import Swatch
@@ -130,8 +130,8 @@ def column_cells(values: Sequence[float | None], digits: int, larger: bool | Non
 
 
 # ---------------------------------------------------------------- bars
-def class_scores(group: Group) -> Iterator[Bars]:
-    """Yields the IoU of each class as bars, the best class of the first run on top."""
+def class_scores(group: Group) -> Iterator[Bars | Facts]:
+    """Yields the IoU of each class as bars, the best class of the first run on top; of many runs, as a table."""
     series = [per_class(run) for run in group.runs]
     if not any(series):
         return
@@ -141,8 +141,13 @@ def class_scores(group: Group) -> Iterator[Bars]:
     several = len(group.runs) > 1
     sorted_by = f"sorted by {group.runs[0].name}" if several else "sorted"
     absent = " A dash marks a class in neither ground truth nor prediction." if None in lead.values() else ""
+    title = "Intersection over union by class"
+    if len(series) > len(charts.SERIES):  # bars would have to share colours
+        rows = [FactRow(name, [show(scores.get(name), 1) for scores in series], 1) for name in order]
+        yield Facts(title, [run.name for run in group.runs], [("class", rows)])
+        return
     yield Bars(
-        title="Intersection over union by class",
+        title=title,
         columns=charts.class_bars(series, order, {} if several else swatches(group)),
         legend=[Swatch(run.name, charts.series_colour(i)) for i, run in enumerate(group.runs)] if several else (),
         caption=f"Intersection over union of each class in percent, {sorted_by}.{absent}",
