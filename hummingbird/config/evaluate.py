@@ -89,6 +89,12 @@ class Retrieval:
         path=True,
     )
     index: Literal["auto", "exact", "scann", "device"] = setting("auto", "nearest-neighbour search")
+    device_recall: float = setting(
+        1.0,
+        "index device: expected share of the true neighbours; below 1, jax.lax.approx_max_k finds them, faster on TPUs",
+        above=0,
+        high=1,
+    )
     metric_resolution: Literal["original", "input"] = setting(
         "original", "size at which prediction and ground truth are compared"
     )

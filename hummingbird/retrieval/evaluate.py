@@ -14,6 +14,7 @@ import types
 from collections.abc import Sequence
 from typing import NamedTuple, TypeAlias
 
+import jax
 import ml_collections
 import numpy as np
 
@@ -233,7 +234,11 @@ def describe_memory(
 
 def describe_index(evaluation: Evaluation, index: Index, length: int, recall: float | None) -> dict[str, Json]:
     """Returns what metrics.json says about an index: settings that exact kinds ignore are left out."""
-    settings = {} if index.exact or index.kind == "device" else dataclasses.asdict(scann_settings(evaluation, length))
+    settings: dict[str, Json] = {}
+    if index.kind == "device":
+        settings = {"device_recall": evaluation.retrieval.device_recall, "devices": jax.device_count()}
+    elif not index.exact:
+        settings = dataclasses.asdict(scann_settings(evaluation, length))
     return {"kind": index.kind, "exact": index.exact, "recall_at_k": recall, **settings}
 
 

@@ -15,7 +15,7 @@ from hummingbird.retrieval.decode import attention_weights
 from hummingbird.retrieval.encode import encode, refuse_features
 from hummingbird.retrieval.evaluation import Evaluation
 from hummingbird.retrieval.examples import Example, prepare_query, smallest
-from hummingbird.retrieval.index.build import Index
+from hummingbird.retrieval.index.build import Index, exact_version
 from hummingbird.retrieval.processes import merge, together
 from hummingbird.retrieval.progress import track
 from hummingbird.retrieval.recall import measure_recall, pick_rows
@@ -105,8 +105,8 @@ def answer(
       recall: measure the recall of an approximate index.
     """
     kind = index.kind
-    # A device compares with every key; in bfloat16 it only rounds, and the host would need minutes to confirm that.
-    sample = recall and not index.exact and kind != "device"
+    # A device compares with every key; that it only rounds in bfloat16 needs no confirmation.
+    sample = recall and not index.exact and (kind != "device" or evaluation.retrieval.device_recall < 1)
     predictor = Predictor(evaluation, bank, collector, sample)
     together(lambda: predict_all(evaluation, batches, index, predictor))
     if index.kind != kind:
@@ -115,8 +115,8 @@ def answer(
     found = None
     if predictor.sampled:
         with evaluation.clock("recall"):
-            most = evaluation.retrieval.recall_queries
-            found = measure_recall(predictor.sampled, bank, evaluation.protocol.neighbours, most)
+            truth, most = exact_version(index, bank.keys), evaluation.retrieval.recall_queries
+            found = measure_recall(predictor.sampled, truth, evaluation.protocol.neighbours, most)
     return Answer(predictor.metrics.result(), found, sum(predictor.patches))
 
 

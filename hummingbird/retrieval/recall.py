@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float32, Float64, Int32
 
-from hummingbird.retrieval.bank.patch_bank import PatchBank
-from hummingbird.retrieval.index.exact import ExactIndex
+from hummingbird.retrieval.index.interface import Index
 from hummingbird.retrieval.selection import RECALL, stream
 
 
@@ -18,16 +17,16 @@ def pick_rows(
     return np.concatenate([features[rows], ids[rows].astype(np.float64)], axis=1)
 
 
-def measure_recall(sampled: list[Float64[np.ndarray, "n D_plus_k"]], bank: PatchBank, k: int, most: int) -> float:
+def measure_recall(sampled: list[Float64[np.ndarray, "n D_plus_k"]], exact: Index, k: int, most: int) -> float:
     """Returns the share of the true k nearest neighbours that were found.
 
     Args:
       sampled: query patches with the neighbours that an index found, from `pick_rows`.
-      bank: holds the keys.
+      exact: finds the true neighbours.
       k: neighbours of each patch.
       most: patches to compare.
     """
     rows = np.concatenate(sampled)[:most]
-    truth, _ = ExactIndex(bank.keys).search(rows[:, :-k].astype(np.float32), k)
+    truth, _ = exact.search(rows[:, :-k].astype(np.float32), k)
     found = rows[:, -k:].astype(np.int64)
     return float(np.mean([len(np.intersect1d(a, b)) / k for a, b in zip(truth, found, strict=True)]))

@@ -34,7 +34,8 @@ def index_bank(evaluation: Evaluation, bank: PatchBank, folder: str = "") -> Ind
     scann, neighbours = dataclasses.asdict(retrieval.scann), evaluation.protocol.neighbours
 
     def build() -> Index:
-        return build_index(bank.keys, retrieval.index, folder or None, evaluation.progress, neighbours, **scann)
+        recall = retrieval.device_recall
+        return build_index(bank.keys, retrieval.index, folder or None, evaluation.progress, neighbours, recall, **scann)
 
     with evaluation.clock("build_index"), warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -53,14 +54,14 @@ class LastIndex:
     def __init__(self) -> None:
         self._bank: PatchBank | None = None
         self._index: Index | None = None
-        self._trained: tuple[str, object] | None = None
+        self._trained: tuple[str, float, object] | None = None
         self._warnings: list[str] = []
 
     def get(self, evaluation: Evaluation, bank: PatchBank, folder: str = "") -> Index:
         """Returns the index over a bank, built by `index_bank` unless it is the last one."""
         retrieval = evaluation.retrieval
         kind, scann = retrieval.index, scann_settings(evaluation, len(bank))
-        trained = kind, None if kind in ("exact", "device") else trained_settings(scann)
+        trained = kind, retrieval.device_recall, None if kind in ("exact", "device") else trained_settings(scann)
         if self._index is not None and self._bank is bank and self._trained == trained:
             check_length(evaluation, len(bank))
             evaluation.warnings.extend(self._warnings)

@@ -47,6 +47,14 @@ def test_a_device_that_rounds_is_not_compared_with_the_host(monkeypatch):
     assert result["index"]["recall_at_k"] is None
 
 
+def test_an_approximate_device_is_compared_with_the_exact_one():
+    changes = {"retrieval.index": "device", "retrieval.device_recall": 0.9, "retrieval.memory_length": 1000}
+    result = measure(MeanColour(), make_config(**changes), FakeSource(4), FakeSource(2, seed=1))[0]
+    index = result["index"]
+    assert (index["kind"], index["exact"], index["device_recall"]) == ("device", False, 0.9)
+    assert 0.5 < index["recall_at_k"] <= 1
+
+
 def test_a_folder_too_small_for_the_encoded_queries_is_refused_after_the_first_batch(monkeypatch):
     monkeypatch.setattr(query_store.shutil, "disk_usage", lambda path: type("Usage", (), {"free": 4000}))
     encoder = MeanColour()

@@ -17,16 +17,17 @@ class AutoIndex:
     Args:
       keys: L2-normalised.
       build_host: builds the index that replaces the devices'.
+      recall: as for `DeviceIndex`.
     """
 
-    def __init__(self, keys: Keys, build_host: Callable[[], Index]):
+    def __init__(self, keys: Keys, build_host: Callable[[], Index], recall: float = 1.0):
         self._build_host = build_host
         length, dim = keys.shape
         problem = shortage(length, dim, keys.dtype.itemsize)
         self._index: Index | None = None
         if not problem:
             try:
-                self._index = DeviceIndex(keys)
+                self._index = DeviceIndex(keys, recall=recall)
             except DeviceMemoryError as error:
                 problem = error.reason
         if problem:
@@ -35,28 +36,29 @@ class AutoIndex:
     @property
     def kind(self) -> str:
         """ "device", or that of the host's index."""
-        return self._current.kind
+        return self.current.kind
 
     @property
     def exact(self) -> bool:
         """Whether the neighbours are those of an exact float32 search."""
-        return self._current.exact
+        return self.current.exact
 
     def search(self, queries: Queries, k: int) -> Neighbours:
         """See `interface.Index.search`."""
         try:
-            return self._current.search(queries, k)
+            return self.current.search(queries, k)
         except DeviceMemoryError as error:
             self._index = None  # its memory is what the devices lack
             self._index = self._on_host(error.reason)
-        return self._current.search(queries, k)
+        return self.current.search(queries, k)
 
     def retuned(self, settings: ScannSettings) -> Index:
         """Returns the index with other settings of the search, which those of devices do not have."""
-        return self._current.retuned(settings) if isinstance(self._current, ScannIndex) else self
+        return self.current.retuned(settings) if isinstance(self.current, ScannIndex) else self
 
     @property
-    def _current(self) -> Index:
+    def current(self) -> Index:
+        """The index that searches."""
         assert self._index is not None
         return self._index
 

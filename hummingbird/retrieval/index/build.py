@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -25,6 +26,23 @@ from hummingbird.retrieval.index.scann import ScannIndex
 from hummingbird.retrieval.index.scann_build import build_scann, scann_bytes
 from hummingbird.retrieval.index.settings import ScannSettings, decide
 
+
+class How(NamedTuple):
+    """How an index is built.
+
+    Attributes:
+      scann: settings of kind "scann".
+      folder: keeps the index of kind "scann"; None: not kept.
+      progress: show a progress bar.
+      device_recall: expected share of the true neighbours that kind "device" finds.
+    """
+
+    scann: ScannSettings
+    folder: str | None
+    progress: bool
+    device_recall: float
+
+
 # Below this many keys an exact search is as fast as building and searching a tree.
 AUTO_SCANN_LENGTH = 50_000
 
@@ -35,6 +53,7 @@ def build_index(
     folder: str | None = None,
     progress: bool = False,
     neighbours: int = 30,
+    device_recall: float = 1.0,
     **settings: int | float | str | None,
 ) -> Index:
     """Builds an index over keys.
@@ -47,6 +66,8 @@ def build_index(
       folder: keeps the index of kind "scann" and finds it again; None: not kept.
       progress: show a progress bar while an index of kind "scann" is built.
       neighbours: how many will be looked up; those of an approximate index grow with them.
+      device_recall: expected share of the true neighbours that kind "device" finds; below 1, by approximation, which is
+        faster on TPUs.
       **settings: fields of `hummingbird.config.evaluate.Scann`; other kinds ignore them.
 
     Raises:
@@ -64,7 +85,7 @@ def build_index(
     if unknown:
         raise UserError(f"index setting {unknown[0]!r} is unknown; there are {', '.join(names)}")
     chosen, keys = resolve(Scann, settings), checked(keys)
-    return INDEXES[kind](keys, decide(chosen, len(keys), neighbours), folder, progress)
+    return INDEXES[kind](keys, How(decide(chosen, len(keys), neighbours), folder, progress, device_recall))
 
 
 def checked(keys: ArrayLike) -> Keys:
@@ -120,30 +141,41 @@ def index_bytes(kind: str, length: int, dim: int, itemsize: int, dimensions_per_
     return length * dim * itemsize if kind == "device" and cpu else 0
 
 
-def build_exact(keys: Keys, settings: ScannSettings, folder: str | None, progress: bool) -> Index:
+def build_exact(keys: Keys, how: How) -> Index:
     """Builds an exact float32 index in NumPy."""
     return ExactIndex(keys)
 
 
-def build_device(keys: Keys, settings: ScannSettings, folder: str | None, progress: bool) -> Index:
-    """Builds an exact index on all local JAX devices."""
-    return DeviceIndex(keys)
+def build_on_host(keys: Keys, how: How) -> Index:
+    """Builds a ScaNN index, with a warning an exact one where that is impossible."""
+    return build_scann(keys, how.scann, how.folder, how.progress)
 
 
-def build_auto(keys: Keys, settings: ScannSettings, folder: str | None, progress: bool) -> Index:
+def build_device(keys: Keys, how: How) -> Index:
+    """Builds an index on all local JAX devices."""
+    return DeviceIndex(keys, recall=how.device_recall)
+
+
+def build_auto(keys: Keys, how: How) -> Index:
     """Builds a device index on accelerators; on CPUs ScaNN for large banks if installed, else an exact index."""
 
     def build_host() -> Index:
-        if len(keys) >= AUTO_SCANN_LENGTH and scann.find_scann().installed:
-            return build_scann(keys, settings, folder, progress)
-        return build_exact(keys, settings, folder, progress)
+        large = len(keys) >= AUTO_SCANN_LENGTH and scann.find_scann().installed
+        return (build_on_host if large else build_exact)(keys, how)
 
-    return build_host() if jax.default_backend() == "cpu" else AutoIndex(keys, build_host)
+    return build_host() if jax.default_backend() == "cpu" else AutoIndex(keys, build_host, how.device_recall)
 
 
-INDEXES: dict[str, Callable[[Keys, ScannSettings, str | None, bool], Index]] = {
+def exact_version(index: Index, keys: Keys) -> Index:
+    """Returns an exact index over the keys of `index`: on the devices, if that is where they are."""
+    if isinstance(index, AutoIndex):
+        index = index.current
+    return index.exactly() if isinstance(index, DeviceIndex) else ExactIndex(keys)
+
+
+INDEXES: dict[str, Callable[[Keys, How], Index]] = {
     "auto": build_auto,
     "exact": build_exact,
-    "scann": build_scann,
+    "scann": build_on_host,
     "device": build_device,
 }

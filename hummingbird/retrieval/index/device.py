@@ -1,34 +1,30 @@
-"""Exact nearest neighbours on accelerators: nothing to build, keys sharded over all local devices.
-
-The similarity of a block of queries to a chunk of keys is one matrix product. Its k best columns lie in the k column
-blocks with the largest maxima, so that only their scores are sorted. Chunks are scanned, so memory is queries x chunk,
-never queries x keys. Products of bfloat16 keys are summed in float32.
+"""Nearest neighbours on accelerators: nothing to build, keys sharded over the devices of one process or of all.
 
 At paper scale, 1,024 queries against 10,240,000 x 768 in bfloat16 on eight v5e chips, `scripts/bench exact_search
 --topology=v5e:2x4` (compiled ahead of time, not run): 2.01 GB of keys + 0.54 GB a chip, no sort wider than 512 columns
-of the 32,768 in a chunk, 1.3 MB over the network; at least 10.5 ms of matrix products and 15.6 ms of memory traffic.
+of the 32,768 in a chunk, 1.8 MB over the network; at least 10.5 ms of matrix products and 15.6 ms of memory traffic.
+With `--recall=0.95` (`retrieval.device_recall`, `jax.lax.approx_max_k`) scores are reduced where they are computed: 0.1
+MB instead of 0.54 GB of working memory, and 2.5 ms of memory traffic.
 """
 
 from __future__ import annotations
 
 import contextlib
-import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
-from jaxtyping import Float, Float32, Int32
+from jaxtyping import Float, Float32
 
 from hummingbird.errors import UserError, first_line
+from hummingbird.retrieval.index.device_search import AXIS, BLOCK, CHUNK, QUERIES, put_chunk, search_sharded
 from hummingbird.retrieval.index.interface import Keys, Neighbours, Queries
+from hummingbird.retrieval.processes import gather
 
-CHUNK, BLOCK, QUERIES = 32_768, 64, 1024
-AXIS = "bank"
 SCORE_COPIES = 4  # of a block of scores, float32 [QUERIES, CHUNK], while it is narrowed down
-Candidates = tuple[Int32[Array, "Q m"], Float32[Array, "Q m"]]  # columns or key numbers, and their scores
 
 
 class DeviceMemoryError(UserError):
@@ -47,12 +43,15 @@ class DeviceMemoryError(UserError):
 
 
 class DeviceIndex:
-    """Exact search on JAX devices in the type of the keys; see `interface.Index`.
+    """Search on JAX devices in the type of the keys; see `interface.Index`.
 
     Args:
-      keys: L2-normalised.
-      devices: number of local devices to use; None: all.
+      keys: L2-normalised; those of this process, where `shares` are given.
+      devices: number of local devices to use; None: all. Not with `shares`.
       chunk: keys compared at a time on each device.
+      recall: expected share of the true neighbours; below 1, `jax.lax.approx_max_k` finds them, faster on TPUs.
+      shares: keys that each process holds, in the order of their numbers; all processes then search together. None:
+        this process searches on its own.
 
     Raises:
       DeviceMemoryError: the keys do not fit the devices' memory.
@@ -60,53 +59,147 @@ class DeviceIndex:
 
     kind = "device"
 
-    def __init__(self, keys: Keys, devices: int | None = None, chunk: int = CHUNK):
-        self.length = len(keys)
-        self.exact = keys.dtype == np.float32  # in bfloat16 the queries are rounded too
-        used = jax.local_devices()[:devices]
-        share = -(-self.length // len(used))
+    def __init__(
+        self,
+        keys: Keys,
+        devices: int | None = None,
+        chunk: int = CHUNK,
+        recall: float = 1.0,
+        shares: Sequence[int] | None = None,
+    ):
+        self.together, self.recall = shares is not None, recall
+        shares = [len(keys)] if shares is None else shares
+        me = jax.process_index() if self.together else 0
+        assert shares[me] == len(keys)
+        self.length = sum(shares)
+        # In bfloat16 the queries are rounded too.
+        self.exact = keys.dtype == np.float32 and recall == 1
+        used = sorted(jax.devices(), key=lambda x: (x.process_index, x.id)) if self.together else jax.local_devices()
+        self.mesh = Mesh(np.array(used[:devices]), (AXIS,))
+        owners = [device.process_index if self.together else 0 for device in self.mesh.devices]
+        first, count = divide(shares, owners)
+        share = max(count)
         self.chunk = min(chunk, -(-share // BLOCK) * BLOCK)
         self.chunks = -(-share // self.chunk)
-        self.mesh = Mesh(np.array(used), (AXIS,))
-        shape = (len(used), self.chunks, self.chunk, keys.shape[1])
-        sharding = NamedSharding(self.mesh, PartitionSpec(AXIS))
-        with memory_errors(keys.nbytes, len(used)):
-            parts = [self._place(keys, number) for number in range(len(used))]
-            self.keys = jax.make_array_from_single_device_arrays(shape, sharding, jax.block_until_ready(parts))
+        self.sharding = NamedSharding(self.mesh, PartitionSpec(AXIS))
+        self.local = [number for number, owner in enumerate(owners) if owner == me]
+        self.fewest = min(owners.count(owner) for owner in owners)
+        with memory_errors(sum(shares) * keys[:1].nbytes, self.mesh.size):
+            before = sum(shares[:me])
+            parts = [self._place(keys[first[i] - before :][: count[i]], self.mesh.devices[i]) for i in self.local]
+            self.keys = self._whole(jax.block_until_ready(parts))
+        self.first, self.count = (
+            self._whole([jax.device_put(np.array(x[i : i + 1], np.int32), self.mesh.devices[i]) for i in self.local])
+            for x in (first, count)
+        )
 
-    def _place(self, keys: Keys, number: int) -> Float[Array, "1 chunks chunk D"]:
-        """Copies one device's share of the keys to it, chunk by chunk, so that the host never holds a second copy."""
-        rows, device = self.chunks * self.chunk, self.mesh.devices[number]
+    def _place(self, keys: Keys, device: jax.Device) -> Float[Array, "1 chunks chunk D"]:
+        """Copies a device's share of the keys to it, chunk by chunk, so that the host never holds a second copy."""
         with jax.default_device(device):
             part = jnp.zeros((1, self.chunks, self.chunk, keys.shape[1]), keys.dtype)
         for i in range(self.chunks):
-            first = number * rows + i * self.chunk
+            rows = keys[i * self.chunk : (i + 1) * self.chunk]
             block = np.zeros((self.chunk, keys.shape[1]), keys.dtype)
-            block[: max(0, min(self.chunk, self.length - first))] = keys[first : first + self.chunk]
+            block[: len(rows)] = rows
             part = jax.block_until_ready(put_chunk(part, jax.device_put(block, device), i))
         return part
 
-    def search(self, queries: Queries, k: int) -> Neighbours:
-        """See `interface.Index.search`; raises DeviceMemoryError."""
-        with memory_errors(self.keys.nbytes, self.mesh.size):
-            return self._search(np.ascontiguousarray(queries, np.float32), k)
+    def _whole(self, parts: Sequence[Array]) -> Array:
+        """Returns the array of which each device of the mesh holds an equal part, given those of this process."""
+        shape = (len(parts[0]) * self.mesh.size, *parts[0].shape[1:])
+        return jax.make_array_from_single_device_arrays(shape, self.sharding, list(parts))
 
-    def _search(self, queries: Float32[np.ndarray, "Q D"], k: int) -> Neighbours:
-        wanted = min(k, self.length)
-        # Powers of two, so that few shapes are compiled whatever the number of queries.
-        size = min(QUERIES, max(8, 1 << (len(queries) - 1).bit_length()))
-        ids = np.full((len(queries), k), -1, np.int32)
-        best = np.full((len(queries), k), -np.inf, np.float32)
-        pending = []
-        for start in range(0, len(queries), size):
-            part = queries[start : start + size]
-            padded = np.zeros((size, queries.shape[1]), self.keys.dtype)
+    def exactly(self) -> DeviceIndex:
+        """Returns an index over the same keys that finds all neighbours."""
+        index = object.__new__(DeviceIndex)
+        index.__dict__.update(self.__dict__, recall=1.0, exact=self.keys.dtype == np.float32)
+        return index
+
+    def search(self, queries: Queries, k: int) -> Neighbours:
+        """See `interface.Index.search`; raises DeviceMemoryError. All processes call it if they search together."""
+        return self.start(queries, k)()
+
+    def start(self, queries: Queries | Float[Array, "B h w D"], k: int) -> Callable[[], Neighbours]:
+        """Begins a search; the function that it returns waits for the neighbours.
+
+        Args:
+          queries: L2-normalised, in NumPy; or, as an encoder left them on the local devices, one map an image.
+          k: neighbours per query.
+        """
+        with self._memory_errors():
+            if isinstance(queries, Array) and (placed := self._adopt(queries)) is not None:
+                return lambda: self._fetch([self._dispatch(placed, k)], queries.size // queries.shape[-1], k)
+            rows = np.asarray(queries, np.float32).reshape(-1, queries.shape[-1])
+            blocks = [self._dispatch(block, k) for block in self._blocks(rows)]
+        return lambda: self._fetch(blocks, len(rows), k)
+
+    def _memory_errors(self) -> contextlib.AbstractContextManager[None]:
+        return memory_errors(self.keys.nbytes, self.mesh.size)
+
+    def _adopt(self, queries: Float[Array, "B h w D"]) -> Array | None:
+        """Returns maps that lie on the devices of this process as a part of all processes'; None if they do not fit."""
+        shards = sorted(queries.addressable_shards, key=lambda shard: shard.index[0].start or 0)
+        parts = [shard.data for shard in shards]
+        fits = [shard.device for shard in shards] == [self.mesh.devices[i] for i in self.local]
+        form = parts[0].shape if fits and sum(map(len, parts)) == len(queries) else None
+        forms = set(gather(form)) if self.together else {form}
+        return self._whole(parts) if forms == {form} and form is not None else None
+
+    def _blocks(self, rows: Float32[np.ndarray, "Q D"]) -> Iterator[Array]:
+        """Yields queries in blocks of few sizes, so that few programs are compiled: powers of two up to QUERIES."""
+        most = max(gather(len(rows))) if self.together else len(rows)
+        size = min(QUERIES, max(8, 1 << max(most - 1, 0).bit_length()))
+        size = -(-size // self.fewest) * len(self.local)
+        for start in range(0, most, size):
+            part = rows[start : start + size]
+            padded = np.zeros((size, rows.shape[1]), self.keys.dtype)
             padded[: len(part)] = part
-            pending.append((start, len(part), search_sharded(padded, self.keys, self.length, wanted, self.mesh)))
-        for start, count, (found, similarity) in pending:
-            ids[start : start + count, :wanted] = np.asarray(found)[:count]
-            best[start : start + count, :wanted] = np.asarray(similarity)[:count]
+            yield jax.make_array_from_process_local_data(self.sharding, padded)
+
+    def _dispatch(self, queries: Array, k: int) -> list[list[Array]]:
+        """Searches queries of all processes; returns the ids and similarities of this one's, a part a device."""
+        wanted, length = min(k, self.length), self.length if self.recall < 1 else -1
+        asked = (queries, self.keys, self.first, self.count, wanted, self.mesh, self.recall, length)
+        found = search_sharded(*asked)
+        parts = [
+            [shard.data for shard in sorted(x.addressable_shards, key=lambda shard: shard.index[0].start or 0)]
+            for x in found
+        ]
+        for part in (*parts[0], *parts[1]):
+            part.copy_to_host_async()
+        return parts
+
+    def _fetch(self, blocks: Sequence[list[list[Array]]], rows: int, k: int) -> Neighbours:
+        ids, best = np.full((rows, k), -1, np.int32), np.full((rows, k), -np.inf, np.float32)
+        with self._memory_errors():
+            for whole, side in ((ids, 0), (best, 1)):
+                found = np.concatenate([np.asarray(part) for block in blocks for part in block[side]] or [whole])[:rows]
+                whole[:, : found.shape[1]] = found
         return ids, best
+
+
+def divide(shares: Sequence[int], owners: Sequence[int]) -> tuple[list[int], list[int]]:
+    """Divides the keys of each process over its devices.
+
+    Args:
+      shares: keys of each process.
+      owners: process of each device.
+
+    Returns:
+      For each device, the number of its first key and how many it has.
+
+    Example:
+      >>> divide([5, 3], [0, 0, 1])
+      ([0, 3, 5], [3, 2, 3])
+    """
+    first, count = [], []
+    for number, owner in enumerate(owners):
+        share, devices = shares[owner], owners.count(owner)
+        before = sum(shares[:owner])
+        start, stop = (min(share, -(-share // devices) * (owners[:number].count(owner) + i)) for i in (0, 1))
+        first.append(before + start)
+        count.append(stop - start)
+    return first, count
 
 
 @contextlib.contextmanager
@@ -126,9 +219,14 @@ def no_room(key_bytes: int, devices: int) -> str:
     return f"{key_bytes / 1e9:.1f} GB of keys do not fit the memory of {devices} {kind}"
 
 
-def device_bytes(length: int, dim: int, itemsize: int) -> int:
-    """Estimates the memory that the keys and the search of a block of queries take on each local device."""
-    share = -(-length // jax.local_device_count())
+def device_bytes(length: int, dim: int, itemsize: int, devices: int | None = None) -> int:
+    """Estimates the memory that the keys and the search of a block of queries take on each of the devices.
+
+    Args:
+      length, dim, itemsize: number, dimensions and bytes per value of the keys.
+      devices: that share them; None: those of this process.
+    """
+    share = -(-length // (devices or jax.local_device_count()))
     chunk = min(CHUNK, -(-share // BLOCK) * BLOCK)
     return -(-share // chunk) * chunk * dim * itemsize + SCORE_COPIES * QUERIES * chunk * 4
 
@@ -143,110 +241,14 @@ def free_device_memory() -> int | None:
     return min(free, default=None)
 
 
-def shortage(length: int, dim: int, itemsize: int) -> str:
-    """Says why keys and their search will not fit the local devices; "" if they will, or if that is unknown.
+def shortage(length: int, dim: int, itemsize: int, devices: int | None = None) -> str:
+    """Says why keys and their search will not fit the devices; "" if they will, or if that is unknown.
 
     Args:
-      length, dim, itemsize: number, dimensions and bytes per value of the keys.
+      length, dim, itemsize, devices: as for `device_bytes`.
     """
-    free, needed = free_device_memory(), device_bytes(length, dim, itemsize)
+    free, needed = free_device_memory(), device_bytes(length, dim, itemsize, devices)
     if free is None or needed <= free:
         return ""
     numbers = f"{needed / 1e9:.1f} GB needed on each, {free / 1e9:.1f} GB free"
-    return f"{no_room(length * dim * itemsize, jax.local_device_count())} ({numbers})"
-
-
-@functools.partial(jax.jit, donate_argnums=0)
-def put_chunk(
-    part: Float[Array, "1 chunks chunk D"], block: Float[Array, "chunk D"], number: int | Int32[Array, ""]
-) -> Float[Array, "1 chunks chunk D"]:
-    """Writes `block` as chunk `number` of `part`, in place."""
-    return jax.lax.dynamic_update_slice(part, block[None, None], (0, number, 0, 0))
-
-
-@functools.partial(jax.jit, static_argnames=("length", "k", "mesh"))
-def search_sharded(
-    queries: Float[Array, "Q D"],
-    keys: Float[Array, "devices chunks chunk D"],
-    length: int,
-    k: int,
-    mesh: Mesh,
-) -> tuple[Int32[Array, "Q {k}"], Float32[Array, "Q {k}"]]:
-    """Finds the k nearest keys of each query over all devices.
-
-    Args:
-      queries: in the type of the keys.
-      keys: sharded along the first axis.
-      length: number of keys; the rest is padding at the end.
-      k: neighbours per query.
-      mesh: of one axis, `AXIS`.
-
-    Returns:
-      Key numbers and similarities, best first.
-    """
-
-    def search_local(queries: Array, keys: Array) -> tuple[Array, Array]:
-        first = jax.lax.axis_index(AXIS) * keys.shape[1] * keys.shape[2]
-        ids, similarity = scan_chunks(queries, keys[0], first, length, k)
-        return ids[None], similarity[None]
-
-    spec = PartitionSpec(AXIS)
-    ids, similarity = jax.shard_map(
-        search_local, mesh=mesh, in_specs=(PartitionSpec(), spec), out_specs=(spec, spec), check_vma=False
-    )(queries, keys)  # [devices, Q, k]
-    ids, similarity = (x.transpose(1, 0, 2).reshape(len(queries), -1) for x in (ids, similarity))
-    similarity, column = jax.lax.top_k(similarity, k)
-    return jnp.take_along_axis(ids, column, axis=1), similarity
-
-
-def scan_chunks(
-    queries: Float[Array, "Q D"],
-    keys: Float[Array, "chunks chunk D"],
-    first: int | Int32[Array, ""],
-    length: int,
-    k: int,
-) -> Candidates:
-    """Finds the k nearest keys of one device; -1 and -inf where there are fewer.
-
-    Args:
-      queries: in the type of the keys.
-      keys: numbered from `first`; those from `length` on are padding.
-    """
-    chunk = keys.shape[1]
-    precision = jax.lax.Precision.HIGHEST if keys.dtype == jnp.float32 else None
-
-    def step(best: tuple[Array, Array], part: tuple[Array, Array]) -> tuple[tuple[Array, Array], None]:
-        number, chunk_keys = part
-        start = first + number * chunk
-        scores = jax.lax.dot_general(
-            queries, chunk_keys, (((1,), (1,)), ((), ())), precision, preferred_element_type=jnp.float32
-        )
-        scores = jnp.where(start + jnp.arange(chunk) < length, scores, -jnp.inf)
-        columns, similarity = candidates(scores, k)
-        ids = jnp.concatenate([best[0], jnp.where(jnp.isneginf(similarity), -1, start + columns)], axis=1)
-        similarity, column = jax.lax.top_k(jnp.concatenate([best[1], similarity], axis=1), k)
-        return (jnp.take_along_axis(ids, column, axis=1), similarity), None
-
-    none = (jnp.full((len(queries), k), -1, jnp.int32), jnp.full((len(queries), k), -jnp.inf, jnp.float32))
-    best, _ = jax.lax.scan(step, none, (jnp.arange(len(keys)), keys))
-    return best
-
-
-def candidates(scores: Float32[Array, "Q M"], k: int) -> Candidates:
-    """Returns columns and scores among which are the k best of each row; M is a multiple of BLOCK."""
-    columns = jnp.broadcast_to(jnp.arange(scores.shape[1]), scores.shape)
-    for block in (BLOCK, 8):
-        columns, scores = narrow(columns, scores, k, block)
-    return columns, scores
-
-
-def narrow(columns: Int32[Array, "Q n"], scores: Float32[Array, "Q n"], k: int, block: int) -> Candidates:
-    """Keeps the k blocks with the largest maxima, [Q, n] -> [Q, k * block]; all blocks if there are at most k."""
-    blocks = scores.shape[1] // block
-    if blocks <= k or scores.shape[1] % block:
-        return columns, scores
-    # Column j is in block j mod blocks, so that the maximum over a block is taken over whole vectors.
-    table, numbers = (x.reshape(len(x), block, blocks) for x in (scores, columns))
-    _, chosen = jax.lax.top_k(table.max(axis=1), k)
-    numbers, values = (jnp.take_along_axis(x, chosen[:, None, :], axis=2) for x in (numbers, table))
-    return numbers.reshape(len(scores), -1), values.reshape(len(scores), -1)
+    return f"{no_room(length * dim * itemsize, devices or jax.local_device_count())} ({numbers})"

@@ -48,6 +48,54 @@ def test_block_maxima_are_used_and_lose_nothing(world):
     check(keys, queries, 5, *index.search(queries, 5))
 
 
+@pytest.mark.parametrize("order", ["falling", "rising"])
+def test_the_threshold_loses_no_neighbour_where_few_or_many_scores_are_above_it(order):
+    rng = np.random.default_rng(0)
+    keys = rng.normal(size=(2048, 8)).astype(np.float32)
+    keys /= np.linalg.norm(keys, axis=1, keepdims=True)
+    query = keys[:1]
+    keys = keys[np.argsort(keys @ query[0] * (1 if order == "rising" else -1))]  # rising: every chunk is better
+    index = DeviceIndex(keys, 1, 256)
+    check(keys, query, 20, *index.search(query, 20))
+    assert DeviceIndex(keys, 1, 256).search(query, 20)[0][0, 0] == (2047 if order == "rising" else 0)
+
+
+def test_equal_keys_are_found_in_the_order_of_their_numbers(world):
+    keys, queries = world
+    twice = np.concatenate([keys[:2500], keys[:2500]])
+    for devices in (1, 8):
+        ids, _ = DeviceIndex(twice, devices, 128).search(queries, 30)
+        np.testing.assert_array_equal(ids[:, 1::2], ids[:, ::2] + 2500)
+
+
+def test_a_recall_below_1_is_approximate_and_says_so(world):
+    keys, queries = world
+    index = DeviceIndex(keys, 8, 4096, recall=0.9)
+    assert not index.exact
+    ids, similarity = index.search(queries, 30)
+    truth, _ = index.exactly().search(queries, 30)
+    assert index.exactly().exact
+    found = np.mean([len(np.intersect1d(a, b)) / 30 for a, b in zip(ids, truth, strict=True)])
+    assert found > 0.85
+    scores = np.einsum("qd,qkd->qk", queries, keys[ids])
+    np.testing.assert_allclose(similarity, scores, atol=1e-6)
+
+
+def test_features_on_the_devices_are_searched_where_they_are(world):
+    keys, _ = world
+    index = DeviceIndex(keys.astype(ml_dtypes.bfloat16))
+    maps = np.random.default_rng(1).normal(size=(8, 2, 3, 32)).astype(np.float32)
+    mesh = jax.sharding.Mesh(np.array(jax.local_devices()), ("images",))
+    placed = jax.device_put(maps, jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("images")))
+    expected = index.search(maps.reshape(-1, 32), 10)
+    with jax.transfer_guard_device_to_host("disallow"):
+        found = index.start(placed, 10)
+    elsewhere = index.start(jax.device_put(maps, jax.devices()[0]), 10)  # on one device: through the host
+    for ours in (found(), elsewhere()):
+        np.testing.assert_array_equal(ours[0], expected[0])
+        np.testing.assert_array_equal(ours[1], expected[1])
+
+
 def test_bfloat16_keys_are_searched_in_bfloat16(world):
     keys, queries = (x.astype(ml_dtypes.bfloat16) for x in world)
     index = DeviceIndex(keys)
