@@ -34,12 +34,14 @@ class Architecture:
       positions: "learned", "sincos2d" (fixed) or "none".
       resize: how learned positions are resized to other grids, a name in `positions.RESIZE`.
       rotary: theta of rotary positions; 0 for none.
+      rotary_rule: which angles these are, a name in `positions.ROTARY`.
       relative: how each layer's table of relative positions (BEiT) is resized from `grid` to other grids, a name in
         `positions.RELATIVE`; "" for none.
       layer_scale: whether the branches of a block are scaled (`scale1`, `scale2`).
       pre_norm: whether a layer norm precedes the blocks.
       final_norm: whether a layer norm follows the blocks.
       patch_bias, qkv_bias, out_bias, mlp_bias: whether these layers have biases.
+      attention_norm, mlp_norm: whether a layer norm precedes the last dense layer of attention and MLP (sub-LN).
       epsilon: of every layer norm.
       mean, std: statistics of pixels in [0, 1] by which images are normalised.
     """
@@ -57,6 +59,7 @@ class Architecture:
     positions: str = "learned"
     resize: str = "bicubic_antialias"
     rotary: float = 0.0
+    rotary_rule: str = "dinov3"
     relative: str = ""
     layer_scale: bool = False
     pre_norm: bool = False
@@ -65,6 +68,8 @@ class Architecture:
     qkv_bias: bool = True
     out_bias: bool = True
     mlp_bias: bool = True
+    attention_norm: bool = False
+    mlp_norm: bool = False
     epsilon: float = 1e-6
     mean: tuple[float, float, float] = MEAN
     std: tuple[float, float, float] = STD

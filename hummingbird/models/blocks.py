@@ -19,6 +19,7 @@ from jaxtyping import Float, Int, Key
 
 from hummingbird.models.architecture import Architecture
 from hummingbird.models.attention import Dense, self_attention
+from hummingbird.models.positions import NEIGHBOURS
 
 
 class Rotation(NamedTuple):
@@ -77,13 +78,17 @@ class Mlp(nn.Module):
         dense = functools.partial(Dense, use_bias=self.arch.mlp_bias, dtype=self.dtype, kernel_init=INIT)
         self.up = dense(self.arch.mlp_dim * (2 if self.arch.swiglu else 1))
         self.down = dense(self.arch.width)
+        if self.arch.mlp_norm:
+            self.norm = nn.LayerNorm(epsilon=self.arch.epsilon, dtype=self.dtype)
 
     def __call__(self, x: Float[Array, "B T D"]) -> Float[Array, "B T D"]:
         hidden, activation = self.up(x), ACTIVATIONS[self.arch.activation]
         if self.arch.swiglu:
             gate, value = jnp.split(hidden, 2, axis=-1)
-            return self.down(activation(gate) * value)
-        return self.down(activation(hidden))
+            hidden = activation(gate) * value
+        else:
+            hidden = activation(hidden)
+        return self.down(self.norm(hidden) if self.arch.mlp_norm else hidden)
 
 
 class Attention(nn.Module):
@@ -97,6 +102,8 @@ class Attention(nn.Module):
         dense = functools.partial(Dense, dtype=self.dtype, kernel_init=INIT)
         self.qkv = dense(3 * arch.width, use_bias=arch.qkv_bias)
         self.out = dense(arch.width, use_bias=arch.out_bias)
+        if arch.attention_norm:
+            self.norm = nn.LayerNorm(epsilon=arch.epsilon, dtype=self.dtype)
         if arch.relative and arch.grid:
             entries = (2 * arch.grid[0] - 1) * (2 * arch.grid[1] - 1) + 3
             self.relative = self.param("relative", nn.initializers.zeros, (entries, arch.heads))
@@ -107,13 +114,14 @@ class Attention(nn.Module):
         return {"query": query, "key": key, "value": value}
 
     def attend(self, x: Float[Array, "B T D"], places: Places) -> Float[Array, "B T D"]:
-        """Returns softmax(q k^T / sqrt(d)) v, the heads side by side: the input of the output projection."""
-        heads = self.arch.heads
+        """Returns softmax(q k^T / sqrt(d)) v, the heads side by side, normed if it is: what the projection takes."""
+        heads, neighbours = self.arch.heads, self.arch.rotary_rule in NEIGHBOURS
         q, k, v = (y.reshape(*y.shape[:2], heads, y.shape[2] // heads) for y in self.split(x).values())
         if isinstance(places, Rotation):
-            q, k = rotate(q, *places), rotate(k, *places)
+            q, k = rotate(q, *places, neighbours), rotate(k, *places, neighbours)
         bias = relative_bias(self.relative, *places) if isinstance(places, Relative) else None
-        return self_attention(q, k, v, bias).reshape(x.shape)
+        mixed = self_attention(q, k, v, bias).reshape(x.shape)
+        return self.norm(mixed) if self.arch.attention_norm else mixed
 
 
 class Block(nn.Module):
@@ -194,11 +202,18 @@ def relative_bias(
 
 
 def rotate(
-    x: Float[Array, "B T heads d"], cos: Float[Array, "N d"], sin: Float[Array, "N d"]
+    x: Float[Array, "B T heads d"], cos: Float[Array, "N d"], sin: Float[Array, "N d"], neighbours: bool = False
 ) -> Float[Array, "B T heads d"]:
-    """Rotates the last N of T tokens, those of the patches, by their angles; channels i and i + d/2 form a pair."""
+    """Rotates the last N of T tokens, those of the patches, by their angles.
+
+    Channels i and i + d/2 form a pair or, if `neighbours`, channels 2i and 2i + 1.
+    """
     prefix = x.shape[1] - cos.shape[0]
     patches = x[:, prefix:].astype(jnp.float32)
-    first, second = jnp.split(patches, 2, axis=-1)
-    turned = patches * cos[None, :, None] + jnp.concatenate([-second, first], -1) * sin[None, :, None]
+    if neighbours:
+        quarter = jnp.stack([-patches[..., 1::2], patches[..., ::2]], axis=-1).reshape(patches.shape)
+    else:
+        first, second = jnp.split(patches, 2, axis=-1)
+        quarter = jnp.concatenate([-second, first], axis=-1)
+    turned = patches * cos[None, :, None] + quarter * sin[None, :, None]
     return jnp.concatenate([x[:, :prefix], turned.astype(x.dtype)], axis=1)

@@ -18,6 +18,7 @@ from jax import Array
 from jaxtyping import Float, Int
 
 from hummingbird.errors import UserError
+from hummingbird.models.architecture import Architecture
 
 
 def cubic(a: float) -> Callable[[np.ndarray], np.ndarray]:
@@ -211,3 +212,42 @@ def rotary_angles(rows: int, columns: int, head_dim: int, theta: float) -> Float
     centers = np.stack(np.meshgrid(*axis, indexing="ij"), -1).reshape(-1, 2)  # [N, (row, column)]
     angles = (2 * np.pi * centers[:, :, None] * frequency).reshape(len(centers), head_dim // 2)
     return np.tile(angles, 2)
+
+
+def axial_angles(positions: tuple[np.ndarray, np.ndarray], head_dim: int, theta: float) -> Float[np.ndarray, "N d"]:
+    """Returns the angles of EVA-02's rotary positions: p theta^(-i / (head_dim / 4)), each for two neighbours.
+
+    Args:
+      positions: p of each patch on two axes; the angles of the first come first.
+      head_dim: d, a multiple of 4.
+      theta: of the frequencies.
+    """
+    frequency = theta ** -(np.arange(head_dim // 4) / (head_dim // 4))
+    angles = np.concatenate([axis.reshape(-1, 1) * frequency for axis in positions], axis=1)
+    return np.repeat(angles, 2, axis=1)
+
+
+def _dinov3(arch: Architecture, rows: int, columns: int) -> np.ndarray:
+    return rotary_angles(rows, columns, arch.width // arch.heads, arch.rotary)
+
+
+def _eva(arch: Architecture, rows: int, columns: int) -> np.ndarray:
+    """In 16ths of a side whatever the grid, as EVA-02 was pretrained."""
+    row, column = np.mgrid[:rows, :columns] * 16 / np.array([rows, columns]).reshape(2, 1, 1)
+    return axial_angles((row, column), arch.width // arch.heads, arch.rotary)
+
+
+def _perception(arch: Architecture, rows: int, columns: int) -> np.ndarray:
+    """In cells of the trained grid, columns first; [CLS], if there is one, has position 0, the first patch 1."""
+    grid = np.array(arch.grid or (rows, columns)).reshape(2, 1, 1) / np.array([rows, columns]).reshape(2, 1, 1)
+    row, column = (np.mgrid[:rows, :columns] + int(arch.cls)) * grid
+    return axial_angles((column, row), arch.width // arch.heads, arch.rotary)
+
+
+# Angles [rows * columns, head width] of an architecture's rotary positions.
+ROTARY: dict[str, Callable[[Architecture, int, int], np.ndarray]] = {
+    "dinov3": _dinov3,
+    "eva": _eva,
+    "perception": _perception,
+}
+NEIGHBOURS = ("eva", "perception")  # neighbouring channels form a pair, not those at a distance of half the head

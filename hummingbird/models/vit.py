@@ -32,7 +32,7 @@ from hummingbird.models.attention import Dense
 from hummingbird.models.backbone import Tokens
 from hummingbird.models.blocks import Block, Places, Relative, Rotation, survival_factors
 from hummingbird.models.params import Params
-from hummingbird.models.positions import relative_matrix, resize_positions, rotary_angles, sincos2d
+from hummingbird.models.positions import ROTARY, relative_matrix, resize_positions, sincos2d
 
 
 class ViT(nn.Module):
@@ -153,7 +153,7 @@ class ViT(nn.Module):
 def places_of(arch: Architecture, rows: int, columns: int) -> Places:
     """Returns what the attention of each layer needs to know about the positions of a grid of patches."""
     if arch.rotary:
-        angles = rotary_angles(rows, columns, arch.width // arch.heads, arch.rotary)
+        angles = ROTARY[arch.rotary_rule](arch, rows, columns)
         return Rotation(jnp.asarray(np.cos(angles), jnp.float32), jnp.asarray(np.sin(angles), jnp.float32))
     if arch.relative and arch.grid:
         r, c, index = relative_matrix(arch.relative, arch.grid, (rows, columns))

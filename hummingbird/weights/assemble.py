@@ -55,6 +55,8 @@ class _Shown(TypedDict):
     qkv_bias: bool
     out_bias: bool
     mlp_bias: bool
+    attention_norm: bool
+    mlp_norm: bool
 
 
 def _shown(arrays: Arrays) -> _Shown:
@@ -69,6 +71,8 @@ def _shown(arrays: Arrays) -> _Shown:
         "qkv_bias": "block_00/attention/qkv/bias" in arrays,
         "out_bias": "block_00/attention/out/bias" in arrays,
         "mlp_bias": "block_00/mlp/up/bias" in arrays,
+        "attention_norm": "block_00/attention/norm/scale" in arrays,
+        "mlp_norm": "block_00/mlp/norm/scale" in arrays,
     }
 
 

@@ -157,6 +157,7 @@ def _timm(model: Model, folder: pathlib.Path) -> str:
     faults = {
         "rotary positions": bool(arch.rotary),
         "relative positions": bool(arch.relative),
+        "norms within attention or MLP": arch.attention_norm or arch.mlp_norm,
         "SwiGLU by name": arch.swiglu,
         f"layer norm epsilon {arch.epsilon:g} by name": arch.epsilon != 1e-6,
         "position table here": arch.grid is None,
@@ -214,6 +215,7 @@ def _hf(model: Model, folder: pathlib.Path) -> str:
     plain = {
         "rotary positions": bool(arch.rotary),
         "relative positions": bool(arch.relative),
+        "norms within attention or MLP": arch.attention_norm or arch.mlp_norm,
         "SwiGLU here": arch.swiglu,
         "norm before the blocks": arch.pre_norm,
         "position table here": arch.grid is None,
@@ -274,6 +276,7 @@ def _big_vision(model: Model, folder: pathlib.Path) -> str:
     faults = {
         "rotary positions": bool(arch.rotary),
         "relative positions": bool(arch.relative),
+        "norms within attention or MLP": arch.attention_norm or arch.mlp_norm,
         "SwiGLU": arch.swiglu,
         "LayerScale": arch.layer_scale,
         "registers": bool(arch.registers),

@@ -9,7 +9,18 @@ from __future__ import annotations
 
 import re
 
-from hummingbird.weights.family import Family, always, bare, has, positions_without_cls, relative, scaled
+from hummingbird.weights.family import (
+    Family,
+    always,
+    bare,
+    first_eva,
+    gated,
+    has,
+    perception,
+    positions_without_cls,
+    relative,
+    scaled,
+)
 
 HALF = (0.5, 0.5, 0.5)
 SAT_MEAN, SAT_STD = (0.430, 0.411, 0.296), (0.213, 0.156, 0.143)
@@ -117,6 +128,45 @@ FAMILIES: dict[str, Family] = {
         sure=lambda n: any(name.startswith("cls_pt_layers.") for name in n),
         names=r"beit_?v2",
     ),
+    "eva": Family(
+        ("beit",),
+        "EVA and EVA-CLIP of the first version (giant)",
+        CLIP_MEAN,
+        CLIP_STD,
+        possible=first_eva,
+        sure=first_eva,
+    ),
+    "eva02": Family(
+        ("eva02", "eva02_original", "beit"),
+        "EVA-02 and EVA02-CLIP up to large",
+        CLIP_MEAN,
+        CLIP_STD,
+        rotary=10_000.0,
+        rotary_rule="eva",
+        possible=gated,
+        sure=gated,
+    ),
+    "perception": Family(
+        ("perception", "timm_perception"),
+        "Perception Encoder (core, language, spatial)",
+        HALF,
+        HALF,
+        epsilon=1e-5,
+        rotary=10_000.0,
+        rotary_rule="perception",
+        possible=lambda n: "ln_pre.weight" in n or "norm_pre.weight" in n,
+        sure=perception,
+        names=r"(^|[^a-z])pe[-_](core|lang|spatial)|vit_pe_",
+        heads=((1536, 16),),
+    ),
+    "ijepa": Family(
+        ("timm",),
+        "I-JEPA; sin-cos positions resized as transformers does",
+        resize="bicubic",
+        possible=lambda n: bare(n) and "cls_token" not in n,
+        prefix=r"(^|\.)target_encoder\.(module\.)?$",
+        names=r"i-?jepa",
+    ),
     "augreg": Family(
         ("timm",),
         "timm's copies of Google's supervised ViTs (AugReg), pixels in [-1, 1]",
@@ -149,8 +199,8 @@ FAMILIES: dict[str, Family] = {
         "SigLIP and SigLIP 2 in OpenCLIP's and timm's form",
         HALF,
         HALF,
-        possible=has("attn_pool.latent"),
-        sure=has("attn_pool.latent"),
+        possible=lambda n: "attn_pool.latent" in n and "norm_pre.weight" not in n,
+        sure=lambda n: "attn_pool.latent" in n and "norm_pre.weight" not in n,
     ),
     "big_vision": Family(
         ("big_vision", "vit_jax"),

@@ -41,6 +41,29 @@ def relative(names: Arrays) -> bool:
     return any(n.endswith("relative_position_bias_table") for n in names)
 
 
+def gated(names: Arrays) -> bool:
+    """Returns whether the MLP of a ViT in EVA's names has a gate, beside its first layer or within."""
+    up, down = names.get("blocks.0.mlp.fc1.weight"), names.get("blocks.0.mlp.fc2.weight")
+    packed = up is not None and down is not None and up.shape[0] == 2 * down.shape[-1]
+    return packed or any(n.startswith(("blocks.0.mlp.fc1_g.", "blocks.0.mlp.w1.")) for n in names)
+
+
+def first_eva(names: Arrays) -> bool:
+    """Returns whether it may be an EVA of the first version; EVA02-CLIP-E, 1792 wide, norms after its branches."""
+    table = names.get("pos_embed")
+    return table is not None and table.shape[-1] != 1792 and not relative(names) and not gated(names)
+
+
+def perception(names: Arrays) -> bool:
+    """Returns whether it is a Perception Encoder: norms before the blocks, and a pooling or LayerScale of its own."""
+    pooled = any(n.startswith(("attn_pool.probe", "attn_pool.latent")) for n in names)
+    scale = any(n.endswith(("ls_1.gamma", "gamma_1")) for n in names)
+    for first, last in (("ln_pre.weight", "ln_post.weight"), ("norm_pre.weight", "norm.weight")):
+        if first in names:
+            return pooled or scale or last not in names
+    return False
+
+
 def positions_without_cls(names: Arrays) -> bool:
     """Returns whether there is a [CLS] token but no position for it."""
     table = names.get("pos_embed")
@@ -55,7 +78,7 @@ class Family:
       layouts: namings of arrays that it uses, names in `layouts.LAYOUTS`.
       about: for people.
       mean, std: statistics of pixels in [0, 1]; None: known from a config only.
-      epsilon, activation, resize, rotary, relative: as in `Architecture`.
+      epsilon, activation, resize, rotary, rotary_rule, relative: as in `Architecture`.
       possible: whether arrays with these names (prefix removed) may belong to this family.
       sure: whether they can belong to no other one.
       prefix: pattern of prefixes that only this family uses.
@@ -72,6 +95,7 @@ class Family:
     activation: str = "gelu"
     resize: str = "bicubic_antialias"
     rotary: float = 0.0
+    rotary_rule: str = "dinov3"
     relative: str = ""
     possible: Callable[[Arrays], bool] = always
     sure: Callable[[Arrays], bool] = never
@@ -83,4 +107,5 @@ class Family:
     @property
     def settings(self) -> tuple[Hashable, ...]:
         """Everything about a family that changes the features."""
-        return (self.mean, self.std, self.epsilon, self.activation, self.resize, self.rotary, self.relative, self.heads)
+        pixels, positions = (self.mean, self.std), (self.resize, self.rotary, self.rotary_rule, self.relative)
+        return (*pixels, self.epsilon, self.activation, *positions, self.heads)

@@ -17,6 +17,7 @@ PREFERRED = (
     "state_dict_ema",
     "model_ema",
     "base_encoder",
+    "target_encoder",
     "img",
     "params",
     "visual",

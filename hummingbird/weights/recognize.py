@@ -82,9 +82,13 @@ def _convnext(source: Source, given: Settings) -> Found:
 def _choose(source: Source, whole: list[Fit]) -> Fit:
     """Chooses among layouts that fit: by config, by what only one project saves, by file name; else asks."""
     named = family_of_config(source)
-    if chosen := [f for f in whole if f.family == named]:
+    possible = [f for f in whole if FAMILIES[f.family].possible(f.names)]
+    if chosen := [f for f in possible if f.family == named]:
         return chosen[0]
-    left = [f for f in whole if FAMILIES[f.family].possible(f.names) and f.family != "timm"] or whole
+    if not possible:
+        families = ", ".join(dict.fromkeys(f.family for f in whole))
+        raise UserError(f"{source.path} has arrays named as in {families}, but is none of these; it cannot be loaded")
+    left = [f for f in possible if f.family != "timm"] or whole
     left = [f for f in left if _is_sure(f)] or left
     if _differ(left):
         architecture = str(section(source, "config.json").get("architecture", ""))
@@ -116,6 +120,7 @@ def _settings_of_family(family: Family) -> Settings:
         activation=family.activation,
         resize=family.resize,
         rotary=family.rotary,
+        rotary_rule=family.rotary_rule,
         relative=family.relative,
     )
 

@@ -23,6 +23,7 @@ class Settings:
     activation: str | None = None
     resize: str | None = None
     rotary: float | None = None
+    rotary_rule: str | None = None
     relative: str | None = None
 
     def known(self) -> dict[str, Json]:
@@ -55,13 +56,19 @@ def family_of_config(source: Source) -> str | None:
     if "open_clip_config.json" in source.config:
         name = section(source, "open_clip_config.json", "model_cfg", "vision_cfg").get("timm_model_name")
         if name is not None:
-            return "siglip" if "siglip" in str(name) else "timm"
+            return _family_of_timm(str(name))
         return "clip" if section(source, "open_clip_config.json", "model_cfg").get("quick_gelu") else "openclip"
     config = section(source, "config.json")
     if "architecture" in config:
-        return "timm"
+        return _family_of_timm(str(config["architecture"]))
     kind = config.get("model_type")
     return next((name for name, family in FAMILIES.items() if kind in family.model_types), None)
+
+
+def _family_of_timm(architecture: str) -> str:
+    named = {"vit_pe_": "perception", "eva02_": "eva02", "eva_": "eva", "beitv2_": "beitv2", "beit_": "beit"}
+    found = (family for start, family in named.items() if architecture.startswith(start))
+    return next(found, "siglip" if "siglip" in architecture else "timm")
 
 
 def settings_of_config(source: Source, family: str, layout: str) -> Settings:

@@ -204,6 +204,17 @@ def mocov3(folder: pathlib.Path) -> Specimen:
     return timm_specimen(path, base, IMAGENET, "mocov3")
 
 
+def ijepa(folder: pathlib.Path) -> Specimen:
+    """The training checkpoint: both encoders without [CLS], and the predictor."""
+    torch = upstream("torch")
+    context, target = timm_vit(class_token=False, fc_norm=False, global_pool="avg"), None
+    target = randomize(timm_vit(class_token=False, fc_norm=False, global_pool="avg"), seed=1)
+    wrapped = [{f"module.{n}": x for n, x in model.state_dict().items()} for model in (context, target)]
+    content = {"encoder": wrapped[0], "target_encoder": wrapped[1], "epoch": 300}
+    content["predictor"] = {"module.predictor_embed.weight": torch.ones(4, WIDTH), "module.mask_token": torch.ones(1)}
+    return timm_specimen(save(folder / "vit.h.14-300e.pth.tar", content), target, IMAGENET, "ijepa", BICUBIC)
+
+
 def dinov2(folder: pathlib.Path) -> Specimen:
     model = timm_vit(init_values=1e-5)
     state = model.state_dict() | {"mask_token": upstream("torch").zeros(1, WIDTH)}
@@ -313,6 +324,7 @@ ZOO: dict[str, Callable[[pathlib.Path], Specimen]] = {
     "iBOT": ibot,
     "MAE": mae,
     "MoCo v3": mocov3,
+    "I-JEPA": ijepa,
     "DINOv2": dinov2,
     "DINOv2 registers, SwiGLU": dinov2_registers_swiglu,
     "timm DINOv3": timm_dinov3,
