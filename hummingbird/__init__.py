@@ -17,12 +17,17 @@ if TYPE_CHECKING:
     from hummingbird import config, data, models, objectives, retrieval, sweep
     from hummingbird.encoder import load_encoder
     from hummingbird.retrieval import evaluate
+    from hummingbird.weights.published import list_models
 
 __version__ = "0.1.0"
-__all__ = ["config", "data", "evaluate", "load_encoder", "models", "objectives", "retrieval", "sweep"]
+__all__ = ["config", "data", "evaluate", "list_models", "load_encoder", "models", "objectives", "retrieval", "sweep"]
 
 # Loaded on first use: `import hummingbird` stays fast, and retrieval works where a training dependency is missing.
-_HOME = {"load_encoder": "hummingbird.encoder", "evaluate": "hummingbird.retrieval"}
+_HOME = {
+    "evaluate": "hummingbird.retrieval",
+    "list_models": "hummingbird.weights.published",
+    "load_encoder": "hummingbird.encoder",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -2,11 +2,28 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
+
 from etils import epath
 
 from hummingbird.errors import UserError
 from hummingbird.run import checkpoint
 from hummingbird.run.files import Json
+
+
+def list_models(pattern: str | None, as_json: bool) -> str:
+    """Returns the encoders that load by name: a table, or one line of JSON.
+
+    Raises:
+      UserError: there is none with this pattern.
+    """
+    from hummingbird.weights import published
+
+    models = published.list_models(pattern or "")
+    if not models:
+        raise UserError(f"no listed model has {pattern!r} in its name or checkpoint; leave it out to see all of them")
+    return json.dumps([dataclasses.asdict(model) for model in models]) if as_json else published.markdown(models)
 
 
 def describe(path: str, family: str | None = None) -> dict[str, Json]:

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from hummingbird.commands.printing import show
+from hummingbird.commands.printing import print_all, show
 from hummingbird.errors import UserError
 
 Overrides = list[tuple[str, str]]  # key and text of each --config.key=text
@@ -123,6 +123,10 @@ def _plan(arguments: argparse.Namespace, overrides: Overrides) -> None:
 def _info(arguments: argparse.Namespace, overrides: Overrides) -> None:
     from hummingbird.commands import info
 
+    if arguments.models:
+        return print_all(info.list_models(arguments.path, arguments.json))
+    if arguments.path is None:
+        raise UserError("info needs a path, or --models to list encoders that load by name")
     show(info.describe(arguments.path, arguments.family), arguments.json)
 
 
@@ -247,7 +251,14 @@ COMMANDS: dict[str, Command] = {
     "info": Command(
         _info,
         "describe a training run, a memory bank or a weights file",
-        (path_option("path", "workdir, step folder, bank, weights file or hf:ORG/NAME"), FAMILY, JSON),
+        (
+            path_option("path", "workdir, step folder, bank, weights file or hf:ORG/NAME", nargs="?"),
+            FAMILY,
+            option(
+                "--models", "list encoders that load by name; PATH: only those with it in theirs", action="store_true"
+            ),
+            JSON,
+        ),
     ),
     "import": Command(
         _import,

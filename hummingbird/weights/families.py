@@ -103,6 +103,7 @@ FAMILIES: dict[str, Family] = {
         rotary=100.0,
         possible=has("reg_token"),
         sure=has("reg_token"),
+        heads=((1280, 20), (4096, 32)),
     ),
     "deit": Family(
         ("timm", "deit3"),

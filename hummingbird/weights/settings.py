@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Mapping
 
 from hummingbird.errors import UserError
@@ -40,6 +41,11 @@ class Settings:
         return dataclasses.replace(other, **self.known())
 
 
+# timm's names of architectures whose activation is not the exact GELU.
+OF_TIMM = {
+    r".*quickgelu": "quick_gelu",
+    r"vit_((base_patch32|so400m_patch16|giantopt_patch16)_siglip|large_patch16_siglip_(gap_)?512)": "gelu_tanh",
+}
 ACTIVATIONS = {"gelu": "gelu", "quick_gelu": "quick_gelu", "gelu_pytorch_tanh": "gelu_tanh", "silu": "silu"}
 
 
@@ -136,10 +142,10 @@ def _timm(source: Source, family: str) -> Settings:
     if not isinstance(heads, int) and isinstance(width, int) and isinstance(head_width, int):
         heads = width // head_width
     clip = family == "timm" and any(name.endswith("norm_pre.weight") for name in source.arrays)
-    quick = "quickgelu" in str(section(source, "config.json").get("architecture", ""))
+    name = str(section(source, "config.json").get("architecture") or tower.get("timm_model_name") or "")
     return dataclasses.replace(
         pixels_of_config(source),
         heads=heads if isinstance(heads, int) else None,
         epsilon=1e-5 if clip else None,  # of timm's CLIP towers
-        activation="quick_gelu" if quick else None,
+        activation=next((choice for pattern, choice in OF_TIMM.items() if re.match(pattern, name)), None),
     )
