@@ -25,8 +25,8 @@ is chosen) and a colour jitter of 0.3.
 | variant | what | classes, epochs | VOC mIoU | ADE20K mIoU | NYUv2 RMSE |
 |---|---|---|---|---|---|
 | (none) | ViT-B/16, ImageNet-1k | 1000, 300 | 35.1 | 13.8 | .913 |
-| `:imagenet22k` | ViT-B/16, ImageNet-22k | 21,841, 90 | 63.5 | 28.0 | 1.07 |
-| `:l16_imagenet22k` | ViT-L/16, ImageNet-22k | 21,841, 90 | 65.8 | 26.1 | .860 |
+| `:in22k` | ViT-B/16, ImageNet-22k | 21,841, 90 | 63.5 | 28.0 | 1.07 |
+| `:l16` | ViT-L/16, ImageNet-22k | 21,841, 90 | 65.8 | 26.1 | .860 |
 | `:context` | with a bank and QKV attention pooling | 1000, 300 | | | |
 
 Scores by retrieval are those of DeiT III's encoders (Hummingbird, Table 1), which were trained differently; DeiT
@@ -63,12 +63,12 @@ def get_config(variant=""):
         "optimizer.weight_decay": 0.05,
         "optimizer.clip_norm": None,
     }
-    larger = {"supervised.classes": 21_841, "epochs": 90.0}
+    in22k = {"supervised.classes": 21_841, "epochs": 90.0}
     variants = {
         "": {},
         "context": CONTEXT,
-        "imagenet22k": larger,
-        "l16_imagenet22k": {**larger, "encoder.name": "vit_l16", "encoder.remat": True, "encoder.scan_layers": True},
+        "in22k": in22k,
+        "l16": in22k | {"encoder.name": "vit_l16", "encoder.remat": True, "encoder.scan_layers": True},
         "small": SMALL,
         "tiny": TINY,
     }

@@ -41,6 +41,78 @@ def test_a_recipe_has_the_settings_of_the_table_that_it_cites(path):
         assert values[key] == settings[key].check(key, settings[key].parse(key, text)), f"{key}: {show(values[key])}"
 
 
+# Hummingbird's own recipes: App. B and C.2, and Table 8 for BYOL's augmentation.
+PAPER = {
+    "batch_size": 4096,
+    "optimizer.learning_rate": 1e-3,
+    "optimizer.final_learning_rate": 0.0,
+    "optimizer.weight_decay": 0.1,
+    "optimizer.clip_norm": 1.0,
+    "ema_decay": 0.99,
+    "contrastive.temperature": 0.1,
+    "context.bank_length": 153_600,
+    "context.weight": 0.2,
+    "context.hidden_dim": 4096,
+    "pooling": "qkv",
+    "input_size": 224,
+    "augment.crop_area": (0.08, 1.0),
+    "augment.crop_aspect": (3 / 4, 4 / 3),
+    "augment.flip_probability": 0.5,
+    "augment.jitter_probability": 0.8,
+    "augment.grey_probability": 0.2,
+    "augment.brightness": 0.4,
+    "augment.contrast": 0.4,
+    "augment.saturation": 0.2,
+    "augment.hue": 0.1,
+    "augment.blur_sigma": (0.1, 2.0),
+    "augment.blur_probability": (1.0, 0.1),
+    "augment.solarise_probability": (0.0, 0.2),
+}
+
+
+@pytest.mark.parametrize(
+    ("recipe", "epochs", "supervised"),
+    [
+        ("vit_b16_imagenet", 300, 0.05),
+        ("vit_l16_imagenet", 300, 0.05),
+        ("vit_b16_imagenet22k", 100, 0.25),
+        ("vit_l16_imagenet22k", 100, 0.05),
+    ],
+)
+def test_hummingbird_has_the_settings_of_its_paper(recipe, epochs, supervised):
+    values = config.to_flat(resolve(FOLDER / f"{recipe}.py"))
+    assert {key: values[key] for key in PAPER} == PAPER
+    assert (values["epochs"], values["encoder.name"]) == (epochs, recipe.rpartition("_")[0])
+    assert resolve(FOLDER / f"{recipe}.py", ":supervised").supervised.weight == supervised
+
+
+# Rows of Table 1 that train these objectives: data by epochs and classes, encoder, VOC mIoU, ADE20K mIoU, NYUv2 RMSE.
+TABLE_1 = [
+    ("supervised", "", "vit_b16", 300, "35.1 | 13.8 | .913"),
+    ("supervised", ":in22k", "vit_b16", 90, "63.5 | 28.0 | 1.07"),
+    ("supervised", ":l16", "vit_l16", 90, "65.8 | 26.1 | .860"),
+    ("mae", "", "vit_b16", 1600, "6.6 | 3.3 | .981"),
+    ("mae", ":in22k", "vit_b16", 90, "9.8 | 4.2 | .968"),
+    ("mae", ":l16", "vit_l16", 1600, "8.0 | 3.6 | .934"),
+    ("loca", "", "vit_b16", 600, "57.5 | 18.5 | .880"),
+    ("loca", ":in22k", "vit_b16", 100, "56.4 | 16.8 | .829"),
+    ("loca", ":l16", "vit_l16", 100, "59.5 | 17.6 | .912"),
+]
+
+
+@pytest.mark.parametrize(("name", "variant", "encoder", "epochs", "scores"), TABLE_1)
+def test_the_other_rows_of_table_1_have_variants(name, variant, encoder, epochs, scores):
+    path = FOLDER / f"{name}_b16_imagenet.py"
+    settings = resolve(path, variant)
+    assert (settings.objective.name, settings.encoder.name, settings.epochs) == (name, encoder, epochs)
+    first = f"| `{variant}` |" if variant else "| (none) |"
+    (row,) = (line for line in path.read_text().splitlines() if line.startswith(first))
+    assert f"ViT-{encoder[4].upper()}/16" in row
+    assert row.endswith(f"| {scores} |")
+    if name == "supervised":
+        assert settings.supervised.classes == (21_841 if variant else 1000)
+
+
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_the_peak_learning_rate_follows_the_batch(path):
     optimizer = resolve(path).optimizer

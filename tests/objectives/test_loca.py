@@ -133,6 +133,7 @@ def test_only_the_online_network_finds_places():
             r"augment.flip_probability: objective.name=loca does not follow flips; use 0",
         ),
         ({"loca.query_size": 20}, r"loca.query_size: 20 is not a multiple of the patch size 8"),
+        ({"loca.prototypes": 1}, r"loca.prototypes: 1 is not accepted, expected an integer >= 2"),
         ({"loca.mask_ratio": 0.99}, r"loca.mask_ratio: 0.99 leaves none of the 16 patches; use less"),
         ({"loca.query_area": (0.5, 0.1)}, r"loca.query_area: 0.5 is above 0.1"),
         ({"context.bank_length": 32}, r"context.bank_length: objective.name=loca compares no pooled features"),
