@@ -46,7 +46,10 @@ def test_pretrain_evaluate_and_info_from_the_command_line(tmp_path, capsys):
     assert {"kind", "step", "fingerprint", "parameters", "config", "versions"} <= set(info)
     assert info["step"] == 2
     assert cli.run(["info", str(run)]) == 0
-    assert info["fingerprint"] in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert info["fingerprint"] in shown
+    assert "  total_steps = 2\n" in shown
+    assert "mae." not in shown  # a default of another objective
 
     assert cli.run(["evaluate", *EVALUATE, f"--checkpoint={run}", f"--workdir={result}"]) == 0
     metrics = json.loads((result / "metrics.json").read_text())

@@ -76,3 +76,16 @@ def describe_run(path: epath.Path) -> dict[str, Json]:
         "arrays": len(arrays),
         "verified": True,
     }
+
+
+def shortened(found: dict[str, Json]) -> dict[str, Json]:
+    """Leaves out the settings of a training run that have their default values; for people."""
+    from hummingbird import config
+
+    settings = found.get("config")
+    if found.get("kind") != checkpoint.KIND or not isinstance(settings, dict):
+        return found
+    defaults = json.loads(json.dumps(config.to_flat(config.resolve("pretrain"))))  # as in the file: tuples are lists
+    changed = {key: value for key, value in settings.items() if key not in defaults or value != defaults[key]}
+    title = "config, where it differs from the defaults (--json has all of it)"
+    return {title if key == "config" else key: changed if key == "config" else value for key, value in found.items()}

@@ -25,10 +25,12 @@ def print_all(text: str) -> None:
 
 def _lines(found: Mapping[str, Json]) -> Iterator[str]:
     for key, value in found.items():
-        if key == "config" and isinstance(value, dict):
-            yield "config:"
+        if key.startswith("config") and isinstance(value, dict):
+            yield f"{key}:"
             yield from (f"  {name} = {setting}" for name, setting in value.items())
         elif isinstance(value, dict):
             yield f"{key}: " + ", ".join(f"{name} {item}" for name, item in value.items())
+        elif isinstance(value, bool):
+            yield f"{key}: {'yes' if value else 'no'}"
         else:
             yield f"{key}: {value:,}" if isinstance(value, int) and key != "step" else f"{key}: {value}"

@@ -127,7 +127,8 @@ def _info(arguments: argparse.Namespace, overrides: Overrides) -> None:
         return print_all(info.list_models(arguments.path, arguments.json))
     if arguments.path is None:
         raise UserError("info needs a path, or --models to list encoders that load by name")
-    show(info.describe(arguments.path, arguments.family), arguments.json)
+    found = info.describe(arguments.path, arguments.family)
+    show(found if arguments.json else info.shortened(found), arguments.json)
 
 
 def _import(arguments: argparse.Namespace, overrides: Overrides) -> None:
