@@ -29,6 +29,8 @@ from tests.weights.zoo import ZOO, Specimen
 pytestmark = pytest.mark.parity
 
 ALL = {**ZOO, **BEIT_ZOO, **HF_ZOO, **FLAX_ZOO, **CONV_ZOO}
+# Scores follow from features, so that one encoder of each kind shows it outside of `scripts/test --all`.
+SCORED = ("DINO", "vision_transformer AugReg npz", "ConvNeXt (timm)")
 RETRIEVAL = {
     "batch_size": 4,
     "data.max_images": 4,
@@ -138,6 +140,9 @@ def miou(encoder, sources, data) -> float:
     return retrieval.measure(encoder, resolved, *sources)[0]["metrics"]["miou"]
 
 
+@pytest.mark.parametrize(
+    "pair", [pytest.param(name, marks=[] if name in SCORED else pytest.mark.slow) for name in ALL], indirect=True
+)
 def test_retrieval_scores_are_those_of_the_projects_own_code(pair, sources, data):
     ours, theirs = (miou(encoder, sources, data) for encoder in (pair.ours, pair.theirs))
     print(f"MIOU {pair.name} | {data[0]} | {ours:.4f} | {theirs:.4f}")
