@@ -201,7 +201,7 @@ COMMANDS: dict[str, Command] = {
             WORKDIR,
             path_option(
                 "--init_from",
-                "start a new run from the weights of a training workdir, imported folder, weights file or hf:ORG/NAME;"
+                "start a new run from a training workdir, imported folder, weights file or hf:ORG/NAME;"
                 " ignored when the workdir holds a checkpoint to resume from",
             ),
         ),
@@ -225,7 +225,7 @@ COMMANDS: dict[str, Command] = {
         _sweep,
         "run many pretrainings or evaluations from one file of overrides",
         (
-            CONFIG,
+            path_option("--config", f"{CONFIG_HELP}; left out if the sweep names its evaluations", NAME),
             path_option("--sweep", "sweep: shipped one, such as sweeps/table5, or file", NAME, required=True),
             WORKDIR,
             CHECKPOINT,

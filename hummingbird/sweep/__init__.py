@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from hummingbird.sweep.evaluations import EVALUATIONS
+from hummingbird.sweep.evaluations import EVALUATIONS, paper_scores
 from hummingbird.sweep.spec import (
     Sweep,
     chain,
@@ -32,6 +32,7 @@ __all__ = [
     "grid",
     "integers",
     "log_uniform",
+    "paper_scores",
     "run",
     "uniform",
     "zipped",

@@ -97,6 +97,16 @@ class Results:
         """The swept keys that differ between summaries."""
         return [key for key in varying([s.settings for s in self.summaries]) if key not in self.schedule.repeat]
 
+    def published(self, name: str, metric: str) -> float | None:
+        """Returns the published score of the runs with this name; None if there is none."""
+        return self.schedule.published.get(name, {}).get(metric)
+
+    @property
+    def unmeasured(self) -> list[str]:
+        """Names with published scores that no run has."""
+        measured = {row.run.label for row in self.rows}
+        return [name for name in self.schedule.published if name not in measured]
+
     def count(self, state: str) -> int:
         """Returns the number of runs in a state."""
         return sum(row.state == state for row in self.rows)
@@ -111,7 +121,9 @@ def collect(schedule: Schedule, folder: SweepFolder) -> Results:
     maximise = schedule.maximise
     if maximise is None:
         maximise = objective.rpartition(".")[2] not in LOWER_IS_BETTER
-    shown = list(dict.fromkeys([objective, *headlines, *(name for name in names if name == PRETRAIN_SHOWN)]))
+    published = [metric for scores in schedule.published.values() for metric in scores]
+    shown = [objective, *headlines, *published, *(name for name in names if name == PRETRAIN_SHOWN)]
+    shown = list(dict.fromkeys(shown))
     return Results(schedule, rows, summarise(rows, schedule.repeat, objective, maximise), objective, maximise, shown)
 
 
@@ -125,7 +137,8 @@ def read_row(schedule: Schedule, folder: SweepFolder, run: Run) -> Row:
             metrics |= {f"pretrain.{name}": value for name, value in last.items()}
         elif statuses[stage]["state"] == DONE:
             content = json.loads((folder.workdir(id) / "metrics.json").read_text())
-            prefix = "" if schedule.identity["job"] == "evaluate" else f"{stage}."
+            alone = schedule.identity["job"] == "evaluate" and not schedule.identity["evaluate"]
+            prefix = "" if alone else f"{stage}."
             metrics |= {f"{prefix}{name}": value for name, value in numbers(content["metrics"]).items()}
     seconds = sum(status.get("seconds", 0.0) for status in statuses.values())
     return Row(run, overall_state(statuses), metrics, seconds, failure(statuses))

@@ -31,7 +31,7 @@ Resolved = dict[str, dict[str, Json]]  # stage -> key -> value
 
 def build_schedule(
     sweep: Sweep,
-    config_path: str,
+    config_path: str | None,
     overrides: Sequence[tuple[str, str]],
     checkpoint: str | None,
     folder: str,
@@ -41,7 +41,7 @@ def build_schedule(
 
     Args:
       sweep: what the sweep file returned.
-      config_path: config of all runs.
+      config_path: config of all runs; None for evaluation sweeps that name their evaluations.
       overrides: pairs of key and text, the same for all runs.
       checkpoint: the encoder of an evaluation sweep.
       folder: the sweep's folder, which will hold the checkpoints.
@@ -50,7 +50,7 @@ def build_schedule(
     Raises:
       UserError: an unknown key, a value out of range, a key both swept and fixed, or two equal runs.
     """
-    check_sweep(sweep, overrides, checkpoint)
+    check_sweep(sweep, config_path, overrides, checkpoint)
     points = [{key: as_text(value) for key, value in point.items()} for point in sweep.points]
     names = name_runs(points, {settings_key(run.settings): run.name for run in old.runs} if old else {})
     reference: Reference = {"run": old.reference["run"] if old else settings_key(points[0]), "settings": {}}
@@ -71,7 +71,7 @@ def build_schedule(
         runs.append(Run(name, point.get("name", ""), settings, builder.add(name, stages, resolved)))
     identity: Identity = {
         "job": sweep.job,
-        "config": os.path.normpath(config_path),
+        "config": os.path.normpath(config_path) if config_path else "",
         "overrides": [list(pair) for pair in overrides],
         "evaluate": dict(sweep.evaluate),
         "checkpoint": checkpoint or sweep.checkpoint,
@@ -85,17 +85,23 @@ def build_schedule(
         objective=sweep.objective,
         maximise=sweep.maximise,
         repeat=list(sweep.repeat),
+        published={name: dict(scores) for name, scores in sweep.published.items()},
     )
 
 
-def check_sweep(sweep: Sweep, overrides: Sequence[tuple[str, str]], checkpoint: str | None) -> None:
+def check_sweep(
+    sweep: Sweep, config_path: str | None, overrides: Sequence[tuple[str, str]], checkpoint: str | None
+) -> None:
     """Raises UserError for a sweep that contradicts itself or the command line."""
     swept = {key for point in sweep.points for key in point}
     for key, _ in overrides:
         if key in swept:
             raise UserError(f"--config.{key} fixes a key that the sweep varies; remove one of the two")
-    if sweep.job == "evaluate" and sweep.evaluate:
-        raise UserError("sweep: evaluate=... follows a pretraining; in an evaluation sweep --config is the evaluation")
+    named = sweep.job == "evaluate" and sweep.evaluate
+    if named and config_path:
+        raise UserError(f"--config={config_path}: the sweep file names its evaluations; leave --config out")
+    if not named and not config_path:
+        raise UserError(f"--config is missing: give the config of kind {sweep.job} that the sweep varies")
     if sweep.job == "pretrain" and (checkpoint or "checkpoint" in swept):
         raise UserError("a sweep of pretraining takes no checkpoint")
 
@@ -103,7 +109,7 @@ def check_sweep(sweep: Sweep, overrides: Sequence[tuple[str, str]], checkpoint: 
 # ---------------------------------------------------------------- one run
 def stage_commands(
     sweep: Sweep,
-    config_path: str,
+    config_path: str | None,
     overrides: Sequence[tuple[str, str]],
     checkpoint: str | None,
     point: Mapping[str, str],
@@ -114,14 +120,18 @@ def stage_commands(
         encoder = point.get("checkpoint") or checkpoint or sweep.checkpoint
         if not encoder:
             raise UserError("no encoder: give --checkpoint=PATH, or 'checkpoint' in the sweep file")
-        return [Command("evaluate", "evaluate", config_path, pairs, encoder)]
+        if not sweep.evaluate:
+            return [Command("evaluate", "evaluate", config_path or "", pairs, encoder)]
+        shared, by_evaluation = split_pairs(pairs, list(sweep.evaluate))
+        settings = {name: [*shared, *by_evaluation[name]] for name in sweep.evaluate}
+        return [Command(name, "evaluate", path, settings[name], encoder) for name, path in sweep.evaluate.items()]
     own, by_evaluation = split_pairs(pairs, list(sweep.evaluate))
     evaluations = [Command(name, "evaluate", path, by_evaluation[name]) for name, path in sweep.evaluate.items()]
-    return [Command("pretrain", "pretrain", config_path, own), *evaluations]
+    return [Command("pretrain", "pretrain", config_path or "", own), *evaluations]
 
 
 def split_pairs(pairs: Pairs, evaluations: Sequence[str]) -> tuple[Pairs, dict[str, Pairs]]:
-    """Returns the settings of the pretraining and of each evaluation.
+    """Returns the settings of the pretraining (or of all evaluations, where there is none) and of each evaluation.
 
     "evaluate.KEY" goes to all evaluations, "evaluate.NAME.KEY" to one.
     """

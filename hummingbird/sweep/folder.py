@@ -172,7 +172,8 @@ def same_spelling(identity: Identity) -> dict[str, object]:
     from hummingbird.config.names import canonical  # workers compare no sweeps
 
     evaluate = {name: canonical(path, "evaluate") for name, path in identity["evaluate"].items()}
-    return {**identity, "config": canonical(identity["config"], identity["job"]), "evaluate": evaluate}
+    config = identity["config"] and canonical(identity["config"], identity["job"])
+    return {**identity, "config": config, "evaluate": evaluate}
 
 
 def job_lock(job: list[str]) -> str:

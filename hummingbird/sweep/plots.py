@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import math
 import re
+from collections.abc import Sequence
 
 import matplotlib
 import numpy as np
@@ -52,7 +53,10 @@ def _plot(results: Results, metric: str) -> tuple[Markup, str] | None:
     repeats = max(len(s.values[metric]) for s in summaries)
     spread = f" Mean over up to {repeats} runs; band or bar: one standard deviation; dots: single runs." * (repeats > 1)
     if any(s.label for s in summaries) or not axes:
-        return dots(summaries, metric, [s.label or "all runs" for s in summaries]), f"{metric} of each run.{spread}"
+        published = [results.published(s.label, metric) for s in summaries]
+        known = " Diamonds: published scores." * any(value is not None for value in published)
+        names = [s.label or "all runs" for s in summaries]
+        return dots(summaries, metric, names, published), f"{metric} of each run.{spread}{known}"
     if len(axes) == 1:
         values = [s.settings.get(axes[0], "–") for s in summaries]
         if any(to_number(value) is None for value in values):
@@ -107,8 +111,11 @@ def curve(summaries: list[Summary], metric: str, key: str) -> Markup:
     return svg(figure)
 
 
-def dots(summaries: list[Summary], metric: str, labels: list[str]) -> Markup:
-    """Draws a line per setting, best on top: its mean, a bar of one standard deviation, the single runs as dots."""
+def dots(summaries: list[Summary], metric: str, labels: list[str], published: Sequence[float | None] = ()) -> Markup:
+    """Draws a line per setting, best on top: its mean, a bar of one standard deviation, the single runs as dots.
+
+    Published scores are open diamonds.
+    """
     figure = Figure(figsize=(6.4, 0.8 + 0.34 * len(labels)), layout="constrained")
     ax = figure.add_subplot()
     for row, summary in enumerate(summaries):
@@ -120,6 +127,9 @@ def dots(summaries: list[Summary], metric: str, labels: list[str]) -> Markup:
         ax.annotate(
             number(metric, mean), (mean, row), xytext=(0, 6), textcoords="offset points", ha="center", fontsize=8.5
         )
+    for row, value in enumerate(published):
+        if value is not None:
+            ax.plot(value, row, "D", color=INK, markerfacecolor="none", markersize=6)
     ax.set_yticks(range(len(labels)), labels)
     ax.set_ylim(len(labels) - 0.5, -0.6)
     ax.margins(x=0.12)

@@ -9,7 +9,7 @@ from hummingbird.run.files import write_text
 from hummingbird.sweep.collect import Results
 from hummingbird.sweep.folder import DONE, FAILED, RUNNING, WAITING, SweepFolder
 from hummingbird.sweep.plots import plots
-from hummingbird.sweep.tables import number, table_cells, to_csv
+from hummingbird.sweep.tables import number, numeric_heads, table_cells, to_csv
 
 
 def write_results(results: Results, folder: SweepFolder) -> None:
@@ -25,7 +25,7 @@ def page(results: Results, folder: SweepFolder) -> str:
     template = environment("hummingbird.sweep").get_template("sweep.html.j2")
     return template.render(
         title=f"Sweep of {os.path.basename(os.path.normpath(folder.path))}",
-        subtitle=f"{len(results.rows)} runs of {identity['config']}",
+        subtitle=f"{len(results.rows)} runs of {identity['config'] or ', '.join(identity['evaluate'].values())}",
         notes=[],
         warnings=[],
         objective=f"{results.objective} {'↑' if results.maximise else '↓'}",
@@ -42,12 +42,12 @@ def page(results: Results, folder: SweepFolder) -> str:
         ],
         plots=plots(results),
         heads=heads,
-        numeric=[*results.shown, "runs", "time"],
+        numeric=numeric_heads(results),
         body=list(zip(body, states, strict=True)),
         failures=[{"name": row.run.name, "tail": row.tail} for row in results.rows if row.state == FAILED],
         facts=[
             ("job", identity["job"]),
-            ("config", identity["config"]),
+            ("config", identity["config"] or "–"),
             ("overrides", " ".join(f"{key}={value}" for key, value in identity["overrides"]) or "–"),
             ("evaluations", ", ".join(f"{name}: {path}" for name, path in identity["evaluate"].items()) or "–"),
             ("checkpoint", identity["checkpoint"] or "–"),

@@ -15,7 +15,7 @@ from hummingbird.sweep.spec import load_sweep
 
 
 def run(
-    config_path: str,
+    config_path: str | None,
     sweep_path: str,
     workdir: str,
     launcher: str = "local",
@@ -27,7 +27,7 @@ def run(
     """Runs or resumes a sweep: finished runs stay, failed and killed ones are run again.
 
     Args:
-      config_path: the config of all runs, a file or a shipped one.
+      config_path: the config of all runs, a file or a shipped one; None if the sweep names its evaluations.
       sweep_path: the sweep, a file or a shipped one (see `hummingbird.sweep.spec`).
       workdir: the sweep's folder.
       launcher: "local", "slurm" or "print".

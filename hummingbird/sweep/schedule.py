@@ -1,7 +1,7 @@
 """What a sweep will run: its runs, their commands, and the jobs that commands are grouped into.
 
-A run is one point of the sweep. Its commands are a pretraining and the evaluations of its checkpoint, or one
-evaluation. A job is a list of commands that one process runs in order. In a sweep's folder the command
+A run is one point of the sweep. Its commands are a pretraining and the evaluations of its checkpoint, or evaluations
+of one encoder. A job is a list of commands that one process runs in order. In a sweep's folder the command
 "weight=0.2/pretrain" has the workdir runs/weight=0.2/pretrain, and beside it pretrain.log and pretrain.json (its
 status).
 
@@ -113,6 +113,7 @@ class Schedule:
       maximise: whether larger is better; None: known from the metric.
       repeat: keys that only repeat a setting.
       program: the command line of `hummingbird`.
+      published: scores to show beside those measured, by name of a run and metric.
     """
 
     identity: Identity
@@ -124,6 +125,7 @@ class Schedule:
     maximise: bool | None
     repeat: list[str]
     program: list[str] = dataclasses.field(default_factory=lambda: [*python_command(), "-m", "hummingbird"])
+    published: dict[str, dict[str, float]] = dataclasses.field(default_factory=dict)
 
     def to_json(self) -> dict[str, Json]:
         """Returns the content of sweep.json, in which commands are called tasks."""

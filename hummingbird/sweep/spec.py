@@ -6,8 +6,8 @@
         return Sweep("pretrain", grid({"context.weight": [0.0, 0.2, 0.5], "seed": [0, 1, 2]}),
                      evaluate={"scenes": "evaluate/scenes"})
 
-A point is a flat dict from config key to value. Keys that start with "evaluate." belong to the evaluations that follow
-a pretraining: "evaluate.retrieval.neighbours" to all of them, "evaluate.voc.data.root" to the one called voc. Two keys
+A point is a flat dict from config key to value. Keys that start with "evaluate." belong to the evaluations that the
+sweep names: "evaluate.retrieval.neighbours" to all of them, "evaluate.voc.data.root" to the one called voc. Two keys
 are not settings: "name" (the run's name in tables and folders) and, in evaluation sweeps, "checkpoint".
 """
 
@@ -38,11 +38,14 @@ class Sweep:
     Attributes:
       job: kind of the command's --config: "pretrain" or "evaluate".
       points: overrides of each run.
-      evaluate: configs of the evaluations that follow each pretraining, by name: files or shipped ones.
+      evaluate: configs, files or shipped ones, of evaluations by name: those that follow each pretraining or, in an
+        evaluation sweep, those of each encoder; the command then takes no --config.
       checkpoint: the encoder of an evaluation sweep, unless the command gives one.
       objective: metric to sort runs by, such as "voc.miou"; empty: the first evaluation's headline score.
       maximise: whether larger is better; None: known from the metric.
       repeat: keys that only repeat a setting; tables and plots average over them.
+      published: scores to show beside those measured: {name of a run: {"voc.miou": 70.5}}. Names that no run has
+        become rows of their own.
     """
 
     job: str
@@ -52,6 +55,7 @@ class Sweep:
     objective: str = ""
     maximise: bool | None = None
     repeat: tuple[str, ...] = ("seed",)
+    published: Mapping[str, Mapping[str, float]] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.job not in JOBS:

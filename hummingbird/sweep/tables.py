@@ -13,7 +13,8 @@ from hummingbird.sweep.folder import DONE, FAILED, RUNNING, WAITING
 from hummingbird.sweep.names import short_keys
 
 PERCENT = ("miou", "pixel_accuracy", "mean_class_accuracy")
-COLOURS = {FAILED: "red", RUNNING: "cyan", WAITING: "dim", DONE: ""}
+PUBLISHED = "published"  # ends the heads of published scores; the state of rows that hold nothing else
+COLOURS = {FAILED: "red", RUNNING: "cyan", WAITING: "dim", DONE: "", PUBLISHED: "dim"}
 
 
 def number(metric: str, value: float | None, deviation: float | None = None) -> str:
@@ -44,22 +45,56 @@ def duration(seconds: float) -> str:
 
 
 def table_cells(results: Results) -> tuple[list[str], list[list[str]], list[str]]:
-    """Returns the headings, the cells of each row, best first, and the state of each row."""
+    """Returns the headings, the cells of each row and its state: the runs, best first, then what is only published."""
     axes = results.axes
     short = short_keys(axes)
-    named = any(summary.label for summary in results.summaries)
+    named = any(summary.label for summary in results.summaries) or bool(results.unmeasured)
     repeated = any(len(summary.rows) > 1 for summary in results.summaries)
-    heads = ["run"] * named + [short[key] for key in axes] + results.shown + ["runs"] * repeated + ["time", "state"]
+    scores = [_head(*column) for column in score_columns(results)]
+    heads = ["run"] * named + [short[key] for key in axes] + scores + ["runs"] * repeated + ["time", "state"]
     body, states = [], []
     for summary in results.summaries:
         found = [row.state for row in summary.rows]
         cells = [summary.label] * named + [summary.settings.get(key, "–") for key in axes]
-        cells += [number(metric, summary.mean(metric), summary.deviation(metric)) for metric in results.shown]
+        cells += _scores(results, summary.label, summary)
         cells += [str(found.count(DONE))] * repeated
         cells += [duration(sum(row.seconds for row in summary.rows)), describe_states(summary, repeated)]
         body.append(cells)
         states.append(next(state for state in (FAILED, RUNNING, WAITING, DONE) if state in found))
+    for name in results.unmeasured:
+        unknown = ["–"] * (repeated + 1)
+        body.append([name, *["–"] * len(axes), *_scores(results, name, None), *unknown, PUBLISHED])
+        states.append(PUBLISHED)
     return heads, body, states
+
+
+def score_columns(results: Results) -> list[tuple[str, bool]]:
+    """Returns the columns of scores: each metric that is shown, followed by what is published of it (True)."""
+    published = {metric for scores in results.schedule.published.values() for metric in scores}
+    return [(metric, given) for metric in results.shown for given in (False, True) if not given or metric in published]
+
+
+def numeric_heads(results: Results) -> list[str]:
+    """Returns the headings of the columns that hold numbers."""
+    return [*(_head(*column) for column in score_columns(results)), "runs", "time"]
+
+
+def _head(metric: str, published: bool) -> str:
+    return f"{metric} {PUBLISHED}" if published else metric
+
+
+def _scores(results: Results, name: str, summary: Summary | None) -> list[str]:
+    """Returns a cell for each of `score_columns`; without a summary nothing is measured under this name."""
+    cells = []
+    for metric, published in score_columns(results):
+        value = results.published(name, metric) if published else None
+        if value is not None:
+            cells.append(f"{value:g}")  # with the digits of its source
+        elif published or summary is None:
+            cells.append("–")
+        else:
+            cells.append(number(metric, summary.mean(metric), summary.deviation(metric)))
+    return cells
 
 
 def describe_states(summary: Summary, repeated: bool) -> str:
@@ -78,7 +113,7 @@ def terminal_table(results: Results, most: int | None = None) -> Table:
     sign = "↑" if results.maximise else "↓"
     table = Table(title=None, box=None, pad_edge=False, header_style="bold")
     for head in heads:
-        right = head in results.shown or head in ("runs", "time")
+        right = head in numeric_heads(results)
         table.add_column(f"{head} {sign}" if head == results.objective else head, justify="right" if right else "left")
     for cells, state in list(zip(body, states, strict=True))[:most]:
         table.add_row(*(Text(cell, style=COLOURS[state]) for cell in cells))
@@ -88,13 +123,23 @@ def terminal_table(results: Results, most: int | None = None) -> Table:
 
 
 def to_csv(results: Results) -> str:
-    """Returns one line per run, best first: name, state, swept keys, every metric, seconds."""
+    """Returns one line per run, best first: name, state, swept keys, every metric, seconds, published scores.
+
+    Names with published scores alone follow.
+    """
     keys = list(dict.fromkeys(key for row in results.rows for key in row.run.settings))
     metrics = list(dict.fromkeys(name for row in results.rows for name in row.metrics))
+    published = [metric for metric, given in score_columns(results) if given]
     text = io.StringIO()
     writer = csv.writer(text)
-    writer.writerow(["run", "state", *keys, *metrics, "seconds"])
+    writer.writerow(["run", "state", *keys, *metrics, "seconds", *(_head(metric, True) for metric in published)])
+
+    def beside(name: str) -> list[float | str]:
+        return ["" if (value := results.published(name, metric)) is None else value for metric in published]
+
     for row in (row for summary in results.summaries for row in summary.rows):
         values = [row.run.settings.get(key, "") for key in keys] + [row.metrics.get(m, "") for m in metrics]
-        writer.writerow([row.run.name, row.state, *values, round(row.seconds, 2)])
+        writer.writerow([row.run.name, row.state, *values, round(row.seconds, 2), *beside(row.run.label)])
+    for name in results.unmeasured:
+        writer.writerow([name, PUBLISHED, *[""] * (len(keys) + len(metrics) + 1), *beside(name)])
     return text.getvalue()

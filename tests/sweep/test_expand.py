@@ -93,6 +93,33 @@ def test_settings_of_one_evaluation_stay_with_it():
     assert overrides["two"] == [("seed", "7")]
 
 
+def test_an_evaluation_sweep_may_name_the_evaluations_of_each_encoder():
+    points = [{"name": "a", "checkpoint": "rgb:8"}, {"name": "b", "checkpoint": "rgb:16", "evaluate.one.seed": 7}]
+    sweep = Sweep("evaluate", points, evaluate={"one": SCENES, "two": "evaluate/demo:depth"})
+    overrides = [("encoder.dtype", "bfloat16"), ("evaluate.two.input_size", "32")]
+    schedule = build_schedule(sweep, None, overrides, None, "W")
+    found = {id: (command.config, command.checkpoint, command.overrides) for id, command in schedule.commands.items()}
+    every = ("encoder.dtype", "bfloat16")
+    assert found == {
+        "a/one": (SCENES, "rgb:8", [every]),
+        "a/two": ("evaluate/demo:depth", "rgb:8", [every, ("input_size", "32")]),
+        "b/one": (SCENES, "rgb:16", [every, ("seed", "7")]),
+        "b/two": ("evaluate/demo:depth", "rgb:16", [every, ("input_size", "32")]),
+    }
+    with pytest.raises(UserError, match=f"--config={SCENES}: the sweep file names its evaluations"):
+        build_schedule(sweep, SCENES, (), None, "W")
+    for unnamed in (Sweep("evaluate", points), Sweep("pretrain", [{}])):
+        with pytest.raises(UserError, match="--config is missing"):
+            build_schedule(unnamed, None, (), None, "W")
+
+
+def test_a_sweep_without_a_config_is_resumed(tmp_path):
+    sweep = Sweep("evaluate", [{"checkpoint": "rgb:8"}], evaluate={"one": SCENES}, published={"a": {"one.miou": 1.5}})
+    old = build_schedule(sweep, None, (), None, "W")
+    assert Schedule.from_json(old.to_json()) == old
+    SweepFolder(tmp_path).check_same_sweep(old, build_schedule(sweep, None, (), None, "W", old))
+
+
 def test_settings_of_the_search_share_a_bank_and_a_job():
     points = cross(grid({"seed": [0, 1]}), grid({"retrieval.neighbours": [3, 5], "retrieval.temperature": [0.02, 0.1]}))
     schedule = schedule_of(points, "evaluate", checkpoint="rgb:8")

@@ -1,5 +1,7 @@
 """Summaries, tables and plots of made results."""
 
+import csv
+import dataclasses
 import re
 
 import pytest
@@ -10,7 +12,7 @@ from hummingbird.sweep.schedule import Run, Schedule
 from hummingbird.sweep.tables import duration, number, table_cells, to_csv
 
 
-def made(settings, scores, labels=None, states=None, maximise=True):
+def made(settings, scores, labels=None, states=None, maximise=True, published=None):
     rows = []
     for i, (setting, score) in enumerate(zip(settings, scores, strict=True)):
         run = Run(f"run{i}", labels[i] if labels else "", setting, {"evaluate": f"run{i}/evaluate"})
@@ -18,6 +20,7 @@ def made(settings, scores, labels=None, states=None, maximise=True):
     identity = {"job": "evaluate", "config": "", "overrides": [], "evaluate": {}, "checkpoint": None}
     runs = [row.run for row in rows]
     schedule = Schedule(identity, {"run": "", "settings": {}}, runs, {}, [], "miou", maximise, ["seed"])
+    schedule = dataclasses.replace(schedule, published=published or {})
     return Results(schedule, rows, summarise(rows, ["seed"], "miou", maximise), "miou", maximise, ["miou"])
 
 
@@ -68,6 +71,28 @@ def test_named_rows_are_shown_by_name():
     ((svg, text),) = plots(made([{"p": "a"}, {}], [1.0, 2.0], labels=["MoCLR <x>", "Hummingbird"]))
     assert text.startswith("miou of each run")
     assert "MoCLR &lt;x&gt;" in svg
+
+
+def test_published_scores_stand_beside_those_measured():
+    published = {"DINO": {"miou": 55.9}, "Hummingbird": {"miou": 70.5}}
+    results = made([{"p": "a"}, {"p": "b"}], [54.321, 40.0], labels=["DINO", "mine"], published=published)
+    heads, body, states = table_cells(results)
+    assert heads == ["run", "p", "miou", "miou published", "time", "state"]
+    assert body == [
+        ["DINO", "a", "54.32", "55.9", "2.0 s", "done"],
+        ["mine", "b", "40.00", "–", "2.0 s", "done"],
+        ["Hummingbird", "–", "–", "70.5", "–", "published"],
+    ]
+    assert states == ["done", "done", "published"]
+    lines = list(csv.DictReader(to_csv(results).splitlines()))
+    assert [(line["run"], line["miou"], line["miou published"]) for line in lines] == [
+        ("run0", "54.321", "55.9"),
+        ("run1", "40.0", ""),
+        ("Hummingbird", "", "70.5"),
+    ]
+    ((_, caption),) = plots(results)
+    assert caption.endswith("Diamonds: published scores.")
+    assert "published" not in plots(made([{"p": "a"}], [1.0], labels=["DINO"]))[0][1]
 
 
 def test_nothing_is_plotted_before_there_is_a_result():

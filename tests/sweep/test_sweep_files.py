@@ -7,7 +7,7 @@ from pathlib import Path
 import jax
 import pytest
 
-from hummingbird import config, train
+from hummingbird import config, list_models, train
 from hummingbird.errors import UserError
 from hummingbird.objectives import OBJECTIVES
 from hummingbird.sweep.expand import build_schedule
@@ -23,6 +23,7 @@ RUNS = {
     "neighbours": (60, 20),
     "objectives": (3 * (len(OBJECTIVES) + 1), 3 * (len(OBJECTIVES) + 1), 3 * 2 * 7),
     "supervised_weight": (6, 6),
+    "table1": (10, 20, 2),
     "table12": (3, 3),
     "table5": (7, 7),
 }
@@ -36,7 +37,7 @@ def commands(file):
 def schedule_of(command):
     flags = dict(word.removeprefix("--").split("=", 1) for word in command[2:])
     pairs = [(key.removeprefix("config."), value) for key, value in flags.items() if key.startswith("config.")]
-    return build_schedule(load_sweep(flags["sweep"]), flags["config"], pairs, flags.get("checkpoint"), "DIR")
+    return build_schedule(load_sweep(flags["sweep"]), flags.get("config"), pairs, flags.get("checkpoint"), "DIR")
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
@@ -51,6 +52,29 @@ def test_the_search_is_swept_over_one_bank(monkeypatch):
     schedule = schedule_of(commands(file)[0])
     assert len({command.bank for command in schedule.commands.values()}) == 1
     assert len(schedule.jobs) == 1
+
+
+def test_table_1_scores_listed_encoders_three_times_each(monkeypatch):
+    file = next(file for file in FILES if file.stem == "table1")
+    monkeypatch.chdir(file.parents[2])
+    schedule = schedule_of(commands(file)[0])
+    assert {command.checkpoint for command in schedule.commands.values()} <= {m.checkpoint for m in list_models()}
+    assert len(schedule.commands) == len(schedule.jobs) == 30
+    assert all(set(schedule.published[run.label]) == {"voc.miou", "ade20k.miou", "nyuv2.rmse"} for run in schedule.runs)
+    roots = {command.stage: dict(command.overrides)["data.root"] for command in schedule.commands.values()}
+    assert roots == {"voc": "VOCdevkit/VOC2012", "ade20k": "ADEChallengeData2016", "nyuv2": "TFDS_DIR"}
+    every = load_sweep("configs/sweeps/table1.py:all")
+    assert {point["name"] for point in every.points} == set(every.published) - {
+        "MAE ViT-B IN22K",
+        "CLIP NFNet-F6 ALIGN",
+    }
+
+
+@pytest.mark.parametrize("table", ["table5", "table12"])
+def test_the_papers_scores_are_shown_beside_every_row_of_a_table(table):
+    sweep = load_sweep(f"{FILES[0].parent}/{table}.py")
+    assert list(sweep.published) == [point["name"] for point in sweep.points]
+    assert load_sweep(f"{FILES[0].parent}/{table}.py:demo").published == {}
 
 
 def test_an_unknown_variant_is_refused():
