@@ -20,6 +20,7 @@ from hummingbird.config import schema
 from hummingbird.config.evaluate import EvaluateConfig
 from hummingbird.config.files import as_dict, load_file
 from hummingbird.config.listing import list_settings
+from hummingbird.config.presets import PRESETS
 from hummingbird.config.pretrain import PretrainConfig
 from hummingbird.config.schema import Setting, Tree, Value, to_flat
 
@@ -68,11 +69,16 @@ def resolve(kind: str, path: str | None = None, overrides: Overrides = ()) -> Pr
       >>> resolve("evaluate", overrides={"retrieval": {"index": "exact"}}).retrieval.index
       'exact'
     """
-    differences = load_file(path, kind) if path else {}
+    differences = schema.flatten(load_file(path, kind) if path else {})
     if isinstance(overrides, Mapping):
-        differences = {**schema.flatten(differences), **schema.flatten(overrides)}
-        return schema.resolve(KINDS[kind], differences)
-    return schema.resolve(KINDS[kind], differences, overrides)
+        differences = {**differences, **schema.flatten(overrides)}
+        return schema.resolve(KINDS[kind], with_preset(differences))
+    return schema.resolve(KINDS[kind], with_preset(differences, dict(overrides).get("protocol")), overrides)
+
+
+def with_preset(differences: Tree, protocol: str | None = None) -> Tree:
+    """Returns differences from the defaults with those that come with their protocol, or with the one given."""
+    return {**PRESETS.get(str(protocol or differences.get("protocol")), {}), **differences}
 
 
 def replace(config: Config, changes: Tree) -> Config:
@@ -82,7 +88,7 @@ def replace(config: Config, changes: Tree) -> Config:
       >>> replace(resolve("evaluate"), {"retrieval.neighbours": 90}).retrieval.neighbours
       90
     """
-    return schema.resolve(type(config), {**to_flat(config), **schema.flatten(changes)})
+    return schema.resolve(type(config), {**to_flat(config), **with_preset(schema.flatten(changes))})
 
 
 def of_run(flat: Tree, **changes: Value) -> PretrainConfig:

@@ -89,6 +89,10 @@ class Retrieval:
         path=True,
     )
     index: Literal["auto", "exact", "scann", "device"] = setting("auto", "nearest-neighbour search")
+    distance: Literal["cosine", "l2"] = setting(
+        "cosine", "which keys are the nearest; l2: by the distance of unnormalised features, exact search only"
+    )
+    standardise: bool = setting(False, "each feature gets mean 0 and variance 1 over the bank; exact search only")
     device_recall: float = setting(
         1.0,
         "index device: expected share of the true neighbours; below 1, jax.lax.approx_max_k finds them, faster on TPUs",
@@ -100,6 +104,11 @@ class Retrieval:
     )
     recall_queries: int = setting(1024, "queries on which an approximate index is compared with the exact one", low=0)
     scann: Scann = Scann()
+
+    @property
+    def raw_keys(self) -> bool:
+        """Whether the bank holds features that are not L2-normalised."""
+        return self.distance != "cosine" or self.standardise
 
 
 @dataclasses.dataclass(frozen=True)
@@ -138,7 +147,11 @@ class EvaluateConfig:
         "shapes are compiled; slide: squares slide over it by two thirds of their side, their features are averaged",
     )
     batch_size: int = setting(16, "images encoded at a time; does not affect the result", low=1)
-    protocol: Literal["paper", "open-hummingbird"] = setting("paper", "named set of choices that affect the score")
+    protocol: Literal["paper", "open-hummingbird", "dip", "capi"] = setting(
+        "paper",
+        "named set of choices that affect the score; dip and capi change the defaults of other settings too "
+        "(`hummingbird.config.presets`)",
+    )
     data: EvaluationData = EvaluationData()
     encoder: EncoderSettings = EncoderSettings()
     retrieval: Retrieval = Retrieval()
@@ -150,8 +163,15 @@ class EvaluateConfig:
         """Refuses combinations that no evaluation could use."""
         if self.depth.low >= self.depth.high:
             raise UserError(f"config key depth.low: {self.depth.low} is not below depth.high {self.depth.high}")
-        if self.resize != "squash" and self.protocol == "open-hummingbird":
-            raise UserError("config key resize: open-hummingbird squashes images; use protocol=paper")
+        if self.resize != "squash" and self.protocol != "paper":
+            raise UserError(f"config key resize: {self.protocol} squashes images; use protocol=paper")
+        if self.protocol == "capi" and self.retrieval.augmentation_epochs:
+            raise UserError("config key retrieval.augmentation_epochs: capi does not augment; set it to 0 or none")
+        if self.retrieval.raw_keys and self.retrieval.index == "scann":
+            raise UserError(
+                "config key retrieval.index: scann searches L2-normalised keys only; use exact or device with "
+                "retrieval.distance=l2 or retrieval.standardise"
+            )
         searched, leaves = self.retrieval.scann.leaves_to_search, self.retrieval.scann.leaves
         if searched is not None and leaves is not None and searched > leaves:
             raise UserError(f"config key retrieval.scann.leaves_to_search: {searched} is more than the {leaves} leaves")

@@ -60,7 +60,8 @@ def check_room(
 def searching_bytes(entries: int, dim: int, retrieval: Retrieval) -> int:
     """Estimates the memory that the search of a bank takes in addition to the bank."""
     itemsize, block = key_dtype(retrieval.key_dtype, entries, dim).itemsize, retrieval.scann.dimensions_per_block
-    return WORKING_BYTES + index_bytes(retrieval.index, entries, dim, itemsize, block)
+    copy = 4 * entries * (dim + 1) if retrieval.raw_keys else 0
+    return WORKING_BYTES + copy + index_bytes(retrieval.index, entries, dim, itemsize, block)
 
 
 def entries_in_memory(longest: int, dim: int, retrieval: Retrieval) -> int | None:

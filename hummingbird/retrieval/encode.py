@@ -23,7 +23,7 @@ class Encoded(NamedTuple):
 
     Attributes:
       examples: n of them.
-      features: of the N patches of each example, L2-normalised.
+      features: of the N patches of each example, L2-normalised unless `raw`.
       zero: which of those are zero (see `refuse_features`).
     """
 
@@ -33,7 +33,13 @@ class Encoded(NamedTuple):
 
 
 def encode(
-    encoder: Encoder, examples: Iterator[Example], batch_size: int, clock: Clock, name: str, window: int | None = None
+    encoder: Encoder,
+    examples: Iterator[Example],
+    batch_size: int,
+    clock: Clock,
+    name: str,
+    window: int | None = None,
+    raw: bool = False,
 ) -> Iterator[Encoded]:
     """Encodes examples in batches.
 
@@ -47,6 +53,7 @@ def encode(
       clock: takes the times `prepare_NAME` and `encode_NAME`.
       name: "prompt" or "query".
       window: side of the squares that slide over larger images; None: images are encoded as a whole.
+      raw: leave the features as the encoder gave them.
 
     Raises:
       UserError: features of a wrong shape, or NaN or infinite ones (the message names the images).
@@ -58,9 +65,10 @@ def encode(
             return
         with clock(f"encode_{name}"):
             maps = encode_images(encoder, [example.image for example in batch], batch_size, window)
-            units, norms = zip(*(normalise(found.reshape(-1, found.shape[-1])) for found in maps), strict=True)
+            rows = [found.reshape(-1, found.shape[-1]) for found in maps]
+            units, norms = zip(*(normalise(found) for found in rows), strict=True)
             refuse_features([~np.isfinite(norm) for norm in norms], batch, "NaN or infinite")
-        yield Encoded(batch, list(units), [norm == 0 for norm in norms])
+        yield Encoded(batch, rows if raw else list(units), [norm == 0 for norm in norms])
 
 
 def encode_images(

@@ -12,7 +12,8 @@ from hummingbird.encoder import Encoder
 from hummingbird.errors import UserError
 from hummingbird.retrieval import open_hummingbird
 from hummingbird.retrieval.progress import Clock
-from hummingbird.retrieval.protocol import EvalProtocol, build_protocol
+from hummingbird.retrieval.protocol import PROTOCOLS, EvalProtocol, build_protocol
+from hummingbird.retrieval.space import exact_search
 from hummingbird.tasks import Task, build_task
 
 
@@ -68,11 +69,11 @@ def build_evaluation(
     check_sources(prompt, query)
     task = build_task(prompt, config)
     blue, warnings = "own", []
-    if config.protocol == "open-hummingbird":
+    if PROTOCOLS[config.protocol]["preparation"] == "open-hummingbird":
         encoder, blue = open_hummingbird.with_its_blue(encoder)
     if blue == "unknown":
         warnings.append(
-            "protocol=open-hummingbird: the encoder has no attribute `std`, so blue is left as it is; set it to the "
+            f"protocol={config.protocol}: the encoder has no attribute `std`, so blue is left as it is; set it to the "
             "standard deviations that pixels are divided by, such as (0.229, 0.224, 0.225)"
         )
     return Evaluation(
@@ -81,7 +82,7 @@ def build_evaluation(
         query=query,
         task=task,
         protocol=build_protocol(config, task, encoder.patch_size, blue),
-        retrieval=config.retrieval,
+        retrieval=exact_search(config.retrieval),
         data=config.data,
         report=config.report,
         batch_size=config.batch_size,

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
+import PIL.Image
 from jaxtyping import Shaped, UInt8
 
 from hummingbird.data.interface import DenseSource
@@ -158,6 +159,23 @@ def open_query(image: Image, label: Label, task: Task, protocol: EvalProtocol) -
     return open_hummingbird.squash(image, size), open_hummingbird.resize_label(label, size, task)
 
 
+# ---------------------------------------------------------------- CAPI
+def capi_prompt(
+    rng: np.random.Generator | None, image: Image, label: Label, task: Task, protocol: EvalProtocol
+) -> Prepared:
+    """Squashes image and label as CAPI does, which augments nothing."""
+    image, label = capi_query(image, label, task, protocol)
+    return Prepared(image, label, patch_cells(protocol.input_size, protocol.input_size, protocol.patch_size))
+
+
+def capi_query(image: Image, label: Label, task: Task, protocol: EvalProtocol) -> Resized:
+    """Squashes an image by Pillow's bicubic filter, and its label to the pixels below the new pixels' centres."""
+    size, (height, width) = protocol.input_size, label.shape[:2]
+    picture = np.asarray(PIL.Image.fromarray(image).resize((size, size), PIL.Image.Resampling.BICUBIC))
+    rows, columns = (((2 * np.arange(size) + 1) * side) // (2 * size) for side in (height, width))
+    return picture, task.move(label, rows, columns, (size / height, size / width))
+
+
 class Preparation(NamedTuple):
     """How a protocol prepares images.
 
@@ -173,4 +191,5 @@ class Preparation(NamedTuple):
 PREPARATIONS = {
     "paper": Preparation(paper_prompt, paper_query),
     "open-hummingbird": Preparation(open_prompt, open_query),
+    "capi": Preparation(capi_prompt, capi_query),
 }

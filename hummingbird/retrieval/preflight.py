@@ -31,6 +31,7 @@ from hummingbird.retrieval.progress import Clock
 from hummingbird.retrieval.query import Found, Predictor, QueryBatch
 from hummingbird.retrieval.sample_files import save_samples
 from hummingbird.retrieval.samples import SampleCollector
+from hummingbird.retrieval.search import over_space
 from hummingbird.retrieval.selection import query_images
 from hummingbird.retrieval.threads import in_order
 from hummingbird.tasks import Task
@@ -106,7 +107,13 @@ def rehearse_images(evaluation: Evaluation, prompt: int, query: int, patches: in
     shown.local = task.local_labels(shown.label, shown.cells)
     features = {}
     for batch, keys, zero in encode(
-        evaluation.encoder, iter([shown, asked]), evaluation.batch_size, rehearsal.clock, "images", protocol.window
+        evaluation.encoder,
+        iter([shown, asked]),
+        evaluation.batch_size,
+        rehearsal.clock,
+        "images",
+        protocol.window,
+        evaluation.retrieval.raw_keys,
     ):
         features |= {id(example): (keys[i], zero[i]) for i, example in enumerate(batch)}
     keys, zero = features[id(shown)]
@@ -115,7 +122,8 @@ def rehearse_images(evaluation: Evaluation, prompt: int, query: int, patches: in
     builder = BankBuilder(patches, task, evaluation.retrieval.key_dtype)
     add_example(rehearsal, builder, shown, keys, zero, patches)
     bank = builder.finish()
-    found = Found(*build_index(bank.keys, "exact").search(features[id(asked)][0], protocol.neighbours))
+    index = over_space(rehearsal, bank, lambda keys: build_index(keys, "exact"))
+    found = Found(*index.search(features[id(asked)][0], protocol.neighbours))
     collector = SampleCollector(rehearsal, bank)
     collector.wanted = {query}
     predictor = Predictor(rehearsal, bank, collector, sample=True)

@@ -50,7 +50,7 @@ class EvalProtocol:
       name: key of `PROTOCOLS`.
       input_size: side of square encoder inputs, and shorter side of others, in pixels; a multiple of patch_size.
       patch_size: of the encoder, in pixels.
-      preparation: how images are resized and augmented, "paper" (Table 7) or "open-hummingbird".
+      preparation: how images are resized and augmented: "paper" (Table 7), "open-hummingbird" or "capi".
       blue: how blue is divided, see `open_hummingbird.with_its_blue`; "own": by the encoder's standard deviation.
     """
 
@@ -69,6 +69,8 @@ class EvalProtocol:
     sampling: str
     neighbours: int
     temperature: float
+    distance: str
+    standardise: bool
     metric_resolution: str
     preparation: str
     blue: str
@@ -96,10 +98,13 @@ class EvalProtocol:
         return self.input_size if self.resize == "shorter" and self.windows == "slide" else None
 
 
-# Choices that a name fixes, beside those of the task; for the second see `hummingbird.retrieval.open_hummingbird`.
+# Choices that a name fixes, beside those of the task; for the second see `hummingbird.retrieval.open_hummingbird`. DIP
+# (arXiv 2506.18463) evaluates with a copy of that project. `hummingbird.config.presets` has what can be overridden.
 PROTOCOLS = {
     "paper": {"preparation": "paper"},
     "open-hummingbird": {"preparation": "open-hummingbird", "metric_resolution": "input"},
+    "dip": {"preparation": "open-hummingbird", "metric_resolution": "input"},
+    "capi": {"preparation": "capi", "metric_resolution": "input"},
 }
 
 
@@ -133,6 +138,8 @@ def build_protocol(config: EvaluateConfig, task: Task, patch_size: int, blue: st
         sampling=config.retrieval.sampling,
         neighbours=config.retrieval.neighbours,
         temperature=config.retrieval.temperature,
+        distance=config.retrieval.distance,
+        standardise=config.retrieval.standardise,
         blue=blue,
         **choices,
     )

@@ -26,7 +26,7 @@ from hummingbird.tasks import Metrics, Scores
 
 
 class QueryBatch(NamedTuple):
-    """Query images and the features of the patches of each, L2-normalised."""
+    """Query images and the features of the patches of each, L2-normalised unless `retrieval.raw_keys`."""
 
     examples: list[Example]
     features: list[Float32[np.ndarray, "N D"]]
@@ -65,8 +65,8 @@ def encode_queries(evaluation: Evaluation, images: Sequence[int], shown: Collect
         return dataclasses.replace(example, label=smallest(example.label), original=original)
 
     queries = track(in_order(prepare, images), len(images), "queries", evaluation.progress)
-    window = evaluation.protocol.window
-    batches = encode(evaluation.encoder, queries, evaluation.batch_size, evaluation.clock, "query", window)
+    window, raw = evaluation.protocol.window, evaluation.retrieval.raw_keys
+    batches = encode(evaluation.encoder, queries, evaluation.batch_size, evaluation.clock, "query", window, raw)
     for batch, features, zero in batches:
         refuse_features(zero, batch, "zero")
         yield QueryBatch(batch, features)

@@ -5,15 +5,18 @@ from __future__ import annotations
 import dataclasses
 import pathlib
 import warnings
+from collections.abc import Callable
 
 from hummingbird.errors import UserError
 from hummingbird.retrieval.bank.patch_bank import PatchBank
 from hummingbird.retrieval.capacity import check_room
 from hummingbird.retrieval.evaluation import Evaluation
 from hummingbird.retrieval.index.build import Index, build_index, retuned
+from hummingbird.retrieval.index.interface import Keys
 from hummingbird.retrieval.index.scann_build import trained_settings
 from hummingbird.retrieval.index.settings import ScannSettings, decide
 from hummingbird.retrieval.processes import first, together
+from hummingbird.retrieval.space import SpaceIndex, fit_space
 
 
 def index_bank(evaluation: Evaluation, bank: PatchBank, folder: str = "") -> Index:
@@ -34,8 +37,12 @@ def index_bank(evaluation: Evaluation, bank: PatchBank, folder: str = "") -> Ind
     scann, neighbours = dataclasses.asdict(retrieval.scann), evaluation.protocol.neighbours
 
     def build() -> Index:
-        recall = retrieval.device_recall
-        return build_index(bank.keys, retrieval.index, folder or None, evaluation.progress, neighbours, recall, **scann)
+        recall, kept = retrieval.device_recall, folder or None
+        return over_space(
+            evaluation,
+            bank,
+            lambda keys: build_index(keys, retrieval.index, kept, evaluation.progress, neighbours, recall, **scann),
+        )
 
     with evaluation.clock("build_index"), warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -46,6 +53,16 @@ def index_bank(evaluation: Evaluation, bank: PatchBank, folder: str = "") -> Ind
         evaluation.warnings.append(str(warning.message))
         warnings.warn(str(warning.message), stacklevel=2)
     return index
+
+
+def over_space(evaluation: Evaluation, bank: PatchBank, build: Callable[[Keys], Index]) -> Index:
+    """Builds an index over the keys of a bank as they are, or in the space that the settings name."""
+    retrieval = evaluation.retrieval
+    if not retrieval.raw_keys:
+        return build(bank.keys)
+    space = fit_space(bank.keys, retrieval.distance, retrieval.standardise)
+    keys = space.keys(bank.keys)
+    return SpaceIndex(build(keys), space, -keys[:, -1] if retrieval.distance == "l2" else None)
 
 
 class LastIndex:

@@ -5,17 +5,24 @@ from __future__ import annotations
 from hummingbird.config import EvaluateConfig
 from hummingbird.errors import UserError
 from hummingbird.tasks.depth import DepthTask
+from hummingbird.tasks.pixel_votes import PixelVoteTask
 from hummingbird.tasks.segmentation import SegmentationTask
 from hummingbird.tasks.task import Annotated, BankLabels, LocalLabels, Metrics, Score, Scores, Task
 
 KINDS: dict[str, type[Task]] = {"segmentation": SegmentationTask, "depth": DepthTask}
+# Protocols with local labels of their own: (kind, protocol).
+BY_PROTOCOL: dict[tuple[str, str], type[Task]] = {("segmentation", "capi"): PixelVoteTask}
+# How banks hold labels, by the name that they are stored under.
+FORMS: dict[str, type[Task]] = {task.form: task for task in (*KINDS.values(), *BY_PROTOCOL.values())}
 
 __all__ = [
+    "FORMS",
     "KINDS",
     "BankLabels",
     "DepthTask",
     "LocalLabels",
     "Metrics",
+    "PixelVoteTask",
     "Score",
     "Scores",
     "SegmentationTask",
@@ -35,9 +42,10 @@ def build_task(source: Annotated, config: EvaluateConfig) -> Task:
     Raises:
       UserError: unknown kind of label, or a protocol that the kind or the data set does not support.
     """
-    kind = find_kind(source.task)
+    kind = BY_PROTOCOL.get((source.task, config.protocol), find_kind(source.task))
     if config.protocol not in kind.epochs:
-        supported = [name for name, other in KINDS.items() if config.protocol in other.epochs]
+        kinds = [*KINDS.values(), *BY_PROTOCOL.values()]
+        supported = dict.fromkeys(other.kind for other in kinds if config.protocol in other.epochs)
         raise UserError(
             f"config key protocol: {config.protocol} is for {', '.join(supported)} only; use protocol=paper for "
             f"{kind.kind}"

@@ -30,29 +30,40 @@ def check_classes(mask: Mask, num_classes: int, ignore: int, name: str = "label 
 
 
 class SegmentationMetrics:
-    """One confusion matrix over the data set: mIoU, pixel accuracy and IoU of each class. Void pixels never count.
+    """One confusion matrix over the data set: mIoU, pixel accuracy and IoU of each class. Void pixels do not count.
 
     Args:
       classes: class names by id.
       ignore: class id of void pixels.
       absent: whether classes in neither truth nor prediction are "left_out" of mIoU or count "zero".
       matching: how predicted classes are assigned to true ones, a key of `MATCHING`.
+      void: class that void pixels count as; None: they do not count.
 
     Attributes:
       parts: confusion matrices int64 [C, C]; pixels by true class (rows) and predicted class (columns).
     """
 
-    def __init__(self, classes: Sequence[str], ignore: int = 255, absent: str = "left_out", matching: str = "none"):
+    def __init__(
+        self,
+        classes: Sequence[str],
+        ignore: int = 255,
+        absent: str = "left_out",
+        matching: str = "none",
+        void: int | None = None,
+    ):
         for name, value, valid in (("absent", absent, ("left_out", "zero")), ("matching", matching, MATCHING)):
             if value not in valid:
                 raise UserError(f"metric choice {name}: {value!r} is not one of {', '.join(valid)}")
         self.classes, self.ignore, self.absent, self.matching = tuple(classes), ignore, absent, matching
+        self.void = void
         self.parts: list[np.ndarray] = [np.zeros((len(classes), len(classes)), np.int64)]
 
     def add(self, truth: Mask, prediction: Mask) -> float:
         """Counts one image; returns its own mIoU (0-100) over the classes in it, NaN if every pixel is void."""
         count = len(self.classes)
         check_classes(truth, count, self.ignore, "true mask")
+        if self.void is not None:
+            truth = np.where(truth == self.ignore, self.void, truth)
         valid = truth != self.ignore
         pairs = truth[valid].astype(np.int64) * count + prediction[valid]
         confusion = np.bincount(pairs, minlength=count * count).reshape(count, count)

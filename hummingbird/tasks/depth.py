@@ -180,7 +180,7 @@ class DepthTask(Task):
       settings: which depths count.
     """
 
-    kind = "depth"
+    kind = form = "depth"
     title = "Depth estimation"
     scores = (
         Score("rmse", "RMSE", "m", 3, False),

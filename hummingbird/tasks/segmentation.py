@@ -19,7 +19,7 @@ from hummingbird.tasks.class_counts import ClassCounts, sparse_columns
 from hummingbird.tasks.class_metrics import Mask, SegmentationMetrics, check_classes
 from hummingbird.tasks.painting import ClassPainter
 from hummingbird.tasks.patches import Cells, patch_cells
-from hummingbird.tasks.task import Annotated, Choices, Column, LocalLabels, Score, Task
+from hummingbird.tasks.task import Annotated, BankLabels, Choices, Column, LocalLabels, Score, Task
 from hummingbird.tasks.upsampling import upsampled_argmax
 
 # Neighbours of patches with less than this share of one class explain little in a report.
@@ -152,14 +152,22 @@ class Rules:
         which no true pixel has.
       absent_classes: whether classes in neither truth nor prediction are "left_out" of mIoU or count "zero".
       matching: whether predicted classes are taken as they are, "none", or reassigned for the best IoU, "hungarian".
+      true_void: whether true pixels of a void class of its own are "left_out" of the metrics, or "scored" as others.
     """
 
     void: Literal["left_out", "class_0", "own"] = "left_out"
     absent_classes: Literal["left_out", "zero"] = "left_out"
     matching: Literal["none", "hungarian"] = "none"
+    true_void: Literal["left_out", "scored"] = "left_out"
 
 
-PROTOCOLS = {"paper": Rules(), "open-hummingbird": Rules("class_0", "zero", "hungarian")}
+# DIP takes the mean over classes that occur (nanmean), and ADE20K's `other` for a class.
+PROTOCOLS = {
+    "paper": Rules(),
+    "open-hummingbird": Rules("class_0", "zero", "hungarian"),
+    "dip": Rules("class_0", true_void="scored"),
+    "capi": Rules("own"),
+}
 
 
 class SegmentationTask(Task):
@@ -171,7 +179,7 @@ class SegmentationTask(Task):
       rules: choices of the protocol.
     """
 
-    kind = "segmentation"
+    kind = form = "segmentation"
     title = "Semantic segmentation"
     scores = (
         Score("miou", "mIoU", "", 1, True),
@@ -179,7 +187,7 @@ class SegmentationTask(Task):
         Score("mean_class_accuracy", "mean class acc.", "", 1, True),
     )
     columns = class_counts.COLUMNS
-    epochs = {"paper": 2, "few": 8, "open-hummingbird": 1}  # noqa: RUF012 - never written to
+    epochs = {"paper": 2, "few": 8, "open-hummingbird": 1, "dip": 2}  # noqa: RUF012 - never written to
     has_classes = True
     label_dtype = np.dtype(np.int32)
 
@@ -214,7 +222,7 @@ class SegmentationTask(Task):
         return sparse_columns(values)
 
     @staticmethod
-    def bank_labels(columns: Mapping[str, Column], channels: int) -> ClassCounts:
+    def bank_labels(columns: Mapping[str, Column], channels: int) -> BankLabels:
         """See `Task.bank_labels`."""
         return ClassCounts(channels, *(columns[name] for name in class_counts.COLUMNS))
 
@@ -226,7 +234,9 @@ class SegmentationTask(Task):
 
     def metrics(self) -> SegmentationMetrics:
         """Returns an empty confusion matrix."""
-        return SegmentationMetrics(self.classes, self.ignore, self.rules.absent_classes, self.rules.matching)
+        scored = self.rules.void == "own" and self.rules.true_void == "scored"
+        void = len(self.classes) - 1 if scored else None
+        return SegmentationMetrics(self.classes, self.ignore, self.rules.absent_classes, self.rules.matching, void)
 
     def census(self) -> ClassCensus:
         """Returns empty counts of classes."""

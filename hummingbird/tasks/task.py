@@ -142,7 +142,8 @@ class Task(abc.ABC):
       kind: its name in configs, sources and metrics.json.
       title: its name for readers.
       scores: what `Metrics.result` holds besides details; the first one is the headline.
-      columns: names of the bank columns that hold its labels.
+      form: how a bank holds its labels, a key of `hummingbird.tasks.FORMS`; most tasks have one of their own.
+      columns: names of the bank columns that hold them.
       epochs: default number of augmented passes over the prompt for each named protocol that the task supports, and
         under "few" for the few-data settings of Table 6.
       has_classes: whether `LocalLabels.values` has a column for each class, positive where the patch holds it. Then
@@ -158,6 +159,7 @@ class Task(abc.ABC):
     kind: ClassVar[str]
     title: ClassVar[str]
     scores: ClassVar[tuple[Score, ...]]
+    form: ClassVar[str]
     columns: ClassVar[tuple[str, ...]]
     epochs: ClassVar[Mapping[str, int]]
     has_classes: ClassVar[bool]

@@ -18,6 +18,7 @@ RUNS = {
     "ablation": (12, 12),
     "bank_length_evaluation": (10, 10),
     "bank_length_pretraining": (6, 6),
+    "capi": (8, 8),
     "context_weight": (18, 18),
     "data_fractions": (40, 12),
     "neighbours": (60, 20),

@@ -94,7 +94,7 @@ def build_bank(evaluation: Evaluation, columns: Columns | None = None, plan: Ban
     found = gather_columns(builder.columns.finish())
     if not found:
         return builder.finish()  # says that there are no entries
-    bank = PatchBank.from_columns(found, task.kind, task.channels)
+    bank = PatchBank.from_columns(found, task.form, task.channels)
     return bank if len(bank) <= plan.capacity else bank.take(np.arange(plan.capacity))
 
 
@@ -110,8 +110,9 @@ def fill_bank(evaluation: Evaluation, builder: BankBuilder, jobs: Sequence[Job],
     clock, columns = evaluation.clock, builder.columns
     done = columns.done
     examples = prompt_examples(evaluation, jobs[done:])
-    window = evaluation.protocol.window
-    for batch, features, zero in encode(evaluation.encoder, examples, evaluation.batch_size, clock, "prompt", window):
+    window, raw = evaluation.protocol.window, evaluation.retrieval.raw_keys
+    encoded = encode(evaluation.encoder, examples, evaluation.batch_size, clock, "prompt", window, raw)
+    for batch, features, zero in encoded:
         with clock("fill_bank"):
             for example, keys, is_zero in zip(batch, features, zero, strict=True):
                 add_example(evaluation, builder, example, keys, is_zero, quota[example.index])
@@ -218,7 +219,7 @@ class BankBuilder:
         """Returns the bank; UserError if no patch of any image holds a valid pixel."""
         if not self.length:
             raise UserError("the prompt holds no patch with a valid label: check data.root and the void value")
-        return PatchBank.from_columns(self.columns.finish(), self.task.kind, self.task.channels)
+        return PatchBank.from_columns(self.columns.finish(), self.task.form, self.task.channels)
 
 
 def bank_identity(evaluation: Evaluation) -> Identity:
@@ -235,10 +236,11 @@ def bank_identity(evaluation: Evaluation) -> Identity:
         **arithmetic(evaluation.encoder),
         "data": evaluation.prompt.fingerprint,
         "labels": getattr(evaluation.prompt, "content", None),
-        "task": task.kind,
+        "task": task.form,
         "channels": task.channels,
         "key_dtype": evaluation.retrieval.key_dtype,
         **{name: protocol[name] for name in BANK_CHOICES},
         **task.local_choices,
+        **({"keys": "raw"} if evaluation.retrieval.raw_keys else {}),
         "versions": {"numpy": np.__version__},
     }

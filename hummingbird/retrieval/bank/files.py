@@ -26,7 +26,7 @@ from hummingbird.errors import UserError
 from hummingbird.retrieval.bank.patch_bank import COLUMNS, PatchBank
 from hummingbird.retrieval.checksums import damaged
 from hummingbird.run.files import Json
-from hummingbird.tasks import KINDS
+from hummingbird.tasks import FORMS
 from hummingbird.tasks.task import Column
 
 MANIFEST, BUILDING = "bank.json", "building.json"
@@ -143,11 +143,11 @@ def describe_bank(path: str) -> dict[str, Json]:
 
 # ---------------------------------------------------------------- the parts
 def label_form(identity: Identity) -> tuple[str, int]:
-    """Returns the name of the task and the channels of the labels of a bank."""
-    kind, channels = identity["task"], identity["channels"]
-    assert isinstance(kind, str)
+    """Returns the form of the labels of a bank, and their channels."""
+    form, channels = identity["task"], identity["channels"]
+    assert isinstance(form, str)
     assert isinstance(channels, int)
-    return kind, channels
+    return form, channels
 
 
 def read_manifest(folder: pathlib.Path) -> Manifest:
@@ -159,7 +159,7 @@ def read_manifest(folder: pathlib.Path) -> Manifest:
             "`hummingbird bank build`"
         )
     manifest = read_json(folder / MANIFEST, ("identity", "columns"))
-    labels = KINDS[label_form(manifest["identity"])[0]].columns
+    labels = FORMS[label_form(manifest["identity"])[0]].columns
     whole = {name for name, column in manifest["columns"].items() if "sha256" in column}
     if missing := sorted({*COLUMNS, *labels} - whole):
         raise UserError(f"{folder / MANIFEST}: lacks {', '.join(missing)}; delete {folder} and build it again")
@@ -172,8 +172,8 @@ def read_json(path: pathlib.Path, keys: Sequence[str]) -> Manifest:
         content = json.loads(path.read_text())
         if missing := [key for key in keys if key not in content]:
             raise KeyError(", ".join(missing))
-        kind, _ = label_form(content["identity"])
-        if kind not in KINDS or "versions" not in content["identity"]:
+        form, _ = label_form(content["identity"])
+        if form not in FORMS or "versions" not in content["identity"]:
             raise KeyError("identity")
         for name, column in content["columns"].items():
             if column["dtype"] not in DTYPES or column["bytes"] < 0 or not isinstance(column["row"], list):
@@ -193,11 +193,11 @@ def check_folder(folder: pathlib.Path, identity: Identity) -> None:
 
 def check_identity(found: Identity, wanted: Identity, folder: pathlib.Path) -> None:
     """Raises UserError that names the first difference, unless a bank's identity is the wanted one."""
-    for key in sorted(wanted):
-        if key != "versions" and found.get(key) != wanted[key]:
+    for key in (*sorted(wanted), *sorted(found.keys() - wanted.keys())):
+        if key != "versions" and found.get(key) != wanted.get(key):
             raise UserError(
                 f"retrieval.bank={folder}: was built with {key}={found.get(key)!r}, this evaluation has "
-                f"{wanted[key]!r}; choose another folder or delete that one"
+                f"{wanted.get(key)!r}; choose another folder or delete that one"
             )
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 from jaxtyping import Float, Int, Int32, UInt8
 
-from hummingbird.tasks import BankLabels, find_kind
+from hummingbird.tasks import FORMS, BankLabels
 from hummingbird.tasks.task import Column
 
 # Columns of every bank; the task adds those of its labels.
@@ -20,7 +20,7 @@ class PatchBank:
     """Entries of a memory bank.
 
     Attributes:
-      keys: L2-normalised patch features, float32 or bfloat16.
+      keys: patch features, float32 or bfloat16; L2-normalised unless `retrieval.raw_keys`.
       labels: local labels of the M entries.
       image: number of each entry's image in the whole prompt set.
       epoch: augmentation pass.
@@ -49,13 +49,13 @@ class PatchBank:
         return {**{name: getattr(self, name) for name in COLUMNS}, **self.labels.columns()}
 
     @classmethod
-    def from_columns(cls, columns: Mapping[str, Column], kind: str, channels: int) -> PatchBank:
+    def from_columns(cls, columns: Mapping[str, Column], form: str, channels: int) -> PatchBank:
         """Restores a bank.
 
         Args:
           columns: arrays by name.
-          kind: name of the task that made the labels.
+          form: of the task that made the labels.
           channels: C of its votes.
         """
-        labels = find_kind(kind).bank_labels(columns, channels)
+        labels = FORMS[form].bank_labels(columns, channels)
         return cls(columns["keys"], labels, columns["image"], columns["epoch"], columns["patch"])
