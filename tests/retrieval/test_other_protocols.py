@@ -9,6 +9,7 @@ from hummingbird import config
 from hummingbird.errors import UserError
 from hummingbird.retrieval import measure
 from hummingbird.retrieval.space import fit_space
+from hummingbird.tasks import build_task
 from hummingbird.tasks.pixel_labels import most_frequent
 from tests import reference
 from tests.retrieval.fakes import FakeSource, MeanColour
@@ -117,6 +118,19 @@ def test_capi_lets_the_pixels_of_standardised_neighbours_vote(distance):
     maps = voted.reshape(len(truth), side, side, PATCH, PATCH).transpose(0, 1, 3, 2, 4).reshape(truth.shape)
     assert result["metrics"]["miou"] == pytest.approx(mean_iou(truth, maps, range(5)), abs=0.02)
     assert result["memory"]["length"] == len(keys)
+
+
+def test_dip_scores_void_of_ade20k_as_a_class_of_its_own():
+    source = FakeSource(1)
+    source.void_class = "other"
+    task = build_task(source, config.resolve("evaluate", overrides={"protocol": "dip"}))
+    metrics = task.metrics()
+    truth = np.array([[0, 0, 255, 255]], np.int32)
+    metrics.add(truth, np.array([[0, 4, 4, 4]], np.int32))
+    result = metrics.result()
+    found = {name: iou for name, iou in result["per_class_iou"].items() if iou is not None}
+    assert found == {"sky": 50, "other": pytest.approx(200 / 3)}
+    assert result["miou"] == pytest.approx((50 + 200 / 3) / 2), "the mean of classes that occur"
 
 
 def test_l2_search_by_inner_product_is_exact_in_another_space_too():
