@@ -1,7 +1,7 @@
 """Other distances between features than the cosine: L2, and features that are standardised first.
 
-Banks of such evaluations hold features as the encoder gave them. The index gets vectors by whose inner product the
-neighbours are those of the distance: argmin |q - k|^2 = argmax (q, 1) . (k, -|k|^2 / 2).
+Banks of such evaluations hold features as the encoder gave them. The index gets vectors that have the same neighbours
+by inner product: argmin |q - k|^2 = argmax (q, 1) . (k, -|k|^2 / 2).
 """
 
 from __future__ import annotations
