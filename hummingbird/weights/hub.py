@@ -2,7 +2,8 @@
 
 `@REVISION` behind the name chooses a branch, tag or commit; the default is the newest commit of `main`. huggingface_hub
 (the extra `hub`) keeps the files in its own cache. Only what the encoder needs is downloaded: one form of the weights
-and the JSON files that describe it. What is in the cache is used without a network.
+and the JSON files that describe it. What is in the cache needs no network: of a commit nothing is requested, of a
+branch only which commit it is, and not even that where the hub is out of reach.
 """
 
 from __future__ import annotations
@@ -97,8 +98,9 @@ def fetch(name: str) -> tuple[pathlib.Path, files.Origin]:
         or not accessible; it holds no weights, or several; the hub is out of reach and the cache lacks them.
     """
     address = parse(name)
+    pinned = re.fullmatch(r"[0-9a-f]{40}", address.revision or "")
     try:
-        path, folder = _download(address)
+        path, folder = (_cached(address) if pinned else None) or _download(address)
     except UnreachableError as reason:
         cached = _cached(address)
         if cached is None:
@@ -118,57 +120,58 @@ def _download(address: Address) -> tuple[pathlib.Path, pathlib.Path]:
         from huggingface_hub import HfApi
 
         info = HfApi().model_info(address.repository, revision=address.revision, timeout=TIMEOUT)
-    names = [sibling.rfilename for sibling in info.siblings or ()]
-    found = _chosen(address, names)
-    if not found:
-        held = f"; it holds {', '.join(names[:5])}" if names else ""
-        what = f"no file {address.file}" if address.file else "no weights that can be read"
-        raise UserError(f"{address.name}: the repository {address.repository} has {what}{held}")
-    folder = _snapshot(address, found)
-    if found[0].endswith(files.SHARDED):
-        _snapshot(address, _shards(folder, found[0]))
-    return folder / found[0], folder
+    return _gather(address, [sibling.rfilename for sibling in info.siblings or ()])
 
 
 def _cached(address: Address) -> tuple[pathlib.Path, pathlib.Path] | None:
-    """Returns what `_download` does if it is all in the cache."""
+    """Returns what `_download` does; None unless the cache holds it all.
+
+    The cache has to know what the repository holds: without a JSON file that belongs to them, weights may be recognised
+    as others.
+    """
     try:
-        folder = _snapshot(address, [], offline=True)
+        with _translated(address):
+            from huggingface_hub import get_cached_repo_tree
+
+            listed = get_cached_repo_tree(address.repository, revision=address.revision)
+        return _gather(address, [file.path for file in listed], offline=True)
     except UnreachableError:
         return None
-    names = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
+
+
+def _gather(address: Address, names: list[str], offline: bool = False) -> tuple[pathlib.Path, pathlib.Path]:
+    """Chooses among the files of a repository and has them in the cache; returns as `_download`."""
     found = _chosen(address, names)
-    if not found or (found[0].endswith(files.SHARDED) and set(_shards(folder, found[0])) - set(names)):
-        return None
+    folder = _snapshot(address, found, offline)
+    if found[0].endswith(files.SHARDED):
+        shards, _ = files.shards_of(folder / found[0])
+        _snapshot(address, [posixpath.join(posixpath.dirname(found[0]), shard) for shard in shards], offline)
     return folder / found[0], folder
 
 
 def _chosen(address: Address, names: list[str]) -> list[str]:
-    """Returns the file of weights among `names`, then the JSON files that describe it; empty if it is not there.
+    """Returns the file of weights among `names`, then the JSON files that describe it.
 
     Raises:
-      UserError: there are several.
+      UserError: there is none, or several.
     """
     top = [name for name in names if "/" not in name]
     choices = [name for name in names if name == address.file] if address.file else files.candidates(top)
+    if not choices:
+        held = f"; it holds {', '.join(names[:5])}" if names else ""
+        what = f"no file {address.file}" if address.file else "no weights that can be read"
+        raise UserError(f"{address.name}: the repository {address.repository} has {what}{held}")
     if len(choices) > 1:
         raise UserError(
             f"{address.name}: the repository holds several files of weights ({', '.join(choices[:5])}"
             f"{', ...' if len(choices) > 5 else ''}); choose one with hf:{address.repository}/FILE"
         )
-    if not choices:
-        return []
     folder, file = posixpath.split(choices[0])
-    beside = [posixpath.basename(n) for n in names if posixpath.dirname(n) == folder]
-    return [choices[0], *(posixpath.join(folder, n) for n in files.descriptions(beside, file))]
+    beside = [posixpath.basename(name) for name in names if posixpath.dirname(name) == folder]
+    return [choices[0], *(posixpath.join(folder, name) for name in files.descriptions(beside, file))]
 
 
-def _shards(folder: pathlib.Path, index: str) -> list[str]:
-    shards, _ = files.shards_of(folder / index)
-    return [posixpath.join(posixpath.dirname(index), shard) for shard in shards]
-
-
-def _snapshot(address: Address, names: list[str], offline: bool = False) -> pathlib.Path:
+def _snapshot(address: Address, names: list[str], offline: bool) -> pathlib.Path:
     """Returns the folder of the commit in the cache once it holds these files."""
     with _translated(address):
         from huggingface_hub import snapshot_download

@@ -61,7 +61,8 @@ IMAGENET: Pixels = (MEAN, STD)
 CENTRED: Pixels = (HALF, HALF)
 CLIP: Pixels = (CLIP_MEAN, CLIP_STD)
 SATELLITE: Pixels = (SAT_MEAN, SAT_STD)
-NORMALISATION = {IMAGENET: "ImageNet", CENTRED: "[-1, 1]", CLIP: "CLIP", SATELLITE: "SAT-493M"}
+UNCHANGED: Pixels = ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+NORMALISATION = {IMAGENET: "ImageNet", CENTRED: "[-1, 1]", CLIP: "CLIP", SATELLITE: "SAT-493M", UNCHANGED: "[0, 1]"}
 
 
 def _hf(
@@ -92,6 +93,10 @@ def _dinov3(value: float) -> Reported:
     return Reported(value, "ADE20K mIoU, linear", "DINOv3 model card")
 
 
+def _tips(value: float) -> Reported:
+    return Reported(value, "PASCAL VOC mIoU, linear", "TIPS README")
+
+
 DINOV2_GIANT = Reported(0.298, "NYUv2 RMSE in m, linear on 4 layers", "DINOv2 model card")
 MAE_BASE = Reported(48.1, "ADE20K mIoU, finetuned with UperNet", "MAE")
 
@@ -117,6 +122,15 @@ MODELS: tuple[PublishedModel, ...] = (
     _timm("DINOv3 ViT-H+/16", "vit_huge_plus_patch16_dinov3.lvd1689m", "timm_dinov3", 16, 1280, _dinov3(54.8)),
     _timm("DINOv3 ViT-7B/16", "vit_7b_patch16_dinov3.lvd1689m", "timm_dinov3", 16, 4096, _dinov3(55.9)),
     _timm("DINOv3 satellite ViT-L/16", "vit_large_patch16_dinov3.sat493m", "timm_dinov3", 16, 1024, None, SATELLITE),
+    _timm("TIPS v2 ViT-B/14", "vit_base_patch14_reg1_tipsv2.webli", "timm", 14, 768, _tips(84.0), UNCHANGED),
+    _timm("TIPS v2 ViT-L/14", "vit_large_patch14_reg1_tipsv2.webli", "timm", 14, 1024, _tips(85.1), UNCHANGED),
+    _timm("PE core ViT-B/16", "vit_pe_core_base_patch16_224.fb", "perception", 16, 768, None, CENTRED),
+    _timm("PE core ViT-L/14", "vit_pe_core_large_patch14_336.fb", "perception", 14, 1024, None, CENTRED),
+    _timm("PE spatial ViT-B/16", "vit_pe_spatial_base_patch16_512.fb", "perception", 16, 768, None, CENTRED),
+    _timm("PE spatial ViT-L/14", "vit_pe_spatial_large_patch14_448.fb", "perception", 14, 1024, None, CENTRED),
+    _timm("EVA-02 ViT-B/14", "eva02_base_patch14_224.mim_in22k", "eva02", 14, 768, None, CLIP),
+    _timm("EVA-02 ViT-L/14", "eva02_large_patch14_224.mim_m38m", "eva02", 14, 1024, None, CLIP),
+    _timm("EVA02-CLIP ViT-B/16", "eva02_base_patch16_clip_224.merged2b", "eva02", 16, 768, None, CLIP),
     _timm("BEiT ViT-B/16", "beit_base_patch16_224.in22k_ft_in22k", "beit", 16, 768, None, CENTRED),
     _timm("BEiT v2 ViT-B/16", "beitv2_base_patch16_224.in1k_ft_in22k", "beitv2", 16, 768),
     _timm("AugReg IN1k ViT-B/16", "vit_base_patch16_224.augreg_in1k", "timm", 16, 768, None, CENTRED),

@@ -22,6 +22,7 @@ from hummingbird.weights import hub, warm_start
 from tests.weights import small_hub
 from tests.weights.small import WIDTH, timm_arrays
 
+huggingface_hub = pytest.importorskip("huggingface_hub")
 NAME = "hf:org/tiny"
 CONFIG = {"architecture": "vit_tiny", "pretrained_cfg": {"mean": [0.5] * 3, "std": [0.25] * 3}}
 IMAGES = np.random.default_rng(0).integers(0, 256, (1, 16, 24, 3), np.uint8)
@@ -109,6 +110,16 @@ def test_the_second_time_nothing_is_downloaded_and_offline_nothing_is_requested(
     assert not served.requests
 
 
+def test_a_cache_that_lacks_a_json_file_does_not_count(served, offline):
+    """Without it, weights may be recognised as others."""
+    (hub.fetch(NAME)[0].parent / "config.json").unlink()
+    served.repositories["org/other"] = small_hub.Repository(content())
+    huggingface_hub.hf_hub_download("org/other", "model.safetensors")  # as another program leaves it
+    offline()
+    assert "not in the cache" in refusal(NAME)
+    assert "not in the cache" in refusal("hf:org/other")
+
+
 def test_without_a_network_the_cache_is_used(served, caplog):
     first = load_encoder(NAME)
     served.broken = True
@@ -128,7 +139,9 @@ def test_the_encoder_is_known_by_the_content_of_its_files(served, tmp_path):
     after = load_encoder(NAME)
     assert after.fingerprint != before.fingerprint
     assert after.commit != before.commit
+    served.requests.clear()
     assert load_encoder(f"{NAME}@{before.commit}").fingerprint == before.fingerprint
+    assert not served.requests
 
 
 def test_timm_names_and_single_files_are_found(served):
@@ -198,7 +211,6 @@ def test_a_run_starts_from_them(served):
 @pytest.mark.process
 def test_the_environment_chooses_hub_cache_and_network(tmp_path):
     """HF_ENDPOINT, HF_HOME and HF_HUB_OFFLINE, as users set them; huggingface_hub reads them when it is imported."""
-    pytest.importorskip("huggingface_hub")
     environment = {**os.environ, "HF_HOME": str(tmp_path), "NO_PROXY": "127.0.0.1"}
     program = "import sys; from hummingbird.weights import hub; print(hub.fetch(sys.argv[1])[1].commit)"
     with small_hub.serve() as (address, server):
