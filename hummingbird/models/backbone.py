@@ -23,7 +23,7 @@ from hummingbird.models.params import Params
 
 Images: TypeAlias = Float[Array | np.ndarray, "B H W 3"] | UInt8[Array | np.ndarray, "B H W 3"]
 KINDS = ("tokens", "query", "key", "value")
-WITH_LAYERS = "use a ViT or ConvNeXt: a training workdir, a weights file or random:vit_s16"
+WITH_LAYERS = "use a ViT or a network of stages: a training workdir, a weights file or random:vit_s16"
 WITH_ATTENTION = "use a ViT: a training workdir, a weights file or random:vit_s16"
 
 

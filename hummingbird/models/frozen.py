@@ -125,11 +125,11 @@ class FrozenEncoder:
 
         Args:
           images: uint8 [B, H, W, 3].
-          layers: blocks of a ViT, stages of a ConvNeXt; counted from 0 or, if negative, from the end.
-          norm: pass each output through the final layer norm. (A ConvNeXt's fits its last stage alone.)
+          layers: blocks of a ViT, stages of a ConvNeXt, Swin or ResNet; counted from 0 or, if negative, from the end.
+          norm: pass each output through the final layer norm. (That of stages fits the last one alone.)
 
         Returns:
-          One float32 map [B, h, w, D] for each of `layers`, in their order. The stages of a ConvNeXt have different
+          One float32 map [B, h, w, D] for each of `layers`, in their order. The stages of a network have different
           grids and widths.
 
         Raises:

@@ -11,7 +11,7 @@ import numpy as np
 
 from hummingbird.errors import UserError
 from hummingbird.models.architecture import Architecture
-from hummingbird.weights.convnext import ConvNeXtArchitecture
+from hummingbird.models.staged import StagedArchitecture
 from hummingbird.weights.families import FAMILIES, HEADS
 from hummingbird.weights.files import Source
 from hummingbird.weights.fits import Fit
@@ -34,7 +34,7 @@ class Found:
     family: str
     layout: str
     prefix: str
-    arch: Architecture | ConvNeXtArchitecture
+    arch: Architecture | StagedArchitecture
     arrays: Arrays
 
 

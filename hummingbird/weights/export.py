@@ -148,7 +148,8 @@ def vit_of(model: Model, what: str) -> Architecture:
       UserError: it is another kind of network.
     """
     if not isinstance(model.weights.arch, Architecture):
-        raise UserError(f"{model.name} is a ConvNeXt, which is only written as `hummingbird`, not for {what}")
+        called = model.weights.arch.called
+        raise UserError(f"{model.name} is {called}, which is only written as `hummingbird`, not for {what}")
     return model.weights.arch
 
 
@@ -314,5 +315,6 @@ def model_card(model: Model, format: str) -> str:
         arch=dataclasses.asdict(model.weights.arch),
         width=foreign.backbone_of(model.weights.arch, model.weights.features).dim,
         format=format,
+        called=getattr(model.weights.arch, "called", "a Vision Transformer").replace("a ", "A ", 1),
         parameters=parameters,
     )

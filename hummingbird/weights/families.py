@@ -214,6 +214,8 @@ FAMILIES: dict[str, Family] = {
     ),
     "loca": Family(("loca",), "LOCA (Scenic)", activation="gelu_tanh", resize="bilinear_antialias", sure=always),
     "convnext": Family((), "ConvNeXt and ConvNeXt V2, in the original names, timm's or transformers'"),
+    "swin": Family((), "Swin transformers, V1 and V2, in the original names, timm's or transformers'"),
+    "resnet": Family((), "ResNets (MoCo, SwAV, DINO, DenseCL, ...) in torchvision's names, timm's or transformers'"),
     "hf_vit": Family(
         ("hf_vit",),
         "Hugging Face ViTModel (supervised, DINO, MSN, I-JEPA)",

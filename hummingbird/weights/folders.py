@@ -17,11 +17,11 @@ from typing import Any
 from hummingbird.errors import UserError, first_line
 from hummingbird.models.architecture import Architecture
 from hummingbird.models.backbone import Features
+from hummingbird.models.staged import StagedArchitecture
 from hummingbird.run import fingerprint
 from hummingbird.run.files import Json, write_json
-from hummingbird.weights import files
+from hummingbird.weights import files, staged
 from hummingbird.weights.assemble import Found, split_positions
-from hummingbird.weights.convnext import ConvNeXtArchitecture
 from hummingbird.weights.layouts import LAYOUTS
 from hummingbird.weights.mapping import Arrays, match
 from hummingbird.weights.settings import Settings
@@ -29,9 +29,9 @@ from hummingbird.weights.settings import Settings
 FORMAT = "hummingbird-weights"
 OWN_LAYOUT = "hummingbird"  # arrays in our names
 OWN_FAMILY = "hummingbird"  # pretrained with this framework
-ARCHITECTURES: dict[str, type[Architecture | ConvNeXtArchitecture]] = {
+ARCHITECTURES: dict[str, type[Architecture | StagedArchitecture]] = {
     "vit": Architecture,
-    "convnext": ConvNeXtArchitecture,
+    **{name: kind.architecture for name, kind in staged.KINDS.items()},
 }
 
 
@@ -63,7 +63,7 @@ def write_own(folder: pathlib.Path, weights: Weights, layout: str) -> None:
         "source_prefix": weights.prefix,
         "source_form": weights.form,
         "source_commit": weights.commit,
-        "kind": "vit" if isinstance(weights.arch, Architecture) else "convnext",
+        "kind": staged.kind_of(weights.arch),
         "architecture": dataclasses.asdict(weights.arch),
         "features": dataclasses.asdict(weights.features),
         "fingerprint": fingerprint.fingerprint(weights.arrays),
@@ -97,9 +97,10 @@ def read_own(source: files.Source, family: str | None, given: Settings) -> Weigh
     arrays = source.arrays if layout == OWN_LAYOUT else _from_layout(source, layout, arch)
     if fingerprint.fingerprint(arrays) != own["fingerprint"]:
         raise UserError(f"{at} does not describe the arrays beside it; import the original again")
-    if wrong := given.known().keys() - vars(arch).keys():
-        raise UserError(f"{source.path}: a ConvNeXt has no {', '.join(sorted(wrong))}; leave it out")
-    arch = dataclasses.replace(arch, **given.known())
+    if isinstance(arch, Architecture):
+        arch = dataclasses.replace(arch, **given.known())
+    else:
+        arch = staged.replaced(source.path, arch, given)
     commit = str(own["source_commit"]) if own.get("source_commit") else None
     return Weights(of_family, layout, prefix, arch, arrays, features, first, form, commit)
 
@@ -125,7 +126,7 @@ def fresh_folder(path: pathlib.Path) -> Iterator[pathlib.Path]:
         raise UserError(f"{path} cannot be written ({first_line(error)})") from error
 
 
-def _from_layout(source: files.Source, layout: str, arch: Architecture | ConvNeXtArchitecture) -> Arrays:
+def _from_layout(source: files.Source, layout: str, arch: Architecture | StagedArchitecture) -> Arrays:
     """Returns the arrays of an exported folder in our names."""
     if layout not in LAYOUTS or not isinstance(arch, Architecture):
         raise UserError(f"{source.path}: its names {layout!r} are not known; export it again")

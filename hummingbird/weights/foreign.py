@@ -18,11 +18,11 @@ from hummingbird.models.architecture import Architecture
 from hummingbird.models.backbone import LAST_LAYER, Features
 from hummingbird.models.frozen import FrozenEncoder
 from hummingbird.models.frozen_vit import FrozenViT
+from hummingbird.models.staged import FrozenStages, StagedArchitecture
 from hummingbird.run import fingerprint
 from hummingbird.run.files import Json, versions
 from hummingbird.weights import files, folders, hub
 from hummingbird.weights.assemble import Found
-from hummingbird.weights.convnext import ConvNeXtArchitecture, FrozenConvNeXt
 from hummingbird.weights.families import FAMILIES
 from hummingbird.weights.folders import Weights
 from hummingbird.weights.mapping import Arrays
@@ -93,8 +93,8 @@ def load_foreign(path: str | os.PathLike[str], dtype: str = "float32", **options
 
 
 def backbone_of(
-    arch: Architecture | ConvNeXtArchitecture, features: Features = LAST_LAYER, dtype: str = "float32"
-) -> FrozenViT | FrozenConvNeXt:
+    arch: Architecture | StagedArchitecture, features: Features = LAST_LAYER, dtype: str = "float32"
+) -> FrozenViT | FrozenStages:
     """Returns the backbone of an architecture that gives these features.
 
     Raises:
@@ -102,10 +102,10 @@ def backbone_of(
     """
     if isinstance(arch, Architecture):
         return FrozenViT(arch, features, dtype)
-    return FrozenConvNeXt(arch, features, dtype)
+    return arch.backbone(features, dtype)
 
 
-def as_encoder(backbone: FrozenViT | FrozenConvNeXt, arrays: Arrays, name: str) -> FrozenEncoder:
+def as_encoder(backbone: FrozenViT | FrozenStages, arrays: Arrays, name: str) -> FrozenEncoder:
     """Makes an encoder from a backbone and arrays in our names, flat ("block_00/norm1/scale")."""
     chosen = dataclasses.replace(
         backbone.chosen, layers=backbone.chosen.indices(backbone.depth)

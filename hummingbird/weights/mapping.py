@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 
+from hummingbird.models.staged import StagedArchitecture
+
 Arrays = dict[str, np.ndarray]
 
 
@@ -82,6 +84,25 @@ class Match:
     missing: list[str]
     wrong: list[str]
     depth: int
+
+
+@dataclasses.dataclass
+class Read:
+    """A network of stages in a file.
+
+    Attributes:
+      prefix: of the arrays' names.
+      arrays: in our names.
+      arch: read off their shapes and what lies beside them.
+      unexpected: their names that have no place.
+      missing: their names that are absent.
+    """
+
+    prefix: str
+    arrays: Arrays
+    arch: StagedArchitecture
+    unexpected: list[str]
+    missing: list[str] = dataclasses.field(default_factory=list[str])
 
 
 def depth_of(rows: list[Row], names: Iterable[str]) -> int:

@@ -7,13 +7,13 @@ import logging
 import re
 
 from hummingbird.errors import UserError
-from hummingbird.weights import convnext
+from hummingbird.weights import staged
 from hummingbird.weights.assemble import Found, assemble
 from hummingbird.weights.families import FAMILIES, Family
 from hummingbird.weights.files import Source
 from hummingbird.weights.fits import Fit, fits_of, prepared, shortened
 from hummingbird.weights.mapping import Arrays
-from hummingbird.weights.settings import Settings, family_of_config, pixels_of_config, section, settings_of_config
+from hummingbird.weights.settings import Settings, family_of_config, section, settings_of_config
 
 log = logging.getLogger(__name__)
 UNKNOWN = Settings()
@@ -36,8 +36,9 @@ def recognize(source: Source, family: str | None = None, prefix: str | None = No
     if family is not None and family not in FAMILIES:
         raise UserError(f"family {family!r} is not known: use one of {', '.join(FAMILIES)}")
     source = dataclasses.replace(source, arrays=_chosen(source, prefix))
-    if family == "convnext" or (family is None and convnext.is_convnext(source.arrays)):
-        return _convnext(source, given)
+    stages = staged.family_of_arrays(source.arrays) if family is None else family
+    if stages in staged.KINDS:
+        return staged.find(source, stages, given)
     arrays = prepared(source.arrays)
     fits = [f for name in ([family] if family else FAMILIES) for f in fits_of(name, arrays, source.joint)]
     whole = [f for f in fits if not f.faults]
@@ -62,21 +63,6 @@ def _chosen(source: Source, prefix: str | None) -> Arrays:
     if not arrays:
         raise UserError(f"{source.path}: no array has prefix {prefix!r}; there are {shortened(list(source.arrays))}")
     return arrays
-
-
-def _convnext(source: Source, given: Settings) -> Found:
-    if not convnext.is_convnext(source.arrays):
-        raise UserError(f"{source.path} does not hold family convnext: its arrays are {shortened(list(source.arrays))}")
-    prefix, arrays, unexpected = convnext.convert(source.arrays)
-    if unexpected:
-        raise UserError(f"{source.path} does not fit family convnext; unexpected: {shortened(unexpected)}")
-    if "stem_conv/kernel" not in arrays:
-        raise UserError(f"{source.path} does not fit family convnext; missing: its stem")
-    arch, settings = convnext.architecture(arrays), given.or_else(pixels_of_config(source)).known()
-    if wrong := settings.keys() - vars(arch).keys():
-        raise UserError(f"{source.path}: a ConvNeXt has no {', '.join(sorted(wrong))}; leave it out")
-    arch = dataclasses.replace(arch, **settings)
-    return Found("convnext", "convnext", prefix, arch, arrays)
 
 
 def _choose(source: Source, whole: list[Fit]) -> Fit:
@@ -127,7 +113,7 @@ def _settings_of_family(family: Family) -> Settings:
 
 def _no_fit(source: Source, fits: list[Fit], family: str | None) -> str:
     if not fits:
-        known = f"family {family}" if family else "any known family (vision transformers and ConvNeXt)"
+        known = f"family {family}" if family else "any known family (vision transformers, ConvNeXt, Swin, ResNet)"
         return f"{source.path} does not hold {known}: its arrays are {shortened(list(source.arrays))}"
     best = min(fits, key=lambda f: f.faults)
     first = f"{source.path} does not fit family {family}" if family else f"{source.path} fits no known family"

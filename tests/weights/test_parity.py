@@ -23,12 +23,13 @@ from tests.weights.beit_zoo import BEIT_ZOO
 from tests.weights.conv_zoo import CONV_ZOO
 from tests.weights.flax_zoo import FLAX_ZOO
 from tests.weights.hf_zoo import HF_ZOO
+from tests.weights.stage_zoo import STAGE_ZOO
 from tests.weights.upstream import relative_error
 from tests.weights.zoo import ZOO, Specimen
 
 pytestmark = pytest.mark.parity
 
-ALL = {**ZOO, **BEIT_ZOO, **HF_ZOO, **FLAX_ZOO, **CONV_ZOO}
+ALL = {**ZOO, **BEIT_ZOO, **HF_ZOO, **FLAX_ZOO, **CONV_ZOO, **STAGE_ZOO}
 # Scores follow from features, so that one encoder of each kind shows it outside of `scripts/test --all`.
 SCORED = ("DINO", "vision_transformer AugReg npz", "ConvNeXt (timm)")
 RETRIEVAL = {
