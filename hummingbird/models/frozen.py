@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
-from jaxtyping import Float, Shaped, UInt8
+from jaxtyping import Float, Float32, Shaped, UInt8
 
 from hummingbird.errors import UserError
 from hummingbird.models.backbone import ARITHMETIC, Backbone, Images, LastBlock, Output, Projection, Tokens
@@ -118,6 +118,22 @@ class FrozenEncoder:
         """
         return self._run(_Call(self.backbone, _features), images)[0]
 
+    def units(
+        self, images: Shaped[np.ndarray, "B H W 3"], dtype: str = "float32"
+    ) -> tuple[Float[Array, "b h w D"], Float32[Array, "b h w"]]:
+        """Begins to encode images as unit vectors, which stay on the devices; returns before they are computed.
+
+        Args:
+          images: uint8 [B, H, W, 3].
+          dtype: of the unit vectors, "float32" or "bfloat16".
+
+        Returns:
+          Features divided by their L2 norms (zero and infinite ones are left as they are), and the norms; b is B,
+          rounded up to a multiple of the devices.
+        """
+        units, norms = self._start(_Call(self.backbone, _units, (dtype,)), images)
+        return units, norms
+
     def layers(
         self, images: UInt8[np.ndarray, "B H W 3"], layers: tuple[int, ...] = (-4, -3, -2, -1), norm: bool = True
     ) -> list[Float[np.ndarray, "B h w D"]]:
@@ -206,7 +222,11 @@ class FrozenEncoder:
     def _run(
         self, function: Function, images: Shaped[np.ndarray, "B H W 3"], pooling: bool = False
     ) -> list[np.ndarray]:
-        """Applies `function` to a batch that is padded to a multiple of the devices; the padding is cut off again."""
+        """Applies `function` to a batch, and waits for the result in float32."""
+        return [np.asarray(x, np.float32)[: len(images)] for x in self._start(function, images, pooling)]
+
+    def _start(self, function: Function, images: Shaped[np.ndarray, "B H W 3"], pooling: bool = False) -> list[Array]:
+        """Begins to apply `function` to a batch that is padded to a multiple of the devices."""
         if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] != 3:
             raise ValueError(f"an encoder takes uint8 [B, H, W, 3], not {images.dtype} {list(images.shape)}")
         count = min(jax.local_device_count(), max(1, len(images)))
@@ -216,8 +236,7 @@ class FrozenEncoder:
             self._placed[pooling, count] = jax.device_put(params, whole)
         padded = np.zeros((-(-len(images) // count) * count, *images.shape[1:]), np.uint8)
         padded[: len(images)] = images
-        found = program(self._placed[pooling, count], jax.device_put(padded, split))
-        return [np.asarray(x)[: len(images)] for x in found]
+        return program(self._placed[pooling, count], jax.device_put(padded, split))
 
     @functools.cached_property
     def _placed(self) -> dict[tuple[bool, int], Params]:
@@ -239,6 +258,13 @@ class _Call:
 
 def _features(backbone: Backbone, params: Params, images: Array) -> list[Array]:
     return [backbone.features(params, images).patches]
+
+
+def _units(backbone: Backbone, params: Params, images: Array, dtype: str) -> list[Array]:
+    features = backbone.features(params, images).patches.astype(jnp.float32)
+    norms = jnp.sqrt(jnp.sum(features * features, axis=-1))
+    divisors = jnp.where(jnp.isfinite(norms) & (norms > 0), norms, 1)
+    return [(features / divisors[..., None]).astype(dtype), norms]
 
 
 def _layers(backbone: Backbone, params: Params, images: Array, layers: tuple[int, ...], norm: bool) -> list[Array]:
@@ -267,7 +293,7 @@ def _compiled(
 
     def run(params: Params, images: Array) -> list[Array]:
         with precision(dtype):
-            return [x.astype(jnp.float32) for x in jax.tree.leaves(function(params, images))]
+            return jax.tree.leaves(function(params, images))
 
     def program(params: Params, images: Array) -> list[Array]:
         _, height, width, _ = images.shape

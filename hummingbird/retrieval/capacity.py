@@ -5,6 +5,8 @@ from __future__ import annotations
 import pathlib
 import shutil
 
+import jax
+
 from hummingbird.config.evaluate import Retrieval
 from hummingbird.errors import UserError
 from hummingbird.retrieval.bank.keys import key_dtype
@@ -37,9 +39,12 @@ def check_room(
     """
     searched = longest or entries
     itemsize = key_dtype(retrieval.key_dtype, searched, dim).itemsize
-    if retrieval.index == "device" and (problem := shortage(searched, dim, itemsize)):
+    if retrieval.index == "device" and (problem := device_shortage(searched, dim, itemsize)):
         raise DeviceMemoryError(problem)
-    bank = entries * (dim * itemsize + ENTRY_BYTES)
+    # Keys in memory stay with the processes that have encoded them, if the devices search.
+    apart = folder is None and searched == entries and devices_fit(entries, dim, retrieval)
+    parts = jax.process_count() if apart else 1
+    bank = entries * (dim * itemsize // parts + ENTRY_BYTES)
     needed = searching_bytes(searched, dim, retrieval)
     if searched < entries:
         needed += searched * (dim * itemsize + ENTRY_BYTES)  # a copy
@@ -55,6 +60,20 @@ def check_room(
             f"{needed / 1e9:.1f} GB, {available / 1e9:.1f} GB of memory are free; lower it, set "
             f"retrieval.key_dtype=bfloat16{where}"
         )
+
+
+def devices_fit(entries: int, dim: int, retrieval: Retrieval) -> bool:
+    """Returns whether a bank will be searched by the devices, those of all processes."""
+    if retrieval.raw_keys:
+        return False  # the space is fitted to all keys
+    if retrieval.index != "auto" or jax.default_backend() == "cpu":
+        return retrieval.index == "device"
+    return not device_shortage(entries, dim, key_dtype(retrieval.key_dtype, entries, dim).itemsize)
+
+
+def device_shortage(entries: int, dim: int, itemsize: int) -> str:
+    """Says why a bank will not fit the devices, those of all processes; "" if it will."""
+    return shortage(entries, dim, itemsize, jax.device_count() if jax.process_count() > 1 else None)
 
 
 def searching_bytes(entries: int, dim: int, retrieval: Retrieval) -> int:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import collections
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+import jax
 import numpy as np
-from jaxtyping import Bool, Float32, UInt8
+from jaxtyping import Array, Bool, Float32, UInt8
 
 from hummingbird.encoder import Encoder
 from hummingbird.errors import UserError
+from hummingbird.models.frozen import FrozenEncoder
 from hummingbird.retrieval.bank.keys import normalise
 from hummingbird.retrieval.examples import Example
+from hummingbird.retrieval.patch_features import DeviceMaps, PatchFeatures
 from hummingbird.retrieval.progress import Clock
 
 Images = UInt8[np.ndarray, "B H W 3"]
@@ -23,12 +27,12 @@ class Encoded(NamedTuple):
 
     Attributes:
       examples: n of them.
-      features: of the N patches of each example, L2-normalised unless `raw`.
+      features: of their patches, L2-normalised unless `raw`.
       zero: which of those are zero (see `refuse_features`).
     """
 
     examples: list[Example]
-    features: list[Float32[np.ndarray, "N D"]]
+    features: PatchFeatures
     zero: list[Bool[np.ndarray, " N"]]
 
 
@@ -40,8 +44,9 @@ def encode(
     name: str,
     window: int | None = None,
     raw: bool = False,
+    dtype: str = "float32",
 ) -> Iterator[Encoded]:
-    """Encodes examples in batches.
+    """Encodes examples in batches; on an accelerator, the next batch begins before one is waited for.
 
     The last batch is padded to `batch_size` and cut again, so that a compiled encoder gets one shape only; of images of
     several shapes, those of one shape are padded to a power of two.
@@ -54,21 +59,70 @@ def encode(
       name: "prompt" or "query".
       window: side of the squares that slide over larger images; None: images are encoded as a whole.
       raw: leave the features as the encoder gave them.
+      dtype: that normalised features may be rounded to, "float32" or "bfloat16".
 
     Raises:
       UserError: features of a wrong shape, or NaN or infinite ones (the message names the images).
     """
-    while True:
+    begun: collections.deque[tuple[list[Example], Begun]] = collections.deque()
+    more = True
+    while more or begun:
         with clock(f"prepare_{name}"):
             batch = [example for _, example in zip(range(batch_size), examples, strict=False)]
-        if not batch:
-            return
+        more = bool(batch)
+        if more:
+            with clock(f"encode_{name}"):
+                images = [example.image for example in batch]
+                begun.append((batch, begin(encoder, images, batch_size, window, raw, dtype)))
+        if not begun or (more and len(begun) <= on_accelerator()):
+            continue
+        batch, (features, found) = begun.popleft()
         with clock(f"encode_{name}"):
-            maps = encode_images(encoder, [example.image for example in batch], batch_size, window)
-            rows = [found.reshape(-1, found.shape[-1]) for found in maps]
-            units, norms = zip(*(normalise(found) for found in rows), strict=True)
+            norms = [np.asarray(norm) for norm in found[: len(batch)]]
             refuse_features([~np.isfinite(norm) for norm in norms], batch, "NaN or infinite")
-        yield Encoded(batch, rows if raw else list(units), [norm == 0 for norm in norms])
+        yield Encoded(batch, features, [norm == 0 for norm in norms])
+
+
+class Begun(NamedTuple):
+    """Images that are being encoded.
+
+    Attributes:
+      features: of their patches.
+      norms: of the features before they were normalised, of each image; those of padding follow.
+    """
+
+    features: PatchFeatures
+    norms: Sequence[Float32[np.ndarray, " N"]] | Float32[Array, "b N"]
+
+
+def on_accelerator() -> bool:
+    """Returns whether features are worth keeping on the devices, and a batch worth beginning before one is done.
+
+    A CPU has nothing to gain from either, and NumPy rounds alike whatever the number of devices.
+    """
+    return jax.default_backend() != "cpu"
+
+
+def begin(
+    encoder: Encoder,
+    images: Sequence[UInt8[np.ndarray, "_ _ 3"]],
+    batch_size: int,
+    window: int | None,
+    raw: bool,
+    dtype: str,
+) -> Begun:
+    """Begins to encode images; features of our own encoders are normalised on accelerators, and stay there."""
+    alike = window is None and len({image.shape for image in images}) == 1
+    if not (isinstance(encoder, FrozenEncoder) and alike and on_accelerator()) or raw:
+        maps = encode_images(encoder, images, batch_size, window)
+        rows = [found.reshape(-1, found.shape[-1]) for found in maps]
+        units, norms = zip(*(normalise(found) for found in rows), strict=True)
+        return Begun(PatchFeatures(rows if raw else units), norms)
+    batch = np.zeros((batch_size, *images[0].shape), np.uint8)
+    batch[: len(images)] = images
+    units, norms = encoder.units(batch, dtype)
+    check_shape(units, batch, encoder.patch_size)
+    return Begun(PatchFeatures(DeviceMaps(units, len(images))), norms.reshape(len(norms), -1))
 
 
 def encode_images(
@@ -126,7 +180,7 @@ def refuse_features(bad: Sequence[Bool[np.ndarray, " _"]], batch: Sequence[Examp
         )
 
 
-def check_shape(features: np.ndarray, images: Images, patch: int) -> None:
+def check_shape(features: np.ndarray | Array, images: Images, patch: int) -> None:
     """Raises UserError unless features of images [B, H, W, 3] are [B, H / patch, W / patch, D]."""
     expected = (len(images), images.shape[1] // patch, images.shape[2] // patch)
     if features.ndim != 4 or features.shape[:3] != expected:

@@ -6,7 +6,9 @@ import pathlib
 from collections.abc import Collection, Iterator
 from typing import Protocol, runtime_checkable
 
-from hummingbird.retrieval.bank.build import bank_identity, build_bank
+import jax
+
+from hummingbird.retrieval.bank.build import bank_identity, build_bank, plan_bank
 from hummingbird.retrieval.bank.patch_bank import PatchBank
 from hummingbird.retrieval.bank.writing import open_bank
 from hummingbird.retrieval.evaluation import Evaluation
@@ -15,7 +17,7 @@ from hummingbird.retrieval.part_encodings import PartEncodings
 from hummingbird.retrieval.preflight import preflight
 from hummingbird.retrieval.processes import own_part
 from hummingbird.retrieval.query import QueryBatch, encode_queries
-from hummingbird.retrieval.search import index_bank
+from hummingbird.retrieval.search import devices_search, index_bank
 from hummingbird.retrieval.selection import drawn_parts, query_images
 from hummingbird.retrieval.shared_encoding import share_encoding
 
@@ -42,8 +44,10 @@ class Encoded:
 
     def bank(self, evaluation: Evaluation) -> PatchBank:
         """Builds the bank."""
-        preflight(evaluation)
-        return build_bank(evaluation)
+        dim = preflight(evaluation)
+        capacity = plan_bank(evaluation).capacity
+        apart = jax.process_count() > 1 and devices_search(evaluation.retrieval, capacity, dim)
+        return build_bank(evaluation, apart=apart)
 
     def index(self, evaluation: Evaluation, bank: PatchBank) -> Index:
         """Builds the index."""

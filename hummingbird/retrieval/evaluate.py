@@ -220,7 +220,7 @@ def describe_memory(
     return {
         "length": len(bank),
         "bytes": bank.nbytes,
-        "keys_bytes": bank.keys.nbytes,
+        "keys_bytes": bank.keys_bytes,
         "labels_bytes": bank.labels.nbytes,
         "key_dtype": str(bank.keys.dtype),
         "capacity": evaluation.protocol.memory_length,

@@ -26,6 +26,7 @@ from hummingbird.retrieval.evaluation import Evaluation
 from hummingbird.retrieval.examples import prepare_prompt, prepare_query
 from hummingbird.retrieval.index import scann
 from hummingbird.retrieval.index.build import AUTO_SCANN_LENGTH, build_index
+from hummingbird.retrieval.patch_features import PatchFeatures
 from hummingbird.retrieval.processes import together
 from hummingbird.retrieval.progress import Clock
 from hummingbird.retrieval.query import Found, Predictor, QueryBatch
@@ -127,7 +128,7 @@ def rehearse_images(evaluation: Evaluation, prompt: int, query: int, patches: in
     collector = SampleCollector(rehearsal, bank)
     collector.wanted = {query}
     predictor = Predictor(rehearsal, bank, collector, sample=True)
-    predictor.add(QueryBatch([asked], [features[id(asked)][0]]), found)
+    predictor.add(QueryBatch([asked], PatchFeatures([features[id(asked)][0]])), found)
     if task.valid(asked.label).any():
         predictor.metrics.result()
     if evaluation.report.enabled:

@@ -1,13 +1,15 @@
 """An evaluation on several processes: each takes a contiguous part of the images, and all get the whole result.
 
-Every process holds the whole bank, since its queries need it: the memory of one host limits the bank. It is gathered
-column by column in small pieces, so that neither a device nor a second copy has to hold it.
+Where the devices search, they share the keys of the bank: each process keeps those that it has encoded, so that no host
+holds all of them, and all processes search together. Otherwise every process holds the whole bank, since its queries
+need it. What all need is gathered column by column in small pieces, so that neither a device nor a second copy has to
+hold it.
 """
 
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
 import jax
@@ -27,8 +29,13 @@ def first() -> bool:
 
 def own_part(items: Sequence[T]) -> Sequence[T]:
     """Returns this process's part of the items; the parts of all processes, in their order, are the whole."""
-    count, me = jax.process_count(), jax.process_index()
-    return items[len(items) * me // count : len(items) * (me + 1) // count]
+    return items[own_slice(len(items), jax.process_index())]
+
+
+def own_slice(length: int, process: int) -> slice:
+    """Returns where the part of a process lies in a sequence of `length` items."""
+    count = jax.process_count()
+    return slice(length * process // count, length * (process + 1) // count)
 
 
 def together(function: Callable[[], T]) -> T:
@@ -92,6 +99,19 @@ def _gather_rows(mine: np.ndarray) -> np.ndarray:
 def _exchange(mine: np.ndarray) -> np.ndarray:
     """Stacks the bytes [...] of each process to [processes, ...]."""
     return np.asarray(multihost_utils.process_allgather(mine, tiled=False))
+
+
+def in_step(items: Iterator[T]) -> Iterator[T | None]:
+    """Yields the items of this process, then None for as long as another process has more.
+
+    Raises:
+      UserError: another process failed.
+    """
+    while True:
+        item = together(lambda: next(items, None))
+        if not any(gather(item is not None)):
+            return
+        yield item
 
 
 def merge(values: list[T]) -> list[T]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import collections
 import concurrent.futures
 import dataclasses
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -15,9 +16,13 @@ from hummingbird.retrieval.decode import attention_weights
 from hummingbird.retrieval.encode import encode, refuse_features
 from hummingbird.retrieval.evaluation import Evaluation
 from hummingbird.retrieval.examples import Example, prepare_query, smallest
+from hummingbird.retrieval.index.auto import AutoIndex
 from hummingbird.retrieval.index.build import Index, exact_version
-from hummingbird.retrieval.processes import merge, together
-from hummingbird.retrieval.progress import track
+from hummingbird.retrieval.index.device import DeviceIndex
+from hummingbird.retrieval.index.interface import Neighbours
+from hummingbird.retrieval.patch_features import PatchFeatures
+from hummingbird.retrieval.processes import in_step, merge, together
+from hummingbird.retrieval.progress import Clock, track
 from hummingbird.retrieval.recall import measure_recall, pick_rows
 from hummingbird.retrieval.samples import SampleCollector
 from hummingbird.retrieval.selection import query_images
@@ -29,7 +34,7 @@ class QueryBatch(NamedTuple):
     """Query images and the features of the patches of each, L2-normalised unless `retrieval.raw_keys`."""
 
     examples: list[Example]
-    features: list[Float32[np.ndarray, "N D"]]
+    features: PatchFeatures
 
 
 class Found(NamedTuple):
@@ -45,12 +50,12 @@ class Predicted(NamedTuple):
     Attributes:
       metrics: of this image.
       sampled: rows for `measure_recall`.
-      shown: arguments of `SampleCollector.add`.
+      shown: arguments of `SampleCollector.add`; None for images that no one needs the features of.
     """
 
     metrics: Metrics
     sampled: np.ndarray | None
-    shown: tuple[Example, np.ndarray, np.ndarray, float, np.ndarray, np.ndarray, np.ndarray]
+    shown: tuple[Example, np.ndarray, np.ndarray, float, np.ndarray, np.ndarray, np.ndarray] | None
 
 
 def encode_queries(evaluation: Evaluation, images: Sequence[int], shown: Collection[int] = ()) -> Iterator[QueryBatch]:
@@ -108,7 +113,8 @@ def answer(
     # A device compares with every key; that it only rounds in bfloat16 needs no confirmation.
     sample = recall and not index.exact and (kind != "device" or evaluation.retrieval.device_recall < 1)
     predictor = Predictor(evaluation, bank, collector, sample)
-    together(lambda: predict_all(evaluation, batches, index, predictor))
+    dim = bank.keys.shape[1]
+    together(lambda: predict_all(evaluation, batches, index, predictor, dim))
     if index.kind != kind:
         evaluation.warnings.append(f"index: the devices ran out of memory, the rest was searched with {index.kind}")
     predictor.merge()
@@ -120,19 +126,67 @@ def answer(
     return Answer(predictor.metrics.result(), found, sum(predictor.patches))
 
 
-def predict_all(evaluation: Evaluation, batches: Iterable[QueryBatch], index: Index, predictor: Predictor) -> None:
+def predict_all(
+    evaluation: Evaluation, batches: Iterable[QueryBatch], index: Index, predictor: Predictor, dim: int
+) -> None:
     """Searches and predicts all batches; one batch is predicted while the next is encoded and searched."""
+    shared = isinstance(index, DeviceIndex) and index.together
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
         last: concurrent.futures.Future[None] | None = None
-        for batch in batches:
-            with evaluation.clock("search"):
-                rows = np.concatenate(batch.features)
-                found = Found(*index.search(rows, evaluation.protocol.neighbours))
+
+        def finish_last() -> None:
             if last is not None:
                 last.result()
-            last = pool.submit(predictor.add, batch, found)
-        if last is not None:
-            last.result()
+
+        for batch, found in search_all(evaluation, in_step(iter(batches)) if shared else batches, index, dim):
+            together(finish_last) if shared else finish_last()  # processes that search together end together
+            last = pool.submit(predictor.add, batch, found) if batch is not None else None
+        finish_last()
+
+
+def search_all(
+    evaluation: Evaluation, batches: Iterable[QueryBatch | None], index: Index, dim: int
+) -> Iterator[tuple[QueryBatch | None, Found]]:
+    """Searches all batches; on devices, the next search begins before the neighbours of one are waited for.
+
+    Args:
+      evaluation: says how.
+      batches: query images; None where only other processes have some.
+      index: finds the neighbours.
+      dim: features of a patch.
+    """
+    k, clock = evaluation.protocol.neighbours, evaluation.clock
+    ahead = 1 if index.kind == "device" else 0
+    begun: collections.deque[tuple[QueryBatch | None, Callable[[], Neighbours]]] = collections.deque()
+    for batch in batches:
+        with clock("search"):
+            begun.append((batch, start_search(index, batch, k, dim)))
+        if len(begun) > ahead:
+            yield finish_search(*begun.popleft(), clock)
+    while begun:
+        yield finish_search(*begun.popleft(), clock)
+
+
+def start_search(index: Index, batch: QueryBatch | None, k: int, dim: int) -> Callable[[], Neighbours]:
+    """Begins to search a batch: on devices if it is there, else it is searched at once."""
+    maps = None if batch is None else batch.features.on_devices
+    if isinstance(index, DeviceIndex | AutoIndex):
+        if maps is not None:
+            return index.start(maps, k)
+        return index.start(np.zeros((0, dim), np.float32) if batch is None else np.concatenate(batch.features), k)
+    assert batch is not None
+    found = index.search(np.concatenate(batch.features), k)
+    return lambda: found
+
+
+def finish_search(
+    batch: QueryBatch | None, wait: Callable[[], Neighbours], clock: Clock
+) -> tuple[QueryBatch | None, Found]:
+    """Waits for the neighbours of a batch, and drops those of padding."""
+    with clock("search"):
+        ids, similarity = wait()
+    rows = 0 if batch is None else sum(batch.features.counts)
+    return batch, Found(ids[:rows], similarity[:rows])
 
 
 class Predictor:
@@ -161,21 +215,27 @@ class Predictor:
     def add(self, batch: QueryBatch, found: Found) -> None:
         """Predicts a batch and compares it with the truth, several images at once."""
         with self.evaluation.clock("decode"):
-            counts = [len(features) for features in batch.features]
+            counts = batch.features.counts
             self.patches.extend(counts)
             ids, similarity = (np.split(x, np.cumsum(counts)[:-1]) for x in found)
-            jobs = zip(batch.examples, batch.features, ids, similarity, strict=True)
+            features = [batch.features[i] if self.needs(x) else None for i, x in enumerate(batch.examples)]
+            jobs = zip(batch.examples, features, ids, similarity, strict=True)
             for predicted in in_order(lambda job: self.predict(*job), jobs, cpu_count()):
                 self.metrics.merge(predicted.metrics)
                 if predicted.sampled is not None:
                     self.sampled.append(predicted.sampled)
-                if self.collector is not None:
+                if self.collector is not None and predicted.shown is not None:
                     self.collector.add(*predicted.shown)
+
+    def needs(self, example: Example) -> bool:
+        """Returns whether the features of an image are needed on the host."""
+        shown = self.collector is not None and example.index in self.collector.wanted
+        return shown or self.rows_per_image > 0
 
     def predict(
         self,
         example: Example,
-        features: Float32[np.ndarray, "N D"],
+        features: Float32[np.ndarray, "N D"] | None,
         ids: Int32[np.ndarray, "N k"],
         similarity: Float32[np.ndarray, "N k"],
     ) -> Predicted:
@@ -189,6 +249,8 @@ class Predictor:
         metrics = task.metrics()
         score = metrics.add(example.label, prediction)
         count = self.rows_per_image
+        if features is None:
+            return Predicted(metrics, None, None)
         sampled = pick_rows(features, ids, count, protocol.seed, example.index) if count else None
         return Predicted(metrics, sampled, (example, features, prediction, score, ids, similarity, weights))
 

@@ -14,6 +14,7 @@ from jaxtyping import Shaped
 from hummingbird.errors import UserError
 from hummingbird.retrieval.evaluation import Evaluation
 from hummingbird.retrieval.examples import Example, prepare_query, query_frame, smallest
+from hummingbird.retrieval.patch_features import PatchFeatures
 from hummingbird.retrieval.processes import own_part
 from hummingbird.retrieval.query import QueryBatch, encode_queries
 from hummingbird.retrieval.selection import query_images
@@ -59,7 +60,7 @@ class QueryStore:
                     for i in part
                 ]
                 features = [self._read(self._features[i]) for i in part]
-            yield QueryBatch(batch, features)
+            yield QueryBatch(batch, PatchFeatures(features))
 
     def _encode(self, evaluation: Evaluation, images: list[int]) -> None:
         """Encodes images and stores their features and truths."""

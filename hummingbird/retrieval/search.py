@@ -7,15 +7,19 @@ import pathlib
 import warnings
 from collections.abc import Callable
 
+import jax
+
+from hummingbird.config.evaluate import Retrieval
 from hummingbird.errors import UserError
 from hummingbird.retrieval.bank.patch_bank import PatchBank
-from hummingbird.retrieval.capacity import check_room
+from hummingbird.retrieval.capacity import check_room, devices_fit
 from hummingbird.retrieval.evaluation import Evaluation
-from hummingbird.retrieval.index.build import Index, build_index, retuned
+from hummingbird.retrieval.index.build import Index, build_index, check_finite, kind_on_host, retuned
+from hummingbird.retrieval.index.device import DeviceIndex, DeviceMemoryError
 from hummingbird.retrieval.index.interface import Keys
 from hummingbird.retrieval.index.scann_build import trained_settings
 from hummingbird.retrieval.index.settings import ScannSettings, decide
-from hummingbird.retrieval.processes import first, together
+from hummingbird.retrieval.processes import first, gather, gather_columns, own_slice, together
 from hummingbird.retrieval.space import SpaceIndex, fit_space
 
 
@@ -36,19 +40,23 @@ def index_bank(evaluation: Evaluation, bank: PatchBank, folder: str = "") -> Ind
         check_room(len(bank), bank.keys.shape[1], retrieval, pathlib.Path(folder), stored=True)
     scann, neighbours = dataclasses.asdict(retrieval.scann), evaluation.protocol.neighbours
 
-    def build() -> Index:
+    def build(kind: str) -> Index:
         recall, kept = retrieval.device_recall, folder or None
         return over_space(
             evaluation,
             bank,
-            lambda keys: build_index(keys, retrieval.index, kept, evaluation.progress, neighbours, recall, **scann),
+            lambda keys: build_index(keys, kind, kept, evaluation.progress, neighbours, recall, **scann),
         )
 
     with evaluation.clock("build_index"), warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        # Where the index is kept, one process writes it before the others read it.
-        built = together(lambda: build() if first() or not folder else None)
-        index = together(lambda: build() if built is None else built)
+        index, kind = None, retrieval.index
+        if jax.process_count() > 1 and devices_search(retrieval, len(bank), bank.keys.shape[1]):
+            index, kind = share_index(retrieval, bank), kind_on_host(len(bank))
+        if index is None:
+            # Where the index is kept, one process writes it before the others read it.
+            built = together(lambda: build(kind) if first() or not folder else None)
+            index = together(lambda: build(kind) if built is None else built)
     for warning in caught:
         evaluation.warnings.append(str(warning.message))
         warnings.warn(str(warning.message), stacklevel=2)
@@ -63,6 +71,38 @@ def over_space(evaluation: Evaluation, bank: PatchBank, build: Callable[[Keys], 
     space = fit_space(bank.keys, retrieval.distance, retrieval.standardise)
     keys = space.keys(bank.keys)
     return SpaceIndex(build(keys), space, -keys[:, -1] if retrieval.distance == "l2" else None)
+
+
+def devices_search(retrieval: Retrieval, length: int, dim: int) -> bool:
+    """Returns whether the devices of all processes will search a bank, in all processes alike."""
+    return all(gather(devices_fit(length, dim, retrieval)))
+
+
+def share_index(retrieval: Retrieval, bank: PatchBank) -> DeviceIndex | None:
+    """Builds an index over the devices of all processes.
+
+    Returns:
+      The index; None if the memory of a device is too small for `retrieval.index=auto`: the bank then has all keys.
+    """
+    keys, shares = bank.keys, bank.shares
+    if shares is None:
+        parts = [own_slice(len(bank), process) for process in range(jax.process_count())]
+        keys, shares = keys[parts[jax.process_index()]], [part.stop - part.start for part in parts]
+    together(lambda: check_finite(keys))
+    index, problem = None, None
+    try:
+        index = DeviceIndex(keys, recall=retrieval.device_recall, shares=shares)
+    except DeviceMemoryError as error:
+        problem = error.reason
+    problems = [text for text in gather(problem) if text]
+    if problems and retrieval.index == "device":
+        raise DeviceMemoryError(problems[0])
+    if problems:
+        index = None
+        warnings.warn(f"index: {problems[0]}; searching on the host instead", stacklevel=2)
+        if bank.shares:
+            bank.keys, bank.shares = gather_columns({"keys": bank.keys})["keys"], None
+    return index
 
 
 class LastIndex:

@@ -1,12 +1,17 @@
 """Batches of images: the last one is padded, what is padded counts for nothing, and no image is dropped."""
 
+import jax
 import numpy as np
 import pytest
 
 from hummingbird.data.window import PADDING
+from hummingbird.encoder import load_encoder
+from hummingbird.models.frozen import FrozenEncoder
+from hummingbird.retrieval import encode as encode_module
 from hummingbird.retrieval import measure
 from hummingbird.retrieval.encode import encode
 from hummingbird.retrieval.examples import PREPARATIONS, Example, prepare_prompt
+from hummingbird.retrieval.index.device import DeviceIndex
 from hummingbird.retrieval.progress import Clock
 from hummingbird.retrieval.protocol import build_protocol
 from hummingbird.tasks import build_task
@@ -49,6 +54,51 @@ def test_every_image_is_encoded_once_in_batches_of_one_size(count):
     expected = features / np.linalg.norm(features, axis=-1, keepdims=True)
     np.testing.assert_allclose(np.concatenate([unit for _, unit, _ in found]), expected, atol=1e-6)
     assert not np.concatenate([zero for *_, zero in found]).any()
+
+
+def test_on_accelerators_a_batch_begins_before_the_last_one_is_waited_for(monkeypatch):
+    rgb, begun, units = load_encoder("rgb:8"), [], FrozenEncoder.units
+    images = np.random.default_rng(0).integers(1, 255, (5, 16, 24, 3), np.uint8)
+
+    def run(dtype="float32"):
+        examples = (
+            Example(i, 0, f"image{i}", image, np.zeros((16, 24)), patch_cells(16, 24, 8), (16, 24))
+            for i, image in enumerate(images)
+        )
+        for batch, features, zero in encode(rgb, examples, 2, Clock(), "query", dtype=dtype):
+            yield len(batch), list(features), zero, len(begun)
+
+    expected = list(run())
+    monkeypatch.setattr(encode_module, "on_accelerator", lambda: True)
+    monkeypatch.setattr(FrozenEncoder, "units", lambda *given: begun.append(1) or units(*given))
+    found = list(run())
+    assert [waited for *_, waited in found] == [2, 3, 3]
+    for (count, features, zero, _), (ours, theirs, other, _) in zip(expected, found, strict=True):
+        assert count == ours
+        np.testing.assert_allclose(np.array(theirs), np.array(features), atol=1e-6)
+        np.testing.assert_array_equal(other, zero)
+    rounded = next(run("bfloat16"))[1][0]
+    assert rounded.dtype == "bfloat16"
+    np.testing.assert_array_equal(rounded, found[0][1][0].astype(rounded.dtype))
+
+
+def test_on_accelerators_queries_are_searched_where_they_were_encoded(monkeypatch):
+    start, asked = DeviceIndex.start, []
+    monkeypatch.setattr(
+        DeviceIndex, "start", lambda index, queries, k: asked.append(queries) or start(index, queries, k)
+    )
+    config = make_config(**{"retrieval.index": "device", "retrieval.key_dtype": "bfloat16", "report.queries": 1})
+    run = lambda: measure(load_encoder("rgb:8"), config, FakeSource(4), FakeSource(5, seed=1), collect=True)
+    host, shown = run()
+    assert all(isinstance(queries, np.ndarray) for queries in asked)
+    asked.clear()
+    monkeypatch.setattr(encode_module, "on_accelerator", lambda: True)
+    devices, ours = run()
+    assert len(asked) == 2
+    assert all(isinstance(queries, jax.Array) for queries in asked)
+    assert devices["metrics"]["miou"] == pytest.approx(host["metrics"]["miou"], abs=0.1)
+    assert devices["queries"] == host["queries"]
+    np.testing.assert_array_equal(ours["queries"][0]["features"], shown["queries"][0]["features"])
 
 
 def test_padding_enters_neither_bank_nor_metrics():

@@ -57,12 +57,25 @@ def run_two(workdir, repository, changes, checkpoint="rgb:8"):
     return [(p.returncode, *output) for p, output in zip(processes, outputs, strict=True)]
 
 
-@pytest.mark.parametrize("task", ["segmentation", pytest.param("depth", marks=pytest.mark.slow)])
-def test_two_processes_evaluate_as_one(task, tmp_path, repository):
-    changes = {"data.task": task, "data.fractions": "0.5", "data.subsets": 2}
-    if task == "depth":
-        changes = {"data.task": task, "retrieval.bank": str(tmp_path / "bank"), "retrieval.index": "scann"}
-        changes |= {"retrieval.scann.leaves": 8, "retrieval.scann.leaves_to_search": 8}
+# {what is shared: settings}; banks kept on disk are added by the test.
+SHARED = {
+    "the search of parts": {"data.fractions": "0.5", "data.subsets": 2, "retrieval.index": "device"},
+    "keys and search": {"retrieval.index": "device", "data.scenes.query_images": 5},  # 3 + 2 batches of one
+    "exact search of parts": {"data.fractions": "0.5", "data.subsets": 2},
+    "depth from a kept bank": {
+        "data.task": "depth",
+        "retrieval.index": "scann",
+        "retrieval.scann.leaves": 8,
+        "retrieval.scann.leaves_to_search": 8,
+    },
+}
+
+
+@pytest.mark.parametrize("shared", [pytest.param(x, marks=[pytest.mark.slow] * (i > 0)) for i, x in enumerate(SHARED)])
+def test_two_processes_evaluate_as_one(shared, tmp_path, repository):
+    changes = SHARED[shared] | ({"retrieval.bank": str(tmp_path / "bank")} if "bank" in shared else {})
+    if shared == "keys and search":
+        changes["batch_size"] = 1
     found = run_two(tmp_path / "two", repository, changes)
     assert [status for status, *_ in found] == [0, 0], found
     printed = [output.splitlines()[-1] for _, output, _ in found]
@@ -72,7 +85,8 @@ def test_two_processes_evaluate_as_one(task, tmp_path, repository):
     result = json.loads((tmp_path / "two" / "metrics.json").read_text())
     for key in ("metrics", "fractions", "protocol", "queries"):
         assert result.get(key) == json.loads(json.dumps(alone.get(key)))
-    if task == "depth":  # the bank that the two wrote has served the one, and so has the index where there is ScaNN
+    assert result["index"]["kind"] == alone["index"]["kind"]
+    if "bank" in shared:  # the bank that the two wrote has served the one, and so has the index where there is ScaNN
         assert "load_bank" in alone["seconds"]
         assert len(list((tmp_path / "bank").glob("index-*"))) == (alone["memory"]["index"] == "scann")
     else:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
-from jaxtyping import Bool, Float32, Int
+from jaxtyping import Bool, Float, Int
 
 from hummingbird.encoder import arithmetic
 from hummingbird.errors import UserError
@@ -19,7 +19,7 @@ from hummingbird.retrieval.bank.sampling import choose_patches
 from hummingbird.retrieval.encode import encode, refuse_features
 from hummingbird.retrieval.evaluation import Evaluation
 from hummingbird.retrieval.examples import Example, prepare_prompt
-from hummingbird.retrieval.processes import gather_columns, own_part, together
+from hummingbird.retrieval.processes import gather, gather_columns, own_part, together
 from hummingbird.retrieval.progress import track
 from hummingbird.retrieval.selection import SAMPLING, prompt_images, stream
 from hummingbird.retrieval.threads import in_order
@@ -29,7 +29,7 @@ Job = tuple[int, int]  # image number, augmentation pass
 
 # Part of a bank's identity. To be raised with every change of code that changes the entries of some bank: resizing,
 # augmentation, local labels, the choice of patches, normalisation.
-BANK_VERSION = 2
+BANK_VERSION = 3
 
 # Choices of a protocol that the content of a bank depends on; the task adds its own.
 BANK_CHOICES = (
@@ -74,13 +74,16 @@ def plan_bank(evaluation: Evaluation) -> BankPlan:
     return BankPlan(quota, passes, capacity, capacity)
 
 
-def build_bank(evaluation: Evaluation, columns: Columns | None = None, plan: BankPlan | None = None) -> PatchBank:
+def build_bank(
+    evaluation: Evaluation, columns: Columns | None = None, plan: BankPlan | None = None, apart: bool = False
+) -> PatchBank:
     """Encodes the prompt and fills a memory bank.
 
     Args:
       evaluation: says how.
       columns: where entries go; jobs whose entries they hold already are skipped. None: memory.
       plan: what the bank consists of; None: what the protocol says.
+      apart: leave each key with the process that encoded it; otherwise every process gets all of them.
 
     Raises:
       UserError: features that cannot be searched, no valid label in any image, or a full disk.
@@ -91,11 +94,17 @@ def build_bank(evaluation: Evaluation, columns: Columns | None = None, plan: Ban
     together(lambda: fill_bank(evaluation, builder, own_part(jobs), plan.quota))
     if jax.process_count() == 1:
         return builder.finish()
-    found = gather_columns(builder.columns.finish())
+    mine = builder.columns.finish()
+    keys = mine.pop("keys", None) if apart else None
+    found = gather_columns(mine)
     if not found:
         return builder.finish()  # says that there are no entries
+    if apart:
+        form = next(form for form in gather(None if keys is None else (keys.shape[1], keys.dtype)) if form)
+        found["keys"] = np.empty((0, form[0]), form[1]) if keys is None else keys
     bank = PatchBank.from_columns(found, task.form, task.channels)
-    return bank if len(bank) <= plan.capacity else bank.take(np.arange(plan.capacity))
+    bank.shares = tuple(gather(len(bank.keys))) if apart else None
+    return bank.shorten(plan.capacity, jax.process_index())
 
 
 def fill_bank(evaluation: Evaluation, builder: BankBuilder, jobs: Sequence[Job], quota: Mapping[int, int]) -> None:
@@ -111,7 +120,8 @@ def fill_bank(evaluation: Evaluation, builder: BankBuilder, jobs: Sequence[Job],
     done = columns.done
     examples = prompt_examples(evaluation, jobs[done:])
     window, raw = evaluation.protocol.window, evaluation.retrieval.raw_keys
-    encoded = encode(evaluation.encoder, examples, evaluation.batch_size, clock, "prompt", window, raw)
+    dtype = builder.dtype(getattr(evaluation.encoder, "dim", None))
+    encoded = encode(evaluation.encoder, examples, evaluation.batch_size, clock, "prompt", window, raw, dtype)
     for batch, features, zero in encoded:
         with clock("fill_bank"):
             for example, keys, is_zero in zip(batch, features, zero, strict=True):
@@ -136,7 +146,7 @@ def add_example(
     evaluation: Evaluation,
     builder: BankBuilder,
     example: Example,
-    keys: Float32[np.ndarray, "N D"],
+    keys: Float[np.ndarray, "N D"],
     is_zero: Bool[np.ndarray, " N"],
     patches: int,
 ) -> None:
@@ -146,7 +156,7 @@ def add_example(
       evaluation: says how they are chosen.
       builder: takes them.
       example: the image, with its local labels.
-      keys: its features, L2-normalised.
+      keys: its features, L2-normalised, in float32 or rounded as they will be kept.
       is_zero: which of them are zero, and so cannot be searched.
       patches: how many to keep.
     """
@@ -188,7 +198,7 @@ class BankBuilder:
 
     def add(
         self,
-        keys: Float32[np.ndarray, "n D"],
+        keys: Float[np.ndarray, "n D"],
         local: LocalLabels,
         image: int,
         epoch: int,
@@ -206,14 +216,17 @@ class BankBuilder:
         chosen = np.flatnonzero(local.labelled)[: self.capacity - self.length]
         if not len(chosen):
             return
-        dtype = key_dtype(self.key_dtype, self.longest, keys.shape[1])
-        self.columns.append("keys", keys[chosen].astype(dtype, copy=False))
+        self.columns.append("keys", keys[chosen].astype(self.dtype(keys.shape[1]), copy=False))
         self.columns.append("image", np.full(len(chosen), image, np.int32))
         self.columns.append("epoch", np.full(len(chosen), epoch, np.uint8))
         self.columns.append("patch", patch[chosen].astype(np.int32))
         for name, values in self.task.label_columns(local.values[chosen]).items():
             self.columns.append(name, values)
         self.length += len(chosen)
+
+    def dtype(self, dim: int | None) -> str:
+        """Returns the type of the keys; float32, which can still be rounded, as long as their dimension is unknown."""
+        return "float32" if dim is None else str(key_dtype(self.key_dtype, self.longest, dim))
 
     def finish(self) -> PatchBank:
         """Returns the bank; UserError if no patch of any image holds a valid pixel."""

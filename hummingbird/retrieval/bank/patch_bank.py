@@ -20,29 +20,49 @@ class PatchBank:
     """Entries of a memory bank.
 
     Attributes:
-      keys: patch features, float32 or bfloat16; L2-normalised unless `retrieval.raw_keys`.
+      keys: patch features, float32 or bfloat16; L2-normalised unless `retrieval.raw_keys`. With `shares`, those that
+        this process holds.
       labels: local labels of the M entries.
       image: number of each entry's image in the whole prompt set.
       epoch: augmentation pass.
       patch: patch number in that pass's grid, row by row.
+      shares: keys that each process holds, in the order of the entries; None: this one holds all.
     """
 
-    keys: Float[np.ndarray, "M D"]
+    keys: Float[np.ndarray, "rows D"]
     labels: BankLabels
     image: Int32[np.ndarray, " M"]
     epoch: UInt8[np.ndarray, " M"]
     patch: Int32[np.ndarray, " M"]
+    shares: tuple[int, ...] | None = None
 
     def __len__(self) -> int:
-        return len(self.keys)
+        return len(self.image)
+
+    @property
+    def keys_bytes(self) -> int:
+        """Bytes of the keys of all processes."""
+        return len(self) * self.keys.shape[1] * self.keys.itemsize
 
     @property
     def nbytes(self) -> int:
-        return self.keys.nbytes + self.labels.nbytes + self.image.nbytes + self.epoch.nbytes + self.patch.nbytes
+        return self.keys_bytes + self.labels.nbytes + self.image.nbytes + self.epoch.nbytes + self.patch.nbytes
 
     def take(self, rows: Int[np.ndarray, " n"]) -> PatchBank:
-        """Returns the entries `rows`, in that order, copied."""
+        """Returns the entries `rows`, in that order, copied. The bank must have all keys."""
+        assert self.shares is None
         return PatchBank(self.keys[rows], self.labels.take(rows), self.image[rows], self.epoch[rows], self.patch[rows])
+
+    def shorten(self, length: int, process: int) -> PatchBank:
+        """Returns the first entries, at most `length`, given which process this is."""
+        if len(self) <= length:
+            return self
+        if self.shares is None:
+            return self.take(np.arange(length))
+        starts = np.cumsum([0, *self.shares])
+        shares = tuple(int(n) for n in np.diff(np.minimum(starts, length)))
+        rows, keys = np.arange(length), self.keys[: shares[process]]
+        return PatchBank(keys, self.labels.take(rows), self.image[rows], self.epoch[rows], self.patch[rows], shares)
 
     def columns(self) -> dict[str, Column]:
         """Returns the arrays to store; `from_columns` restores the bank from them."""

@@ -5,6 +5,10 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 
+import numpy as np
+from jax import Array
+from jaxtyping import Float
+
 from hummingbird.retrieval.index.device import DeviceIndex, DeviceMemoryError, shortage
 from hummingbird.retrieval.index.interface import Index, Keys, Neighbours, Queries
 from hummingbird.retrieval.index.scann import ScannIndex
@@ -45,12 +49,36 @@ class AutoIndex:
 
     def search(self, queries: Queries, k: int) -> Neighbours:
         """See `interface.Index.search`."""
+        return self.start(queries, k)()
+
+    def start(self, queries: Queries | Float[Array, "B h w D"], k: int) -> Callable[[], Neighbours]:
+        """See `DeviceIndex.start`."""
+        index = self.current
+        if not isinstance(index, DeviceIndex):
+            found = index.search(np.asarray(queries, np.float32).reshape(-1, queries.shape[-1]), k)
+            return lambda: found
         try:
-            return self.current.search(queries, k)
+            wait = index.start(queries, k)
         except DeviceMemoryError as error:
+            return self._instead(queries, k, error)
+
+        def fetch() -> Neighbours:
+            try:
+                return wait()
+            except DeviceMemoryError as error:
+                return self._instead(queries, k, error)()
+
+        return fetch
+
+    def _instead(
+        self, queries: Queries | Float[Array, "B h w D"], k: int, error: DeviceMemoryError
+    ) -> Callable[[], Neighbours]:
+        """Searches on the host what the devices could not."""
+        queries = np.asarray(queries, np.float32)
+        if isinstance(self.current, DeviceIndex):
             self._index = None  # its memory is what the devices lack
             self._index = self._on_host(error.reason)
-        return self.current.search(queries, k)
+        return self.start(queries, k)
 
     def retuned(self, settings: ScannSettings) -> Index:
         """Returns the index with other settings of the search, which those of devices do not have."""

@@ -160,10 +160,14 @@ def build_auto(keys: Keys, how: How) -> Index:
     """Builds a device index on accelerators; on CPUs ScaNN for large banks if installed, else an exact index."""
 
     def build_host() -> Index:
-        large = len(keys) >= AUTO_SCANN_LENGTH and scann.find_scann().installed
-        return (build_on_host if large else build_exact)(keys, how)
+        return INDEXES[kind_on_host(len(keys))](keys, how)
 
     return build_host() if jax.default_backend() == "cpu" else AutoIndex(keys, build_host, how.device_recall)
+
+
+def kind_on_host(length: int) -> str:
+    """Returns the kind of index that "auto" builds on the host for `length` keys."""
+    return "scann" if length >= AUTO_SCANN_LENGTH and scann.find_scann().installed else "exact"
 
 
 def exact_version(index: Index, keys: Keys) -> Index:

@@ -79,22 +79,22 @@ class DeviceIndex:
         owners = [device.process_index if self.together else 0 for device in self.mesh.devices]
         first, count = divide(shares, owners)
         share = max(count)
-        self.chunk = min(chunk, -(-share // BLOCK) * BLOCK)
-        self.chunks = -(-share // self.chunk)
+        self.chunks, self.chunk = layout(share, chunk)
         self.sharding = NamedSharding(self.mesh, PartitionSpec(AXIS))
         self.local = [number for number, owner in enumerate(owners) if owner == me]
         self.fewest = min(owners.count(owner) for owner in owners)
-        with memory_errors(sum(shares) * keys[:1].nbytes, self.mesh.size):
+        with memory_errors(self.length * keys.shape[1] * keys.itemsize, self.mesh.size):
             before = sum(shares[:me])
-            parts = [self._place(keys[first[i] - before :][: count[i]], self.mesh.devices[i]) for i in self.local]
+            parts = [self._place(keys[first[i] - before :][: count[i]], i) for i in self.local]
             self.keys = self._whole(jax.block_until_ready(parts))
         self.first, self.count = (
             self._whole([jax.device_put(np.array(x[i : i + 1], np.int32), self.mesh.devices[i]) for i in self.local])
             for x in (first, count)
         )
 
-    def _place(self, keys: Keys, device: jax.Device) -> Float[Array, "1 chunks chunk D"]:
+    def _place(self, keys: Keys, number: int) -> Float[Array, "1 chunks chunk D"]:
         """Copies a device's share of the keys to it, chunk by chunk, so that the host never holds a second copy."""
+        device = self.mesh.devices[number]
         with jax.default_device(device):
             part = jnp.zeros((1, self.chunks, self.chunk, keys.shape[1]), keys.dtype)
         for i in range(self.chunks):
@@ -127,7 +127,7 @@ class DeviceIndex:
           k: neighbours per query.
         """
         with self._memory_errors():
-            if isinstance(queries, Array) and (placed := self._adopt(queries)) is not None:
+            if (placed := self._adopt(queries)) is not None:
                 return lambda: self._fetch([self._dispatch(placed, k)], queries.size // queries.shape[-1], k)
             rows = np.asarray(queries, np.float32).reshape(-1, queries.shape[-1])
             blocks = [self._dispatch(block, k) for block in self._blocks(rows)]
@@ -136,14 +136,19 @@ class DeviceIndex:
     def _memory_errors(self) -> contextlib.AbstractContextManager[None]:
         return memory_errors(self.keys.nbytes, self.mesh.size)
 
-    def _adopt(self, queries: Float[Array, "B h w D"]) -> Array | None:
+    def _adopt(self, queries: Queries | Float[Array, "B h w D"]) -> Array | None:
         """Returns maps that lie on the devices of this process as a part of all processes'; None if they do not fit."""
-        shards = sorted(queries.addressable_shards, key=lambda shard: shard.index[0].start or 0)
-        parts = [shard.data for shard in shards]
-        fits = [shard.device for shard in shards] == [self.mesh.devices[i] for i in self.local]
-        form = parts[0].shape if fits and sum(map(len, parts)) == len(queries) else None
+        parts = self._parts(queries) if isinstance(queries, Array) else []
+        form = parts[0].shape if parts else None
         forms = set(gather(form)) if self.together else {form}
-        return self._whole(parts) if forms == {form} and form is not None else None
+        return self._whole(parts) if forms == {form} and parts else None
+
+    def _parts(self, maps: Float[Array, "B h w D"]) -> list[Array]:
+        """Returns the part of each device of this process, if each has an equal one; else none."""
+        shards = sorted(maps.addressable_shards, key=lambda shard: shard.index[0].start or 0)
+        parts = [shard.data for shard in shards]
+        placed = [shard.device for shard in shards] == [self.mesh.devices[i] for i in self.local]
+        return parts if placed and sum(map(len, parts)) == len(maps) else []
 
     def _blocks(self, rows: Float32[np.ndarray, "Q D"]) -> Iterator[Array]:
         """Yields queries in blocks of few sizes, so that few programs are compiled: powers of two up to QUERIES."""
@@ -176,6 +181,25 @@ class DeviceIndex:
                 found = np.concatenate([np.asarray(part) for block in blocks for part in block[side]] or [whole])[:rows]
                 whole[:, : found.shape[1]] = found
         return ids, best
+
+
+def layout(share: int, chunk: int = CHUNK) -> tuple[int, int]:
+    """Returns how many chunks of how many keys hold a device's share, with room for up to an eighth more.
+
+    Banks of similar lengths, such as those of parts of a prompt, have the same layout, and so the same program.
+
+    Example:
+      >>> layout(1_000), layout(1_280_000), layout(10_240_000)
+      ((1, 1024), (40, 32768), (320, 32768))
+    """
+    chunk = min(chunk, BLOCK * few(-(-share // BLOCK)))
+    return few(-(-share // chunk)), chunk
+
+
+def few(count: int) -> int:
+    """Rounds up to a number of at most four binary digits, and zeros."""
+    step = 1 << max(0, count.bit_length() - 4)
+    return -(-count // step) * step
 
 
 def divide(shares: Sequence[int], owners: Sequence[int]) -> tuple[list[int], list[int]]:
@@ -226,9 +250,8 @@ def device_bytes(length: int, dim: int, itemsize: int, devices: int | None = Non
       length, dim, itemsize: number, dimensions and bytes per value of the keys.
       devices: that share them; None: those of this process.
     """
-    share = -(-length // (devices or jax.local_device_count()))
-    chunk = min(CHUNK, -(-share // BLOCK) * BLOCK)
-    return -(-share // chunk) * chunk * dim * itemsize + SCORE_COPIES * QUERIES * chunk * 4
+    chunks, chunk = layout(-(-length // (devices or jax.local_device_count())))
+    return chunks * chunk * dim * itemsize + SCORE_COPIES * QUERIES * chunk * 4
 
 
 def free_device_memory() -> int | None:

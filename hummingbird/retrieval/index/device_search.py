@@ -98,23 +98,25 @@ def scan_chunks(
     chunk = keys.shape[1]
     precision = jax.lax.Precision.HIGHEST if keys.dtype == jnp.float32 else None
 
-    def step(best: Candidates, part: tuple[Array, Array]) -> tuple[Candidates, None]:
-        number, chunk_keys = part
+    def step(number: Array, best: Candidates) -> Candidates:
         scores = jax.lax.dot_general(
-            queries, chunk_keys, (((1,), (1,)), ((), ())), precision, preferred_element_type=jnp.float32
+            queries,
+            jax.lax.dynamic_index_in_dim(keys, number, keepdims=False),
+            (((1,), (1,)), ((), ())),
+            precision,
+            preferred_element_type=jnp.float32,
         )
         start = number * chunk
         scores = jnp.where(start + jnp.arange(chunk) < count, scores, -jnp.inf)
         if recall == 1:
-            return add_scores(best, scores, first + start, k), None
+            return add_scores(best, scores, first + start, k)
         similarity, columns = jax.lax.approx_max_k(
             scores, min(k, chunk), recall_target=recall, reduction_input_size_override=max(length, chunk)
         )
-        return append(best, columns, similarity, first + start, k), None
+        return append(best, columns, similarity, first + start, k)
 
     none = (jnp.full((len(queries), k), -1, jnp.int32), jnp.full((len(queries), k), -jnp.inf, jnp.float32))
-    best, _ = jax.lax.scan(step, none, (jnp.arange(len(keys)), keys))
-    return best
+    return jax.lax.fori_loop(0, (count + chunk - 1) // chunk, step, none)
 
 
 def add_scores(best: Candidates, scores: Float32[Array, "Q M"], start: int | Int32[Array, ""], k: int) -> Candidates:

@@ -1,3 +1,5 @@
+import dataclasses
+
 import ml_dtypes
 import numpy as np
 import pytest
@@ -33,6 +35,21 @@ def test_bank_never_grows_beyond_its_capacity():
     for image in range(3):
         builder.add(np.ones((2, 4), np.float32), DEPTHS, image, 0, np.arange(2))
     assert builder.finish().image.tolist() == [0, 0, 1]
+
+
+def test_a_bank_that_processes_share_ends_where_the_whole_one_does():
+    builder = BankBuilder(6, DepthTask())
+    for image in range(3):
+        keys = np.full((2, 4), image, np.float32)
+        builder.add(keys, DEPTHS, image, 0, np.arange(2))
+    whole = builder.finish()
+    shares, parts = (2, 3, 1), []
+    for process, (start, rows) in enumerate(zip((0, 2, 5), shares, strict=True)):
+        part = dataclasses.replace(whole, keys=whole.keys[start : start + rows], shares=shares).shorten(4, process)
+        assert (len(part), part.shares, part.image.tolist()) == (4, (2, 2, 0), [0, 0, 1, 1])
+        assert part.keys_bytes == 4 * 4 * 4
+        parts.append(part.keys)
+    np.testing.assert_array_equal(np.concatenate(parts), whole.shorten(4, 0).keys)
 
 
 def test_bank_stores_bfloat16_when_asked():

@@ -11,6 +11,7 @@ from hummingbird.retrieval.index import build
 from hummingbird.retrieval.index import device as device_index
 from hummingbird.retrieval.index.build import build_index
 from hummingbird.retrieval.index.device import DeviceIndex
+from hummingbird.retrieval.index.device_search import search_sharded
 
 
 @pytest.fixture(scope="module")
@@ -94,6 +95,17 @@ def test_features_on_the_devices_are_searched_where_they_are(world):
     for ours in (found(), elsewhere()):
         np.testing.assert_array_equal(ours[0], expected[0])
         np.testing.assert_array_equal(ours[1], expected[1])
+
+
+def test_banks_of_similar_lengths_share_a_program(world):
+    keys, queries = world
+    before = None
+    for length in (5000, 4990, 4900):
+        found = DeviceIndex(keys[:length], 1).search(queries, 30)
+        check(keys[:length], queries, 30, *found)
+        compiled = search_sharded._cache_size()
+        assert before in (None, compiled)
+        before = compiled
 
 
 def test_bfloat16_keys_are_searched_in_bfloat16(world):
