@@ -33,13 +33,13 @@ def in_order(function: Callable[[T], R], jobs: Iterable[T], workers: int | None 
     Args:
       function: what to compute.
       jobs: its arguments.
-      workers: threads; None: as many as there are CPUs, at most 8.
+      workers: threads; None: as many as there are CPUs, at most 16.
 
     Example:
       >>> list(in_order(str.upper, "abc"))
       ['A', 'B', 'C']
     """
-    workers = workers or min(8, cpu_count())
+    workers = workers or min(16, cpu_count())
     with concurrent.futures.ThreadPoolExecutor(workers) as pool:
         waiting: collections.deque[concurrent.futures.Future[R]] = collections.deque()
         try:
