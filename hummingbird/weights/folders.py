@@ -14,6 +14,8 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from safetensors import SafetensorError
+
 from hummingbird.errors import UserError, first_line
 from hummingbird.models.architecture import Architecture
 from hummingbird.models.backbone import Features
@@ -122,8 +124,11 @@ def fresh_folder(path: pathlib.Path) -> Iterator[pathlib.Path]:
         except BaseException:
             shutil.rmtree(temporary, ignore_errors=True)
             raise
-    except OSError as error:
-        raise UserError(f"{path} cannot be written ({first_line(error)})") from error
+    except (OSError, SafetensorError) as error:
+        if isinstance(error, SafetensorError) and "I/O error" not in str(error):
+            raise
+        problem = getattr(error, "strerror", None) or first_line(error)
+        raise UserError(f"{path} cannot be written ({problem}); make room there or choose another folder") from error
 
 
 def _from_layout(source: files.Source, layout: str, arch: Architecture | StagedArchitecture) -> Arrays:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 
 import numpy as np
 import pytest
@@ -28,6 +29,21 @@ def test_import_info_and_export_in_one_go(file, tmp_path, capsys):
     said = json.loads(capsys.readouterr().out)
     assert {"kind", "step", "fingerprint", "parameters", "config", "versions"} <= said.keys()
     assert (said["family"], said["names"]) == ("mae", "hf_vit")
+
+
+@pytest.mark.parametrize("command", ["import", "export"])
+def test_a_full_disk_is_one_line_and_leaves_nothing(command, file, tmp_path, capsys):
+    assert cli.run(["import", str(file), str(tmp_path / "in"), "--family=mae"]) == 0
+    asked = {"import": [str(file), "--family=mae"], "export": [str(tmp_path / "in")]}
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))  # files end there, as on a full disk
+    try:
+        status = cli.run([command, asked[command][0], str(tmp_path / "out"), *asked[command][1:]])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert status == 2
+    assert "out cannot be written" in capsys.readouterr().err
+    assert {path.name for path in tmp_path.iterdir()} == {file.name, "in"}
 
 
 def test_import_keeps_the_features_that_were_asked_for(file, tmp_path, capsys):
