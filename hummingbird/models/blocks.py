@@ -82,7 +82,8 @@ class Mlp(nn.Module):
             self.norm = nn.LayerNorm(epsilon=self.arch.epsilon, dtype=self.dtype)
 
     def __call__(self, x: Float[Array, "B T D"]) -> Float[Array, "B T D"]:
-        hidden, activation = self.up(x), ACTIVATIONS[self.arch.activation]
+        # Scanned layers keep every intermediate for the backward pass; recomputing these costs no product.
+        hidden, activation = self.up(x), jax.checkpoint(ACTIVATIONS[self.arch.activation], prevent_cse=False)
         if self.arch.swiglu:
             gate, value = jnp.split(hidden, 2, axis=-1)
             hidden = activation(gate) * value

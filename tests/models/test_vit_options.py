@@ -10,7 +10,8 @@ import pytest
 from hummingbird import config
 from hummingbird.encoder import load_encoder
 from hummingbird.errors import UserError
-from hummingbird.models.blocks import survival_factors
+from hummingbird.models.architecture import build_architecture
+from hummingbird.models.blocks import Mlp, survival_factors
 from hummingbird.models.vit import build_vit, take_tokens
 from hummingbird.run.saver import Saver
 from hummingbird.weights import export_weights
@@ -140,3 +141,14 @@ def test_a_run_with_every_option_is_loaded_exported_and_refused_where_a_format_l
 def test_drop_path_of_one_is_refused():
     with pytest.raises(UserError, match=r"encoder.drop_path: 1.0 is not accepted, expected a number from 0 to 0.95"):
         config.resolve("pretrain", overrides={"encoder.drop_path": 1.0})
+
+
+def test_of_the_activation_the_backward_pass_keeps_its_input_only():
+    """Scanned layers keep all that is not recomputed: for the exact GELU three float32 arrays of the MLP's width."""
+    arch = build_architecture(SMALL, 32)
+    mlp, x = Mlp(arch, jnp.bfloat16), jax.ShapeDtypeStruct((2, 5, arch.width), jnp.bfloat16)
+    params = jax.eval_shape(mlp.init, jax.random.key(0), x)
+    kept = jax.eval_shape(lambda params, x: jax.vjp(mlp.apply, params, x)[1], params, x)
+    wide = [array.dtype for array in jax.tree.leaves(kept) if array.shape == (2, 5, arch.mlp_dim)]
+    assert wide
+    assert set(wide) == {jnp.dtype(jnp.bfloat16)}
