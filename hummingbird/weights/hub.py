@@ -120,6 +120,11 @@ def _download(address: Address) -> tuple[pathlib.Path, pathlib.Path]:
         from huggingface_hub import HfApi
 
         info = HfApi().model_info(address.repository, revision=address.revision, timeout=TIMEOUT)
+    if info.gated:
+        if cached := _cached(dataclasses.replace(address, revision=info.sha)):
+            return cached
+        with _translated(address):
+            HfApi().auth_check(address.repository)  # before a progress bar is drawn
     return _gather(address, [sibling.rfilename for sibling in info.siblings or ()])
 
 

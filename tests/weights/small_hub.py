@@ -12,6 +12,7 @@ import urllib.parse
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+ACCESS = re.compile(r"/api/models/([^/]+/[^/]+)/auth-check$")
 INFO = re.compile(r"/api/models/([^/]+/[^/]+)(?:/revision/([^/]+))?$")
 TREE = re.compile(r"/api/models/([^/]+/[^/]+)/tree/([^/]+)$")
 FILE = re.compile(r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)$")
@@ -19,7 +20,7 @@ FILE = re.compile(r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)$")
 
 @dataclasses.dataclass
 class Repository:
-    """A model; its commits are numbered by their content."""
+    """A model; its commits are numbered by their content. Gated ones are open to the token "good"."""
 
     files: dict[str, bytes]
     gated: bool = False
@@ -73,11 +74,15 @@ class Handler(BaseHTTPRequestHandler):
         self.hub.requests.append(f"{self.command} {path}")
         if self.hub.broken:
             return self.answer(503)
-        info, tree, file = INFO.match(path), TREE.match(path), FILE.match(path)
-        match = info or tree or file
+        access, info, tree, file = (pattern.match(path) for pattern in (ACCESS, INFO, TREE, FILE))
+        match = access or info or tree or file
         repository = self.hub.repositories.get(match[1]) if match else None
         if match is None or repository is None or repository.private:
             return self.answer(401, X_Error_Code="RepoNotFound", X_Error_Message="Repository not found")
+        if (access or file) and repository.gated and self.headers["Authorization"] != "Bearer good":
+            return self.answer(401, X_Error_Code="GatedRepo", X_Error_Message="Access to model is restricted")
+        if access:
+            return self.answer(200, {})
         commit = repository.resolve(match[2] or "main")
         if commit is None:
             return self.answer(404, X_Error_Code="RevisionNotFound")
@@ -89,8 +94,6 @@ class Handler(BaseHTTPRequestHandler):
         if tree:
             entries = [{"type": "file", "path": n, "size": len(x), "oid": oids[n]} for n, x in files.items()]
             return self.answer(200, entries)
-        if repository.gated:
-            return self.answer(401, X_Error_Code="GatedRepo", X_Error_Message="Access to model is restricted")
         name = match[3]
         if name not in files:
             return self.answer(404, X_Error_Code="EntryNotFound", X_Repo_Commit=commit)

@@ -176,6 +176,18 @@ def test_what_cannot_be_had_is_one_line(served, offline, monkeypatch):
     assert "needs the extra `hub`: pip install" in refusal(NAME)
 
 
+def test_a_gated_repository_opens_to_those_who_have_access(served, monkeypatch, capfd):
+    served.repositories["org/gated"] = small_hub.Repository(content(), gated=True)
+    refusal("hf:org/gated")
+    assert not capfd.readouterr().err  # no progress bar
+    monkeypatch.setenv("HF_TOKEN", "good")
+    weights.load("hf:org/gated")
+    monkeypatch.delenv("HF_TOKEN")
+    served.requests.clear()
+    weights.load("hf:org/gated")  # what is in the cache stays open
+    assert served.requests == ["GET /api/models/org/gated"]
+
+
 def test_a_full_disk_is_one_line(served, tmp_path):
     (tmp_path / "cache").write_text("a file where the cache should be")
     assert "cannot be stored in" in refusal(NAME)
