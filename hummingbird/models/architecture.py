@@ -32,7 +32,7 @@ class Architecture:
       activation: nonlinearity of the MLP, a name in `blocks.ACTIVATIONS`.
       swiglu: whether the MLP is gated; `mlp/up` then holds gate and value side by side, gate first.
       positions: "learned", "sincos2d" (fixed) or "none".
-      resize: how learned positions are resized to other grids, a name in `positions.RESIZE`.
+      resize: how learned positions are resized to other grids, a name in `positions.RESIZE`, or `CROPPED`.
       rotary: theta of rotary positions; 0 for none.
       rotary_rule: which angles these are, a name in `positions.ROTARY`.
       relative: how each layer's table of relative positions (BEiT) is resized from `grid` to other grids, a name in

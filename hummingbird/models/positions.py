@@ -80,6 +80,8 @@ def _bilinear_corners(old: int, new: int) -> np.ndarray:
     return sampled(np.linspace(0, old - 1, new), old, triangle)
 
 
+CROPPED = "bilinear_cropped"  # RADIO: bilinear on a square of the longer side, of which the rectangle is cut off
+
 # (old cells, new cells) -> weights [new, old]
 RESIZE: dict[str, Callable[[int, int], np.ndarray]] = {
     "bicubic": _bicubic,  # torch's interpolate(size=...): MAE, transformers' models
@@ -90,7 +92,7 @@ RESIZE: dict[str, Callable[[int, int], np.ndarray]] = {
 }
 
 
-def _relative_bilinear(old: int, new: int) -> np.ndarray:
+def _bilinear(old: int, new: int) -> np.ndarray:
     return sampled(cell_centers(new, old / new), old, triangle)
 
 
@@ -109,7 +111,7 @@ def _relative_geometric(old: int, new: int) -> np.ndarray:
 
 # (old offsets, new offsets) -> weights [new, old], for tables of relative positions
 RELATIVE: dict[str, Callable[[int, int], np.ndarray]] = {
-    "bilinear": _relative_bilinear,  # torch's interpolate: transformers' models
+    "bilinear": _bilinear,  # torch's interpolate: transformers' models
     "geometric": _relative_geometric,  # timm; BEiT's code has cubic weights between the same offsets
 }
 
@@ -144,7 +146,7 @@ def resize_matrix(name: str, old: tuple[int, int], new: tuple[int, int]) -> tupl
     """Returns the matrices that resize a grid; identities where it keeps its size.
 
     Args:
-      name: a rule in `RESIZE`.
+      name: a rule in `RESIZE`, or `CROPPED`.
       old, new: (rows, columns).
 
     Returns:
@@ -153,10 +155,12 @@ def resize_matrix(name: str, old: tuple[int, int], new: tuple[int, int]) -> tupl
     Raises:
       UserError: unknown rule.
     """
-    if name not in RESIZE:
-        raise UserError(f"resizing of positions {name!r} is not known: use one of {', '.join(RESIZE)}")
+    if name not in (*RESIZE, CROPPED):
+        raise UserError(f"resizing of positions {name!r} is not known: use one of {', '.join((*RESIZE, CROPPED))}")
     if tuple(old) == tuple(new):
         return np.eye(old[0]), np.eye(old[1])
+    if name == CROPPED:
+        return _bilinear(old[0], max(new))[: new[0]], _bilinear(old[1], max(new))[: new[1]]
     return RESIZE[name](old[0], new[0]), RESIZE[name](old[1], new[1])
 
 

@@ -90,6 +90,9 @@ def assemble(source: Source, fit: Fit, settings: Settings) -> Found:
     if "pooled_norm/scale" in arrays:  # timm's models that pool by averaging keep the last norm behind the pooling
         arrays.setdefault("norm/scale", arrays.pop("pooled_norm/scale"))
         arrays.setdefault("norm/bias", arrays.pop("pooled_norm/bias"))
+    if "prefix" in arrays:  # RADIO's tokens of several teachers; the first is taken for [CLS]
+        arrays["cls"], *others = arrays.pop("prefix")
+        arrays |= {"registers": np.stack(others)} if others else {}
     if "distillation" in arrays:
         token = arrays.pop("distillation")[None]
         arrays["registers"] = np.concatenate([token, *([arrays["registers"]] if "registers" in arrays else [])])

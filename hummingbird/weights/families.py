@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 
+from hummingbird.models.positions import CROPPED
 from hummingbird.weights.family import (
     Family,
     always,
@@ -75,6 +76,28 @@ FAMILIES: dict[str, Family] = {
         "DINOv2 with register tokens",
         possible=has("register_tokens"),
         sure=has("register_tokens"),
+        names=r"dinov2|(^|[^a-z])reg",
+    ),
+    "tips": Family(
+        ("dinov2", "dinov2_swiglu", "tips"),
+        "TIPS and TIPS v2, pixels in [0, 1]",
+        (0.0, 0.0, 0.0),
+        (1.0, 1.0, 1.0),
+        resize="bilinear_antialias",
+        possible=lambda n: "register_tokens" in n and n["register_tokens"].shape[-2] == 1,
+        sure=has("register_tokens"),
+        names=r"tips",
+        model_types=("tipsv2", "tipsv2_vision_model"),
+    ),
+    "radio": Family(
+        ("radio",),
+        "RADIO and C-RADIO",
+        CLIP_MEAN,
+        CLIP_STD,
+        resize=CROPPED,
+        possible=has("patch_generator.cls_token.token"),
+        sure=has("patch_generator.cls_token.token"),
+        model_types=("radio",),
     ),
     "dinov3": Family(
         ("dinov3", "dinov3_swiglu"),

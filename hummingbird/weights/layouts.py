@@ -188,6 +188,25 @@ LAYOUTS: dict[str, list[Row]] = {
     ],
     "eva02": _eva02("q_proj.bias", "norm", ("fc1_g", "fc1_x", "norm", "fc2")),
     "eva02_original": _eva02("q_bias", "inner_attn_ln", ("w1", "w2", "ffn_ln", "w3")),
+    "tips": [
+        *_timm(),
+        Row("registers", ("register_tokens",), "tokens"),
+        *_TIMM_SCALE,
+        *linear(BLOCK + "mlp/up", _LAYER + "mlp.c_fc."),
+        *linear(BLOCK + "mlp/down", _LAYER + "mlp.c_proj."),
+    ],
+    "radio": [
+        Row("patch_embed/kernel", ("patch_generator.embedder.weight",), "patch_rows"),
+        Row("prefix", ("patch_generator.cls_token.token",)),  # [CLS] tokens and registers
+        Row("positions", ("patch_generator.pos_embed",), "tokens"),
+        *norm(BLOCK + "norm1", _LAYER + "norm1."),
+        *linear(BLOCK + "attention/qkv", _LAYER + "attn.qkv."),
+        *linear(BLOCK + "attention/out", _LAYER + "attn.proj."),
+        *_scales(_LAYER + "layer_scale{n}.lambda1"),
+        *norm(BLOCK + "norm2", _LAYER + "norm2."),
+        *_TIMM_MLP,
+        *norm("norm", "norm.", optional=True),
+    ],
     "hf_vit": [*_hf_stem(), *_HF_PLAIN],
     "hf_beit": [
         *patch("embeddings.patch_embeddings.projection."),

@@ -49,12 +49,18 @@ def _from_patch_kernel_last(x: np.ndarray) -> np.ndarray:
     return x.reshape(patch, patch, 3, -1)
 
 
+def _to_patch_rows(x: np.ndarray) -> np.ndarray:
+    patch = round((x.shape[1] / 3) ** 0.5)
+    return _to_patch_kernel(x.reshape(-1, 3, patch, patch))  # [D, 3 * p * p]
+
+
 # name: (theirs -> ours, ours -> theirs); the way back restores leading axes of size 1.
 CHANGES: dict[str, tuple[Callable[[np.ndarray], np.ndarray], Callable[[np.ndarray], np.ndarray]]] = {
     "same": (lambda x: x, lambda x: x),
     "linear": (lambda x: x.T, lambda x: x.T),
     "conv": (_to_patch_kernel, _from_patch_kernel),
     "conv_last": (lambda x: x.reshape(-1, x.shape[-1]), _from_patch_kernel_last),  # [p, p, 3, D]
+    "patch_rows": (_to_patch_rows, lambda x: _from_patch_kernel(x).reshape(x.shape[1], -1)),
     "token": (lambda x: x.reshape(-1), lambda x: x[None, None]),  # [1, 1, D]
     "tokens": (lambda x: x.reshape(-1, x.shape[-1]), lambda x: x[None]),  # [1, N, D]
     "rows": (lambda x: x.reshape(-1, x.shape[-1]), lambda x: x),  # [N, D]
@@ -64,7 +70,7 @@ CHANGES: dict[str, tuple[Callable[[np.ndarray], np.ndarray], Callable[[np.ndarra
 }
 
 # Number of axes of their array, where the change relies on it.
-AXES = {"linear": 2, "conv": 4, "conv_last": 4, "heads_in": 3, "heads_in_bias": 2, "heads_out": 3}
+AXES = {"linear": 2, "patch_rows": 2, "conv": 4, "conv_last": 4, "heads_in": 3, "heads_in_bias": 2, "heads_out": 3}
 
 
 @dataclasses.dataclass

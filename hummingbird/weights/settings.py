@@ -74,7 +74,7 @@ def family_of_config(source: Source) -> str | None:
 def _family_of_timm(architecture: str) -> str:
     named = {"vit_pe_": "perception", "eva02_": "eva02", "eva_": "eva", "beitv2_": "beitv2", "beit_": "beit"}
     found = (family for start, family in named.items() if architecture.startswith(start))
-    return next(found, "siglip" if "siglip" in architecture else "timm")
+    return next(found, "siglip" if "siglip" in architecture and "_gap" not in architecture else "timm")
 
 
 def settings_of_config(source: Source, family: str, layout: str) -> Settings:

@@ -40,6 +40,14 @@ def test_positions_are_resized_as_the_projects_library_does(rule, new):
     np.testing.assert_allclose(ours, REFERENCES[rule](table, new), rtol=1e-4, atol=1e-5)
 
 
+def test_cropped_positions_are_those_of_a_square():
+    """RADIO's: the rectangle's positions are the first rows and columns of the square's."""
+    table = np.random.default_rng(0).normal(size=(*OLD, 3)).astype(np.float32)
+    rows, columns = resize_matrix("bilinear_cropped", OLD, (3, 6))
+    ours = np.einsum("ri,cj,ijd->rcd", rows, columns, table.astype(np.float64))
+    np.testing.assert_allclose(ours, by_torch(table, (6, 6), mode="bilinear")[:3], rtol=1e-4, atol=1e-5)
+
+
 def test_positions_stay_where_the_grid_stays():
     for rule in RESIZE:
         for matrix in resize_matrix(rule, OLD, OLD):

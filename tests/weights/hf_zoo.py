@@ -183,6 +183,26 @@ def siglip2(folder: pathlib.Path) -> Specimen:
     return Specimen(folder_of(model, folder), run, "hf_siglip2", recorded(run, *layers_and_norm(model)))
 
 
+def tips(folder: pathlib.Path) -> Specimen:
+    """Pixels are not normalised, positions resized bilinearly."""
+    model = build("Tipsv2Vision", **RATIO)
+    plain = ((0.0,) * 3, (1.0,) * 3)
+    return specimen(folder_of(model, folder), model, plain, 2, "tips")
+
+
+def radio(folder: pathlib.Path) -> Specimen:
+    """Positions are those of the largest image, three [CLS] tokens and seven registers precede the patches."""
+    model = build("Radio", **SIZES, mlp_ratio=4.0, max_img_size=2 * SIDE)
+    model.embeddings.video_patch_projection = None
+    torch, layers = upstream("torch"), list(model.encoder.layer)
+
+    def run(images: np.ndarray) -> np.ndarray:
+        with torch.no_grad():  # normalises by itself
+            return grid(model(pixels(images, ((0.0,) * 3, (1.0,) * 3))).features, images)
+
+    return Specimen(folder_of(model, folder), run, "radio", recorded(run, layers, layers[-1]))
+
+
 HF_ZOO: dict[str, Callable[[pathlib.Path], Specimen]] = {
     "HF ViT": vit,
     "HF BEiT": beit,
@@ -195,5 +215,7 @@ HF_ZOO: dict[str, Callable[[pathlib.Path], Specimen]] = {
     "DINOv3, gated": lambda folder: dinov3_native(folder, gated=True),
     "HF CLIP": clip,
     "HF SigLIP": siglip,
+    "HF TIPS v2": tips,
+    "HF C-RADIO": radio,
     "HF SigLIP 2 NaFlex": siglip2,
 }
