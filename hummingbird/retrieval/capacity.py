@@ -39,7 +39,7 @@ def check_room(
     """
     searched = longest or entries
     itemsize = key_dtype(retrieval.key_dtype, searched, dim).itemsize
-    if retrieval.index == "device" and (problem := device_shortage(searched, dim, itemsize)):
+    if retrieval.index == "device" and (problem := device_shortage(searched, dim, retrieval)):
         raise DeviceMemoryError(problem)
     # Keys in memory stay with the processes that have encoded them, if the devices search.
     apart = folder is None and searched == entries and devices_fit(entries, dim, retrieval)
@@ -68,19 +68,23 @@ def devices_fit(entries: int, dim: int, retrieval: Retrieval) -> bool:
         return False  # the space is fitted to all keys
     if retrieval.index != "auto" or jax.default_backend() == "cpu":
         return retrieval.index == "device"
-    return not device_shortage(entries, dim, key_dtype(retrieval.key_dtype, entries, dim).itemsize)
+    return not device_shortage(entries, dim, retrieval)
 
 
-def device_shortage(entries: int, dim: int, itemsize: int) -> str:
+def device_shortage(entries: int, dim: int, retrieval: Retrieval) -> str:
     """Says why a bank will not fit the devices, those of all processes; "" if it will."""
+    if retrieval.raw_keys:  # each process searches all keys by itself, in float32
+        return shortage(entries, dim + 1, 4)
+    itemsize = key_dtype(retrieval.key_dtype, entries, dim).itemsize
     return shortage(entries, dim, itemsize, jax.device_count() if jax.process_count() > 1 else None)
 
 
 def searching_bytes(entries: int, dim: int, retrieval: Retrieval) -> int:
     """Estimates the memory that the search of a bank takes in addition to the bank."""
+    if retrieval.raw_keys:  # the index gets a float32 copy
+        return WORKING_BYTES + 4 * entries * (dim + 1) + index_bytes(retrieval.index, entries, dim + 1, 4, 1)
     itemsize, block = key_dtype(retrieval.key_dtype, entries, dim).itemsize, retrieval.scann.dimensions_per_block
-    copy = 4 * entries * (dim + 1) if retrieval.raw_keys else 0
-    return WORKING_BYTES + copy + index_bytes(retrieval.index, entries, dim, itemsize, block)
+    return WORKING_BYTES + index_bytes(retrieval.index, entries, dim, itemsize, block)
 
 
 def entries_in_memory(longest: int, dim: int, retrieval: Retrieval) -> int | None:

@@ -111,22 +111,23 @@ class LastIndex:
     def __init__(self) -> None:
         self._bank: PatchBank | None = None
         self._index: Index | None = None
-        self._trained: tuple[str, float, object] | None = None
+        self._built: tuple[object, ...] | None = None
         self._warnings: list[str] = []
 
     def get(self, evaluation: Evaluation, bank: PatchBank, folder: str = "") -> Index:
         """Returns the index over a bank, built by `index_bank` unless it is the last one."""
         retrieval = evaluation.retrieval
         kind, scann = retrieval.index, scann_settings(evaluation, len(bank))
-        trained = kind, retrieval.device_recall, None if kind in ("exact", "device") else trained_settings(scann)
-        if self._index is not None and self._bank is bank and self._trained == trained:
+        trained = None if kind in ("exact", "device") else trained_settings(scann)
+        built = kind, retrieval.device_recall, retrieval.distance, retrieval.standardise, trained
+        if self._index is not None and self._bank is bank and self._built == built:
             check_length(evaluation, len(bank))
             evaluation.warnings.extend(self._warnings)
         else:
             self.clear()
             before = len(evaluation.warnings)
             self._index = index_bank(evaluation, bank, folder)
-            self._bank, self._trained, self._warnings = bank, trained, evaluation.warnings[before:]
+            self._bank, self._built, self._warnings = bank, built, evaluation.warnings[before:]
         return retuned(self._index, scann)
 
     def clear(self) -> None:

@@ -7,7 +7,10 @@ import pytest
 import hummingbird as hb
 from hummingbird import config
 from hummingbird.errors import UserError
-from hummingbird.retrieval import measure
+from hummingbird.retrieval import capacity, measure
+from hummingbird.retrieval.evaluation import build_evaluation
+from hummingbird.retrieval.index import device
+from hummingbird.retrieval.shared_encoding import share_encoding
 from hummingbird.retrieval.space import fit_space
 from hummingbird.tasks import build_task
 from hummingbird.tasks.pixel_labels import most_frequent
@@ -143,6 +146,35 @@ def test_l2_search_by_inner_product_is_exact_in_another_space_too():
     expected = distances(space.rows(keys[:40]).astype(np.float64), space.rows(keys).astype(np.float64), "l2")
     np.testing.assert_array_equal(scores.argmax(1), expected.argmin(1))
     np.testing.assert_array_equal(np.argsort(-scores)[:, :5], np.argsort(expected)[:, :5])
+
+
+def test_evaluations_that_share_a_bank_do_not_share_an_index_of_another_distance():
+    encoder, sources = Uneven(), (FakeSource(4), FakeSource(3, seed=1))
+    settings = {**SMALL, "protocol": "capi", "retrieval.neighbours": 5}
+    cosine, l2, plain = (
+        config.resolve("evaluate", overrides={**settings, **changes})
+        for changes in ({}, {"retrieval.distance": "l2"}, {"retrieval.distance": "l2", "retrieval.standardise": False})
+    )
+    shared = share_encoding(first := build_evaluation(encoder, cosine, *sources), [first.protocol])
+    scores = []
+    for one in (cosine, l2, plain):
+        together = measure(encoder, one, *sources, encoded=shared)[0]["metrics"]
+        assert together == measure(encoder, one, *sources)[0]["metrics"]
+        scores.append(together["miou"])
+    assert len(set(scores)) == 3
+
+
+def test_devices_need_room_for_unnormalised_keys_in_float32(monkeypatch):
+    monkeypatch.setattr(device, "free_device_memory", lambda: 20 * 10**9)
+    settings = {"retrieval.index": "device", "retrieval.key_dtype": "bfloat16"}
+    cosine, l2 = (
+        config.resolve("evaluate", overrides={**settings, "retrieval.distance": distance}).retrieval
+        for distance in ("cosine", "l2")
+    )
+    devices = device.jax.local_device_count()
+    assert not capacity.device_shortage(10_000_000 * devices, 768, cosine)
+    with pytest.raises(device.DeviceMemoryError, match="do not fit the memory"):
+        capacity.check_room(10_000_000 * devices, 768, l2, None)
 
 
 def test_the_most_frequent_label_is_the_lowest_on_ties():
