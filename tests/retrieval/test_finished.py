@@ -50,6 +50,13 @@ def test_the_runs_of_a_sweep_are_named_by_what_differs(tmp_path):
     ]
 
 
+def test_the_current_folder_is_called_by_its_name(tmp_path, monkeypatch):
+    for name in ("a", "b"):
+        finish(tmp_path / name)
+    monkeypatch.chdir(tmp_path / "a")
+    assert [run.name for run in read_runs([".", "../b"])] == ["a", "../b"]
+
+
 def test_runs_of_different_data_sets_are_in_sections_of_their_own(tmp_path):
     finish(tmp_path / "voc", dataset="pascal_voc")
     finish(tmp_path / "ade", dataset="ade20k")

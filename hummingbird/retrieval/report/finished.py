@@ -33,7 +33,7 @@ def read_runs(paths: Sequence[str | os.PathLike[str]]) -> list[Run]:
     for folder, run in runs.items():
         groups.setdefault(group_key(run.result), []).append(folder)
     named = {
-        folder: name
+        folder: name or folder.resolve().name  # of "."
         for folders in groups.values()
         if len(folders) > 1  # one alone is called by its encoder
         for folder, name in zip(folders, short_names(folders), strict=True)
