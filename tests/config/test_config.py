@@ -114,6 +114,21 @@ def test_a_broken_config_file_is_named(tmp_path, text, said):
     assert said in refusal(path=f"{file}:other" if "variant" in said else str(file))
 
 
+def test_a_config_file_may_declare_a_dataclass(tmp_path):
+    """With postponed annotations, `dataclass` looks its module up in `sys.modules`."""
+    path = tmp_path / "mine.py"
+    path.write_text(
+        "from __future__ import annotations\n"
+        "import dataclasses\n"
+        "@dataclasses.dataclass\n"
+        "class Data:\n"
+        '    name: str = "scenes"\n'
+        "def get_config(variant=''):\n"
+        '    return {"input_size": 64, "data": dataclasses.asdict(Data())}\n'
+    )
+    assert config.resolve("evaluate", str(path)).input_size == 64
+
+
 def test_supervision_without_a_bank_is_refused():
     assert "supervised.weight" in refusal(("supervised.weight", "0.05"), ("context.bank_length", "0"))
 
