@@ -9,6 +9,7 @@ from typing import Protocol, runtime_checkable
 import jax
 
 from hummingbird.retrieval.bank.build import bank_identity, build_bank, plan_bank
+from hummingbird.retrieval.bank.columns import Columns
 from hummingbird.retrieval.bank.patch_bank import PatchBank
 from hummingbird.retrieval.bank.writing import open_bank
 from hummingbird.retrieval.evaluation import Evaluation
@@ -39,15 +40,19 @@ class Encodings(Protocol):
         ...
 
 
+def keys_apart(evaluation: Evaluation, dim: int) -> bool:
+    """Returns whether each of several processes will keep the keys that it encodes, for their devices to search."""
+    capacity = plan_bank(evaluation).capacity
+    return jax.process_count() > 1 and devices_search(evaluation.retrieval, capacity, dim)
+
+
 class Encoded:
     """Encoded for one evaluation, in memory."""
 
     def bank(self, evaluation: Evaluation) -> PatchBank:
         """Builds the bank."""
         dim = preflight(evaluation)
-        capacity = plan_bank(evaluation).capacity
-        apart = jax.process_count() > 1 and devices_search(evaluation.retrieval, capacity, dim)
-        return build_bank(evaluation, apart=apart)
+        return build_bank(evaluation, apart=keys_apart(evaluation, dim))
 
     def index(self, evaluation: Evaluation, bank: PatchBank) -> Index:
         """Builds the index."""
@@ -64,14 +69,16 @@ class Kept(Encoded):
 
     def bank(self, evaluation: Evaluation) -> PatchBank:
         """Loads the bank, or builds it into the folder."""
-        folder, identity = pathlib.Path(evaluation.retrieval.bank), bank_identity(evaluation)
-        return open_bank(
-            evaluation.retrieval.bank,
-            identity,
-            evaluation.clock,
-            lambda columns: build_bank(evaluation, columns),
-            lambda stored: preflight(evaluation, folder, stored=stored),
-        )
+        path, identity = evaluation.retrieval.bank, bank_identity(evaluation)
+        dims: list[int] = []
+
+        def check(stored: bool) -> None:
+            dims.append(preflight(evaluation, pathlib.Path(path), stored=stored))
+
+        def build(columns: Columns | None) -> PatchBank:
+            return build_bank(evaluation, columns, apart=keys_apart(evaluation, dims[-1]))
+
+        return open_bank(path, identity, evaluation.clock, build, check)
 
     def index(self, evaluation: Evaluation, bank: PatchBank) -> Index:
         """Finds the index in the folder of the bank, or builds it there."""

@@ -96,6 +96,25 @@ def _gather_rows(mine: np.ndarray) -> np.ndarray:
     return whole
 
 
+def send_rows(mine: np.ndarray, counts: Sequence[int]) -> Iterator[np.ndarray]:
+    """Yields the rows [n, D] of all processes piece by piece, in their order, in every process.
+
+    Args:
+      mine: rows of this process.
+      counts: rows of each process.
+    """
+    width = mine.shape[1] * mine.itemsize
+    source, step = np.ascontiguousarray(mine).view(np.uint8).reshape(-1, width), max(1, PIECE // width)
+    for process, count in enumerate(counts):
+        sends = process == jax.process_index()
+        for begin in range(0, count, step):
+            piece = np.zeros((min(step, count - begin), width), np.uint8)
+            if sends:
+                piece[:] = source[begin : begin + len(piece)]
+            received = np.ascontiguousarray(multihost_utils.broadcast_one_to_all(piece, is_source=sends))
+            yield received.view(mine.dtype).reshape(-1, mine.shape[1])
+
+
 def _exchange(mine: np.ndarray) -> np.ndarray:
     """Stacks the bytes [...] of each process to [processes, ...]."""
     return np.asarray(multihost_utils.process_allgather(mine, tiled=False))

@@ -61,6 +61,7 @@ def run_two(workdir, repository, changes, checkpoint="rgb:8"):
 SHARED = {
     "the search of parts": {"data.fractions": "0.5", "data.subsets": 2, "retrieval.index": "device"},
     "keys and search": {"retrieval.index": "device", "data.scenes.query_images": 5},  # 3 + 2 batches of one
+    "keys of a kept bank": {"retrieval.index": "device"},
     "exact search of parts": {"data.fractions": "0.5", "data.subsets": 2},
     "depth from a kept bank": {
         "data.task": "depth",

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import os
 import pathlib
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
 from typing import BinaryIO
 
@@ -29,7 +30,7 @@ from hummingbird.retrieval.bank.files import (
 )
 from hummingbird.retrieval.bank.patch_bank import PatchBank
 from hummingbird.retrieval.checksums import checksum
-from hummingbird.retrieval.processes import first, gather, together
+from hummingbird.retrieval.processes import first, gather, send_rows, together
 from hummingbird.retrieval.progress import Clock
 from hummingbird.run import locks
 from hummingbird.run.files import Json, write_json
@@ -75,7 +76,10 @@ def open_bank(
     together(lambda: check_folder(pathlib.Path(path), identity) if first() else None)
     check(False)
     bank = build(None)
-    together(lambda: save_bank(path, identity, bank) if first() else None)
+    if bank.shares is None:
+        together(lambda: save_bank(path, identity, bank) if first() else None)
+    else:
+        save_shared(path, identity, bank, bank.shares)
     return bank
 
 
@@ -87,6 +91,36 @@ def save_bank(path: str, identity: Identity, bank: PatchBank) -> None:
         for name, values in bank.columns().items():
             columns.append(name, values)
         columns.finish()
+
+
+def save_shared(path: str, identity: Identity, bank: PatchBank, shares: Sequence[int]) -> None:
+    """Does what `save_bank` does with a bank of which each process holds some keys; the first process writes."""
+    with contextlib.ExitStack() as opened:
+
+        def start() -> FileColumns | None:
+            if not first():
+                return None
+            columns = FileColumns(pathlib.Path(path), identity, start_over=True)
+            return opened.enter_context(columns)
+
+        columns = together(start)
+        if any(gather(columns is not None and columns.finished)):
+            return
+        for rows in send_rows(bank.keys, shares):
+            together(functools.partial(columns.append, "keys", rows) if columns else nothing)
+
+        def finish() -> None:
+            if columns is not None:
+                for name, values in bank.columns().items():
+                    if name != "keys":
+                        columns.append(name, values)
+                columns.finish()
+
+        together(finish)
+
+
+def nothing() -> None:
+    """What processes do while the first one writes."""
 
 
 class FileColumns:
