@@ -141,11 +141,14 @@ MODELS: tuple[PublishedModel, ...] = (
     _timm("DeiT III IN22k ViT-L/16", "deit3_large_patch16_224.fb_in22k_ft_in1k", "timm", 16, 1024),
     _timm("ConvNeXt IN22k B", "convnext_base.fb_in22k", "convnext", 32, 1024),
     _timm("ConvNeXt IN22k XL", "convnext_xlarge.fb_in22k", "convnext", 32, 2048),
+    _timm("Swin IN22k B", "swin_base_patch4_window7_224.ms_in22k", "swin", 32, 1024),
+    _timm("Swin V2 IN22k B", "swinv2_base_window12_192.ms_in22k", "swin", 32, 1024),
+    _timm("ResNet-50 IN1k", "resnet50.a1_in1k", "resnet", 32, 2048),
     _hf("CLIP ViT-B/16", "openai/clip-vit-base-patch16", "hf_clip", 16, 768, None, CLIP),
     _hf("CLIP ViT-L/14", "openai/clip-vit-large-patch14", "hf_clip", 14, 1024, None, CLIP),
     _timm("OpenCLIP LAION-2B ViT-B/16", "vit_base_patch16_clip_224.laion2b", "timm", 16, 768, None, CLIP),
-    _timm("SigLIP ViT-B/16", "vit_base_patch16_siglip_224.webli", "timm", 16, 768, None, CENTRED),
-    _timm("SigLIP 2 ViT-B/16", "vit_base_patch16_siglip_224.v2_webli", "timm", 16, 768, None, CENTRED),
+    _timm("SigLIP ViT-B/16", "vit_base_patch16_siglip_224.webli", "siglip", 16, 768, None, CENTRED),
+    _timm("SigLIP 2 ViT-B/16", "vit_base_patch16_siglip_224.v2_webli", "siglip", 16, 768, None, CENTRED),
     _hf("SigLIP 2 NaFlex ViT-B/16", "google/siglip2-base-patch16-naflex", "hf_siglip2", 16, 768, None, CENTRED),
 )
 
