@@ -144,6 +144,8 @@ MODELS: tuple[PublishedModel, ...] = (
     _timm("Swin IN22k B", "swin_base_patch4_window7_224.ms_in22k", "swin", 32, 1024),
     _timm("Swin V2 IN22k B", "swinv2_base_window12_192.ms_in22k", "swin", 32, 1024),
     _timm("ResNet-50 IN1k", "resnet50.a1_in1k", "resnet", 32, 2048),
+    _hf("C-RADIO v4 ViT-H/16", "nvidia/C-RADIOv4-H", "radio", 16, 1280, None, CLIP),
+    _hf("TIPS v2 ViT-B/14", "google/tipsv2-b14", "tips", 14, 768, _tips(84.0), UNCHANGED),
     _hf("CLIP ViT-B/16", "openai/clip-vit-base-patch16", "hf_clip", 16, 768, None, CLIP),
     _hf("CLIP ViT-L/14", "openai/clip-vit-large-patch14", "hf_clip", 14, 1024, None, CLIP),
     _timm("OpenCLIP LAION-2B ViT-B/16", "vit_base_patch16_clip_224.laion2b", "timm", 16, 768, None, CLIP),

@@ -28,6 +28,8 @@ HF = {  # kind of model, and what differs from the defaults of its config
     "openai/clip-vit-base-patch16": ("CLIPVision", {"patch_size": 16}),
     "openai/clip-vit-large-patch14": ("CLIPVision", LARGE_CLIP),
     "google/siglip2-base-patch16-naflex": ("Siglip2Vision", {}),
+    "nvidia/C-RADIOv4-H": ("Radio", {}),
+    "google/tipsv2-b14": ("Tipsv2Vision", {}),
 }
 
 
