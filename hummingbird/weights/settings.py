@@ -62,8 +62,7 @@ def family_of_config(source: Source) -> str | None:
     if "open_clip_config.json" in source.config:
         name = section(source, "open_clip_config.json", "model_cfg", "vision_cfg").get("timm_model_name")
         if name is not None:
-            siglip = "siglip" in str(name) and "_gap" not in str(name)
-            return "siglip" if siglip else _family_of_timm(str(name))
+            return _family_of_timm(str(name))
         return "clip" if section(source, "open_clip_config.json", "model_cfg").get("quick_gelu") else "openclip"
     config = section(source, "config.json")
     if "architecture" in config:
@@ -74,7 +73,9 @@ def family_of_config(source: Source) -> str | None:
 
 def _family_of_timm(architecture: str) -> str:
     named = {"vit_pe_": "perception", "eva02_": "eva02", "eva_": "eva", "beitv2_": "beitv2", "beit_": "beit"}
-    return next((family for start, family in named.items() if architecture.startswith(start)), "timm")
+    pooled = "siglip" in architecture and "_gap" not in architecture  # others lack what only SigLIP's files hold
+    found = (family for start, family in named.items() if architecture.startswith(start))
+    return next(found, "siglip" if pooled else "timm")
 
 
 def settings_of_config(source: Source, family: str, layout: str) -> Settings:
