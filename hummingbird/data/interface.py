@@ -59,8 +59,9 @@ class DenseSource(Protocol):
       ignore: class id of void pixels.
       fingerprint: identifies the data; equal fingerprints mean equal items.
 
-    Two more attributes are optional, for protocol=open-hummingbird: `void_class` names the class of its own that void
-    pixels have there ("": they are class 0), and `incomparable` says why scores would not compare ("": they do).
+    Two more attributes are optional, for the protocols of other projects: `void_class` names the class of its own that
+    void pixels, 0 in the files, have there ("": they have none), and `incomparable` says why scores of
+    protocol=open-hummingbird would not compare ("": they do).
 
     If the fingerprint covers only the sizes of files, the source also has `content`, a digest of its labels, on
     which memory banks on disk depend.

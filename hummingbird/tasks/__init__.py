@@ -5,7 +5,7 @@ from __future__ import annotations
 from hummingbird.config import EvaluateConfig
 from hummingbird.errors import UserError
 from hummingbird.tasks.depth import DepthTask
-from hummingbird.tasks.pixel_votes import PixelVoteTask
+from hummingbird.tasks.pixel_votes import PixelVoteTask, VoidFirstTask
 from hummingbird.tasks.segmentation import SegmentationTask
 from hummingbird.tasks.task import Annotated, BankLabels, LocalLabels, Metrics, Score, Scores, Task
 
@@ -13,7 +13,7 @@ KINDS: dict[str, type[Task]] = {"segmentation": SegmentationTask, "depth": Depth
 # Protocols with local labels of their own: (kind, protocol).
 BY_PROTOCOL: dict[tuple[str, str], type[Task]] = {("segmentation", "capi"): PixelVoteTask}
 # How banks hold labels, by the name that they are stored under.
-FORMS: dict[str, type[Task]] = {task.form: task for task in (*KINDS.values(), *BY_PROTOCOL.values())}
+FORMS: dict[str, type[Task]] = {task.form: task for task in (*KINDS.values(), *BY_PROTOCOL.values(), VoidFirstTask)}
 
 __all__ = [
     "FORMS",

@@ -18,10 +18,11 @@ class PixelLabels:
 
     Args:
       pixels: class ids, row by row.
+      first: class that wins ties; None: the lowest.
     """
 
-    def __init__(self, pixels: UInt[np.ndarray, "M P"]):
-        self.pixels = pixels
+    def __init__(self, pixels: UInt[np.ndarray, "M P"], first: int | None = None):
+        self.pixels, self.first = pixels, first
 
     def __len__(self) -> int:
         return len(self.pixels)
@@ -41,11 +42,11 @@ class PixelLabels:
         """
         labels = self.pixels[ids].astype(np.int32)
         labels[ids < 0] = -1
-        return most_frequent(labels).astype(np.float32)
+        return most_frequent(labels, self.first).astype(np.float32)
 
     def take(self, rows: Int[np.ndarray, " n"]) -> PixelLabels:
         """Returns the labels of the entries `rows`, in that order, copied."""
-        return PixelLabels(self.pixels[rows])
+        return PixelLabels(self.pixels[rows], self.first)
 
     def describe(self, entry: int) -> tuple[int | float, float]:
         """Returns the class that most pixels of the entry have (the lowest on ties), and their share."""
@@ -53,13 +54,18 @@ class PixelLabels:
         return int(counts.argmax()), float(counts.max() / counts.sum())
 
 
-def most_frequent(labels: Int[np.ndarray, "Q k P"]) -> Int[np.ndarray, "Q P"]:
-    """Returns the most frequent of k class ids, the lowest on ties; negative ids do not count.
+def most_frequent(labels: Int[np.ndarray, "Q k P"], first: int | None = None) -> Int[np.ndarray, "Q P"]:
+    """Returns the most frequent of k class ids; on ties `first`, else the lowest. Negative ids do not count.
 
     Example:
       >>> most_frequent(np.array([[[2], [0], [2]], [[1], [0], [-1]]])).tolist()
       [[2], [0]]
+      >>> most_frequent(np.array([[[1], [0], [2]]]), first=2).tolist()
+      [[2]]
     """
+    if first is not None:
+        found = most_frequent(np.where(labels == first, 0, labels + (labels >= 0)))
+        return np.where(found == 0, first, found - (found > 0))
     ordered = np.sort(labels, axis=1)
     place = np.arange(labels.shape[1])[None, :, None]
     starts = np.ones(ordered.shape, bool)

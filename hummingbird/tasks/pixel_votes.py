@@ -2,7 +2,11 @@
 
 CAPI (facebookresearch/capi, eval_segmentation.py) keeps the labels of all pixels of a patch, drops patches that are
 mostly void, and predicts for each pixel the most frequent label among the k neighbours' pixels at its place. Void is a
-label like others there; where it is predicted, it counts in the mean as a class without true pixels.
+label like others there; where it is predicted, it counts in the mean as a class without true pixels. On ties the lowest
+id in the files wins: on ADE20K, where void is 0, that of void.
+
+Two differences remain. CAPI standardises features by their statistics over all patches of nine tenths of the training
+images, here those of the bank are used; and on ADE20K it computes distances in bfloat16.
 """
 
 # NumPy's own annotations are partly unknown.
@@ -34,6 +38,7 @@ class PixelVoteTask(SegmentationTask):
 
     form = "segmentation_pixels"
     columns = pixel_labels.COLUMNS
+    void_first = False  # whether void wins ties
     epochs = {"capi": 0}  # noqa: RUF012 - never written to
     has_classes = False  # all patches enter the bank, in any order
 
@@ -43,7 +48,8 @@ class PixelVoteTask(SegmentationTask):
     @classmethod
     def build(cls, source: Annotated, config: EvaluateConfig) -> PixelVoteTask:
         """See `Task.build`."""
-        return cls([*source.classes, getattr(source, "void_class", "") or "void"], source.ignore)
+        own = getattr(source, "void_class", "")
+        return (VoidFirstTask if own else cls)([*source.classes, own or "void"], source.ignore)
 
     def local_labels(self, label: Mask, cells: Cells) -> LocalLabels:
         """Returns the class of each pixel of each patch; patches that are mostly void have no label.
@@ -58,7 +64,8 @@ class PixelVoteTask(SegmentationTask):
         classes = np.where(label == self.ignore, void, label)
         patches = classes.reshape(rows, label.shape[0] // rows, columns, label.shape[1] // columns)
         pixels = patches.transpose(0, 2, 1, 3).reshape(rows * columns, -1)
-        return LocalLabels(pixels, most_frequent(pixels[:, :, None])[:, 0] != void)
+        modes = most_frequent(pixels[:, :, None], void if self.void_first else None)
+        return LocalLabels(pixels, modes[:, 0] != void)
 
     def label_columns(self, values: Integer[np.ndarray, "n P"]) -> dict[str, Column]:
         """Returns the pixels in the smallest type that holds all classes."""
@@ -76,3 +83,15 @@ class PixelVoteTask(SegmentationTask):
         rows, columns = votes.shape[:2]
         pixels = votes.reshape(rows, columns, height // rows, width // columns)
         return pixels.transpose(0, 2, 1, 3).reshape(height, width).astype(np.int32)
+
+
+class VoidFirstTask(PixelVoteTask):
+    """The same for data sets in which void has the lowest id: void wins ties."""
+
+    form = "segmentation_pixels_void_first"
+    void_first = True
+
+    @staticmethod
+    def bank_labels(columns: Mapping[str, Column], channels: int) -> PixelLabels:
+        """See `Task.bank_labels`."""
+        return PixelLabels(columns["label_pixels"], channels - 1)
