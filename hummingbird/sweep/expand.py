@@ -22,7 +22,7 @@ SPECIAL = ("name", "checkpoint")  # keys of a point that are not settings
 CUT = r"retrieval\.(memory_length|augmentation_epochs)$"
 # Settings that change how a bank is searched and shown, not what is encoded into it.
 SEARCH_ONLY = (
-    r"retrieval\.(neighbours|temperature|index|metric_resolution|recall_queries|scann\..*)$"
+    r"retrieval\.(neighbours|temperature|index|device_recall|metric_resolution|recall_queries|scann\..*)$"
     r"|report\.|progress$|data\.max_queries$|depth\.eigen_crop$"
 )
 
@@ -220,6 +220,9 @@ class Builder:
     def _share(self, command: Command, settings: Mapping[str, Json]) -> str:
         """Notes what an evaluation may share; returns the first evaluation that encodes the same."""
         bank = {key: value for key, value in settings.items() if not re.match(SEARCH_ONLY, key)}
+        # All that a bank holds of these is whether its features are normalised.
+        distance, standardise = (bank.pop(f"retrieval.{name}") for name in ("distance", "standardise"))
+        bank["raw_keys"] = distance != "cosine" or standardise
         # A prompt with augmented passes and one without are two encodings.
         encoding = {key: value == 0 if re.match(CUT, key) else value for key, value in bank.items()}
         shared = Shared(digest(encoding, command.checkpoint), digest(bank))

@@ -131,6 +131,12 @@ def test_settings_of_the_search_share_a_bank_and_a_job():
     assert f"--config.retrieval.bank={first.bank}" in first.arguments
 
 
+def test_distances_between_unnormalised_features_share_a_bank():
+    axes = {"retrieval.distance": ["cosine", "l2"], "retrieval.standardise": [False, True]}
+    schedule = schedule_of(grid(axes), "evaluate", checkpoint="rgb:8")
+    assert [len(job) for job in schedule.jobs] == [1, 3], "cosines of features as they are have normalised keys"
+
+
 def test_banks_cut_from_one_encoding_share_a_job_but_no_command():
     axes = {"retrieval.memory_length": [1000, 2000], "retrieval.augmentation_epochs": [1, 2]}
     schedule = schedule_of(grid(axes), "evaluate", checkpoint="rgb:8")
