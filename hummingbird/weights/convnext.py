@@ -84,7 +84,7 @@ def _architecture(source: Source, arrays: Arrays) -> ConvNeXtArchitecture:
     if "stem_conv/kernel" not in arrays:
         raise UserError(f"{source.path} does not fit family convnext; missing: its stem")
     return ConvNeXtArchitecture(
-        depths=tuple(1 + max(i for t, i in blocks if t == s) for s in range(stages)),
+        depths=tuple(1 + max((i for t, i in blocks if t == s), default=-1) for s in range(stages)),
         widths=tuple(arrays[f"stage_{s}_block_0/dw/kernel"].shape[-1] for s in range(stages)),
         stem=arrays["stem_conv/kernel"].shape[0],
         layer_scale="stage_0_block_0/scale" in arrays,

@@ -98,7 +98,7 @@ def _architecture(arrays: Arrays) -> ResNetArchitecture:
     bottleneck = "stage_0_block_0/conv3/kernel" in arrays
     first = [f"stage_{stage}_block_0/" for stage in stages]
     return ResNetArchitecture(
-        depths=tuple(1 + max(i for s, i in blocks if s == stage) for stage in stages),
+        depths=tuple(1 + max((i for s, i in blocks if s == stage), default=-1) for stage in stages),
         widths=tuple(arrays[at + ("conv3" if bottleneck else "conv2") + "/bias"].shape[0] for at in first),
         inner=tuple(arrays[at + "conv1/bias"].shape[0] for at in first),
         bottleneck=bottleneck,

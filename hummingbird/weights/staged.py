@@ -61,7 +61,10 @@ def find(source: Source, family: str, given: Settings) -> Found:
     if not KINDS[family].holds(source.arrays):
         held = shortened(list(source.arrays))
         raise UserError(f"{source.path} does not hold family {family}: its arrays are {held}")
-    read = KINDS[family].read(source)
+    try:
+        read = KINDS[family].read(source)
+    except KeyError as error:  # of what the architecture is read off
+        raise UserError(f"{source.path} does not fit family {family}; missing: {error.args[0]}") from error
     faults = {"unexpected": read.unexpected, "missing": read.missing}
     if wrong := "; ".join(f"{what}: {shortened(names)}" for what, names in faults.items() if names):
         raise UserError(f"{source.path} does not fit family {family}; {wrong}")

@@ -96,7 +96,8 @@ def _renamed(name: str) -> str:
 
 def _depths(names: Arrays) -> tuple[int, ...]:
     found = [(int(m[1]), int(m[2])) for n in names if (m := re.match(r"layers\.(\d)\.blocks\.(\d+)\.norm1", n))]
-    return tuple(1 + max(i for s, i in found if s == stage) for stage in range(1 + max(s for s, _ in found)))
+    stages = range(1 + max((stage for stage, _ in found), default=0))
+    return tuple(1 + max((i for s, i in found if s == stage), default=-1) for stage in stages)
 
 
 def _architecture(source: Source, names: Arrays, depths: tuple[int, ...], arrays: Arrays) -> SwinArchitecture:

@@ -86,7 +86,13 @@ def test_what_a_swin_or_resnet_does_not_have_is_refused(tmp_path):
     del state["layer2.0.bn2.running_var"]
     with pytest.raises(UserError, match=r"family resnet; missing: stage_1_block_0/conv2\.normalization\.running_var"):
         weights.load(save(tmp_path / "resnet.pth", state))
-    state = timm_swin(second=False).state_dict() | {"surprise": state["bn1.bias"]}
+    state = {n: x for n, x in timm_resnet().state_dict().items() if not n.startswith("layer2.")}
+    with pytest.raises(UserError, match="family resnet; missing: stage_1_block_0/"):
+        weights.load(save(tmp_path / "resnet.pth", state))
+    state = {n: x for n, x in timm_swin(second=False).state_dict().items() if not n.startswith("layers.1.")}
+    with pytest.raises(UserError, match="do not make one swin encoder; missing: shrink_1/kernel"):
+        weights.load(save(tmp_path / "swin.pth", state))
+    state = timm_swin(second=False).state_dict() | {"surprise": state["norm.bias"]}
     del state["layers.1.blocks.0.mlp.fc1.bias"]
     with pytest.raises(UserError, match=r"unexpected: surprise; missing: blocks\.2\.mlp\.fc1\.bias"):
         weights.load(save(tmp_path / "swin.pth", state))
