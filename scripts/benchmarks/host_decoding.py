@@ -7,6 +7,9 @@ evaluation. Parts are CPU milliseconds of an image on one thread. The whole runs
 The encoder is not run: this is the time that an accelerator would wait for if it took none. The extrapolation is to the
 paper's PASCAL VOC: 10,582 prompt images in two augmented passes, 1,449 queries; --cores says for which machine.
 
+`scripts/bench host_decoding` with JPEGs of ImageNet, on two cores that other programs used as well: 23 ms a prompt
+image (3.6 of them decoding), 12 ms a query; 513 CPU seconds for VOC, 32 s on 16 cores if nothing else uses them.
+
 The default of --images is ../shared/data/imagenet_mini; if that is missing, scenes are rendered.
 """
 
