@@ -35,7 +35,7 @@ dino_b16_imagenet.py, also what differs from the original.
 
 Scores of the released model: 77.1% by k-NN and 79.5% by linear probing on ImageNet (iBOT, Table 1). None has been
 repeated here. It fits 128 TPU v3 cores: `hummingbird plan --topology=v3:8x8 --config.encoder.scan_layers=true` finds
-12.4 of 16 GiB and 4.1 Tflop per step and device.
+6.5 of 16 GiB and 4.0 Tflop per step and device.
 
 `:context` adds contextualisation from a bank and QKV attention pooling; `:small` is for one GPU with 16 GB, `:tiny` a
 run of seconds on `scenes`.
