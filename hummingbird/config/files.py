@@ -56,11 +56,11 @@ def call(name: str, folder: str, function: str) -> tuple[pathlib.Path, object]:
         raise UserError(f"{what} takes no variant, remove ':{variant}'")
     try:
         return file, made(variant) if variant else made()
-    except KeyError as error:
-        raise UserError(f"{what} has no variant {error}; its docstring lists them") from error
     except UserError:
         raise
     except Exception as error:
+        if variant and isinstance(error, KeyError):
+            raise UserError(f"{what} has no variant {error}; its docstring lists them") from error
         raise UserError(f"{what}: {function} failed: {type(error).__name__}: {error}") from error
 
 

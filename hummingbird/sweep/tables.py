@@ -89,7 +89,7 @@ def _scores(results: Results, name: str, summary: Summary | None) -> list[str]:
     for metric, published in score_columns(results):
         value = results.published(name, metric) if published else None
         if value is not None:
-            cells.append(f"{value:g}")  # with the digits of its source
+            cells.append(f"{value:.1f}" if metric.rpartition(".")[2] in PERCENT else f"{value:g}")
         elif published or summary is None:
             cells.append("–")
         else:

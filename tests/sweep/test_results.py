@@ -74,21 +74,21 @@ def test_named_rows_are_shown_by_name():
 
 
 def test_published_scores_stand_beside_those_measured():
-    published = {"DINO": {"miou": 55.9}, "Hummingbird": {"miou": 70.5}}
+    published = {"DINO": {"miou": 55.9}, "Hummingbird": {"miou": 70.0}}
     results = made([{"p": "a"}, {"p": "b"}], [54.321, 40.0], labels=["DINO", "mine"], published=published)
     heads, body, states = table_cells(results)
     assert heads == ["run", "p", "miou", "miou published", "time", "state"]
     assert body == [
         ["DINO", "a", "54.32", "55.9", "2.0 s", "done"],
         ["mine", "b", "40.00", "–", "2.0 s", "done"],
-        ["Hummingbird", "–", "–", "70.5", "–", "published"],
+        ["Hummingbird", "–", "–", "70.0", "–", "published"],
     ]
     assert states == ["done", "done", "published"]
     lines = list(csv.DictReader(to_csv(results).splitlines()))
     assert [(line["run"], line["miou"], line["miou published"]) for line in lines] == [
         ("run0", "54.321", "55.9"),
         ("run1", "40.0", ""),
-        ("Hummingbird", "", "70.5"),
+        ("Hummingbird", "", "70.0"),
     ]
     ((_, caption),) = plots(results)
     assert caption.endswith("Diamonds: published scores.")
