@@ -9,8 +9,10 @@ Three seeds of each objective, and Hummingbird++ for those with labels. `:demo` 
 trains on photographs in class folders and scores on street scenes. `:demo_context` asks what a memory bank and QKV
 attention pooling add to each objective that pools: every one with and without both.
 
-Not yet run to completion here. What it will not show: hyper-parameters of an objective are scaled down from its paper
-by hand and not searched; the steps have equal numbers, not equal costs (`scripts/bench objectives` compares these).
+Not yet run to completion here: by the steps that `scripts/bench objectives --parts=seconds` measures, `:demo` takes
+about three hours on two cores, a quarter of them for LOCA; it resumes where it was stopped. What it will not show:
+hyper-parameters of an objective are scaled down from its paper by hand and not searched; the steps have equal numbers,
+not equal costs (`scripts/bench objectives` compares these).
 """
 
 from hummingbird.objectives import OBJECTIVES

@@ -3,8 +3,8 @@
 At paper scale, 1,024 queries against 10,240,000 x 768 in bfloat16 on eight v5e chips, `scripts/bench exact_search
 --topology=v5e:2x4` (compiled ahead of time, not run): 2.01 GB of keys + 0.54 GB a chip, no sort wider than 512 columns
 of the 32,768 in a chunk, 1.8 MB over the network; at least 10.5 ms of matrix products and 15.6 ms of memory traffic.
-With `--recall=0.95` (`retrieval.device_recall`, `jax.lax.approx_max_k`) scores are reduced where they are computed: 0.1
-MB instead of 0.54 GB of working memory, and 2.5 ms of memory traffic.
+With `--recall=0.95` (`retrieval.device_recall`, `jax.lax.approx_max_k`) scores are reduced where they are computed: no
+working memory instead of 0.54 GB, and 2.5 ms of memory traffic.
 """
 
 from __future__ import annotations
