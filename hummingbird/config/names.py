@@ -39,7 +39,7 @@ def find(name: str, folder: str) -> Found:
       ('pascal_voc.py', 'few')
     """
     stem, _, variant = name.partition(".py:")
-    file = pathlib.Path(f"{stem}.py" if variant else name).expanduser()
+    file = pathlib.Path(os.path.expanduser(f"{stem}.py" if variant else name))
     if file.is_file():
         return Found(file, variant)
     stem, _, variant = name.partition(":")

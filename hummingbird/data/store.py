@@ -86,7 +86,7 @@ def open_path(root: str, key: str = "data.root") -> epath.Path:
       UserError: an unknown kind of bucket, or one whose client is not installed; a path that may not be read.
     """
     try:
-        path = epath.Path(root).expanduser()
+        path = epath.Path(os.path.expanduser(root))
     except KeyError as error:
         raise UserError(f"config key {key}: {root} is not a path; buckets are gs://, s3://, az://") from error
     try:

@@ -223,8 +223,8 @@ class Builder:
         # All that a bank holds of these is whether its features are normalised.
         distance, standardise = (bank.pop(f"retrieval.{name}") for name in ("distance", "standardise"))
         bank["raw_keys"] = distance != "cosine" or standardise
-        # A prompt with augmented passes and one without are two encodings.
-        encoding = {key: value == 0 if re.match(CUT, key) else value for key, value in bank.items()}
+        # A prompt with augmented passes and one without are two encodings; how many None is depends on the labels.
+        encoding = {key: True if value and re.match(CUT, key) else value for key, value in bank.items()}
         shared = Shared(digest(encoding, command.checkpoint), digest(bank))
         self._sharing[command.id] = shared
         return self._first.setdefault(shared.encoding, command.id)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import pathlib
 from collections.abc import Callable, Mapping
 
@@ -68,7 +69,7 @@ def export_weights(src: str, dst: str, format: str = "timm", network: str = "onl
     """
     if format not in FORMATS:
         raise UserError(f"export format {format!r} is not known: use one of {', '.join(FORMATS)}")
-    folder = pathlib.Path(dst).expanduser()
+    folder = pathlib.Path(os.path.expanduser(dst))
     if folder.exists():
         raise UserError(f"{dst} exists; remove it or name another folder")
     model = read_model(src, network)
@@ -87,7 +88,7 @@ def export_weights(src: str, dst: str, format: str = "timm", network: str = "onl
 
 def read_model(src: str, network: str) -> Model:
     """Reads the encoder at `src` and what is known about it; arguments as of `export_weights`."""
-    path = pathlib.Path(src).expanduser()
+    path = pathlib.Path(os.path.expanduser(src))
     if path.exists() and checkpoint.is_training(str(path)):
         return _trained(str(path), network)
     weights = foreign.load(path)

@@ -88,7 +88,7 @@ def read(path: str | os.PathLike[str]) -> Source:
     Raises:
       UserError: it does not exist, cannot be read, is a Git LFS pointer, is cut off, lacks shards, or holds no arrays.
     """
-    path = pathlib.Path(path).expanduser()
+    path = pathlib.Path(os.path.expanduser(path))
     if not path.exists():
         raise UserError(f"{path} does not exist")
     file = _file_of(path) if path.is_dir() else path

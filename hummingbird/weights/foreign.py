@@ -156,7 +156,7 @@ def import_weights(
     Raises:
       UserError: as `load` raises; `dst` exists or cannot be written.
     """
-    folder = pathlib.Path(dst).expanduser()
+    folder = pathlib.Path(os.path.expanduser(dst))
     if folder.exists():
         raise UserError(f"{dst} exists; remove it or name another folder")
     weights = load(src, **options)

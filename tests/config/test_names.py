@@ -44,6 +44,7 @@ def test_a_file_wins_over_a_shipped_config(tmp_path):
         ("mine.py", "evaluate", "shipped ones are evaluate/ade20k, evaluate/cityscapes"),
         ("sweeps/table6", "sweeps", "sweep sweeps/table6 does not exist"),
         ("../configs/evaluate/pascal_voc.py", "evaluate", "does not exist, neither as a file"),
+        ("~nobody-of-this-name/mine.py", "evaluate", "does not exist, neither as a file"),
     ],
 )
 def test_an_unknown_name_lists_the_nearest_ones(name, folder, said):

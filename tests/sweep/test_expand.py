@@ -146,7 +146,7 @@ def test_banks_cut_from_one_encoding_share_a_job_but_no_command():
 
 
 def test_encodings_that_differ_share_nothing():
-    schedule = schedule_of(grid({"retrieval.augmentation_epochs": [0, 2]}), "evaluate", checkpoint="rgb:8")
+    schedule = schedule_of(grid({"retrieval.augmentation_epochs": [0, 2, None]}), "evaluate", checkpoint="rgb:8")
     assert {command.bank for command in schedule.commands.values()} == {""}
     schedule = schedule_of(grid({"checkpoint": ["rgb:8", "rgb:16"]}), "evaluate")
     assert {command.bank for command in schedule.commands.values()} == {""}
