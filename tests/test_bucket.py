@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import signal
 import subprocess
 import sys
@@ -47,11 +48,12 @@ def runs(bucket, tmp_path_factory, repository):
     Its first process is killed as it writes the manifest of step 2.
     """
     local = tmp_path_factory.mktemp("bucket") / "local"
-    tiny.pretrain(local, devices=8, keep_checkpoints=1)
+    tiny.pretrain(local, keep_checkpoints=1)
 
     command = [sys.executable, "-m", "hummingbird", "pretrain", f"--config={tiny.CONFIG}", f"--workdir={RUN}"]
     command += [f"--config.{key}={value}" for key, value in tiny.DATA.items()]
-    process = subprocess.Popen(command, cwd=repository, stderr=subprocess.PIPE, text=True)
+    environment = {**os.environ, **tiny.ONE_DEVICE}
+    process = subprocess.Popen(command, cwd=repository, env=environment, stderr=subprocess.PIPE, text=True)
     bucket.instead["runs/one/checkpoints/00000002/manifest.json"] = process.kill
     output = process.communicate()[1]
     assert process.returncode == -signal.SIGKILL, output
@@ -65,7 +67,7 @@ def runs(bucket, tmp_path_factory, repository):
     level = logger.level
     logger.setLevel(logging.INFO)
     try:
-        tiny.pretrain(RUN, devices=8, keep_checkpoints=1)
+        tiny.pretrain(RUN, keep_checkpoints=1)
     finally:
         logger.removeHandler(handler)
         logger.setLevel(level)
