@@ -70,6 +70,7 @@ def test_views_match_the_step_and_neighbours_are_the_nearest_older_entries(stepp
     np.testing.assert_allclose(found, shown.similarity, atol=1e-5)
 
 
+@pytest.mark.program
 def test_a_run_draws_a_sheet_every_n_steps(tmp_path, monkeypatch):
     sheets = {}
     monkeypatch.setattr(pictures, "draw", lambda title, rows: sheets.setdefault(title, rows) and draw(title, rows))

@@ -122,6 +122,7 @@ def test_a_run_with_every_option_does_not_depend_on_devices_or_micro_batches():
     tiny.assert_same_gradient(one, four)
 
 
+@pytest.mark.program
 def test_a_run_with_every_option_is_loaded_exported_and_refused_where_a_format_lacks_them(tmp_path):
     changes = {**OPTIONS, "objective.name": "ibot", "context.bank_length": 0, "dino.prototypes": 16}
     settings, run = tiny.tiny_config(**changes), tmp_path / "run"
