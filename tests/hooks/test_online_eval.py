@@ -1,5 +1,7 @@
 """Retrieval evaluation during a pretraining run."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 
@@ -8,8 +10,10 @@ from tests import tiny
 
 
 def test_the_encoder_is_compiled_once(state, model, batch, caplog):
-    # Three images, as in no other test, so that the first evaluation has something to compile.
-    config = tiny.tiny_config(**{"online_eval.every": 2, "online_eval.max_images": 3, "data.scenes.size": 32})
+    config = tiny.tiny_config(**{"online_eval.every": 2, "online_eval.max_images": 4, "data.scenes.size": 32})
+    # One head, as in no other test, so that the first evaluation has something to compile.
+    vit = model.encoder
+    model = model.clone(encoder=vit.clone(arch=dataclasses.replace(vit.arch, heads=1)))
     hook = build_online_eval(config)
     vit = jax.jit(model.encoder.init)(jax.random.key(0), jnp.zeros((1, 32, 32, 3)))["params"]
     compiled, scores = [], []
