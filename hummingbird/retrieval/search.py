@@ -37,7 +37,8 @@ def index_bank(evaluation: Evaluation, bank: PatchBank, folder: str = "") -> Ind
     check_length(evaluation, len(bank))
     retrieval = evaluation.retrieval
     if folder:
-        check_room(len(bank), bank.keys.shape[1], retrieval, pathlib.Path(folder), stored=True)
+        place, dim = pathlib.Path(folder), bank.keys.shape[1]
+        together(lambda: check_room(len(bank), dim, retrieval, place, stored=True))
     scann, neighbours = dataclasses.asdict(retrieval.scann), evaluation.protocol.neighbours
 
     def build(kind: str) -> Index:
@@ -51,7 +52,8 @@ def index_bank(evaluation: Evaluation, bank: PatchBank, folder: str = "") -> Ind
     with evaluation.clock("build_index"), warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         index, kind = None, retrieval.index
-        if jax.process_count() > 1 and devices_search(retrieval, len(bank), bank.keys.shape[1]):
+        # Keys that lie apart are searched together, even if the devices seem to have less memory than before.
+        if bank.shares or (jax.process_count() > 1 and devices_search(retrieval, len(bank), bank.keys.shape[1])):
             index, kind = share_index(retrieval, bank), kind_on_host(len(bank))
         if index is None:
             # Where the index is kept, one process writes it before the others read it.
@@ -88,12 +90,15 @@ def share_index(retrieval: Retrieval, bank: PatchBank) -> DeviceIndex | None:
     if shares is None:
         parts = [own_slice(len(bank), process) for process in range(jax.process_count())]
         keys, shares = keys[parts[jax.process_index()]], [part.stop - part.start for part in parts]
-    together(lambda: check_finite(keys))
-    index, problem = None, None
-    try:
-        index = DeviceIndex(keys, recall=retrieval.device_recall, shares=shares)
-    except DeviceMemoryError as error:
-        problem = error.reason
+
+    def place() -> tuple[DeviceIndex | None, str]:
+        check_finite(keys)
+        try:
+            return DeviceIndex(keys, recall=retrieval.device_recall, shares=shares), ""
+        except DeviceMemoryError as error:
+            return None, error.reason
+
+    index, problem = together(place)
     problems = [text for text in gather(problem) if text]
     if problems and retrieval.index == "device":
         raise DeviceMemoryError(problems[0])

@@ -5,9 +5,11 @@ import numpy as np
 import pytest
 
 from hummingbird.errors import UserError
-from hummingbird.retrieval import measure, query, query_store
+from hummingbird.retrieval import measure, query, query_store, search
+from hummingbird.retrieval.bank.build import build_bank
 from hummingbird.retrieval.evaluation import build_evaluation
 from hummingbird.retrieval.index import quantise
+from hummingbird.retrieval.index.device import DeviceIndex
 from tests.retrieval.fakes import FakeSource, MeanColour
 from tests.retrieval.test_evaluate import make_config
 
@@ -45,6 +47,16 @@ def test_a_device_that_rounds_is_not_compared_with_the_host(monkeypatch):
     result = measure(MeanColour(), make_config(**changes), FakeSource(4), FakeSource(2, seed=1))[0]
     assert result["index"]["exact"] is False
     assert result["index"]["recall_at_k"] is None
+
+
+def test_keys_that_lie_apart_are_searched_together_even_where_memory_has_become_short(monkeypatch):
+    evaluation = build_evaluation(MeanColour(), make_config(), FakeSource(4), FakeSource(2, seed=1))
+    bank = build_bank(evaluation)
+    bank.shares = (len(bank),)
+    monkeypatch.setattr(search, "devices_search", lambda *_: False)
+    index = search.index_bank(evaluation, bank)
+    assert isinstance(index, DeviceIndex)
+    assert index.together
 
 
 def test_an_approximate_device_is_compared_with_the_exact_one():
