@@ -81,8 +81,9 @@ def device_shortage(entries: int, dim: int, retrieval: Retrieval) -> str:
 
 def searching_bytes(entries: int, dim: int, retrieval: Retrieval) -> int:
     """Estimates the memory that the search of a bank takes in addition to the bank."""
-    if retrieval.raw_keys:  # the index gets a float32 copy
-        return WORKING_BYTES + 4 * entries * (dim + 1) + index_bytes(retrieval.index, entries, dim + 1, 4, 1)
+    if retrieval.raw_keys:  # the index gets a float32 copy, and is exact on the host
+        kind = "exact" if retrieval.index == "auto" else retrieval.index
+        return WORKING_BYTES + 4 * entries * (dim + 1) + index_bytes(kind, entries, dim + 1, 4, 1)
     itemsize, block = key_dtype(retrieval.key_dtype, entries, dim).itemsize, retrieval.scann.dimensions_per_block
     return WORKING_BYTES + index_bytes(retrieval.index, entries, dim, itemsize, block)
 

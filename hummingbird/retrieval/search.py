@@ -42,11 +42,11 @@ def index_bank(evaluation: Evaluation, bank: PatchBank, folder: str = "") -> Ind
     scann, neighbours = dataclasses.asdict(retrieval.scann), evaluation.protocol.neighbours
 
     def build(kind: str) -> Index:
-        recall, kept = retrieval.device_recall, folder or None
+        recall, kept, unit = retrieval.device_recall, folder or None, not retrieval.raw_keys
         return over_space(
             evaluation,
             bank,
-            lambda keys: build_index(keys, kind, kept, evaluation.progress, neighbours, recall, **scann),
+            lambda keys: build_index(keys, kind, kept, evaluation.progress, neighbours, recall, unit, **scann),
         )
 
     with evaluation.clock("build_index"), warnings.catch_warnings(record=True) as caught:

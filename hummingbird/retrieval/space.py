@@ -16,17 +16,15 @@ from hummingbird.config.evaluate import Retrieval
 from hummingbird.retrieval.bank.keys import normalise
 from hummingbird.retrieval.index.interface import Index, Keys, Neighbours, Queries
 
-CHUNK = 65_536  # keys converted at a time
+CHUNK = 8192  # keys converted at a time; in float64, several copies of them are held
 
 
 def exact_search(retrieval: Retrieval) -> Retrieval:
     """Returns settings under which a bank of unnormalised features is searched exactly, and others as they are."""
     if not retrieval.raw_keys:
         return retrieval
-    kind = "exact" if jax.default_backend() == "cpu" else "device"  # ScaNN's codes are made for unit vectors
-    return dataclasses.replace(
-        retrieval, index=kind if retrieval.index == "auto" else retrieval.index, device_recall=1.0
-    )
+    on_cpu = retrieval.index == "auto" and jax.default_backend() == "cpu"
+    return dataclasses.replace(retrieval, index="exact" if on_cpu else retrieval.index, device_recall=1.0)
 
 
 @dataclasses.dataclass(frozen=True)

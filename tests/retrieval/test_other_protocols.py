@@ -9,7 +9,7 @@ from hummingbird import config
 from hummingbird.errors import UserError
 from hummingbird.retrieval import capacity, measure
 from hummingbird.retrieval.evaluation import build_evaluation
-from hummingbird.retrieval.index import device
+from hummingbird.retrieval.index import build, device
 from hummingbird.retrieval.shared_encoding import share_encoding
 from hummingbird.retrieval.space import fit_space
 from hummingbird.tasks import build_task
@@ -164,6 +164,18 @@ def test_evaluations_that_share_a_bank_do_not_share_an_index_of_another_distance
         assert together == measure(encoder, one, *sources)[0]["metrics"]
         scores.append(together["miou"])
     assert len(set(scores)) == 3
+
+
+def test_unnormalised_keys_that_devices_cannot_hold_are_searched_exactly_on_the_host(monkeypatch):
+    given = Uneven(), {**SMALL, "protocol": "dip", "retrieval.neighbours": 7}, FakeSource(4), FakeSource(3, seed=1)
+    expected = measure(*given)[0]
+    monkeypatch.setattr(device, "free_device_memory", lambda: 1000)
+    monkeypatch.setattr(device.jax, "default_backend", lambda: "gpu")
+    monkeypatch.setattr(build, "AUTO_SCANN_LENGTH", 1)  # ScaNN is for longer banks of unit vectors
+    with pytest.warns(UserWarning, match="do not fit .*searching on the host instead"):
+        found = measure(*given)[0]
+    assert found["index"]["kind"] == "exact"
+    assert found["metrics"] == expected["metrics"]
 
 
 def test_devices_need_room_for_unnormalised_keys_in_float32(monkeypatch):

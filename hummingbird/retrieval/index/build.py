@@ -1,6 +1,7 @@
 """Builds an index of any kind: `build_index(keys, kind).search(queries, k)`.
 
-Keys and queries are L2-normalised by the caller, so that their inner product is the cosine similarity.
+Neighbours are those with the largest inner product. Keys and queries are L2-normalised by the caller, so that it is the
+cosine similarity; `hummingbird.retrieval.space` has other distances.
 """
 
 from __future__ import annotations
@@ -35,12 +36,14 @@ class How(NamedTuple):
       folder: keeps the index of kind "scann"; None: not kept.
       progress: show a progress bar.
       device_recall: expected share of the true neighbours that kind "device" finds.
+      unit: whether keys are L2-normalised.
     """
 
     scann: ScannSettings
     folder: str | None
     progress: bool
     device_recall: float
+    unit: bool
 
 
 # Below this many keys an exact search is as fast as building and searching a tree.
@@ -54,12 +57,13 @@ def build_index(
     progress: bool = False,
     neighbours: int = 30,
     device_recall: float = 1.0,
+    unit: bool = True,
     **settings: int | float | str | None,
 ) -> Index:
     """Builds an index over keys.
 
     Args:
-      keys: float32 or bfloat16 [M, D], L2-normalised, finite; other numbers are copied to float32.
+      keys: float32 or bfloat16 [M, D], finite, L2-normalised if `unit`; other numbers are copied to float32.
       kind: "exact"; "scann" (tree and asymmetric hashing, App. A.2; exact, with a warning, if ScaNN cannot be imported
         or there are fewer keys than leaves); "device" (exact, on all local JAX devices, in the type of the keys);
         "auto" (device on accelerators with enough memory; else scann for large banks and exact for small ones).
@@ -68,6 +72,7 @@ def build_index(
       neighbours: how many will be looked up; those of an approximate index grow with them.
       device_recall: expected share of the true neighbours that kind "device" finds; below 1, by approximation, which is
         faster on TPUs.
+      unit: whether keys are L2-normalised; if not, "auto" never means scann, which is made for unit vectors.
       **settings: fields of `hummingbird.config.evaluate.Scann`; other kinds ignore them.
 
     Raises:
@@ -85,7 +90,7 @@ def build_index(
     if unknown:
         raise UserError(f"index setting {unknown[0]!r} is unknown; there are {', '.join(names)}")
     chosen, keys = resolve(Scann, settings), checked(keys)
-    return INDEXES[kind](keys, How(decide(chosen, len(keys), neighbours), folder, progress, device_recall))
+    return INDEXES[kind](keys, How(decide(chosen, len(keys), neighbours), folder, progress, device_recall, unit))
 
 
 def checked(keys: ArrayLike) -> Keys:
@@ -160,14 +165,14 @@ def build_auto(keys: Keys, how: How) -> Index:
     """Builds a device index on accelerators; on CPUs ScaNN for large banks if installed, else an exact index."""
 
     def build_host() -> Index:
-        return INDEXES[kind_on_host(len(keys))](keys, how)
+        return INDEXES[kind_on_host(len(keys), how.unit)](keys, how)
 
     return build_host() if jax.default_backend() == "cpu" else AutoIndex(keys, build_host, how.device_recall)
 
 
-def kind_on_host(length: int) -> str:
-    """Returns the kind of index that "auto" builds on the host for `length` keys."""
-    return "scann" if length >= AUTO_SCANN_LENGTH and scann.find_scann().installed else "exact"
+def kind_on_host(length: int, unit: bool = True) -> str:
+    """Returns the kind of index that "auto" builds on the host for `length` keys, L2-normalised if `unit`."""
+    return "scann" if unit and length >= AUTO_SCANN_LENGTH and scann.find_scann().installed else "exact"
 
 
 def exact_version(index: Index, keys: Keys) -> Index:

@@ -36,8 +36,9 @@ class DeviceMemoryError(UserError):
 
     def __init__(self, reason: str):
         super().__init__(
-            f"retrieval.index=device: {reason}; set retrieval.key_dtype=bfloat16, lower retrieval.memory_length, or "
-            "use retrieval.index=exact"
+            f"retrieval.index=device: {reason}; set retrieval.key_dtype=bfloat16 (which does not help with "
+            "retrieval.distance=l2 or retrieval.standardise), lower retrieval.memory_length, or use "
+            "retrieval.index=exact"
         )
         self.reason = reason
 
