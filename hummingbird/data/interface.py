@@ -61,7 +61,7 @@ class DenseSource(Protocol):
 
     Two more attributes are optional, for the protocols of other projects: `void_class` names the class of its own that
     void pixels, 0 in the files, have there ("": they have none), and `incomparable` says why scores of
-    protocol=open-hummingbird would not compare ("": they do).
+    open-hummingbird-eval, and of DIP, which evaluates with a copy, would not compare ("": they do).
 
     If the fingerprint covers only the sizes of files, the source also has `content`, a digest of its labels, on
     which memory banks on disk depend.

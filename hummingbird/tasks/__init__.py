@@ -12,6 +12,8 @@ from hummingbird.tasks.task import Annotated, BankLabels, LocalLabels, Metrics, 
 KINDS: dict[str, type[Task]] = {"segmentation": SegmentationTask, "depth": DepthTask}
 # Protocols with local labels of their own: (kind, protocol).
 BY_PROTOCOL: dict[tuple[str, str], type[Task]] = {("segmentation", "capi"): PixelVoteTask}
+# Projects with class lists of their own, by protocol: DIP evaluates with a copy of open-hummingbird-eval.
+CLASS_LISTS = {"open-hummingbird": "open-hummingbird-eval", "dip": "DIP"}
 # How banks hold labels, by the name that they are stored under.
 FORMS: dict[str, type[Task]] = {task.form: task for task in (*KINDS.values(), *BY_PROTOCOL.values(), VoidFirstTask)}
 
@@ -50,10 +52,11 @@ def build_task(source: Annotated, config: EvaluateConfig) -> Task:
             f"config key protocol: {config.protocol} is for {', '.join(supported)} only; use protocol=paper for "
             f"{kind.kind}"
         )
-    if config.protocol == "open-hummingbird" and (reason := getattr(source, "incomparable", "")):
+    project, reason = CLASS_LISTS.get(config.protocol), getattr(source, "incomparable", "")
+    if project and reason:
         raise UserError(
-            "config key protocol: open-hummingbird would not compare with open-hummingbird-eval on "
-            f"{config.data.name}: {reason}; use protocol=paper"
+            f"config key protocol: scores of {config.protocol} on {config.data.name} would not compare with those of "
+            f"{project}: {reason}; use protocol=paper"
         )
     return kind.build(source, config)
 

@@ -98,6 +98,11 @@ def test_coco_stuff_is_refused_since_that_project_has_other_classes(tmp_path):
         write(tmp_path / f"annotations/{split}/0.png", encode(blocks(6, 8, [0, 12])))
     with pytest.raises(UserError, match=r"config key protocol: .*12 or 15 coarse classes.*use protocol=paper"):
         theirs(tmp_path, "coco_stuff")
+    source = FakeSource(1)
+    source.incomparable = "other classes"
+    with pytest.raises(UserError, match=r"scores of dip on .* with those of DIP: other classes; use protocol=paper"):
+        build_task(source, config.resolve("evaluate", overrides={"protocol": "dip"}))
+    assert build_task(source, config.resolve("evaluate", overrides={"protocol": "capi"})).kind == "segmentation"
 
 
 def test_augmentation_keeps_image_and_label_aligned():
