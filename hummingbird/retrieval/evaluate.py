@@ -7,6 +7,7 @@ files, for data sets that are open already.
 from __future__ import annotations
 
 import dataclasses
+import logging
 import os
 import resource
 import sys
@@ -38,6 +39,8 @@ from hummingbird.retrieval.search import scann_settings
 from hummingbird.retrieval.selection import query_images
 from hummingbird.run.files import Json, versions
 from hummingbird.tasks import Scores
+
+log = logging.getLogger(__name__)
 
 # Below this an approximate index may change the scores.
 LOW_RECALL = 0.9
@@ -128,6 +131,8 @@ def measure(
     config = resolved(config)
     evaluation = build_evaluation(encoder, config, prompt, query)
     check_parts(evaluation)
+    for text in evaluation.warnings if first() else ():
+        log.warning("%s", text)
     with evaluation.clock("total"):
         encodings = build_encodings(evaluation) if encoded is None else encoded
         whole = score(evaluation, encodings, collect)

@@ -12,7 +12,7 @@ from hummingbird.encoder import Encoder
 from hummingbird.errors import UserError
 from hummingbird.retrieval import open_hummingbird
 from hummingbird.retrieval.progress import Clock
-from hummingbird.retrieval.protocol import PROTOCOLS, EvalProtocol, build_protocol
+from hummingbird.retrieval.protocol import PROTOCOLS, EvalProtocol, build_protocol, preset_warnings
 from hummingbird.retrieval.space import exact_search
 from hummingbird.tasks import Task, build_task
 
@@ -68,7 +68,7 @@ def build_evaluation(
     check_encoder(encoder)
     check_sources(prompt, query)
     task = build_task(prompt, config)
-    blue, warnings = "own", []
+    blue, warnings = "own", preset_warnings(config)
     if PROTOCOLS[config.protocol]["preparation"] == "open-hummingbird":
         encoder, blue = open_hummingbird.with_its_blue(encoder)
     if blue == "unknown":

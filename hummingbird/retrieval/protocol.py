@@ -6,7 +6,8 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Literal
 
-from hummingbird.config import EvaluateConfig
+from hummingbird.config import EvaluateConfig, to_flat
+from hummingbird.config.presets import PRESETS
 from hummingbird.config.schema import Tree
 from hummingbird.tasks import Task, find_kind
 from hummingbird.tasks.task import Choices
@@ -106,6 +107,21 @@ PROTOCOLS = {
     "dip": {"preparation": "open-hummingbird", "metric_resolution": "input"},
     "capi": {"preparation": "capi", "metric_resolution": "input"},
 }
+
+
+def preset_warnings(config: EvaluateConfig) -> list[str]:
+    """Names the settings that come with a protocol but have other values, such as those of a data set's config file.
+
+    Example:
+      >>> preset_warnings(EvaluateConfig(protocol="dip", input_size=504))
+      ['protocol=dip sets retrieval.temperature=0.07, retrieval.distance=l2; this evaluation has 0.02, cosine']
+    """
+    found = to_flat(config)
+    other = {key: value for key, value in PRESETS.get(config.protocol, {}).items() if found[key] != value}
+    if not other:
+        return []
+    theirs = ", ".join(f"{key}={value}" for key, value in other.items())
+    return [f"protocol={config.protocol} sets {theirs}; this evaluation has {', '.join(str(found[x]) for x in other)}"]
 
 
 def build_protocol(config: EvaluateConfig, task: Task, patch_size: int, blue: str = "own") -> EvalProtocol:

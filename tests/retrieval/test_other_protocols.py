@@ -208,6 +208,13 @@ def test_a_protocol_brings_defaults_that_settings_override():
     assert (capi.input_size, capi.retrieval.sampling, capi.retrieval.standardise) == (224, "all", True)
 
 
+def test_a_config_file_that_changes_what_a_protocol_sets_is_named_where_the_evaluation_starts(caplog):
+    few = config.resolve("evaluate", "pascal_voc:few", {**SMALL, "protocol": "dip", "retrieval.augmentation_epochs": 0})
+    result = measure(Uneven(), few, FakeSource(4), FakeSource(1))[0]
+    said = ["protocol=dip sets input_size=504, retrieval.temperature=0.07; this evaluation has 64, 0.1"]
+    assert result["warnings"] == [record.getMessage() for record in caplog.records] == said
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
