@@ -37,35 +37,26 @@ PLACES = re.compile(
     r"|stage_\d_block_\d+/(scale|grn_scale|grn_bias)"
 )
 HEADS = re.compile(r"(head|classifier|fc)\b.*")
+ANCHOR = re.compile(r"(|.*?\.)(?:encoder\.)?stages\.0\..*(?:dwconv|conv_dw)\.weight")
 
 
-def is_convnext(arrays: Arrays) -> bool:
-    """Returns whether the names are those of a ConvNeXt."""
-    return any(re.search(r"stages\.\d\..*(dwconv|conv_dw)\.weight$", name) for name in arrays)
-
-
-def read(source: Source) -> Read:
+def read(source: Source, names: Arrays) -> Read:
     """Returns a ConvNeXt in our names, and what has no place in it.
 
     Raises:
       UserError: the stem is missing.
     """
-    arrays = source.arrays
-    anchor = next(n for n in arrays if re.search(r"stages\.0\..*(dwconv|conv_dw)\.weight$", n))
-    prefix = re.split(r"(?:encoder\.)?stages\.0\.", anchor)[0]
     ours: Arrays = {}
-    unexpected = []
-    for name, x in arrays.items():
-        if not name.startswith(prefix):
-            continue
-        new = name[len(prefix) :]
+    unexpected: list[str] = []
+    for name, x in names.items():
+        new = name
         for pattern, replacement in NAMES:
             new = re.sub(pattern, replacement, new)
         if PLACES.fullmatch(new):
             ours[new] = _changed(new, x)
         elif not HEADS.match(new):
             unexpected.append(name)
-    return Read(prefix, ours, _architecture(source, ours), unexpected)
+    return Read(ours, _architecture(source, ours), unexpected)
 
 
 def _changed(name: str, x: np.ndarray) -> np.ndarray:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
+import pathlib
 import re
+from collections.abc import Iterable
 
 import numpy as np
 
 from hummingbird.weights.families import DROPPED, FAMILIES
 from hummingbird.weights.layouts import LAYOUTS
 from hummingbird.weights.mapping import Arrays, Match, match
+
+log = logging.getLogger(__name__)
 
 # Of several networks in one file, those that their authors evaluate come first: teachers and moving averages.
 PREFERRED = (
@@ -18,6 +23,8 @@ PREFERRED = (
     "model_ema",
     "base_encoder",
     "target_encoder",
+    "ema",
+    "encoder_q",
     "img",
     "params",
     "visual",
@@ -89,7 +96,7 @@ def fits_of(family: str, arrays: Arrays, joint: str) -> list[Fit]:
         anchor = rows[0].theirs[0]
         prefixes = [n.removesuffix(anchor) for n in arrays if n.endswith(anchor)]
         candidates: list[Fit] = []
-        for prefix in sorted((p for p in prefixes if not p or p.endswith(joint)), key=_rank):
+        for prefix in by_preference(p for p in prefixes if not p or p.endswith(joint)):
             names = {n[len(prefix) :]: x for n, x in arrays.items() if n.startswith(prefix)}
             matched = match(rows, names)
             unexpected = [n for n in names if n not in matched.used and not DROPPED.fullmatch(n)]
@@ -99,6 +106,22 @@ def fits_of(family: str, arrays: Arrays, joint: str) -> list[Fit]:
             best.rivals = tuple(f.prefix for f in candidates if f.faults == best.faults and f is not best)
             fits.append(best)
     return fits
+
+
+def by_preference(prefixes: Iterable[str]) -> list[str]:
+    """Sorts prefixes of networks: those that their authors evaluate first, then the shortest.
+
+    Example:
+      >>> by_preference(["model.", "model_ema.", "module.encoder_k.", "module.encoder_q."])
+      ['model_ema.', 'module.encoder_q.', 'model.', 'module.encoder_k.']
+    """
+    return sorted(prefixes, key=_rank)
+
+
+def log_choice(path: pathlib.Path, prefix: str, rivals: Iterable[str]) -> None:
+    """Logs which of several networks in a file is used."""
+    if rest := ", ".join(repr(other) for other in rivals):
+        log.info("%s holds several networks: %r is used, not %s (prefix= chooses)", path, prefix, rest)
 
 
 def _rank(prefix: str) -> tuple[int, int]:

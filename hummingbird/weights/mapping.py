@@ -97,14 +97,12 @@ class Read:
     """A network of stages in a file.
 
     Attributes:
-      prefix: of the arrays' names.
       arrays: in our names.
       arch: read off their shapes and what lies beside them.
       unexpected: their names that have no place.
       missing: their names that are absent.
     """
 
-    prefix: str
     arrays: Arrays
     arch: StagedArchitecture
     unexpected: list[str]

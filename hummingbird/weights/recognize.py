@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import logging
 import re
 
 from hummingbird.errors import UserError
@@ -11,11 +10,10 @@ from hummingbird.weights import staged
 from hummingbird.weights.assemble import Found, assemble
 from hummingbird.weights.families import FAMILIES, Family
 from hummingbird.weights.files import Source
-from hummingbird.weights.fits import Fit, fits_of, prepared, shortened
+from hummingbird.weights.fits import Fit, fits_of, log_choice, prepared, shortened
 from hummingbird.weights.mapping import Arrays
 from hummingbird.weights.settings import Settings, family_of_config, section, settings_of_config
 
-log = logging.getLogger(__name__)
 UNKNOWN = Settings()
 
 
@@ -47,9 +45,7 @@ def recognize(source: Source, family: str | None = None, prefix: str | None = No
     if not whole:
         raise UserError(_no_fit(source, fits, family))
     fit = whole[0] if family else _choose(source, whole)
-    if fit.rivals:
-        rest = ", ".join(repr(other) for other in fit.rivals)
-        log.info("%s holds several networks: %r is used, not %s (prefix= chooses)", source.path, fit.prefix, rest)
+    log_choice(source.path, fit.prefix, fit.rivals)
     stated = settings_of_config(source, fit.family, fit.layout)
     return assemble(source, fit, given.or_else(stated).or_else(_settings_of_family(FAMILIES[fit.family])))
 

@@ -11,8 +11,7 @@ from hummingbird.models.resnet import ResNetArchitecture
 from hummingbird.weights.files import Source
 from hummingbird.weights.mapping import Arrays, Read
 
-PREFERRED = ("teacher.", "ema", "encoder_q.", "base_encoder.")  # of several networks, those that their authors evaluate
-_ANCHOR = re.compile(r"^(.*?)(?:layer1\.0\.conv1|encoder\.stages\.0\.layers\.0\.layer\.0\.convolution)\.weight$")
+ANCHOR = re.compile(r"(|.*?\.)(?:layer1\.0\.bn1|encoder\.stages\.0\.layers\.0\.layer\.0\.normalization)\.running_var")
 _NAMES = (
     (r"^embedder\.embedder\.(convolution|normalization)\.", r"stem.\1."),
     (r"^(conv|bn)1\.", lambda m: "stem." + {"conv": "convolution.", "bn": "normalization."}[m[1]]),
@@ -31,28 +30,19 @@ _DROPPED = re.compile(
 EPSILON = 1e-5  # of torch's batch norm
 
 
-def is_resnet(arrays: Arrays) -> bool:
-    """Returns whether the names are those of a ResNet with batch norms."""
-    return any(_ANCHOR.match(name) for name in arrays) and any(name.endswith("running_var") for name in arrays)
-
-
-def read(source: Source) -> Read:
+def read(source: Source, names: Arrays) -> Read:
     """Returns a ResNet in our names, batch norms folded into convolutions, and what has no place in it or is missing.
 
     Raises:
       UserError: its stem or a convolution is missing.
     """
-    prefixes = [m[1] for name in source.arrays if (m := _ANCHOR.match(name))]
-    prefix = min(prefixes, key=_rank)
     parts: dict[str, dict[str, np.ndarray]] = {}
     unexpected: list[str] = []
-    for name, x in source.arrays.items():
-        inner = _renamed(name[len(prefix) :])
-        if not name.startswith(prefix) or _DROPPED.fullmatch(inner):
-            continue
-        if m := _PLACE.fullmatch(inner):
+    for name, x in names.items():
+        new = _renamed(name)
+        if m := _PLACE.fullmatch(new):
             parts.setdefault(m[1], {})[f"{m[2]}.{m[3]}"] = x
-        else:
+        elif not _DROPPED.fullmatch(new):
             unexpected.append(name)
     arrays: Arrays = {}
     missing: list[str] = []
@@ -67,12 +57,7 @@ def read(source: Source) -> Read:
             arrays |= _folded(place, *(found[name].astype(np.float64) for name in wanted))
     if missing or "stem/kernel" not in arrays:
         raise UserError(f"{source.path} does not fit family resnet; missing: {', '.join(missing[:4]) or 'its stem'}")
-    return Read(prefix, arrays, _architecture(arrays), unexpected)
-
-
-def _rank(prefix: str) -> tuple[int, int]:
-    places = [i for i, word in enumerate(PREFERRED) if word in prefix]
-    return min(places, default=len(PREFERRED)), len(prefix)
+    return Read(arrays, _architecture(arrays), unexpected)
 
 
 def _renamed(name: str) -> str:

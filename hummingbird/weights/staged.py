@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
+import re
 from collections.abc import Callable
 
 from hummingbird.errors import UserError
@@ -15,7 +16,7 @@ from hummingbird.models.swin import SwinArchitecture
 from hummingbird.weights import convnext, resnet, swin
 from hummingbird.weights.assemble import Found
 from hummingbird.weights.files import Source
-from hummingbird.weights.fits import shortened
+from hummingbird.weights.fits import by_preference, log_choice, shortened
 from hummingbird.weights.mapping import Arrays, Read
 from hummingbird.weights.settings import Settings, pixels_of_config
 
@@ -26,25 +27,29 @@ class Kind:
 
     Attributes:
       architecture: its class.
-      holds: whether arrays with these names belong to the family.
-      read: brings them into our names.
+      anchor: pattern of a name that each network of the family has; group 1 is the prefix of all its names.
+      read: brings arrays, by their names without the prefix, into our names.
     """
 
     architecture: type[StagedArchitecture]
-    holds: Callable[[Arrays], bool]
-    read: Callable[[Source], Read]
+    anchor: re.Pattern[str]
+    read: Callable[[Source, Arrays], Read]
+
+    def prefixes(self, arrays: Arrays) -> list[str]:
+        """Returns the prefixes of the family's networks, the one that its authors evaluate first."""
+        return by_preference(dict.fromkeys(m[1] for name in arrays if (m := self.anchor.fullmatch(name))))
 
 
 KINDS = {
-    "convnext": Kind(ConvNeXtArchitecture, convnext.is_convnext, convnext.read),
-    "swin": Kind(SwinArchitecture, swin.is_swin, swin.read),
-    "resnet": Kind(ResNetArchitecture, resnet.is_resnet, resnet.read),
+    "convnext": Kind(ConvNeXtArchitecture, convnext.ANCHOR, convnext.read),
+    "swin": Kind(SwinArchitecture, swin.ANCHOR, swin.read),
+    "resnet": Kind(ResNetArchitecture, resnet.ANCHOR, resnet.read),
 }
 
 
 def family_of_arrays(arrays: Arrays) -> str | None:
     """Returns the family of stages that arrays belong to, if there is one."""
-    return next((name for name, kind in KINDS.items() if kind.holds(arrays)), None)
+    return next((name for name, kind in KINDS.items() if kind.prefixes(arrays)), None)
 
 
 def kind_of(arch: StagedArchitecture | Architecture) -> str:
@@ -58,18 +63,22 @@ def find(source: Source, family: str, given: Settings) -> Found:
     Raises:
       UserError: there is none, or it is incomplete; a setting is given that it does not have.
     """
-    if not KINDS[family].holds(source.arrays):
+    prefixes = KINDS[family].prefixes(source.arrays)
+    if not prefixes:
         held = shortened(list(source.arrays))
         raise UserError(f"{source.path} does not hold family {family}: its arrays are {held}")
+    prefix, *rivals = prefixes
+    log_choice(source.path, prefix, rivals)
+    names = {name[len(prefix) :]: x for name, x in source.arrays.items() if name.startswith(prefix)}
     try:
-        read = KINDS[family].read(source)
+        read = KINDS[family].read(source, names)
     except KeyError as error:  # of what the architecture is read off
         raise UserError(f"{source.path} does not fit family {family}; missing: {error.args[0]}") from error
     faults = {"unexpected": read.unexpected, "missing": read.missing}
     if wrong := "; ".join(f"{what}: {shortened(names)}" for what, names in faults.items() if names):
         raise UserError(f"{source.path} does not fit family {family}; {wrong}")
     arch = replaced(source.path, read.arch, given.or_else(pixels_of_config(source)))
-    return Found(family, family, read.prefix, arch, read.arrays)
+    return Found(family, family, prefix, arch, read.arrays)
 
 
 def replaced(path: pathlib.Path, arch: StagedArchitecture, settings: Settings) -> StagedArchitecture:

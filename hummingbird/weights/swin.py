@@ -15,7 +15,7 @@ from hummingbird.weights.mapping import Arrays, Read, Row, match
 from hummingbird.weights.rows import BLOCK, linear, norm
 from hummingbird.weights.settings import numbers, section
 
-_ANCHOR = re.compile(r"^(.*?)(?:encoder\.)?layers\.0\.blocks\.0\..*(?:relative_position_bias_table|logit_scale)$")
+ANCHOR = re.compile(r"(|.*?\.)(?:encoder\.)?layers\.0\.blocks\.0\..*(?:relative_position_bias_table|logit_scale)")
 _BUFFERS = re.compile(r".*(relative_position_index|relative_coords_table|attn_mask)")
 # Names of transformers to those of the original files.
 _NAMES = (
@@ -58,19 +58,13 @@ _TOGETHER = [
 _APART = linear(_ATTENTION + "qkv", *_THREE)
 
 
-def is_swin(arrays: Arrays) -> bool:
-    """Returns whether the names are those of a Swin transformer."""
-    return any(_ANCHOR.match(name) for name in arrays)
-
-
-def read(source: Source) -> Read:
+def read(source: Source, names: Arrays) -> Read:
     """Returns a Swin transformer in our names, and what has no place in it or is missing.
 
     Raises:
       UserError: nothing tells the windows of a V2.
     """
-    prefix = next(m[1] for name in source.arrays if (m := _ANCHOR.match(name)))
-    names = {_renamed(name[len(prefix) :]): x for name, x in source.arrays.items() if name.startswith(prefix)}
+    names = {_renamed(name): x for name, x in names.items()}
     depths = _depths(names)
     late = "layers.0.downsample.reduction.weight" in names  # timm merges cells before a stage, the others after one
     flat: Arrays = {}
@@ -83,9 +77,7 @@ def read(source: Source) -> Read:
     apart = "blocks.0.attn.query.weight" in flat
     matched = match(ROWS + (_APART if apart else _TOGETHER), flat)
     unexpected = [n for n in flat if n not in matched.used and not DROPPED.fullmatch(n) and not _BUFFERS.match(n)]
-    return Read(
-        prefix, matched.arrays, _architecture(source, names, depths, matched.arrays), unexpected, matched.missing
-    )
+    return Read(matched.arrays, _architecture(source, names, depths, matched.arrays), unexpected, matched.missing)
 
 
 def _renamed(name: str) -> str:

@@ -47,6 +47,24 @@ def test_an_earlier_stage_gives_a_finer_grid(build, maps, images, tmp_path):
         assert (encoder.patch_size, encoder.dim) == (4 * 2**stage, theirs[stage].shape[-1])
 
 
+@pytest.mark.parametrize(
+    ("build", "names", "chosen"),
+    [
+        (timm_model, ("model", "model_ema"), "model_ema."),
+        (lambda: timm_swin(second=False), ("student", "teacher"), "teacher."),
+        (timm_resnet, ("encoder_k", "encoder_q"), "encoder_q."),
+    ],
+    ids=["ConvNeXt", "Swin", "ResNet"],
+)
+def test_of_several_networks_that_of_evaluation_is_used_and_the_log_says_so(build, names, chosen, tmp_path, caplog):
+    state = build().state_dict()
+    path = save(tmp_path / "checkpoint.pth", dict.fromkeys(names, state))
+    with caplog.at_level("INFO"):
+        assert weights.load(path).prefix == chosen
+    assert f"{chosen!r} is used, not" in caplog.text
+    assert weights.load(path, prefix=names[0]).prefix.startswith(names[0])
+
+
 def test_the_halves_of_a_swin_transformer_meet_at_its_last_projection(images, tmp_path):
     path = save(tmp_path / "swin.pth", timm_swin(second=False).state_dict())
     encoder = weights.load_foreign(path, layers=(0,))
