@@ -11,7 +11,7 @@ from hummingbird.retrieval.index import build
 from hummingbird.retrieval.index import device as device_index
 from hummingbird.retrieval.index.build import build_index
 from hummingbird.retrieval.index.device import DeviceIndex
-from hummingbird.retrieval.index.device_search import search_sharded
+from hummingbird.retrieval.index.device_search import BLOCK, FEW, search_sharded
 
 
 @pytest.fixture(scope="module")
@@ -24,6 +24,11 @@ def world():
 
 def fail(*_):
     raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory while trying to allocate 640000 bytes.")
+
+
+def chunks(keys, size):
+    """All but the first, each with where it starts."""
+    return [(i, keys[i : i + size]) for i in range(size, len(keys), size)]
 
 
 def check(keys, queries, k, ids, similarity, atol=1e-6):
@@ -49,16 +54,18 @@ def test_block_maxima_are_used_and_lose_nothing(world):
     check(keys, queries, 5, *index.search(queries, 5))
 
 
-@pytest.mark.parametrize("order", ["falling", "rising"])
+@pytest.mark.parametrize("order", ["falling", "rising", "mixed"])
 def test_the_threshold_loses_no_neighbour_where_few_or_many_scores_are_above_it(order):
     rng = np.random.default_rng(0)
-    keys = rng.normal(size=(2048, 8)).astype(np.float32)
+    keys = rng.normal(size=(8192, 8)).astype(np.float32)
     keys /= np.linalg.norm(keys, axis=1, keepdims=True)
-    query = keys[:1]
-    keys = keys[np.argsort(keys @ query[0] * (1 if order == "rising" else -1))]  # rising: every chunk is better
-    index = DeviceIndex(keys, 1, 256)
-    check(keys, query, 20, *index.search(query, 20))
-    assert DeviceIndex(keys, 1, 256).search(query, 20)[0][0, 0] == (2047 if order == "rising" else 0)
+    query, chunk, k = keys[:1], 32 * BLOCK, 20
+    assert min(k, chunk // BLOCK) > FEW, "else there is no threshold"
+    if order != "mixed":
+        keys = keys[np.argsort(keys @ query[0] * (1 if order == "rising" else -1))]  # rising: every chunk is better
+    above = [np.sum(part @ query[0] > np.sort(keys[:i] @ query[0])[-k]) for i, part in chunks(keys, chunk)]
+    assert {"falling": max(above) == 0, "rising": min(above) > FEW, "mixed": any(0 < n <= FEW for n in above)}[order]
+    check(keys, query, k, *DeviceIndex(keys, 1, chunk).search(query, k))
 
 
 def test_equal_keys_are_found_in_the_order_of_their_numbers(world):
