@@ -41,20 +41,20 @@ def check_room(
     itemsize = key_dtype(retrieval.key_dtype, searched, dim).itemsize
     if retrieval.index == "device" and (problem := device_shortage(searched, dim, retrieval)):
         raise DeviceMemoryError(problem)
+    several = jax.process_count() > 1 and not stored  # who build a bank in memory, also one to be kept
     # Keys in memory stay with the processes that have encoded them, if the devices search.
-    apart = folder is None and searched == entries and devices_fit(entries, dim, retrieval)
-    parts = jax.process_count() if apart else 1
-    bank = entries * (dim * itemsize // parts + ENTRY_BYTES)
+    apart = several and searched == entries and devices_fit(entries, dim, retrieval)
+    whole, held = (entries * (dim * itemsize // n + ENTRY_BYTES) for n in (1, jax.process_count() if apart else 1))
     needed = searching_bytes(searched, dim, retrieval)
     if searched < entries:
         needed += searched * (dim * itemsize + ENTRY_BYTES)  # a copy
-    if folder is None:
-        needed += bank
-    elif not stored:
-        check_space(folder, bank)  # memory-mapped: its pages can be dropped when memory is short
+    if folder is None or several:
+        needed += held
+    if folder is not None and not stored:
+        check_space(folder, whole)  # memory-mapped: its pages can be dropped when memory is short
     available = available_memory()
     if available is not None and needed > available:
-        where = "" if folder is not None else ", or keep the bank on disk with retrieval.bank=FOLDER"
+        where = "" if folder is not None or several else ", or keep the bank on disk with retrieval.bank=FOLDER"
         raise UserError(
             f"config key retrieval.memory_length: {entries} entries of {dim} features and their index need "
             f"{needed / 1e9:.1f} GB, {available / 1e9:.1f} GB of memory are free; lower it, set "
@@ -84,6 +84,8 @@ def searching_bytes(entries: int, dim: int, retrieval: Retrieval) -> int:
     if retrieval.raw_keys:  # the index gets a float32 copy, and is exact on the host
         kind = "exact" if retrieval.index == "auto" else retrieval.index
         return WORKING_BYTES + 4 * entries * (dim + 1) + index_bytes(kind, entries, dim + 1, 4, 1)
+    if retrieval.index == "auto" and devices_fit(entries, dim, retrieval):
+        return WORKING_BYTES
     itemsize, block = key_dtype(retrieval.key_dtype, entries, dim).itemsize, retrieval.scann.dimensions_per_block
     return WORKING_BYTES + index_bytes(retrieval.index, entries, dim, itemsize, block)
 

@@ -1,5 +1,10 @@
 """What is left of memory is what the machine and every control group around this process leave."""
 
+import pytest
+
+from hummingbird import config
+from hummingbird.errors import UserError
+from hummingbird.retrieval import capacity
 from hummingbird.retrieval.capacity import available_memory, group_memory
 
 
@@ -23,3 +28,14 @@ def test_a_control_group_limits_what_is_left(tmp_path):
 
 def test_this_machine_has_memory():
     assert 2**20 < available_memory() < 2**50
+
+
+def test_several_processes_build_a_bank_in_memory_before_they_keep_it(tmp_path, monkeypatch):
+    retrieval = config.resolve("evaluate", overrides={"retrieval.index": "exact"}).retrieval
+    monkeypatch.setattr(capacity, "available_memory", lambda: 600 * 10**6)
+    monkeypatch.setattr(capacity, "check_space", lambda folder, needed: None)
+    capacity.check_room(10**6, 100, retrieval, tmp_path)
+    monkeypatch.setattr(capacity.jax, "process_count", lambda: 2)
+    capacity.check_room(10**6, 100, retrieval, tmp_path, stored=True)
+    with pytest.raises(UserError, match=r"need 1\.0 GB, 0\.6 GB of memory are free"):
+        capacity.check_room(10**6, 100, retrieval, tmp_path)
