@@ -155,9 +155,10 @@ class DeviceIndex:
         """Yields queries in blocks of few sizes, so that few programs are compiled: powers of two up to QUERIES."""
         most = max(gather(len(rows))) if self.together else len(rows)
         size = min(QUERIES, max(8, 1 << max(most - 1, 0).bit_length()))
-        size = -(-size // self.fewest) * len(self.local)
-        for start in range(0, most, size):
-            part = rows[start : start + size]
+        each = -(-size // self.fewest)  # rows of a device; as many blocks in all processes, however many devices it has
+        size = each * len(self.local)
+        for number in range(-(-most // (each * self.fewest))):
+            part = rows[number * size : (number + 1) * size]
             padded = np.zeros((size, rows.shape[1]), self.keys.dtype)
             padded[: len(part)] = part
             yield jax.make_array_from_process_local_data(self.sharding, padded)
