@@ -78,7 +78,7 @@ def encode(
             continue
         batch, (features, found) = begun.popleft()
         with clock(f"encode_{name}"):
-            norms = [np.asarray(norm) for norm in found[: len(batch)]]
+            norms = list(jax.device_get(found))[: len(batch)]  # in one transfer
             refuse_features([~np.isfinite(norm) for norm in norms], batch, "NaN or infinite")
         yield Encoded(batch, features, [norm == 0 for norm in norms])
 

@@ -54,14 +54,13 @@ class PatchBank:
         return PatchBank(self.keys[rows], self.labels.take(rows), self.image[rows], self.epoch[rows], self.patch[rows])
 
     def shorten(self, length: int, process: int) -> PatchBank:
-        """Returns the first entries, at most `length`, given which process this is."""
+        """Returns the first entries, at most `length`, given which process this is. The keys are not copied."""
         if len(self) <= length:
             return self
-        if self.shares is None:
-            return self.take(np.arange(length))
-        starts = np.cumsum([0, *self.shares])
-        shares = tuple(int(n) for n in np.diff(np.minimum(starts, length)))
-        rows, keys = np.arange(length), self.keys[: shares[process]]
+        shares = None
+        if self.shares is not None:
+            shares = tuple(int(n) for n in np.diff(np.minimum(np.cumsum([0, *self.shares]), length)))
+        rows, keys = np.arange(length), self.keys[: length if shares is None else shares[process]]
         return PatchBank(keys, self.labels.take(rows), self.image[rows], self.epoch[rows], self.patch[rows], shares)
 
     def columns(self) -> dict[str, Column]:

@@ -50,6 +50,7 @@ def test_a_bank_that_processes_share_ends_where_the_whole_one_does():
         assert part.keys_bytes == 4 * 4 * 4
         parts.append(part.keys)
     np.testing.assert_array_equal(np.concatenate(parts), whole.shorten(4, 0).keys)
+    assert np.shares_memory(whole.shorten(4, 0).keys, whole.keys), "a second copy of the keys could fill the memory"
 
 
 def test_bank_stores_bfloat16_when_asked():
