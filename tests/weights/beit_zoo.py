@@ -13,18 +13,18 @@ import numpy as np
 from tests.weights.upstream import randomize, upstream
 from tests.weights.zoo import (
     CLIP,
-    DEPTH,
     HALF,
-    HEADS,
     IMAGENET,
     PATCH,
     SIDE,
+    TIMM_SIZES,
     WIDTH,
     Specimen,
     grid,
     pixels,
     recorded,
     save,
+    timm_eva,
 )
 
 
@@ -34,11 +34,7 @@ def beit(folder: pathlib.Path, shared: bool) -> Specimen:
     tables = {"use_shared_rel_pos_bias": True} if shared else {"use_rel_pos_bias": True, "init_values": 0.1}
     model = randomize(
         upstream("timm.models.beit").Beit(
-            img_size=SIDE,
-            patch_size=PATCH,
-            embed_dim=WIDTH,
-            depth=DEPTH,
-            num_heads=HEADS,
+            **TIMM_SIZES,
             num_classes=0,
             use_abs_pos_emb=shared,
             use_fc_norm=not shared,
@@ -69,9 +65,7 @@ def beit(folder: pathlib.Path, shared: bool) -> Specimen:
 def eva(folder: pathlib.Path, name: str, statistics: tuple, family: str, renamed: dict, **changes: Any) -> Specimen:
     """A model of timm's EVA module, its arrays `renamed` by regular expressions as its project names them."""
     torch = upstream("torch")
-    settings = {"img_size": SIDE, "patch_size": PATCH, "embed_dim": WIDTH, "depth": DEPTH, "num_heads": HEADS}
-    settings |= {"num_classes": 0, "dynamic_img_size": True, "use_rot_pos_emb": True}
-    model = randomize(upstream("timm.models.eva").Eva(**{**settings, **changes}))
+    model = timm_eva(**changes)
     state = {}
     for key, x in model.state_dict().items():
         for pattern, new in renamed.items():

@@ -71,10 +71,17 @@ def pixels(images: np.ndarray, statistics: tuple) -> Any:
     return upstream("torch").from_numpy(((images / np.float32(255) - mean) / std).transpose(0, 3, 1, 2).copy())
 
 
+TIMM_SIZES = {"img_size": SIDE, "patch_size": PATCH, "embed_dim": WIDTH, "depth": DEPTH, "num_heads": HEADS}
+
+
 def timm_vit(**changes: Any) -> Any:
-    settings = {"img_size": SIDE, "patch_size": PATCH, "embed_dim": WIDTH, "depth": DEPTH, "num_heads": HEADS}
     module = upstream("timm.models.vision_transformer")
-    return randomize(module.VisionTransformer(**{**settings, "num_classes": 0, **changes}))
+    return randomize(module.VisionTransformer(**{**TIMM_SIZES, "num_classes": 0, **changes}))
+
+
+def timm_eva(**changes: Any) -> Any:
+    settings = {**TIMM_SIZES, "num_classes": 0, "dynamic_img_size": True, "use_rot_pos_emb": True}
+    return randomize(upstream("timm.models.eva").Eva(**{**settings, **changes}))
 
 
 def timm_specimen(
@@ -146,11 +153,7 @@ def deit3(folder: pathlib.Path) -> Specimen:
 
 def deit_distilled(folder: pathlib.Path) -> Specimen:
     deit = upstream("timm.models.deit")
-    model = randomize(
-        deit.VisionTransformerDistilled(
-            img_size=SIDE, patch_size=PATCH, embed_dim=WIDTH, depth=DEPTH, num_heads=HEADS, num_classes=10
-        )
-    )
+    model = randomize(deit.VisionTransformerDistilled(**TIMM_SIZES, num_classes=10))
     return timm_specimen(save(folder / "model.pth", {"model": model.state_dict()}), model, IMAGENET, "deit")
 
 
@@ -241,28 +244,19 @@ def dinov2_registers_swiglu(folder: pathlib.Path) -> Specimen:
 def timm_dinov3(folder: pathlib.Path, gated: bool = False) -> Specimen:
     """timm's own form of DINOv3: query and value biases apart, `gamma_1`, `reg_token`."""
     torch, layers = upstream("torch"), upstream("timm.layers")
-    model = upstream("timm.models.eva").Eva(
-        img_size=SIDE,
-        patch_size=PATCH,
-        embed_dim=WIDTH,
-        depth=DEPTH,
-        num_heads=HEADS,
-        num_classes=0,
+    model = timm_eva(
         qkv_bias=gated,
         init_values=1e-5,
         rope_type="dinov3",
         rope_temperature=100,
         rope_rotate_half=True,
-        use_rot_pos_emb=True,
         use_abs_pos_emb=False,
         num_reg_tokens=4,
         use_fc_norm=False,
-        dynamic_img_size=True,
         swiglu_mlp=gated,
         swiglu_align_to=64 if gated else 0,
         norm_layer=lambda width, **how: layers.LayerNorm(width, eps=1e-5, **how),
     )
-    randomize(model)
 
     def features(images: np.ndarray) -> np.ndarray:
         with torch.no_grad():
