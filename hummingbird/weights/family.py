@@ -49,9 +49,11 @@ def gated(names: Arrays) -> bool:
 
 
 def first_eva(names: Arrays) -> bool:
-    """Returns whether it may be an EVA of the first version; EVA02-CLIP-E, 1792 wide, norms after its branches."""
+    """Returns whether it is an EVA of the first version; EVA02-CLIP-E, 1792 wide, norms after its branches."""
     table = names.get("pos_embed")
-    return table is not None and table.shape[-1] != 1792 and not relative(names) and not gated(names)
+    if table is None or table.shape[-1] == 1792 or relative(names) or gated(names):
+        return False
+    return "blocks.0.attn.q_bias" in names  # a plain ViT without such biases has the names of all other arrays
 
 
 def perception(names: Arrays) -> bool:

@@ -85,6 +85,12 @@ def test_the_file_name_decides_where_the_arrays_do_not(name, family, tmp_path):
     assert found == family or {found, family} == {"dino", "ibot"}  # these two are treated alike
 
 
+def test_a_vit_without_biases_of_queries_keys_and_values_is_not_taken_for_eva(tmp_path):
+    save_file(timm_arrays(blocks__0__attn__qkv__bias=None), tmp_path / "dino_vits8.safetensors")
+    found = weights.load(tmp_path / "dino_vits8.safetensors")
+    assert (found.family, found.arch.qkv_bias) == ("dino", False)
+
+
 def test_a_wrong_family_that_is_forced_says_what_does_not_fit(dino):
     with pytest.raises(UserError, match=r"does not hold family clip"):
         weights.load(dino, family="clip")
