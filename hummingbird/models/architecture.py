@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Mapping
+from typing import ClassVar
 
 from hummingbird.errors import UserError
 
@@ -45,6 +46,8 @@ class Architecture:
       epsilon: of every layer norm.
       mean, std: statistics of pixels in [0, 1] by which images are normalised.
     """
+
+    called: ClassVar[str] = "a vision transformer"
 
     patch_size: int
     width: int

@@ -316,6 +316,6 @@ def model_card(model: Model, format: str) -> str:
         arch=dataclasses.asdict(model.weights.arch),
         width=foreign.backbone_of(model.weights.arch, model.weights.features).dim,
         format=format,
-        called=getattr(model.weights.arch, "called", "a Vision Transformer").replace("a ", "A ", 1),
+        called=model.weights.arch.called.replace("a ", "A ", 1),
         parameters=parameters,
     )
