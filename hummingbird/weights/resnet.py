@@ -10,6 +10,7 @@ from hummingbird.errors import UserError
 from hummingbird.models.resnet import ResNetArchitecture
 from hummingbird.weights.files import Source
 from hummingbird.weights.mapping import Arrays, Read
+from hummingbird.weights.settings import section
 
 ANCHOR = re.compile(r"(|.*?\.)(?:layer1\.0\.bn1|encoder\.stages\.0\.layers\.0\.layer\.0\.normalization)\.running_var")
 _NAMES = (
@@ -27,6 +28,7 @@ _PLACE = re.compile(r"(stem|stage_\d_block_\d+/(?:conv[123]|shortcut))\.(convolu
 _DROPPED = re.compile(
     r"(fc|head|heads|classifier|projector|projection_head|prototypes|predictor)\b.*|.*num_batches_tracked"
 )
+_ANTIALIASED = re.compile(r"resnex?t(aa|blur)")
 EPSILON = 1e-5  # of torch's batch norm
 
 
@@ -34,8 +36,14 @@ def read(source: Source, names: Arrays) -> Read:
     """Returns a ResNet in our names, batch norms folded into convolutions, and what has no place in it or is missing.
 
     Raises:
-      UserError: its stem or a convolution is missing.
+      UserError: its stem or a convolution is missing; its name is that of a ResNet that filters before each stride.
     """
+    called = f"{source.names} {section(source, 'config.json').get('architecture', '')}".lower()
+    if m := _ANTIALIASED.search(called):
+        raise UserError(
+            f"{source.path} is a {m[0]} by name: a ResNet that filters maps before each stride, which its arrays do "
+            "not show; it cannot be loaded"
+        )
     parts: dict[str, dict[str, np.ndarray]] = {}
     unexpected: list[str] = []
     for name, x in names.items():

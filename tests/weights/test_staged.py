@@ -100,6 +100,8 @@ def test_what_a_swin_or_resnet_does_not_have_is_refused(tmp_path):
     ):
         with pytest.raises(UserError, match=message):
             weights.load(path, **options)
+    with pytest.raises(UserError, match="is a resnetblur by name"):
+        weights.load(resnet.rename(tmp_path / "resnetblur50-84f4748f.pth"))
     state = timm_resnet().state_dict()
     del state["layer2.0.bn2.running_var"]
     with pytest.raises(UserError, match=r"family resnet; missing: stage_1_block_0/conv2\.normalization\.running_var"):
