@@ -65,7 +65,7 @@ FAMILIES: dict[str, Family] = {
     ),
     "dinov2": Family(
         ("dinov2", "dinov2_swiglu"),
-        "DINOv2 and encoders of its shape (NeCo, Franca, ...)",
+        "DINOv2 and encoders of its shape",
         resize="bicubic_offset",
         possible=lambda n: scaled(n) and "register_tokens" not in n and not positions_without_cls(n),
         sure=lambda n: scaled(n) and "mask_token" in n and "register_tokens" not in n and "storage_tokens" not in n,

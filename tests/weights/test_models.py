@@ -18,7 +18,9 @@ from hummingbird.weights.foreign import backbone_of, check_shapes
 from hummingbird.weights.published import MODELS, PublishedModel
 from hummingbird.weights.recognize import recognize
 from hummingbird.weights.settings import settings_of_config
+from tests.weights.hf_zoo import SIZED, build, folder_of
 from tests.weights.upstream import upstream
+from tests.weights.zoo import IMAGENET
 
 README = pathlib.Path(published.__file__).parent / "README.md"
 TIMM = [model for model in MODELS if model.checkpoint.startswith("timm:")]
@@ -105,6 +107,16 @@ def test_models_of_transformers_are_recognised_as_the_list_says(name, tmp_path):
 
 def test_every_model_of_transformers_in_the_list_is_compared():
     assert {model.checkpoint.removeprefix("hf:") for model in MODELS if model not in TIMM} == HF.keys()
+
+
+@pytest.mark.parity
+def test_data2vec_is_recognised_by_its_config(tmp_path):
+    """Its architecture is that of BEiT in transformers, which parity is shown for; pixel statistics are its own."""
+    settings = {"use_relative_position_bias": True, "use_mean_pooling": False}
+    path = folder_of(build("Data2VecVision", **SIZED, **settings), tmp_path, IMAGENET)
+    found = weights.load(path)
+    assert (found.family, found.arch.relative, found.arch.grid) == ("hf_data2vec", "bilinear", (4, 4))
+    assert (found.arch.mean, found.arch.std) == IMAGENET
 
 
 def activation_of(name: str) -> str | None:
