@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import concurrent.futures
 import dataclasses
+import functools
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -134,26 +135,33 @@ def predict_all(
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
         last: concurrent.futures.Future[None] | None = None
 
-        def finish_last() -> None:
+        def finish(batch: QueryBatch | None, wait: Callable[[], Neighbours]) -> Found:
+            found = finish_search(batch, wait, evaluation.clock)
             if last is not None:
                 last.result()
+            return found
 
-        for batch, found in search_all(evaluation, in_step(iter(batches)) if shared else batches, index, dim):
-            together(finish_last) if shared else finish_last()  # processes that search together end together
+        for searching in search_all(evaluation, in_step(iter(batches)) if shared else batches, index, dim):
+            batch, work = searching[0], functools.partial(finish, *searching)
+            found = together(work) if shared else work()  # processes that search together end together
             last = pool.submit(predictor.add, batch, found) if batch is not None else None
-        finish_last()
+        if last is not None:
+            last.result()
 
 
 def search_all(
     evaluation: Evaluation, batches: Iterable[QueryBatch | None], index: Index, dim: int
-) -> Iterator[tuple[QueryBatch | None, Found]]:
-    """Searches all batches; on devices, the next search begins before the neighbours of one are waited for.
+) -> Iterator[tuple[QueryBatch | None, Callable[[], Neighbours]]]:
+    """Begins to search all batches; on devices, the next search begins before the neighbours of one are waited for.
 
     Args:
       evaluation: says how.
       batches: query images; None where only other processes have some.
       index: finds the neighbours.
       dim: features of a patch.
+
+    Yields:
+      A batch, and the function that waits for its neighbours.
     """
     k, clock = evaluation.protocol.neighbours, evaluation.clock
     ahead = 1 if index.kind == "device" else 0
@@ -162,9 +170,8 @@ def search_all(
         with clock("search"):
             begun.append((batch, start_search(index, batch, k, dim)))
         if len(begun) > ahead:
-            yield finish_search(*begun.popleft(), clock)
-    while begun:
-        yield finish_search(*begun.popleft(), clock)
+            yield begun.popleft()
+    yield from begun
 
 
 def start_search(index: Index, batch: QueryBatch | None, k: int, dim: int) -> Callable[[], Neighbours]:
@@ -179,14 +186,12 @@ def start_search(index: Index, batch: QueryBatch | None, k: int, dim: int) -> Ca
     return lambda: found
 
 
-def finish_search(
-    batch: QueryBatch | None, wait: Callable[[], Neighbours], clock: Clock
-) -> tuple[QueryBatch | None, Found]:
+def finish_search(batch: QueryBatch | None, wait: Callable[[], Neighbours], clock: Clock) -> Found:
     """Waits for the neighbours of a batch, and drops those of padding."""
     with clock("search"):
         ids, similarity = wait()
     rows = 0 if batch is None else sum(batch.features.counts)
-    return batch, Found(ids[:rows], similarity[:rows])
+    return Found(ids[:rows], similarity[:rows])
 
 
 class Predictor:
