@@ -36,6 +36,7 @@ PLACES = re.compile(
     r"(stem_(conv|norm)|stage_\d_shrink(_norm)?|stage_\d_block_\d+/(dw|norm|up|down))/(kernel|bias|scale)|norm/(scale|bias)"
     r"|stage_\d_block_\d+/(scale|grn_scale|grn_bias)"
 )
+XXL = 384  # first width of the largest CLIP towers (OpenCLIP), with another epsilon
 HEADS = re.compile(r"(head|classifier|fc)\b.*")
 ANCHOR = re.compile(r"(|.*?\.)(?:encoder\.)?stages\.0\..*(?:dwconv|conv_dw)\.weight")
 
@@ -74,9 +75,11 @@ def _architecture(source: Source, arrays: Arrays) -> ConvNeXtArchitecture:
     stages = max(s for s, _ in blocks) + 1
     if "stem_conv/kernel" not in arrays:
         raise UserError(f"{source.path} does not fit family convnext; missing: its stem")
+    widths = tuple(arrays[f"stage_{s}_block_0/dw/kernel"].shape[-1] for s in range(stages))
     return ConvNeXtArchitecture(
         depths=tuple(1 + max((i for t, i in blocks if t == s), default=-1) for s in range(stages)),
-        widths=tuple(arrays[f"stage_{s}_block_0/dw/kernel"].shape[-1] for s in range(stages)),
+        widths=widths,
+        epsilon=1e-5 if widths[0] == XXL else 1e-6,
         stem=arrays["stem_conv/kernel"].shape[0],
         layer_scale="stage_0_block_0/scale" in arrays,
         response_norm="stage_0_block_0/grn_scale" in arrays,

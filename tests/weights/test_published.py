@@ -65,6 +65,7 @@ def test_sizes_of_published_convnexts_are_read_from_their_arrays():
         model = upstream("timm").create_model(name, device="meta")
         arch = found(shapes_only(model), "convnext").arch
         assert (arch.depths, arch.widths, arch.response_norm) == (depths, widths, "v2" in name)
+        assert arch.epsilon == model.head.norm.eps
 
 
 def test_moco_v3_small_has_twelve_heads():

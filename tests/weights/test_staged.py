@@ -131,6 +131,13 @@ def test_an_imported_convnext_stands_alone(images, tmp_path):
     assert weights.describe(tmp_path / "own")["fingerprint"] == said["fingerprint"]
 
 
+def test_the_largest_convnext_has_an_epsilon_of_its_own(tmp_path):
+    """timm's ConvNeXt-XXL, OpenCLIP's largest, is the one that is 384 wide at first."""
+    for width, epsilon in ((384, 1e-5), (8, 1e-6)):
+        state = timm_model(dims=(width, 8, 8, 8)).state_dict()
+        assert weights.load(save(tmp_path / "model.pth", state)).arch.epsilon == epsilon
+
+
 def test_what_a_convnext_does_not_have_is_refused(tmp_path):
     path = original(tmp_path).path
     for options, message in (
