@@ -26,6 +26,7 @@ def check_room(
     folder: pathlib.Path | None,
     stored: bool = False,
     longest: int | None = None,
+    apart: bool = False,
 ) -> None:
     """Raises UserError if a bank and its index do not fit.
 
@@ -36,15 +37,15 @@ def check_room(
       folder: keeps the bank; None: in memory.
       stored: the bank is in `folder` already.
       longest: entries of the longest bank that is cut from this one and searched; None: the bank itself is searched.
+      apart: keys stay with the processes that encode them, if the devices search; otherwise each process has all.
     """
     searched = longest or entries
     itemsize = key_dtype(retrieval.key_dtype, searched, dim).itemsize
     if retrieval.index == "device" and (problem := device_shortage(searched, dim, retrieval)):
         raise DeviceMemoryError(problem)
     several = jax.process_count() > 1 and not stored  # who build a bank in memory, also one to be kept
-    # Keys in memory stay with the processes that have encoded them, if the devices search.
-    apart = several and searched == entries and devices_fit(entries, dim, retrieval)
-    whole, held = (entries * (dim * itemsize // n + ENTRY_BYTES) for n in (1, jax.process_count() if apart else 1))
+    parts = jax.process_count() if apart and several and devices_fit(entries, dim, retrieval) else 1
+    whole, held = (entries * (dim * itemsize // n + ENTRY_BYTES) for n in (1, parts))
     needed = searching_bytes(searched, dim, retrieval)
     if searched < entries:
         needed += searched * (dim * itemsize + ENTRY_BYTES)  # a copy

@@ -61,17 +61,18 @@ def preflight(
       UserError: what the evaluation would have failed with later.
     """
     with evaluation.clock("preflight"):
-        return together(lambda: rehearse(evaluation, folder, plan or plan_bank(evaluation), stored))
+        return together(lambda: rehearse(evaluation, folder, plan, stored))
 
 
-def rehearse(evaluation: Evaluation, folder: pathlib.Path | None, plan: BankPlan, stored: bool) -> int:
+def rehearse(evaluation: Evaluation, folder: pathlib.Path | None, plan: BankPlan | None, stored: bool) -> int:
     """Does the work of `preflight` in one process."""
-    task = evaluation.task
+    task, apart = evaluation.task, plan is None  # a bank that others are cut from is whole in every process
+    plan = plan or plan_bank(evaluation)
     prompt = first_labelled(evaluation.prompt, list(plan.quota), task, "prompt")
     query = first_labelled(evaluation.query, query_images(len(evaluation.query), evaluation.protocol), task, "query")
     dim = rehearse_images(evaluation, prompt, query, plan.quota[prompt])
     if not stored:
-        check_room(plan.capacity, dim, evaluation.retrieval, folder, longest=plan.longest)
+        check_room(plan.capacity, dim, evaluation.retrieval, folder, longest=plan.longest, apart=apart)
     check_imports(evaluation, plan.longest)
     return dim
 

@@ -39,3 +39,12 @@ def test_several_processes_build_a_bank_in_memory_before_they_keep_it(tmp_path, 
     capacity.check_room(10**6, 100, retrieval, tmp_path, stored=True)
     with pytest.raises(UserError, match=r"need 1\.0 GB, 0\.6 GB of memory are free"):
         capacity.check_room(10**6, 100, retrieval, tmp_path)
+
+
+def test_keys_that_lie_apart_need_less_memory(monkeypatch):
+    retrieval = config.resolve("evaluate", overrides={"retrieval.index": "device"}).retrieval
+    monkeypatch.setattr(capacity, "available_memory", lambda: 1250 * 10**6)
+    monkeypatch.setattr(capacity.jax, "process_count", lambda: 2)
+    capacity.check_room(10**6, 100, retrieval, None, apart=True)
+    with pytest.raises(UserError, match=r"need 1\.4 GB, 1\.2 GB of memory are free"):
+        capacity.check_room(10**6, 100, retrieval, None)

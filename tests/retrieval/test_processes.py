@@ -1,4 +1,4 @@
-"""An evaluation by two processes is that of one, to the last digit; what fails in one is told by both."""
+"""An evaluation by two processes is that of one, to the last digit; what fails in one ends both with its message."""
 
 import json
 import os
