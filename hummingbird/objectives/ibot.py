@@ -141,7 +141,8 @@ class IBOT(Common):
         assert teachers is not None
         assert own is not None
         mask: Bool[Array, "B V N"] = own["mask"]
-        chosen, count = first_masked(mask, self.most), divisor(self.most, self.settings.chunk)
+        most = in_even_parts(self.most, self.settings.chunk, mask.shape[2])
+        chosen, count = first_masked(mask, most), divisor(most, self.settings.chunk)
         # [parts, B, V, n, ...]
         student_parts, teacher_parts, mask_parts = (
             in_parts(take(x, chosen), count) for x in (students, teachers, mask)
@@ -193,6 +194,17 @@ def take(x: Shaped[Array, "B V N *item"], patches: Int[Array, "B V M"]) -> Shape
 def in_parts(x: Array, chunk: int) -> Array:
     """Reshapes [B, V, N, ...] to [N / chunk, B, V, chunk, ...]."""
     return jnp.moveaxis(x.reshape(*x.shape[:2], -1, chunk, *x.shape[3:]), 2, 0)
+
+
+def in_even_parts(count: int, most: int, limit: int) -> int:
+    """Returns the least number of patches from `count` to `limit` that splits into as few parts of up to `most`.
+
+    Example:
+      >>> in_even_parts(98, 64, 196), in_even_parts(97, 64, 196)  # twice 49; a prime alone would make 97 parts
+      (98, 98)
+    """
+    parts = -(-count // most)
+    return min(parts * -(-count // parts), limit)
 
 
 def divisor(count: int, most: int) -> int:

@@ -10,7 +10,7 @@ from hummingbird.errors import UserError
 from hummingbird.models.pretrainer import ViewOutputs
 from hummingbird.objectives import Batch, masking
 from hummingbird.objectives.dinov2 import koleo
-from hummingbird.objectives.ibot import divisor, first_masked, take
+from hummingbird.objectives.ibot import divisor, first_masked, in_even_parts, take
 from tests import reference, tiny
 from tests.objectives.slopes import assert_gradient
 from tests.objectives.test_dino import dino_loss, head, network
@@ -122,6 +122,10 @@ def test_masked_patches_come_first_and_those_beside_them_fill_the_rest():
 
 
 def test_patches_pass_the_head_in_equal_parts():
+    for count, limit in ((98, 196), (97, 196), (128, 256), (685, 1369), (16, 16)):
+        most = in_even_parts(count, 64, limit)
+        assert count <= most <= limit
+        assert most // divisor(most, 64) == -(-count // 64)
     assert [divisor(196, 64), divisor(16, 4), divisor(7, 4)] == [49, 4, 1]
 
 
