@@ -14,7 +14,9 @@ import re
 import sys
 import threading
 import urllib.parse
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
+
+from tests import loopback
 
 OBJECT = re.compile(r"/(?:download/|upload/)?(?:storage/v1/)?b/([^/]+)/o(?:/(.*))?$")
 COPY = re.compile(r"/storage/v1/b/([^/]+)/o/([^/]+)/(rewriteTo|copyTo|moveTo)(?:/b/([^/]+))?/o/(.+)$")
@@ -220,26 +222,12 @@ class Handler(BaseHTTPRequestHandler):
         return self.answer(200, text.encode(), f"multipart/mixed; boundary={boundary}")
 
 
-class Server(ThreadingHTTPServer):
-    daemon_threads = True
-
-    def handle_error(self, request, client_address):
-        if not isinstance(sys.exc_info()[1], ConnectionError):  # the client was killed
-            super().handle_error(request, client_address)
-
-
 @contextlib.contextmanager
 def serve(store=None):
     """Yields the address and the store of a server in a thread of this process."""
     store = store or Store()
-    server = Server(("127.0.0.1", 0), type("Bound", (Handler,), {"store": store}))
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_address[1]}", store
-    finally:
-        server.shutdown()
-        server.server_close()
+    with loopback.serving(Handler, store=store) as address:
+        yield address, store
 
 
 def variables(address):

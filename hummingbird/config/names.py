@@ -61,7 +61,7 @@ def shipped(folder: str) -> list[str]:
 
 
 def canonical(name: str, folder: str) -> str:
-    """Returns one spelling for all names of the same file: that of a shipped file is "configs/FOLDER/NAME.py".
+    """Returns the same spelling for every name of a file; shipped files are spelt "configs/FOLDER/NAME.py".
 
     Example:
       >>> canonical("pascal_voc:few", "evaluate"), canonical("./mine.py", "evaluate")

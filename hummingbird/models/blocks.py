@@ -195,7 +195,7 @@ def survival_factors(rngs: Key[Array, " B"], depth: int, rate: float) -> Float[A
 def relative_bias(
     table: Float[Array, "E heads"], rows: Float[Array, "R r"], columns: Float[Array, "C c"], entries: Int[Array, "T T"]
 ) -> Float[Array, "heads T T"]:
-    """Resizes a layer's table of relative positions, whose last three entries are those of [CLS], and reads it."""
+    """Resizes a layer's table of relative positions and looks up its entries; the last three belong to [CLS]."""
     offsets = table[:-3].reshape(rows.shape[1], columns.shape[1], -1)
     resized = jnp.einsum("ri,cj,ijh->hrc", rows, columns, offsets, precision=jax.lax.Precision.HIGHEST)
     whole = jnp.concatenate([resized.reshape(len(resized), -1), table[-3:].T], axis=1)  # [heads, entries]

@@ -59,7 +59,7 @@ class FrozenEncoder:
       fingerprint: checksum of the parameters and of what is computed with them.
       pooling: attention pooling of a pretraining run; None where there is none.
       source: file or folder that weights of other projects were first read from, or their name on the hub.
-      commit: that of their name on the hub.
+      commit: of their repository on the hub, if they come from there.
 
     Example: the gradient of a loss with respect to the last attention's output projection P = a W + b, for each image
     and token (FUNGI), without knowing how the network is built.

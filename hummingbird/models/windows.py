@@ -14,8 +14,8 @@ def offsets(window: tuple[int, int], pretrained: int) -> Float[np.ndarray, "R C 
 
     Args:
       window: rows and columns of cells.
-      pretrained: side of the windows in pretraining, where the greatest offset is 8 before the logarithm; 0: that of
-        `window`.
+      pretrained: side of the windows in pretraining, which scales offsets so that the greatest is 8 before the
+        logarithm; 0: the side of `window`.
     """
     axes = [np.arange(1 - n, n) / max((pretrained or n) - 1, 1) for n in window]
     linear = 8 * np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1)

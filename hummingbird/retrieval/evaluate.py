@@ -212,7 +212,7 @@ def describe(evaluation: Evaluation, whole: Scored, config: EvaluateConfig) -> R
 
 
 def describe_encoder(encoder: Encoder, dim: int) -> dict[str, Json]:
-    """Returns name (that of its type if it has none), origin, fingerprint, patch_size, dim, and how it computes."""
+    """Describes an encoder: its name (or its type's), origin, fingerprint, patch size, channels, and arithmetic."""
     name = getattr(encoder, "name", None) or getattr(encoder, "__name__", type(encoder).__name__)
     known = {fact: getattr(encoder, fact, None) for fact in ("source", "commit", "fingerprint")}
     return {"name": name, **known, "patch_size": encoder.patch_size, "dim": dim, **arithmetic(encoder)}

@@ -3,7 +3,7 @@
 CAPI (facebookresearch/capi, eval_segmentation.py) keeps the labels of all pixels of a patch, drops patches that are
 mostly void, and predicts for each pixel the most frequent label among the k neighbours' pixels at its place. Void is a
 label like others there; where it is predicted, it counts in the mean as a class without true pixels. On ties the lowest
-id in the files wins: on ADE20K, where void is 0, that of void.
+id in the files wins, which is void on ADE20K, where void is 0.
 
 Two differences remain. CAPI standardises features by their statistics over all patches of nine tenths of the training
 images, here those of the bank are used; and on ADE20K it computes distances in bfloat16.
@@ -29,7 +29,7 @@ from hummingbird.tasks.task import Annotated, Column, LocalLabels
 
 
 class PixelVoteTask(SegmentationTask):
-    """Labels int32 [H, W] of class ids; the last class is that of void pixels.
+    """Labels are class ids, int32 [H, W]; void pixels form the last class.
 
     Args:
       classes: class names by id, the name of void last.

@@ -140,7 +140,7 @@ def names(source):
     return [source[i]["name"] for i in range(len(source))]
 
 
-def refused(message, *args, **changes):
+def assert_refused(message, *args, **changes):
     """Asserts that building or reading `dense(...)` fails in one line that matches `message`; returns the line."""
     with pytest.raises(UserError, match=message) as caught:
         names(dense(*args, **changes))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from hummingbird.data.store import Folder
-from tests.data.files import blocks, dense, encode, make_folder, refused, write
+from tests.data.files import assert_refused, blocks, dense, encode, make_folder, write
 
 
 def test_masks_are_read_once_for_both_halves_and_again_when_they_may_have_changed(tmp_path, monkeypatch):
@@ -46,7 +46,7 @@ def test_classes_come_from_a_small_file(tmp_path, file, text, expected):
 def test_a_broken_class_file_is_refused(tmp_path, text, message):
     root = make_folder(tmp_path, ["a", "b"], [0, 1], prompt=["a"])
     write(root / "classes.yaml", text)
-    refused(message, "prompt", "folder", root, folder__classes="classes.yaml")
+    assert_refused(message, "prompt", "folder", root, folder__classes="classes.yaml")
 
 
 @pytest.mark.parametrize("ids", [[-1, 0, 1], [0, 1_000_001]], ids=["negative", "above 16 bits"])
@@ -54,7 +54,7 @@ def test_classes_are_not_inferred_from_ids_out_of_range(tmp_path, ids):
     root = make_folder(tmp_path, ["a", "b"], [0, 1], prompt=["a"])
     (root / "labels/a.png").unlink()
     write(root / "labels/a.tif", encode(np.resize(np.array(ids, np.int32), (24, 32)), "TIFF"))
-    line = refused("labels/a.tif holds ids from", "prompt", "folder", root)
+    line = assert_refused("labels/a.tif holds ids from", "prompt", "folder", root)
     assert "expected 0 to 65535" in line
 
 

@@ -8,13 +8,13 @@ import pytest
 import scipy.io
 
 from tests.data.files import (
+    assert_refused,
     blocks,
     dense,
     encode,
     make_voc,
     names,
     ramp,
-    refused,
     write,
 )
 
@@ -46,19 +46,21 @@ def test_voc_finds_trainaug_in_every_form(tmp_path, lists, inside):
 
 def test_voc_refuses_what_is_missing(tmp_path):
     root = make_voc(tmp_path, VOC, ["2009_4"], {"train.txt": "2007_1\nabsent_9\n", "twice.txt": "2007_1\n2007_1\n"})
-    assert "Found: VOCdevkit/" in refused("is not laid out as ade20k. Expected: images", "prompt", "ade20k", root)
-    refused("no image for 1 of the 2 of .*train.txt: absent_9", "prompt", "pascal_voc", root, prompt="train")
-    refused("names 2007_1 more than once", "prompt", "pascal_voc", root, prompt="twice")
-    refused(
+    assert "Found: VOCdevkit/" in assert_refused(
+        "is not laid out as ade20k. Expected: images", "prompt", "ade20k", root
+    )
+    assert_refused("no image for 1 of the 2 of .*train.txt: absent_9", "prompt", "pascal_voc", root, prompt="train")
+    assert_refused("names 2007_1 more than once", "prompt", "pascal_voc", root, prompt="twice")
+    assert_refused(
         "no ImageSets/Segmentation/nope.txt; the splits there are train, twice, val",
         "prompt",
         "pascal_voc",
         root,
         prompt="nope",
     )
-    refused("does not exist", "prompt", "pascal_voc", tmp_path / "nowhere")
-    refused("data.root is empty", "prompt", "pascal_voc", "")
-    refused("has no depth", "prompt", "pascal_voc", root, task="depth")
+    assert_refused("does not exist", "prompt", "pascal_voc", tmp_path / "nowhere")
+    assert_refused("data.root is empty", "prompt", "pascal_voc", "")
+    assert_refused("has no depth", "prompt", "pascal_voc", root, task="depth")
 
 
 # ---------------------------------------------------------------- other data sets
@@ -72,7 +74,7 @@ def test_ade20k_drops_id_0_and_counts_from_1(tmp_path):
     prompt, query = dense("prompt", "ade20k", tmp_path), dense("query", "ade20k", tmp_path)
     assert (len(prompt), len(query), len(prompt.classes), prompt.classes[149]) == (3, 2, 150, "name150")
     np.testing.assert_array_equal(query[0]["label"], blocks(9, 12, [255, 0, 149]))
-    refused(
+    assert_refused(
         "there is no images/test; the splits there are training, validation", "query", "ade20k", tmp_path, query="test"
     )
 
@@ -88,7 +90,7 @@ def test_photos_are_read_whatever_the_spelling_of_their_suffix(tmp_path, caplog)
     assert names(prompt) == [f"training_{i}" for i in range(4)]
     assert sum("1 labels have no image and are not used: training_4" in line for line in caplog.messages) == 1
     write(tmp_path / "images/training/training_0.PNG", encode(ramp(9, 12)))
-    refused("are both called training_0", "prompt", "ade20k", tmp_path)
+    assert_refused("are both called training_0", "prompt", "ade20k", tmp_path)
 
 
 def test_cityscapes_turns_label_ids_into_19_classes(tmp_path):
@@ -110,7 +112,7 @@ def test_coco_stuff_closes_the_gaps_between_ids(tmp_path):
     assert (len(prompt.classes), prompt.classes[0], prompt.classes[-1]) == (171, "person", "wood")
     np.testing.assert_array_equal(prompt[0]["label"], blocks(6, 8, [0, 11, 170, 255]))
     write(tmp_path / "annotations/train2017/000000000001.png", encode(blocks(6, 8, [0, 11])))
-    refused("class ids 11 that are not among the 171 classes", "prompt", "coco_stuff", tmp_path)
+    assert_refused("class ids 11 that are not among the 171 classes", "prompt", "coco_stuff", tmp_path)
 
 
 def test_nyuv2_reverses_matlab_axes_and_uses_the_official_split(tmp_path):
@@ -119,7 +121,7 @@ def test_nyuv2_reverses_matlab_axes_and_uses_the_official_split(tmp_path):
     depth[2, 0, 0] = np.nan
     with h5py.File(tmp_path / "nyu_depth_v2_labeled.mat", "w") as file:
         file["images"], file["depths"] = picture, depth
-    refused("lacks splits.mat. Expected", "prompt", "nyuv2", tmp_path)
+    assert_refused("lacks splits.mat. Expected", "prompt", "nyuv2", tmp_path)
     scipy.io.savemat(tmp_path / "splits.mat", {"trainNdxs": [[1], [3], [5]], "testNdxs": [[2], [4]]})
     prompt, query = dense("prompt", "nyuv2", tmp_path), dense("query", "nyuv2", tmp_path)
     assert (len(prompt), len(query), prompt.task, prompt.classes) == (3, 2, "depth", [])
@@ -127,9 +129,9 @@ def test_nyuv2_reverses_matlab_axes_and_uses_the_official_split(tmp_path):
     np.testing.assert_array_equal(item["image"], picture[2].transpose(2, 1, 0))
     np.testing.assert_array_equal(item["label"], np.nan_to_num(depth[2].T))
     assert item["image"].shape == (6, 8, 3)
-    refused("nyuv2 has depth only", "prompt", "nyuv2", tmp_path, task="segmentation")
+    assert_refused("nyuv2 has depth only", "prompt", "nyuv2", tmp_path, task="segmentation")
     with h5py.File(tmp_path / "splits.mat", "w") as file:  # as MATLAB 7.3 writes it
         file["trainNdxs"], file["testNdxs"] = np.array([[1.0, 3.0, 5.0]]), np.array([[2.0, 4.0]])
     assert dense("prompt", "nyuv2", tmp_path).fingerprint == prompt.fingerprint
     write(tmp_path / "splits.mat", "text")
-    refused("splits.mat cannot be read", "prompt", "nyuv2", tmp_path)
+    assert_refused("splits.mat cannot be read", "prompt", "nyuv2", tmp_path)

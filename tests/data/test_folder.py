@@ -8,6 +8,7 @@ from PIL import Image
 
 from hummingbird.data.store import warn_once
 from tests.data.files import (
+    assert_refused,
     blocks,
     dense,
     encode,
@@ -15,7 +16,6 @@ from tests.data.files import (
     names,
     pack,
     ramp,
-    refused,
     write,
 )
 
@@ -28,7 +28,7 @@ def test_a_folder_needs_only_images_labels_and_lists(tmp_path, caplog):
     np.testing.assert_array_equal(query[0]["label"], blocks(24, 32, [0, 1, 255]))
     assert sum("inferred from 3 masks" in line for line in caplog.messages) == 1  # by the prompt, for both
 
-    refused("neither in", "prompt", "folder", root, folder__classes="nowhere.yaml")
+    assert_refused("neither in", "prompt", "folder", root, folder__classes="nowhere.yaml")
 
 
 def test_patterns_pair_files_and_slices_split_them(tmp_path):
@@ -41,9 +41,9 @@ def test_patterns_pair_files_and_slices_split_them(tmp_path):
     assert (names(prompt), names(query)) == (["0", "1", "2"], ["3", "4"])
     assert (query[1]["label"] == 4.0).all()
     assert (prompt[0]["label"] == 0.0).all()
-    refused("has no train.txt, so choose the images", "prompt", "folder", tmp_path, **patterns)
-    refused("is not understood", "prompt", "folder", tmp_path, prompt="x[3]", **patterns)
-    refused("is empty: there are 5", "prompt", "folder", tmp_path, prompt="[7:]", **patterns)
+    assert_refused("has no train.txt, so choose the images", "prompt", "folder", tmp_path, **patterns)
+    assert_refused("is not understood", "prompt", "folder", tmp_path, prompt="x[3]", **patterns)
+    assert_refused("is empty: there are 5", "prompt", "folder", tmp_path, prompt="[7:]", **patterns)
 
 
 def test_a_split_may_be_a_folder_of_the_pattern(tmp_path):
@@ -59,26 +59,28 @@ def test_a_file_of_names_chooses_a_part_of_the_prompt(tmp_path):
     assert names(dense("prompt", "folder", root, names=str(chosen))) == ["a", "c"]
     assert names(dense("query", "folder", root, names=str(chosen))) == ["d"]
     write(chosen, "a\nz\n")
-    refused("names 1 that are not among the prompt images: z", "prompt", "folder", root, names=str(chosen))
-    refused("cannot be read", "prompt", "folder", root, names=str(tmp_path / "nowhere"))
+    assert_refused("names 1 that are not among the prompt images: z", "prompt", "folder", root, names=str(chosen))
+    assert_refused("cannot be read", "prompt", "folder", root, names=str(tmp_path / "nowhere"))
 
 
 def test_problems_of_a_folder_are_reported_in_one_line(tmp_path):
     root = make_folder(tmp_path / "ok", ["a", "b"], [0, 1], prompt=["a"])
     (tmp_path / "empty").mkdir()
-    refused("holds no images 'images'. Expected: images", "prompt", "folder", tmp_path / "empty", prompt="[:1]")
-    refused("has no list absent.txt; there are train.txt, val.txt", "prompt", "folder", root, prompt="absent.txt")
+    assert_refused("holds no images 'images'. Expected: images", "prompt", "folder", tmp_path / "empty", prompt="[:1]")
+    assert_refused(
+        "has no list absent.txt; there are train.txt, val.txt", "prompt", "folder", root, prompt="absent.txt"
+    )
     write(root / "train.txt", "a\nghost\n")
-    refused("no image for 1 of the 2 of train.txt: ghost", "prompt", "folder", root)
+    assert_refused("no image for 1 of the 2 of train.txt: ghost", "prompt", "folder", root)
     write(root / "train.txt", "a\na\n")
-    refused("names a more than once", "prompt", "folder", root)
+    assert_refused("names a more than once", "prompt", "folder", root)
     write(root / "train.txt", "")
-    refused("names no images", "prompt", "folder", root)
+    assert_refused("names no images", "prompt", "folder", root)
     write(root / "train.txt", "a")
     (root / "labels" / "a.png").unlink()
-    refused("no label for 1 of the 1 of train.txt: a", "prompt", "folder", root)
+    assert_refused("no label for 1 of the 1 of train.txt: a", "prompt", "folder", root)
     write(root / "images" / "a.png", encode(ramp(4, 4)))
-    line = refused("are both called a", "prompt", "folder", root)
+    line = assert_refused("are both called a", "prompt", "folder", root)
     assert "data.folder.images=images/{name}." in line
 
 
@@ -105,7 +107,7 @@ def test_a_list_in_another_encoding_is_named_with_it(tmp_path):
     root = make_folder(tmp_path, ["straße1", "straße2"], [0, 1], prompt=["straße1"])
     write(root / "latin1.txt", "straße1".encode("latin-1"))
     for changes in ({"prompt": "latin1.txt"}, {"names": str(root / "latin1.txt")}, {"folder__classes": "latin1.txt"}):
-        line = refused("latin1.txt is not UTF-8 text: byte 0xdf", "prompt", "folder", root, **changes)
+        line = assert_refused("latin1.txt is not UTF-8 text: byte 0xdf", "prompt", "folder", root, **changes)
         assert "save it as UTF-8" in line
 
 
@@ -180,7 +182,7 @@ def test_a_link_to_nothing_is_named_with_its_target(tmp_path):
     root = make_folder(tmp_path, ["a", "b"], [0, 1], prompt=["a"])
     (root / "labels/a.png").unlink()
     (root / "labels/a.png").symlink_to("../.git/annex/objects/SHA256E-s123--aa.png")
-    line = refused("labels/a.png is a link to .*annex.* which does not exist", "prompt", "folder", root)
+    line = assert_refused("labels/a.png is a link to .*annex.* which does not exist", "prompt", "folder", root)
     assert "git annex get" in line
 
 
@@ -220,7 +222,9 @@ def test_a_file_without_permission_is_named_in_one_line(tmp_path, forbid, file):
     root = make_folder(tmp_path, ["a", "b"], [0, 1], prompt=["a"])
     write(root / "classes.yaml", "[sky, road]")
     forbid(root / file)
-    refused(f"{file} cannot be read: Permission denied", "prompt", "folder", root, folder__classes="classes.yaml")
+    assert_refused(
+        f"{file} cannot be read: Permission denied", "prompt", "folder", root, folder__classes="classes.yaml"
+    )
 
 
 def test_foreign_folders_without_permission_are_skipped_with_a_warning(tmp_path, forbid, caplog):
@@ -231,7 +235,7 @@ def test_foreign_folders_without_permission_are_skipped_with_a_warning(tmp_path,
     assert names(dense("prompt", "folder", root, **any_folder)) == ["a"]
     assert sum("skipped" in line and "private: Permission denied" in line for line in caplog.messages) == 1
     forbid(root)
-    refused("cannot be read: Permission denied", "prompt", "folder", root, **any_folder)
+    assert_refused("cannot be read: Permission denied", "prompt", "folder", root, **any_folder)
 
 
 # ---------------------------------------------------------------- orientation
@@ -282,7 +286,7 @@ def test_a_bad_mask_is_never_skipped_but_named(tmp_path, label, message):
     root = make_folder(tmp_path, ["a", "b"], [0, 1], prompt=["a"])
     write(root / "classes.yaml", "[x, y]")
     write(root / "labels" / "a.png", label)
-    refused(message, "prompt", "folder", root, folder__classes="classes.yaml")
+    assert_refused(message, "prompt", "folder", root, folder__classes="classes.yaml")
 
 
 def test_void_masks_and_single_pixels_are_read_unchanged(tmp_path):
@@ -292,4 +296,4 @@ def test_void_masks_and_single_pixels_are_read_unchanged(tmp_path):
     assert (dense("prompt", "folder", root)[0]["label"] == 255).all()
     assert dense("query", "folder", root)[0]["image"].shape == (1, 1, 3)
     write(root / "labels" / "b.png", encode(blocks(1, 1, [255])))
-    refused("every pixel of all 2 masks is void", "prompt", "folder", root)
+    assert_refused("every pixel of all 2 masks is void", "prompt", "folder", root)

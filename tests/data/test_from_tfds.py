@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from tests.data.files import (
+    assert_refused,
     dense,
     images,
     make_tfds,
-    refused,
 )
 
 
@@ -32,11 +32,11 @@ def test_tfds_is_read_without_tensorflow(tmp_path, tensorflow_absent):
 
 def test_tfds_names_what_is_missing(tmp_path):
     root = make_tfds(tmp_path / "tiny" / "1.0.0")
-    refused("holds no dataset_info.json", "prompt", "tfds", tmp_path)
-    refused("'nope' cannot be read: .* .splits: train", "prompt", "tfds", root, prompt="nope")
-    refused("no feature 'wrong'; it has", "prompt", "tfds", root, tfds__image="wrong")
-    refused("name no classes; give their number", "prompt", "tfds", root)
-    refused("tfds/absent cannot be opened", "prompt", "tfds/absent", tmp_path)
+    assert_refused("holds no dataset_info.json", "prompt", "tfds", tmp_path)
+    assert_refused("'nope' cannot be read: .* .splits: train", "prompt", "tfds", root, prompt="nope")
+    assert_refused("no feature 'wrong'; it has", "prompt", "tfds", root, tfds__image="wrong")
+    assert_refused("name no classes; give their number", "prompt", "tfds", root)
+    assert_refused("tfds/absent cannot be opened", "prompt", "tfds/absent", tmp_path)
 
 
 @pytest.fixture

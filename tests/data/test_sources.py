@@ -6,7 +6,7 @@ import pytest
 from hummingbird import config
 from hummingbird.data.interface import DenseSource, ImageSource
 from hummingbird.data.sources import DENSE, IMAGES, build_dense_source, build_image_source
-from tests.data.files import dense, images, refused
+from tests.data.files import assert_refused, dense, images
 
 
 # ---------------------------------------------------------------- scenes
@@ -30,7 +30,7 @@ def test_the_help_of_data_name_lists_the_data_sets():
 
 
 def test_an_unknown_name_lists_the_known_ones():
-    message = refused("not a data set to evaluate with", "prompt", "pascal", "")
+    message = assert_refused("not a data set to evaluate with", "prompt", "pascal", "")
     assert all(name in message for name in DENSE)
 
 

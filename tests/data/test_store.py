@@ -9,6 +9,7 @@ from etils.epath import backend
 from fsspec.implementations.memory import MemoryFileSystem
 
 from tests.data.files import (
+    assert_refused,
     blocks,
     dense,
     encode,
@@ -18,7 +19,6 @@ from tests.data.files import (
     names,
     pack,
     ramp,
-    refused,
     write,
 )
 
@@ -92,7 +92,7 @@ def test_an_archive_without_permission_is_named_in_one_line(tmp_path, monkeypatc
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(type(epath.Path(archive)), "open", refuse)
-    refused("own.tar cannot be read: Permission denied", "prompt", "folder", archive)
+    assert_refused("own.tar cannot be read: Permission denied", "prompt", "folder", archive)
 
 
 # ---------------------------------------------------------------- buckets
@@ -162,11 +162,11 @@ def test_a_bucket_without_its_client_is_refused_in_one_line(monkeypatch):
         raise ImportError("Please install gcsfs to access Google Storage")
 
     monkeypatch.setattr(backend.fsspec_backend, "_get_filesystem", absent)
-    line = refused("data.root: gs://none needs ", "prompt", "folder", "gs://none")
+    line = assert_refused("data.root: gs://none needs ", "prompt", "folder", "gs://none")
     assert "Please install gcsfs" in line  # the library's own advice
-    line = refused("is not a path", "prompt", "folder", "ftp://none")
+    line = assert_refused("is not a path", "prompt", "folder", "ftp://none")
     assert "buckets are gs://" in line
-    line = refused("gs://none", "prompt", "nyuv2", "gs://none")
+    line = assert_refused("gs://none", "prompt", "nyuv2", "gs://none")
     assert "copy nyu_depth_v2_labeled.mat to a local disk" in line
 
 
@@ -175,5 +175,5 @@ def test_archives_that_cannot_be_read_are_refused(tmp_path):
     write(tmp_path / "x.txt", "text")
     said = {"x.tar.gz": "is compressed", "x.tar": "not a readable tar", "x.txt": "neither a folder nor"}
     for name, message in said.items():
-        line = refused(message, "prompt", "folder", tmp_path / name)
+        line = assert_refused(message, "prompt", "folder", tmp_path / name)
         assert str(tmp_path / name) in line

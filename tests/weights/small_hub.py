@@ -7,10 +7,11 @@ import dataclasses
 import hashlib
 import json
 import re
-import threading
 import urllib.parse
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
+
+from tests import loopback
 
 ACCESS = re.compile(r"/api/models/([^/]+/[^/]+)/auth-check$")
 INFO = re.compile(r"/api/models/([^/]+/[^/]+)(?:/revision/([^/]+))?$")
@@ -106,11 +107,5 @@ class Handler(BaseHTTPRequestHandler):
 def serve() -> Iterator[tuple[str, Hub]]:
     """Yields the address and the content of a hub in a thread of this process."""
     hub = Hub()
-    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Bound", (Handler,), {"hub": hub}))
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_address[1]}", hub
-    finally:
-        server.shutdown()
-        server.server_close()
+    with loopback.serving(Handler, hub=hub) as address:
+        yield address, hub

@@ -66,7 +66,7 @@ def shapes(model) -> dict[str, np.ndarray]:
     return {n: np.broadcast_to(np.float32(0), tuple(x.shape)) for n, x in model.state_dict().items() if x.ndim}
 
 
-def agrees(found: Found, model: PublishedModel) -> None:
+def assert_agrees(found: Found, model: PublishedModel) -> None:
     backbone = backbone_of(found.arch)
     assert (found.family, backbone.patch_size, backbone.dim) == (model.family, model.patch_size, model.dim)
     assert (found.arch.mean, found.arch.std) == (model.mean, model.std)
@@ -85,7 +85,7 @@ def test_timm_knows_the_model_and_its_files_are_recognised_as_the_list_says(mode
     path, origin = pathlib.Path("model.safetensors"), Origin(model.checkpoint, "0" * 40)
     found = recognize(Source(path, "safetensors", shapes(theirs), ".", {"config.json": config}, origin))
     check_shapes(path, found)
-    agrees(found, model)
+    assert_agrees(found, model)
     if hasattr(theirs, "blocks"):
         block = theirs.blocks[0]
         activations = {"GELU": "gelu", "GELUTanh": "gelu_tanh", "QuickGELU": "quick_gelu", "SiLU": "silu"}
@@ -102,7 +102,7 @@ def test_models_of_transformers_are_recognised_as_the_list_says(name, tmp_path):
     config = getattr(transformers, f"{kind}Config")(**changes, num_hidden_layers=1)
     getattr(transformers, f"{kind}Model")(config).save_pretrained(tmp_path)
     (model,) = hb.list_models(f"hf:{name}")
-    agrees(weights.load(tmp_path), model)
+    assert_agrees(weights.load(tmp_path), model)
 
 
 def test_every_model_of_transformers_in_the_list_is_compared():

@@ -22,7 +22,7 @@ def read_runs(paths: Sequence[str | os.PathLike[str]]) -> list[Run]:
     """Reads finished evaluations, named by what differs between the paths of those on the same data set.
 
     Args:
-      paths: workdirs of evaluations, or folders that hold some, such as that of a sweep.
+      paths: workdirs of evaluations, or folders that hold several, such as the workdir of a sweep.
 
     Raises:
       UserError: a path holds no finished evaluation, or a damaged one.
