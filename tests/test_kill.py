@@ -109,6 +109,7 @@ def test_killed_during_a_save(tmp_path, repository, whole, caplog):
     assert not unfinished(workdir)
 
 
+@pytest.mark.slow
 def test_killed_during_the_first_save(tmp_path, repository, whole, caplog):
     workdir = kill(tmp_path, repository, lambda w: unfinished(w) == [0])
     assert not sound(workdir)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+from collections.abc import Collection
 
 import cv2
 import jax
@@ -32,6 +33,20 @@ pytestmark = pytest.mark.parity
 ALL = {**ZOO, **BEIT_ZOO, **HF_ZOO, **FLAX_ZOO, **CONV_ZOO, **STAGE_ZOO}
 # Scores follow from features, so that one encoder of each kind shows it outside of `scripts/test --all`.
 SCORED = ("DINO", "vision_transformer AugReg npz", "ConvNeXt (timm)")
+# Architectures that another row has too, under other names of arrays: compared by `scripts/test --all`, and whenever
+# this folder is tested by itself.
+OTHER_NAMES = (
+    *("HF ViT", "HF BEiT", "HF MAE", "HF DINOv2 registers", "HF DINOv3", "HF DINOv3, gated", "HF CLIP", "HF SigLIP"),
+    *("HF ConvNeXt", "HF Swin", "HF Swin V2", "HF ResNet", "timm DINOv3", "timm DINOv3, gated"),
+    *("EVA-02 small", "Perception Encoder, language", "DINO training checkpoint"),
+)
+
+
+def rows(weekly: Collection[str]) -> list:
+    """Names of all files, some of them marked as slow."""
+    return [pytest.param(name, marks=[pytest.mark.slow] if name in weekly else []) for name in ALL]
+
+
 RETRIEVAL = {
     "batch_size": 4,
     "data.max_images": 4,
@@ -63,7 +78,7 @@ class Pair:
     theirs: Theirs
 
 
-@pytest.fixture(scope="module", params=ALL)
+@pytest.fixture(scope="module", params=rows(OTHER_NAMES))
 def pair(request, tmp_path_factory):
     """A file as the project publishes it: loaded by us, and the project's model that it was saved from."""
     specimen = ALL[request.param](tmp_path_factory.mktemp("published"))
@@ -141,9 +156,7 @@ def miou(encoder, sources, data) -> float:
     return retrieval.measure(encoder, resolved, *sources)[0]["metrics"]["miou"]
 
 
-@pytest.mark.parametrize(
-    "pair", [pytest.param(name, marks=[] if name in SCORED else pytest.mark.slow) for name in ALL], indirect=True
-)
+@pytest.mark.parametrize("pair", rows(set(ALL) - set(SCORED)), indirect=True)
 def test_retrieval_scores_are_those_of_the_projects_own_code(pair, sources, data):
     ours, theirs = (miou(encoder, sources, data) for encoder in (pair.ours, pair.theirs))
     print(f"MIOU {pair.name} | {data[0]} | {ours:.4f} | {theirs:.4f}")
