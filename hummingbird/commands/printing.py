@@ -30,6 +30,8 @@ def _lines(found: Mapping[str, Json]) -> Iterator[str]:
             yield from (f"  {name} = {setting}" for name, setting in value.items())
         elif isinstance(value, dict):
             yield f"{key}: " + ", ".join(f"{name} {item}" for name, item in value.items())
+        elif value in ([], None):
+            yield f"{key}: none"
         elif isinstance(value, bool):
             yield f"{key}: {'yes' if value else 'no'}"
         else:
