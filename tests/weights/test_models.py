@@ -10,6 +10,7 @@ import pytest
 
 import hummingbird as hb
 from hummingbird import cli, weights
+from hummingbird.models.architecture import Architecture
 from hummingbird.weights import hub, published
 from hummingbird.weights.assemble import Found
 from hummingbird.weights.families import FAMILIES
@@ -115,6 +116,7 @@ def test_data2vec_is_recognised_by_its_config(tmp_path):
     settings = {"use_relative_position_bias": True, "use_mean_pooling": False}
     path = folder_of(build("Data2VecVision", **SIZED, **settings), tmp_path, IMAGENET)
     found = weights.load(path)
+    assert isinstance(found.arch, Architecture)
     assert (found.family, found.arch.relative, found.arch.grid) == ("hf_data2vec", "bilinear", (4, 4))
     assert (found.arch.mean, found.arch.std) == IMAGENET
 
