@@ -12,7 +12,7 @@ from hummingbird.weights.families import FAMILIES, Family
 from hummingbird.weights.files import Source
 from hummingbird.weights.fits import Fit, fits_of, log_choice, prepared, shortened
 from hummingbird.weights.mapping import Arrays
-from hummingbird.weights.settings import Settings, family_of_config, section, settings_of_config
+from hummingbird.weights.settings import Settings, family_of_config, hints, settings_of_config
 
 UNKNOWN = Settings()
 
@@ -45,7 +45,7 @@ def recognize(source: Source, family: str | None = None, prefix: str | None = No
     if not whole:
         raise UserError(_no_fit(source, fits, family))
     fit = whole[0] if family else _choose(source, whole)
-    if not family and not FAMILIES[fit.family].rotary and re.search(r"(^|[^a-z])rope([^a-z]|$)", _hints(source)):
+    if not family and not FAMILIES[fit.family].rotary and re.search(r"(^|[^a-z])rope([^a-z]|$)", hints(source)):
         raise UserError(
             f"{source.path} has rotary positions (RoPE) by its name, which family {fit.family} has not; it cannot be "
             "loaded, or give the family if the name is misleading"
@@ -78,7 +78,7 @@ def _choose(source: Source, whole: list[Fit]) -> Fit:
     left = [f for f in possible if f.family != "timm"] or whole
     left = [f for f in left if _is_sure(f)] or left
     if _differ(left):
-        names = _hints(source)
+        names = hints(source)
         left = [f for f in left if re.search(FAMILIES[f.family].names, names)] or left
     if _differ(left):
         families = ", ".join(dict.fromkeys(f.family for f in left))
@@ -87,11 +87,6 @@ def _choose(source: Source, whole: list[Fit]) -> Fit:
             "positions; choose one with --config.encoder.family=NAME, or import it with --family=NAME"
         )
     return left[0]
-
-
-def _hints(source: Source) -> str:
-    """Returns names that may hint at the project, in lower case: those of files, and timm's of the architecture."""
-    return f"{source.names} {section(source, 'config.json').get('architecture', '')}".lower()
 
 
 def _is_sure(fit: Fit) -> bool:

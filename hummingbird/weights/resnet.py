@@ -10,7 +10,7 @@ from hummingbird.errors import UserError
 from hummingbird.models.resnet import ResNetArchitecture
 from hummingbird.weights.files import Source
 from hummingbird.weights.mapping import Arrays, Read
-from hummingbird.weights.settings import section
+from hummingbird.weights.settings import hints
 
 ANCHOR = re.compile(r"(|.*?\.)(?:layer1\.0\.bn1|encoder\.stages\.0\.layers\.0\.layer\.0\.normalization)\.running_var")
 _NAMES = (
@@ -38,8 +38,7 @@ def read(source: Source, names: Arrays) -> Read:
     Raises:
       UserError: its stem or a convolution is missing; its name is that of a ResNet that filters before each stride.
     """
-    called = f"{source.names} {section(source, 'config.json').get('architecture', '')}".lower()
-    if m := _ANTIALIASED.search(called):
+    if m := _ANTIALIASED.search(hints(source)):
         raise UserError(
             f"{source.path} is a {m[0]} by name: a ResNet that filters maps before each stride, which its arrays do "
             "not show; it cannot be loaded"

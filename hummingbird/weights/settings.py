@@ -57,6 +57,11 @@ def section(source: Source, file: str, *names: str) -> Mapping[str, Json]:
     return found if isinstance(found, Mapping) else {}
 
 
+def hints(source: Source) -> str:
+    """Returns names that may hint at the project, in lower case: those of files, and timm's of the architecture."""
+    return f"{source.names} {section(source, 'config.json').get('architecture', '')}".lower()
+
+
 def family_of_config(source: Source) -> str | None:
     """Returns the family that a JSON file beside the arrays names."""
     if "open_clip_config.json" in source.config:

@@ -13,7 +13,7 @@ from hummingbird.weights.families import DROPPED
 from hummingbird.weights.files import Source
 from hummingbird.weights.mapping import Arrays, Read, Row, match
 from hummingbird.weights.rows import BLOCK, linear, norm
-from hummingbird.weights.settings import numbers, section
+from hummingbird.weights.settings import hints, numbers, section
 
 ANCHOR = re.compile(r"(|.*?\.)(?:encoder\.)?layers\.0\.blocks\.0\..*(?:relative_position_bias_table|logit_scale)")
 _BUFFERS = re.compile(r".*(relative_position_index|relative_coords_table|attn_mask)")
@@ -129,7 +129,7 @@ def _windows_of_second(source: Source, names: Arrays, stages: int) -> tuple[tupl
         reach = [(2 ** (3 * float(table[0, -1, -1, 0])) - 1) / 8 for table in shown]
         sides = tuple(round((w - 1) / r) + 1 if r > 0 else w for w, r in zip(windows, reach, strict=True))
         return (max(windows),) * stages, sides
-    if m := re.search(r"window(\d+)(?:to(\d+))?", f"{source.names} {config.get('architecture', '')}".lower()):
+    if m := re.search(r"window(\d+)(?:to(\d+))?", hints(source)):
         window = int(m[2] or m[1])
         sides = (*(int(m[1]),) * (stages - 1), int(m[1]) // 2) if m[2] else (0,) * stages
         return (window,) * stages, sides
