@@ -225,6 +225,7 @@ FAMILIES: dict[str, Family] = {
         HALF,
         possible=lambda n: "attn_pool.latent" in n and "norm_pre.weight" not in n,
         sure=lambda n: "attn_pool.latent" in n and "norm_pre.weight" not in n,
+        heads=((1536, 16),),
     ),
     "big_vision": Family(
         ("big_vision", "vit_jax"),

@@ -15,6 +15,8 @@ from hummingbird.weights.mapping import Arrays
 from hummingbird.weights.settings import Settings, family_of_config, hints, settings_of_config
 
 UNKNOWN = Settings()
+# Words in timm's names that tell what arrays do not show.
+UNSEEN = {"rope": "rotary positions (RoPE)", "rpn": "layer norms behind its branches"}
 
 
 def recognize(source: Source, family: str | None = None, prefix: str | None = None, given: Settings = UNKNOWN) -> Found:
@@ -45,11 +47,8 @@ def recognize(source: Source, family: str | None = None, prefix: str | None = No
     if not whole:
         raise UserError(_no_fit(source, fits, family))
     fit = whole[0] if family else _choose(source, whole)
-    if not family and not FAMILIES[fit.family].rotary and re.search(r"(^|[^a-z])rope([^a-z]|$)", hints(source)):
-        raise UserError(
-            f"{source.path} has rotary positions (RoPE) by its name, which family {fit.family} has not; it cannot be "
-            "loaded, or give the family if the name is misleading"
-        )
+    if not family:
+        _check_name(source, fit.family)
     log_choice(source.path, fit.prefix, fit.rivals)
     stated = settings_of_config(source, fit.family, fit.layout)
     return assemble(source, fit, given.or_else(stated).or_else(_settings_of_family(FAMILIES[fit.family])))
@@ -87,6 +86,17 @@ def _choose(source: Source, whole: list[Fit]) -> Fit:
             "positions; choose one with --config.encoder.family=NAME, or import it with --family=NAME"
         )
     return left[0]
+
+
+def _check_name(source: Source, family: str) -> None:
+    """Raises UserError if a file's name tells of what its arrays do not show and the family does not have."""
+    for word, what in UNSEEN.items():
+        rotary = word == "rope" and FAMILIES[family].rotary
+        if not rotary and re.search(rf"(^|[^a-z]){word}([^a-z]|$)", hints(source)):
+            raise UserError(
+                f"{source.path} has {what} by its name, which family {family} has not; it cannot be loaded, or give "
+                "the family if the name is misleading"
+            )
 
 
 def _is_sure(fit: Fit) -> bool:

@@ -46,6 +46,8 @@ OF_TIMM = {
     r".*quickgelu": "quick_gelu",
     r"vit_((base_patch32|so400m_patch16|giantopt_patch16)_siglip|large_patch16_siglip_(gap_)?512)": "gelu_tanh",
 }
+# timm's names of architectures with another number of attention heads than others of their width.
+HEADS_OF_TIMM = {"vit_giantopt_patch16_siglip": 16, "vit_base_patch16_gap_224": 16}
 ACTIVATIONS = {"gelu": "gelu", "quick_gelu": "quick_gelu", "gelu_pytorch_tanh": "gelu_tanh", "silu": "silu"}
 
 
@@ -149,9 +151,10 @@ def _timm(source: Source, family: str) -> Settings:
         heads = width // head_width
     clip = family == "timm" and any(name.endswith("norm_pre.weight") for name in source.arrays)
     name = str(section(source, "config.json").get("architecture") or tower.get("timm_model_name") or "")
+    named = next((count for start, count in HEADS_OF_TIMM.items() if name.startswith(start)), None)
     return dataclasses.replace(
         pixels_of_config(source),
-        heads=heads if isinstance(heads, int) else None,
+        heads=heads if isinstance(heads, int) else named,
         epsilon=1e-5 if clip else None,  # of timm's CLIP towers
         activation=next((choice for pattern, choice in OF_TIMM.items() if re.match(pattern, name)), None),
     )

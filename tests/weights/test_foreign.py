@@ -91,11 +91,12 @@ def test_a_vit_without_biases_of_queries_keys_and_values_is_not_taken_for_eva(tm
     assert (found.family, found.arch.qkv_bias) == ("dino", False)
 
 
-def test_rotary_positions_that_only_the_name_tells_are_refused(tmp_path):
-    """timm's vit_small_patch16_rope_ape_224 has the arrays of a DeiT III."""
-    path = tmp_path / "vit_small_patch16_rope_ape_224_dino.safetensors"
+@pytest.mark.parametrize(("word", "what"), [("rope_ape", r"rotary positions \(RoPE\)"), ("rpn", "layer norms behind")])
+def test_what_only_the_name_tells_is_refused(word, what, tmp_path):
+    """timm's vit_small_patch16_rope_ape_224 has the arrays of a DeiT III, vit_base_patch16_rpn_224 of any ViT."""
+    path = tmp_path / f"vit_small_patch16_{word}_224_dino.safetensors"
     save_file(timm_arrays(), path)
-    with pytest.raises(UserError, match=r"rotary positions \(RoPE\) by its name, which family dino has not"):
+    with pytest.raises(UserError, match=f"{what}.* by its name, which family dino has not"):
         weights.load(path)
     assert weights.load(path, "dino").family == "dino"
 

@@ -135,6 +135,13 @@ def test_timms_names_tell_the_activation():
     assert activation_of("vit_base_patch32_clip_quickgelu_224") == "quick_gelu"
 
 
+def test_timms_names_tell_the_heads():
+    """The largest SigLIP 2 has 16, a DINOv2 of its width 24."""
+    for name, heads in (("vit_giantopt_patch16_siglip_gap_384", 16), ("vit_giant_patch14_dinov2", None)):
+        source = Source(pathlib.Path("x"), "safetensors", {}, ".", {"config.json": {"architecture": name}})
+        assert settings_of_config(source, "timm", "timm").heads == heads
+
+
 @pytest.mark.parity
 @pytest.mark.slow
 def test_the_activation_of_every_siglip_is_timms():
