@@ -108,7 +108,7 @@ def score_part(evaluation: Evaluation, encodings: Encodings, drawn: EvalProtocol
         index = index_bank(part, bank)
     except UserError as error:
         raise UserError(f"config key data.fractions, {name} of the prompt: {error}") from error
-    told = [f"{name} of the prompt: {text}" for text in part.warnings]
-    evaluation.warnings.extend(text for text in told if text not in evaluation.warnings)
+    warnings = [f"{name} of the prompt: {text}" for text in part.warnings]
+    evaluation.warnings.extend(text for text in warnings if text not in evaluation.warnings)
     found = answer(part, encodings.query_batches(part), bank, index, recall=False)
     return evaluation.task.headline(found.scores)

@@ -29,7 +29,7 @@ def run(task="segmentation", prompt=6, query=5, encoder=None, **changes):
     return measure(encoder or MeanColour(), make_config(**changes), *sources)[0]
 
 
-def test_colours_are_told_apart():
+def test_colours_are_easy_to_distinguish():
     result = run()
     assert result["task"] == "segmentation"
     assert 75 < result["metrics"]["miou"] <= 100

@@ -97,7 +97,7 @@ def test_a_bank_that_nothing_was_encoded_for_is_refused_rather_than_cut_short(ch
 
 
 @pytest.mark.parametrize("kept", [True, False])
-def test_a_full_disk_for_the_queries_is_told_with_its_folder(kept, tmp_path, monkeypatch):
+def test_a_full_disk_for_the_queries_names_its_folder(kept, tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     config, query = make_config(**SETTINGS[1]), FakeSource(3, seed=1)
     folder = tmp_path / "bank" if kept else tmp_path
