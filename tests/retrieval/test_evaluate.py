@@ -29,7 +29,7 @@ def run(task="segmentation", prompt=6, query=5, encoder=None, **changes):
     return measure(encoder or MeanColour(), make_config(**changes), *sources)[0]
 
 
-def test_colours_are_easy_to_distinguish():
+def test_patches_find_those_of_their_colour():
     result = run()
     assert result["task"] == "segmentation"
     assert 75 < result["metrics"]["miou"] <= 100

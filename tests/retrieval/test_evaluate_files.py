@@ -46,7 +46,7 @@ def test_a_full_disk_costs_the_report_not_the_number(written):
     assert sorted(path.name for path in folder.iterdir()) == ["fractions.json", "fractions.md", "metrics.json"]
 
 
-def test_a_number_that_cannot_be_written_is_printed(written):
+def test_a_number_that_cannot_be_written_is_in_the_message(written):
     folder, result, samples = written
     with largest_file(100), pytest.raises(UserError, match=rf"metrics.json: .*miou={result['metrics']['miou']:.6g}"):
         write_results(folder, result, samples)
