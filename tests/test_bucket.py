@@ -50,7 +50,8 @@ def runs(bucket, tmp_path_factory, repository):
     local = tmp_path_factory.mktemp("bucket") / "local"
     tiny.pretrain(local, keep_checkpoints=1)
 
-    command = [sys.executable, "-m", "hummingbird", "pretrain", f"--config={tiny.CONFIG}", f"--workdir={RUN}"]
+    # With the packages alone that scripts/launch/tpu installs.
+    command = [sys.executable, "-m", "tests.extras", "tpu", "pretrain", f"--config={tiny.CONFIG}", f"--workdir={RUN}"]
     command += [f"--config.{key}={value}" for key, value in tiny.DATA.items()]
     environment = {**os.environ, **tiny.ONE_DEVICE}
     process = subprocess.Popen(command, cwd=repository, env=environment, stderr=subprocess.PIPE, text=True)

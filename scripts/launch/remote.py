@@ -42,8 +42,14 @@ class Hosts(abc.ABC):
         """Starts the command in the background of every host, with the variables each needs; returns an exit status."""
 
 
-def install(hosts: Hosts, extra: str) -> int:
-    """Copies the checkout to every host and sets it up there; returns an exit status."""
+def extras_for(command: Sequence[str], extras: Sequence[str]) -> list[str]:
+    """Returns the extras to install: those given, and `gcs` where the command names a path in a bucket of Google's."""
+    needed = [] if "tpu" in extras else ["gcs"]  # `tpu` has the bucket's client
+    return list(dict.fromkeys([*extras, *(needed if any("gs://" in word for word in command) else [])]))
+
+
+def install(hosts: Hosts, extras: Sequence[str]) -> int:
+    """Copies the checkout to every host and sets it up there with `extras`; returns an exit status."""
     if not hosts.steps.dry_run and hosts.ask_first(f"{WORKER} status") == "running":
         raise Refused("a run is already in progress there: --follow attaches to it, --stop lets it save and end")
     with tempfile.TemporaryDirectory() as folder:
@@ -51,7 +57,7 @@ def install(hosts: Hosts, extra: str) -> int:
         code_archive(hosts.steps, archive)
         status = hosts.copy(archive)
     unpack = f"mkdir -p {REMOTE} && tar -xzf {archive.name} -C {REMOTE}"
-    setup = plainly([f"{REMOTE}/scripts/setup", *([extra] if extra else [])])
+    setup = plainly([f"{REMOTE}/scripts/setup", *extras])
     return status or hosts.all(f"{unpack} && {UV} && {setup}")
 
 

@@ -54,6 +54,13 @@ def test_ctrl_c_leaves_the_run_alone_and_stop_lets_it_save(launch, world, reposi
     assert ended.returncode == 42
 
 
+def test_several_extras_are_installed_and_a_bucket_brings_its_client(launch):
+    command = ("--dry-run", "--", "hummingbird", "pretrain", "--workdir=gs://bucket/run")
+    assert "scripts/setup cuda13 gcs" in launch("ssh", "--hosts=one", "--extra=cuda13", *command).stdout
+    assert "scripts/setup cuda13 hub gcs" in launch("ssh", "--hosts=one", "--extra=cuda13,hub", *command).stdout
+    assert "scripts/setup cuda13'" in launch("ssh", "--hosts=one", "--extra=cuda13", *command[:-1]).stdout
+
+
 def test_a_repeated_host_is_refused(launch):
     result = launch("ssh", "--hosts=one,one", "--", "true")
     assert result.returncode == 2
