@@ -16,14 +16,27 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from hummingbird import config, data, models, objectives, retrieval, sweep
     from hummingbird.encoder import load_encoder
+    from hummingbird.incontext.prompt import Prompt
     from hummingbird.retrieval import evaluate
     from hummingbird.weights.published import list_models
 
 __version__ = "0.1.0"
-__all__ = ["config", "data", "evaluate", "list_models", "load_encoder", "models", "objectives", "retrieval", "sweep"]
+__all__ = [
+    "Prompt",
+    "config",
+    "data",
+    "evaluate",
+    "list_models",
+    "load_encoder",
+    "models",
+    "objectives",
+    "retrieval",
+    "sweep",
+]
 
 # Loaded on first use: `import hummingbird` stays fast, and retrieval works where a training dependency is missing.
 _HOME = {
+    "Prompt": "hummingbird.incontext.prompt",
     "evaluate": "hummingbird.retrieval",
     "list_models": "hummingbird.weights.published",
     "load_encoder": "hummingbird.encoder",

@@ -1,0 +1,193 @@
+"""The labels that users give a prompt: checked, and the kind of label (`hummingbird.tasks`) that they are."""
+
+# NumPy's own annotations are partly unknown.
+# pyright: reportUnknownVariableType=false, reportUnknownMemberType=false, reportUnknownArgumentType=false
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+import numpy as np
+from jaxtyping import Shaped
+from numpy.typing import ArrayLike
+
+from hummingbird.config.evaluate import Depth as DepthSettings
+from hummingbird.errors import UserError
+from hummingbird.tasks import DepthTask, SegmentationTask, Task
+
+Label = Shaped[np.ndarray, "H W *C"]
+ClassNames = Sequence[str] | Mapping[int, str] | None
+MOST_IDS = 65_535
+
+
+class Kind(abc.ABC):
+    """A kind of label as a prompt knows it.
+
+    Attributes:
+      name: key of `KINDS`.
+      classes: class names by the ids that labels hold; empty if they hold values.
+    """
+
+    name: str
+    classes: dict[int, str]
+
+    @abc.abstractmethod
+    def check(self, label: ArrayLike, size: tuple[int, int]) -> Label:
+        """Returns a label as an array in a small type.
+
+        Args:
+          label: as the user gave it.
+          size: height and width of its image.
+
+        Raises:
+          UserError: another size, values that no label can have, or no annotated pixel at all.
+        """
+
+    @abc.abstractmethod
+    def task(self, labels: Iterable[Label]) -> Task:
+        """Returns the task of a prompt with these labels."""
+
+    @abc.abstractmethod
+    def for_task(self, label: Label) -> Label:
+        """Returns a label as the task takes it: class numbers in place of ids."""
+
+    @abc.abstractmethod
+    def from_task(self, prediction: Label) -> Label:
+        """Returns a prediction with the ids of the user."""
+
+
+class ClassKind(Kind):
+    """Class ids, void where a pixel is not annotated: negative ids and `void` are.
+
+    Args:
+      classes: names by id: a list (ids count from 0), {id: name}, or None: ids as labels hold them, without names.
+      void: id of pixels that are not annotated.
+    """
+
+    name = "segmentation"
+
+    def __init__(self, classes: ClassNames, void: int):
+        self.open = classes is None
+        self.classes = dict(enumerate(classes)) if isinstance(classes, Sequence) else dict(classes or {})
+        self.void = void
+        if not self.open and len(self.classes) < 2:
+            raise UserError(f"classes: a prompt needs at least two, not {list(self.classes.values())}")
+        names = [str(name) for name in self.classes.values()]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise UserError(f"classes: {twice[0]!r} is named twice; give each class a name of its own")
+        if void in self.classes:
+            raise UserError(f"void: {void} is the id of class {self.classes[void]!r}; choose another one")
+        wrong = [number for number in self.classes if not 0 <= number <= MOST_IDS]
+        if wrong:
+            raise UserError(f"classes: id {wrong[0]} lies outside of 0..{MOST_IDS}")
+        self.ids = np.array(sorted(self.classes), np.int32)
+
+    def check(self, label: ArrayLike, size: tuple[int, int]) -> Label:
+        """See `Kind.check`."""
+        mask = np.asarray(label)
+        check_size(mask, size, 2)
+        if mask.dtype.kind not in "bui":
+            raise UserError(f"label: its values are {mask.dtype}, expected integer class ids (task=segmentation)")
+        annotated = mask != self.void
+        if mask.dtype.kind == "i":
+            annotated &= mask >= 0
+        found = np.unique(mask[annotated])
+        if not len(found):
+            raise UserError(f"label: no pixel is annotated (all are void, {self.void}); mark at least one")
+        unknown = found[found > MOST_IDS] if self.open else found[~np.isin(found, self.ids)]
+        if len(unknown):
+            known = f"0..{MOST_IDS}" if self.open else ", ".join(f"{i} ({self.classes[i]})" for i in self.ids.tolist())
+            raise UserError(f"label: class ids {unknown[:5].tolist()} are not among {known[:200]}, and not {self.void}")
+        small = np.uint8 if max(int(found.max()), self.void) <= 255 else np.int32
+        return np.where(annotated, mask, self.void).astype(small)
+
+    def numbers(self, labels: Iterable[Label]) -> int:
+        """Returns how many class numbers there are."""
+        if not self.open:
+            return len(self.ids)
+        return 1 + max((int(label[label != self.void].max()) for label in labels), default=0)
+
+    def task(self, labels: Iterable[Label]) -> SegmentationTask:
+        """See `Kind.task`; without names, the number of classes grows with the ids."""
+        count = self.numbers(labels)
+        names = [str(self.classes[i]) for i in self.ids.tolist()] if not self.open else [str(i) for i in range(count)]
+        return SegmentationTask(names, max(MOST_IDS + 1, self.void))
+
+    def for_task(self, label: Label) -> Label:
+        """See `Kind.for_task`."""
+        known = label != self.void
+        numbers = label.astype(np.int32) if self.open else np.searchsorted(self.ids, label).astype(np.int32)
+        return np.where(known, numbers, max(MOST_IDS + 1, self.void))
+
+    def from_task(self, prediction: Label) -> Label:
+        """See `Kind.from_task`."""
+        return prediction if self.open else self.ids[prediction]
+
+
+class ValueKind(Kind):
+    """Values such as metres; NaN, infinity and, for depth, 0 where a pixel is not annotated."""
+
+    def __init__(self, name: str, task: Task, dimensions: tuple[int, ...], missing: float | None):
+        self.name, self._task, self.dimensions, self.missing = name, task, dimensions, missing
+        self.classes = {}
+
+    def check(self, label: ArrayLike, size: tuple[int, int]) -> Label:
+        """See `Kind.check`."""
+        values = np.asarray(label)
+        check_size(values, size, *self.dimensions)
+        if values.dtype.kind not in "buif":
+            raise UserError(f"label: its values are {values.dtype}, expected numbers (task={self.name})")
+        values = values.astype(np.float32)
+        if not self._task.valid(values).any():
+            raise UserError("label: no pixel has a valid value (all are missing or out of range); give at least one")
+        return values
+
+    def task(self, labels: Iterable[Label]) -> Task:
+        """See `Kind.task`."""
+        return self._task
+
+    def for_task(self, label: Label) -> Label:
+        """See `Kind.for_task`."""
+        return label
+
+    def from_task(self, prediction: Label) -> Label:
+        """See `Kind.from_task`."""
+        return prediction
+
+
+def check_size(label: Label, size: tuple[int, int], *dimensions: int) -> None:
+    """Raises UserError unless a label has the size of its image, and one of the numbers of dimensions."""
+    if label.ndim not in dimensions or label.shape[:2] != size:
+        raise UserError(
+            f"label: its shape is {list(label.shape)}, expected {list(size)} (height and width of the image)"
+        )
+
+
+def build_segmentation(classes: ClassNames, void: int) -> Kind:
+    """Class ids."""
+    return ClassKind(classes, void)
+
+
+def build_depth(classes: ClassNames, void: int) -> Kind:
+    """Metres, 0 or NaN where unknown."""
+    settings = dataclasses.replace(DepthSettings(), low=1e-6, high=1e6)
+    return ValueKind("depth", DepthTask(settings), (2,), 0.0)
+
+
+KINDS: dict[str, Callable[[ClassNames, int], Kind]] = {"segmentation": build_segmentation, "depth": build_depth}
+
+
+def build_kind(name: str, classes: ClassNames, void: int) -> Kind:
+    """Builds a kind of label by its name.
+
+    Raises:
+      UserError: an unknown name, or classes that are not well defined.
+    """
+    if name not in KINDS:
+        raise UserError(f"task: {name!r} is not one of {', '.join(KINDS)}")
+    if classes is not None and name != "segmentation":
+        raise UserError(f"classes: task={name} has none; leave them out")
+    return KINDS[name](classes, void)

@@ -1,0 +1,111 @@
+"""The growing prompt: what it predicts, and what changes it."""
+
+import numpy as np
+import pytest
+
+import hummingbird as hb
+from hummingbird.errors import UserError
+
+VOID = 255
+
+
+class Fourier:
+    """A nonlinear function of the mean colour of each patch; counts the images that it encodes."""
+
+    patch_size, name, fingerprint = 8, "fourier", "fourier"
+
+    def __init__(self):
+        self.encoded = 0
+
+    def __call__(self, images):
+        self.encoded += len(images)
+        b, h, w, _ = images.shape
+        mean = images.reshape(b, h // 8, 8, w // 8, 8, 3).mean((2, 4)) / 255
+        angles = mean @ np.random.default_rng(0).normal(0, 4, (3, 16))
+        return np.concatenate([np.sin(angles), np.cos(angles)], -1).astype(np.float32)
+
+
+def scene(seed, height=45, width=61):
+    """A smooth image, and the class of each pixel by its brightest channel; a fifth is void."""
+    rng = np.random.default_rng(seed)
+    small = rng.integers(0, 256, (6, 8, 3))
+    image = np.kron(small, np.ones((8, 8, 1)))[:height, :width].astype(np.uint8)
+    label = image.argmax(2)
+    label[rng.random(label.shape) < 0.2] = VOID
+    return image, label
+
+
+def filled(count=3, **settings):
+    prompt = hb.Prompt(Fourier(), classes=["red", "green", "blue"], input_size=64, **settings)
+    for i in range(count):
+        prompt.add(*scene(i), id=f"scene {i}")
+    return prompt
+
+
+def same(a, b):
+    np.testing.assert_array_equal(a.labels, b.labels)
+    np.testing.assert_array_equal(a.confidence.share, b.confidence.share)
+    np.testing.assert_array_equal(a.confidence.similarity, b.confidence.similarity)
+
+
+def test_a_prompt_is_a_collection_of_ids():
+    prompt = filled(2)
+    assert len(prompt) == 2
+    assert list(prompt) == ["scene 0", "scene 1"]
+    assert "scene 1" in prompt
+    assert repr(prompt) == "Prompt(fourier, 3 classes, 2 images, 128 keys)"
+
+
+def test_removing_an_image_is_as_if_it_had_never_been_added():
+    prompt, query = filled(3), scene(9)[0]
+    prompt.remove("scene 1")
+    other = filled(1)
+    other.add(*scene(2))
+    same(prompt.predict(query), other.predict(query))
+
+
+def test_relabelling_equals_a_fresh_prompt_and_does_not_encode():
+    prompt, query = filled(2), scene(9)[0]
+    image, label = scene(1)
+    strokes = np.full_like(label, VOID)
+    strokes[4:9] = label[4:9]
+    before = prompt.encoder.encoded
+    prompt.relabel("scene 1", strokes)
+    assert prompt.encoder.encoded == before
+    other = filled(1)
+    other.add(image, strokes)
+    same(prompt.predict(query), other.predict(query))
+
+
+def test_an_encoded_query_is_answered_without_encoding():
+    prompt = filled()
+    encoded = prompt.encode(scene(9)[0])
+    before, first = prompt.encoder.encoded, prompt.predict(encoded)
+    same(first, prompt.predict(encoded))
+    assert prompt.encoder.encoded == before
+    same(first, prompt.predict(scene(9)[0]))
+
+
+def test_a_saved_prompt_answers_as_before(tmp_path):
+    prompt, query = filled(), scene(9)[0]
+    prompt.save(tmp_path / "prompt.npz")
+    loaded = hb.Prompt.load(tmp_path / "prompt.npz", Fourier())
+    assert list(loaded) == list(prompt)
+    assert loaded.classes == prompt.classes
+    assert loaded.encoder.encoded == 0
+    same(prompt.predict(query), loaded.predict(query))
+
+
+def test_the_neighbours_of_a_pixel_sum_to_its_vote():
+    prompt, query = filled(), scene(9)[0]
+    labels, confidence = prompt.predict(query)
+    neighbours = prompt.explain(query, 17, 30)
+    assert sum(x.weight for x in neighbours) == pytest.approx(1)
+    votes = [sum(x.weight * x.label.get(c, 0) for x in neighbours) for c in range(3)]
+    assert np.argmax(votes) == labels[17, 30]
+    assert max(votes) == pytest.approx(confidence.share[17, 30], abs=1e-6)
+
+
+def test_an_empty_prompt_says_so():
+    with pytest.raises(UserError, match="the prompt is empty"):
+        filled(0).predict(scene(0)[0])
