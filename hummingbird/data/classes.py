@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import yaml
+from jaxtyping import Int64
 from typing_extensions import TypeAliasType  # `type` statements need Python 3.12
 
 from hummingbird.data.label_files import IGNORE, MAX_ID, decode_ids
@@ -32,7 +33,7 @@ Yaml = TypeAliasType(
 KEY = "config key data.folder.classes"
 
 
-def read_classes(store: Store, path: str, ignore: int) -> tuple[dict[int, str], tuple[int, ...]]:
+def read_classes(store: Store, path: str, ignore: int, key: str = KEY) -> tuple[dict[int, str], tuple[int, ...]]:
     """Reads class names from a YAML or JSON file.
 
     The file holds a list of names (ids 0, 1, ...), or a mapping from stored ids to names, where null means void; either
@@ -42,6 +43,7 @@ def read_classes(store: Store, path: str, ignore: int) -> tuple[dict[int, str], 
       store: the data set, where `path` is tried first.
       path: the file, in the store or elsewhere.
       ignore: a stored id that is void.
+      key: the setting that names the file, for errors.
 
     Returns:
       Names by stored id in the order of class ids, and the stored ids that are void.
@@ -49,7 +51,7 @@ def read_classes(store: Store, path: str, ignore: int) -> tuple[dict[int, str], 
     Raises:
       UserError: a file that cannot be read, or holds something else.
     """
-    content = _parse(_read(store, path), path)
+    content = _parse(_read(store, path, key), path, key)
     more: Yaml = []
     if isinstance(content, dict) and "classes" in content:
         content, more = content["classes"], content.get("ignore", [])
@@ -61,11 +63,11 @@ def read_classes(store: Store, path: str, ignore: int) -> tuple[dict[int, str], 
         named = {_id(stored): name for stored, name in content.items()}
         void = [ignore, *map(_id, more if isinstance(more, list) else [more])]
     except ValueError:
-        raise UserError(f"{KEY}: {path} should hold a list of names, or a mapping from ids to names") from None
+        raise UserError(f"{key}: {path} should hold a list of names, or a mapping from ids to names") from None
     void += [stored for stored, name in named.items() if name is None]
     kept = {stored: str(named[stored]) for stored in sorted(named) if named[stored] is not None}
     if twice := repeated(kept.values()):
-        raise UserError(f"{KEY}: {path} gives the name {twice[0]!r} to two ids")
+        raise UserError(f"{key}: {path} gives the name {twice[0]!r} to two ids")
     return kept, tuple(stored for stored in void if stored not in kept)
 
 
@@ -76,18 +78,18 @@ def _id(stored: Yaml) -> int:
     return number
 
 
-def _read(store: Store, path: str) -> str:
+def _read(store: Store, path: str, key: str) -> str:
     data = read_in_or_beside(store, path)
     if data is None:
-        raise UserError(f"{KEY}: {path} is neither in {store.where} nor a file")
-    return decode_text(data, f"{KEY}: {path}")
+        raise UserError(f"{key}: {path} is neither in {store.where} nor a file")
+    return decode_text(data, f"{key}: {path}")
 
 
-def _parse(text: str, path: str) -> Yaml:
+def _parse(text: str, path: str, key: str) -> Yaml:
     try:
         return json.loads(text) if path.endswith(".json") else yaml.safe_load(text)
     except (ValueError, yaml.YAMLError) as error:
-        raise UserError(f"{KEY}: {path} is broken: {first_line(error)}") from error
+        raise UserError(f"{key}: {path} is broken: {first_line(error)}") from error
 
 
 # {data set: (the half that inferred its classes, the classes)}, until the other half takes them; at most one entry.
@@ -127,16 +129,7 @@ def infer_classes(store: Store, masks: Sequence[str], ignore: int) -> dict[int, 
       UserError: a mask that cannot be read, no class, or more than 255.
     """
 
-    def count(path: str) -> np.ndarray:
-        ids = decode_ids(store.read(path), printable(f"{store.where}/{path}"))
-        return np.bincount(ids.ravel(), minlength=256)
-
-    pixels = np.zeros(MAX_ID + 1, np.int64)
-    images = np.zeros(MAX_ID + 1, np.int64)
-    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-        for counts in pool.map(count, masks):
-            pixels[: len(counts)] += counts
-            images[: len(counts)] += counts > 0
+    pixels, images = count_ids(store, masks)
     ids = [int(stored) for stored in np.flatnonzero(pixels) if stored != ignore]
     binary = f"if {ignore} is a class of these masks, set data.folder.ignore to an id that does not occur"
     if not ids:
@@ -148,6 +141,22 @@ def infer_classes(store: Store, masks: Sequence[str], ignore: int) -> dict[int, 
         hint = f"; {binary}, for example {IGNORE - 1}" if pixels[ignore] else ""
         log.warning("%s: the masks hold one class (%d), so any prediction scores 100%s", store.where, ids[0], hint)
     return {stored: f"class {stored}" for stored in ids}
+
+
+def count_ids(store: Store, masks: Sequence[str]) -> tuple[Int64[np.ndarray, " ids"], Int64[np.ndarray, " ids"]]:
+    """Counts, for each id from 0 to `MAX_ID`, the pixels and the masks that hold it. Raises Unreadable."""
+
+    def count(path: str) -> np.ndarray:
+        ids = decode_ids(store.read(path), printable(f"{store.where}/{path}"))
+        return np.bincount(ids.ravel(), minlength=256)
+
+    pixels = np.zeros(MAX_ID + 1, np.int64)
+    images = np.zeros(MAX_ID + 1, np.int64)
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        for counts in pool.map(count, masks):
+            pixels[: len(counts)] += counts
+            images[: len(counts)] += counts > 0
+    return pixels, images
 
 
 def _log_table(pixels: np.ndarray, images: np.ndarray, ids: Sequence[int], ignore: int, masks: int) -> None:
