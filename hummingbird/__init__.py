@@ -14,7 +14,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from hummingbird import config, data, models, objectives, retrieval, sweep
+    from hummingbird import config, data, gradients, models, objectives, retrieval, sweep
     from hummingbird.encoder import load_encoder
     from hummingbird.incontext.prompt import Prompt
     from hummingbird.retrieval import evaluate
@@ -26,6 +26,7 @@ __all__ = [
     "config",
     "data",
     "evaluate",
+    "gradients",
     "list_models",
     "load_encoder",
     "models",

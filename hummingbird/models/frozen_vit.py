@@ -92,21 +92,21 @@ class FrozenViT(Backbone):
     def body(self, params: Params, images: Images) -> LastBlock:
         vit = self._bound(params, self.dtype)
         x, places = vit.embed(self._normalized(images))
-        *before, last = vit.layers[: self._last() + 1]
+        *before, last = vit.layers[: self.last_layer() + 1]
         for block in before:
             x, _ = block(x, places)
         return LastBlock(x, last.attend(x, places))
 
     def tail(self, params: Params, last: LastBlock, projected: Float[Array, "B T D"] | None) -> Float[Array, "B T D"]:
         vit = self._bound(params, "float32")
-        block = vit.layers[self._last()]
+        block = vit.layers[self.last_layer()]
         if projected is None:
             projected = block.project(last.attended.astype(jnp.float32))
         x = block.finish(last.residual.astype(jnp.float32), projected.astype(jnp.float32))
         return vit.normed(x) if self.chosen.norm else x
 
     def projection(self, params: Params) -> Projection:
-        out = subtree(params, f"block_{self._last():02d}", "attention", "out")
+        out = subtree(params, f"block_{self.last_layer():02d}", "attention", "out")
         return Projection(leaf(out, "kernel"), leaf(out, "bias") if self.arch.out_bias else None)
 
     def split(self, tokens: Float[Array, "B T D"]) -> Tokens:
@@ -115,8 +115,8 @@ class FrozenViT(Backbone):
     def _bound(self, params: Params, dtype: str) -> ViT:
         return dataclasses.replace(self, dtype=dtype).module().bind({"params": params})
 
-    def _last(self) -> int:
-        """Returns the index of the block that gives the features."""
+    def last_layer(self) -> int:
+        """Returns the index of the block that gives the features; UserError if they come from elsewhere."""
         layers = self.chosen.indices(self.depth)
         if self.chosen.kind != "tokens" or len(layers) != 1:
             what = f"the {self.chosen.kind} of layers {list(layers)}"

@@ -1,0 +1,302 @@
+"""Gradient features of whole images: `hb.gradients.features` (Sec. 3 and Eq. 2 of the FUNGI paper)."""
+
+# JAX's own annotations are partly unknown.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable, Iterator, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jaxtyping import Float, Float32, Int64, UInt8
+
+from hummingbird.encoder import Encoder
+from hummingbird.errors import UserError
+from hummingbird.gradients import losses
+from hummingbird.gradients.heads import Head, build_head, checksum, named_key
+from hummingbird.gradients.projection import find_projection
+from hummingbird.gradients.spread import Call, map_images, spread_for
+from hummingbird.gradients.tail import check_encoder, run_body, select, take_gradients
+from hummingbird.gradients.views import VIEWS, Picture, image_ids, simclr_views
+from hummingbird.models.backbone import Backbone
+from hummingbird.models.frozen import FrozenEncoder
+from hummingbird.models.params import Params, leaf, subtree
+
+IMAGES_AT_A_TIME = 16
+BATCHES = {"kl": IMAGES_AT_A_TIME, "dino": 4, "simclr": 2}  # images whose views are in memory at a time
+HEADS = {"kl": ("kl",), "dino": ("student", "teacher"), "simclr": ("simclr",)}
+DIMS = {"kl": losses.KL_DIM, "student": losses.DINO_DIM, "teacher": losses.DINO_DIM, "simclr": losses.SIMCLR_DIM}
+
+
+@dataclasses.dataclass(frozen=True)
+class Negatives:
+    """What SimCLR's views are contrasted with: the views of images that were drawn once for a data set.
+
+    Attributes:
+      outputs: of the head, for the views of all images [N, 96].
+      ids: of the image that each view belongs to.
+      exclude_self: leave out the views of an image that is among them itself.
+    """
+
+    outputs: Float32[np.ndarray, "N K"]
+    ids: Int64[np.ndarray, " N"]
+    exclude_self: bool = True
+
+
+def features(
+    encoder: Encoder,
+    images: UInt8[np.ndarray, "B H W 3"] | Sequence[Picture],
+    objectives: Sequence[str] = ("kl",),
+    *,
+    projection: str = "dense",
+    rank: int = 8,
+    dim: int | None = None,
+    seed: int = 0,
+    whole: Sequence[Picture] | None = None,
+    negatives: Negatives | None = None,
+    ids: Sequence[int] | None = None,
+    pooling: str = "cls",
+    size: int = 224,
+) -> Float32[np.ndarray, "B F"]:
+    """Computes features from gradients of a frozen encoder, beside its own embedding.
+
+    Features of an image do not depend on the batch that it is in, on its place there or on the number of devices.
+
+    Args:
+      encoder: a ViT.
+      images: of one size, a multiple of the patch size, prepared as the encoder's own test images are.
+      objectives: some of "kl", "dino" and "simclr", in the order in which their parts are wanted.
+      projection: "dense" (matrices of signs, Eq. 1) or "tensor" (sums of `rank` rank-ones: 50 times cheaper, noisier);
+        "none": no projection but the two factors, for one view and a pooling of one token.
+      rank: of "tensor".
+      dim: d, outputs of the projection; None: D, the encoder's width.
+      seed: draws heads, projection and crops.
+      whole: the images as they were before they were prepared, for the crops of "dino" and "simclr"; None: `images`.
+      negatives: from `fit_negatives`, for "simclr".
+      ids: numbers of the images, by which their random crops are drawn; None: checksums of their pixels.
+      pooling: what the embedding is, "cls" or "mean" (of the patches); the mean where there is no [CLS] token.
+      size: side of the crops, pixels.
+
+    Returns:
+      For each image, the L2-normalised projected gradients, one part an objective, then the L2-normalised embedding:
+      [B, L d + D]. With projection="none": delta and [a; 1], both normalised, then the embedding; the product of the
+      cosines of the first two is the cosine of two gradients.
+
+    Raises:
+      UserError: an encoder without gradients, an unknown objective, or SimCLR without negatives.
+
+    Example:
+      >>> from hummingbird.encoder import load_encoder
+      >>> images = np.zeros((2, 32, 32, 3), np.uint8)
+      >>> features(load_encoder("random:vit_ti16"), images, projection="tensor").shape
+      (2, 384)
+    """
+    frozen = check_encoder(encoder)
+    check_objectives(objectives, VIEWS)
+    if "simclr" in objectives and negatives is None:
+        raise UserError("gradients: simclr contrasts an image with others: pass negatives=hb.gradients.fit_negatives()")
+    whole = images if whole is None else whole
+    numbers = image_ids(whole, ids)
+    job = Job(frozen, projection, rank, dim or frozen.dim, seed, pooling, negatives)
+    parts, embedding = {}, None
+    for name in dict.fromkeys(("kl", *objectives)):  # that of KL also gives the embedding, at next to no cost
+        shown = images if name == "kl" else whole
+        cut = (VIEWS[name](image, size, seed, i) for image, i in zip(shown, numbers, strict=True))
+        parts[name], found = run_views(job, name, cut, numbers)
+        embedding = found if embedding is None else embedding
+    assert embedding is not None
+    return np.concatenate([*(parts[name] for name in objectives), embedding], axis=1)
+
+
+def fit_negatives(
+    encoder: Encoder,
+    images: Sequence[Picture],
+    *,
+    seed: int = 0,
+    count: int = 256,
+    ids: Sequence[int] | None = None,
+    pooling: str = "cls",
+    size: int = 224,
+    exclude_self: bool = True,
+) -> Negatives:
+    """Draws the negatives of SimCLR for a data set: the 49 views of each of 256 training images (Table 17).
+
+    Args:
+      encoder: a ViT.
+      images: of the training set.
+      seed: draws the images, and the head.
+      count: images to draw; all, if there are fewer.
+      ids: of the images, as `features` gets them.
+      pooling, size: as of `features`.
+      exclude_self: the views of an image are not its own negatives; the public code does not take care of that.
+    """
+    frozen = check_encoder(encoder)
+    numbers = image_ids(images, ids)
+    # By id, so that the order of the images does not matter.
+    order = np.argsort(numbers, kind="stable")
+    drawn = np.random.default_rng([seed, len(order)]).permutation(order)[:count]
+    head = build_head("simclr", seed, frozen.dim, DIMS["simclr"])
+    found = [embed_views(frozen, simclr_views(images[i], size), pooling) @ head.kernel + head.bias for i in drawn]
+    owners = np.repeat(np.asarray(numbers, np.int64)[drawn], [len(x) for x in found])
+    return Negatives(np.concatenate(found).astype(np.float32), owners, exclude_self)
+
+
+def check_objectives(objectives: Sequence[str], known: Sequence[str] | dict[str, Callable[..., object]]) -> None:
+    """Raises UserError that lists the known objectives if one is not among them, or if there are none."""
+    wrong = [name for name in objectives if name not in known]
+    if wrong or not objectives:
+        raise UserError(f"features.gradients: {wrong[0] if wrong else 'none'!r} is not one of {', '.join(known)}")
+
+
+def heads_checksum(objectives: Sequence[str], seed: int, width: int) -> str:
+    """Returns a checksum of the heads that objectives use; part of what identifies features."""
+    names = [head for name in objectives for head in HEADS[name]]
+    return checksum({name: build_head(name, seed, width, DIMS[name]) for name in names})
+
+
+# ---------------------------------------------------------------- programs
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """What the gradients of all objectives have in common; arguments as of `features`."""
+
+    encoder: FrozenEncoder
+    projection: str
+    rank: int
+    dim: int
+    seed: int
+    pooling: str
+    negatives: Negatives | None
+
+
+def run_views(
+    job: Job, name: str, views: Iterator[UInt8[np.ndarray, "V S S 3"]], numbers: Sequence[int]
+) -> tuple[Float32[np.ndarray, "B F"], Float32[np.ndarray, "B D"]]:
+    """Computes the normalised gradients of one objective, and the normalised embeddings of first views."""
+    encoder, size = job.encoder, BATCHES[name]
+    spread = spread_for(min(size, len(numbers)))
+    heads = {head: build_head(head, job.seed, encoder.dim, DIMS[head])._asdict() for head in HEADS[name]}
+    tree: dict[str, Params] = {"encoder": encoder.params, "heads": heads}
+    if name == "simclr" and job.negatives is not None:
+        tree["negatives"] = {"outputs": job.negatives.outputs}
+    placed = spread.place(tree)
+    outer = Call(outer_products, (encoder.backbone, name, job.pooling))
+    project = Call(projected, (job.projection, job.rank, job.dim, job.seed))
+    parts: list[np.ndarray] = []
+    embeddings: list[np.ndarray] = []
+    for start in range(0, len(numbers), size):
+        mine = numbers[start : start + size]
+        batch = np.zeros((size, 0), np.uint8)
+        for slot in range(len(mine)):
+            found = next(views)
+            batch = batch if slot else np.zeros((size, *found.shape), np.uint8)
+            batch[slot] = found
+        kept = spread.split(others(job.negatives if name == "simclr" else None, mine, size))
+        embedding, delta, inputs = spread.run(outer, placed, spread.split(batch), kept)
+        (part,) = spread.run(project, {}, delta, inputs)
+        parts.append(np.asarray(part)[: len(mine)])
+        embeddings.append(np.asarray(embedding)[: len(mine)])
+    return np.concatenate(parts), np.concatenate(embeddings)
+
+
+def others(negatives: Negatives | None, numbers: Sequence[int], size: int) -> np.ndarray:
+    """Returns, for each image of a batch of `size`, which negatives are not its own views."""
+    if negatives is None:
+        return np.ones((size, 1), bool)
+    kept = np.ones((size, len(negatives.ids)), bool)
+    if negatives.exclude_self:
+        kept[: len(numbers)] = negatives.ids[None, :] != np.asarray(numbers, np.int64)[:, None]
+    return kept
+
+
+def outer_products(
+    backbone: Backbone, name: str, pooling: str, tree: Params, views: Array, kept: Array
+) -> tuple[Array, Array, Array]:
+    """Returns normalised embeddings of first views [B, D], and delta [B, V T, D] and inputs [B, V T, E]."""
+    # On a CPU, products of one image at a time are as fast, and are rounded alike whatever else is in the batch.
+    one_by_one = views.shape[1] > 1 or jax.default_backend() == "cpu"
+
+    def run(views: Array, kept: Array) -> tuple[Array, Array, Array]:
+        count, number = views.shape[:2]
+        params = subtree(tree, "encoder")
+        last = select(backbone, run_body(backbone, params, views.reshape(-1, *views.shape[2:])), pooling)
+        embed = functools.partial(pooled_views, count=count)
+
+        def loss(tokens: Float[Array, "n T D"]) -> Float[Array, ""]:
+            return jnp.sum(jax.vmap(functools.partial(LOSSES[name], tree))(embed(tokens), kept))
+
+        outer = take_gradients(backbone, params, last, loss)
+        embedding = losses.unit(embed(backbone.tail(params, last, None))[:, 0])
+        shape = (count, number * last.residual.shape[1], -1)
+        return embedding, outer.delta.reshape(shape), outer.inputs.reshape(shape)
+
+    with jax.default_matmul_precision("highest"):
+        return map_images(run, one_by_one, views, kept)
+
+
+def pooled_views(tokens: Float[Array, "n T D"], count: int) -> Float[Array, "B V D"]:
+    """Returns the mean token of each view of `count` images."""
+    return tokens.mean(axis=1).reshape(count, -1, tokens.shape[-1])
+
+
+def kl_loss(tree: Params, embedding: Float[Array, "V D"], kept: Array) -> Float[Array, ""]:
+    """Sums the objective over views; the head takes normalised features."""
+    return jnp.sum(losses.kl_to_uniform(_head(tree, "kl", losses.unit(embedding))))
+
+
+def dino_loss(tree: Params, embedding: Float[Array, "V D"], kept: Array) -> Float[Array, ""]:
+    """Sums over pairs of views; both heads take normalised features, of one backbone."""
+    unit = losses.unit(embedding)
+    return losses.dino(_head(tree, "teacher", unit[:2]), _head(tree, "student", unit))
+
+
+def simclr_loss(tree: Params, embedding: Float[Array, "V D"], kept: Array) -> Float[Array, ""]:
+    """Contrasts the views with the negatives; the head takes features as they are."""
+    return losses.info_nce(_head(tree, "simclr", embedding), leaf(tree, "negatives", "outputs"), kept=kept)
+
+
+LOSSES = {"kl": kl_loss, "dino": dino_loss, "simclr": simclr_loss}
+
+
+def _head(tree: Params, name: str, rows: Float[Array, "n D"]) -> Float[Array, "n K"]:
+    head = Head(leaf(tree, "heads", name, "kernel"), leaf(tree, "heads", name, "bias"))
+    return rows @ head.kernel + head.bias
+
+
+def projected(
+    projection: str, rank: int, dim: int, seed: int, tree: Params, delta: Array, inputs: Array
+) -> tuple[Float[Array, "B F"]]:
+    """Returns the normalised projection of each image's gradient, the sum of its outer products."""
+    if projection == "none":
+        if delta.shape[1] > 1:
+            raise UserError("features.projection=none takes gradients of one token: use kl and pooling=cls")
+        return (jnp.concatenate([losses.unit(delta[:, 0]), losses.unit(inputs[:, 0])], axis=-1),)
+    images, terms, width = delta.shape
+    # The scale of an image's gradient is lost in the end: fractions of its largest term keep every product in range.
+    delta = delta / jnp.maximum(jnp.max(jnp.abs(delta), axis=(1, 2), keepdims=True), jnp.finfo(jnp.float32).tiny)
+    key = named_key(seed, "gradients projection")
+    rows = (delta.reshape(-1, width), inputs.reshape(-1, inputs.shape[-1]))
+    found = find_projection(projection)(*rows, dim, key, rank)
+    return (losses.unit(found.reshape(images, terms, dim).sum(axis=1)),)
+
+
+def embed_views(
+    encoder: FrozenEncoder, views: UInt8[np.ndarray, "V S S 3"], pooling: str
+) -> Float32[np.ndarray, "V D"]:
+    """Returns the embeddings of views."""
+    spread = spread_for(len(views))
+    placed = spread.place({"encoder": encoder.params})
+    (found,) = spread.run(Call(embeddings_of, (encoder.backbone, pooling)), placed, spread.split(views))
+    return np.asarray(found)[: len(views)]
+
+
+def embeddings_of(backbone: Backbone, pooling: str, tree: Params, views: Array) -> tuple[Float[Array, "V D"]]:
+    """Returns the embedding of each view."""
+    params = subtree(tree, "encoder")
+    last = select(backbone, run_body(backbone, params, views), pooling)
+    with jax.default_matmul_precision("highest"):
+        return (backbone.tail(params, last, None).mean(axis=1),)
