@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike
 
 from hummingbird.config.evaluate import Depth as DepthSettings
 from hummingbird.errors import UserError
-from hummingbird.tasks import DepthTask, SegmentationTask, Task
+from hummingbird.tasks import DepthTask, NormalsTask, RegressionTask, SegmentationTask, Task
 
 Label = Shaped[np.ndarray, "H W *C"]
 ClassNames = Sequence[str] | Mapping[int, str] | None
@@ -128,34 +128,58 @@ class ClassKind(Kind):
 
 
 class ValueKind(Kind):
-    """Values such as metres; NaN, infinity and, for depth, 0 where a pixel is not annotated."""
+    """Values of one or several channels, NaN or infinite where a pixel is not annotated; for depth, also 0.
 
-    def __init__(self, name: str, task: Task, dimensions: tuple[int, ...], missing: float | None):
-        self.name, self._task, self.dimensions, self.missing = name, task, dimensions, missing
-        self.classes = {}
+    Args:
+      name: key of `KINDS`.
+      make: task for a number of channels.
+      channels: numbers that there may be; None: any.
+    """
+
+    def __init__(self, name: str, make: Callable[[int], Task], channels: int | None):
+        self.name, self.make, self.channels, self.classes = name, make, channels, {}
 
     def check(self, label: ArrayLike, size: tuple[int, int]) -> Label:
-        """See `Kind.check`."""
+        """See `Kind.check`; a label of one channel is [H, W] or [H, W, 1]."""
         values = np.asarray(label)
-        check_size(values, size, *self.dimensions)
+        check_size(values, size, 2, 3)
         if values.dtype.kind not in "buif":
             raise UserError(f"label: its values are {values.dtype}, expected numbers (task={self.name})")
         values = values.astype(np.float32)
-        if not self._task.valid(values).any():
+        if values.ndim == 2:
+            values = values[..., None]
+        if self.channels not in (None, values.shape[2]):
+            raise UserError(f"label: it has {values.shape[2]} channels, expected {self.channels} (task={self.name})")
+        if not self.make(values.shape[2]).valid(self.for_task(values)).any():
             raise UserError("label: no pixel has a valid value (all are missing or out of range); give at least one")
         return values
 
     def task(self, labels: Iterable[Label]) -> Task:
-        """See `Kind.task`."""
-        return self._task
+        """See `Kind.task`. Raises UserError for labels of different numbers of channels."""
+        counts = [label.shape[2] for label in labels]
+        if len(set(counts)) > 1:
+            raise UserError(f"label: it has {counts[-1]} channels, those before it have {counts[0]}")
+        return self.make(counts[0] if counts else self.channels or 1)
 
     def for_task(self, label: Label) -> Label:
         """See `Kind.for_task`."""
         return label
 
     def from_task(self, prediction: Label) -> Label:
-        """See `Kind.from_task`."""
-        return prediction
+        """Returns [H, W] for one channel, else [H, W, C]."""
+        return prediction[..., 0] if prediction.ndim == 3 and prediction.shape[2] == 1 else prediction
+
+
+class DepthKind(ValueKind):
+    """Metres; 0, NaN or infinity where unknown. Any positive depth is valid."""
+
+    def __init__(self) -> None:
+        settings = dataclasses.replace(DepthSettings(), low=1e-6, high=1e6)
+        super().__init__("depth", lambda _: DepthTask(settings), 1)
+
+    def for_task(self, label: Label) -> Label:
+        """See `Kind.for_task`."""
+        return np.where(np.isfinite(label), label, 0)[..., 0]
 
 
 def check_size(label: Label, size: tuple[int, int], *dimensions: int) -> None:
@@ -166,18 +190,12 @@ def check_size(label: Label, size: tuple[int, int], *dimensions: int) -> None:
         )
 
 
-def build_segmentation(classes: ClassNames, void: int) -> Kind:
-    """Class ids."""
-    return ClassKind(classes, void)
-
-
-def build_depth(classes: ClassNames, void: int) -> Kind:
-    """Metres, 0 or NaN where unknown."""
-    settings = dataclasses.replace(DepthSettings(), low=1e-6, high=1e6)
-    return ValueKind("depth", DepthTask(settings), (2,), 0.0)
-
-
-KINDS: dict[str, Callable[[ClassNames, int], Kind]] = {"segmentation": build_segmentation, "depth": build_depth}
+KINDS: dict[str, Callable[[ClassNames, int], Kind]] = {
+    "segmentation": ClassKind,
+    "depth": lambda classes, void: DepthKind(),
+    "regression": lambda classes, void: ValueKind("regression", RegressionTask, None),
+    "normals": lambda classes, void: ValueKind("normals", NormalsTask, 3),
+}
 
 
 def build_kind(name: str, classes: ClassNames, void: int) -> Kind:

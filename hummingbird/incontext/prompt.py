@@ -23,6 +23,7 @@ import dataclasses
 import itertools
 import os
 import threading
+import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TypeAlias, TypeVar, cast, overload
 
@@ -39,11 +40,14 @@ from hummingbird.incontext.answers import Neighbour, Prediction, Predictions
 from hummingbird.incontext.encoded import Encoded, View, encode_all
 from hummingbird.incontext.images import Pixels, to_rgb
 from hummingbird.incontext.labels import ClassNames, build_kind
-from hummingbird.incontext.snapshot import Segment, Snapshot
+from hummingbird.incontext.nearest import SPARE, Nearest, advance, search
+from hummingbird.incontext.snapshot import Numbering, Segment, Snapshot
+from hummingbird.retrieval.threads import cpu_count, in_order
 
 T = TypeVar("T")
 Many: TypeAlias = list[T] | tuple[T, ...]
 Picture: TypeAlias = Pixels | Encoded
+SPARSE = 4  # patches that a prompt has held, in those that it holds, before they are numbered again
 
 
 class Prompt:
@@ -52,7 +56,7 @@ class Prompt:
     Args:
       encoder: gives the features; or what `hummingbird.load_encoder` loads.
       classes: names by class id, as a list or {id: name}; None: whatever ids the labels hold.
-      task: "segmentation" or "depth".
+      task: "segmentation" (class ids), "depth" (metres), "regression" (values of any number of channels) or "normals".
       **options: fields of `hummingbird.config.prompt.PromptSettings`, which says what they mean.
 
     Attributes:
@@ -89,7 +93,9 @@ class Prompt:
         self.kind = build_kind(task, classes, self.settings.void)
         self._writing = threading.Lock()
         self._names = itertools.count(1)
-        self._now = Snapshot((), self.kind.task(()))
+        self._numbering = Numbering()
+        self._now = Snapshot((), self.kind.task(()), self._numbering)
+        self._found: weakref.WeakKeyDictionary[Encoded, Nearest] = weakref.WeakKeyDictionary()
 
     # ---------------------------------------------------------------- what is in it
     def __len__(self) -> int:
@@ -126,7 +132,8 @@ class Prompt:
 
         Args:
           image: as of `to_rgb`, or what `encode` returned.
-          label: of the image's size: class ids, `void` elsewhere; or values, NaN (for depth also 0) elsewhere.
+          label: [H, W] class ids, `void` (or negative) elsewhere; or values [H, W] or [H, W, C], NaN (for depth also 0)
+            elsewhere.
           id: names the image; None: a number that no other image had.
 
         Returns:
@@ -141,10 +148,10 @@ class Prompt:
         with self._writing:
             if id is None:
                 id = next(name for name in map(str, self._names) if name not in self)
-                segment = Segment(id, encoded, segment.label, segment.rows, segment.columns)
+                segment = dataclasses.replace(segment, id=id)
             elif id in self:
                 raise UserError(f"id: {id!r} is taken; relabel or remove that image, or choose another id")
-            self._set((*self._now.segments, segment))
+            self._set((*self._now.segments, self._numbering.take(segment)))
         return id
 
     def relabel(self, id: str, label: ArrayLike) -> None:
@@ -156,6 +163,7 @@ class Prompt:
         segment = self._segment(id, self[id].encoded, label)
         with self._writing:
             place = self._find(self._now, id)
+            segment = dataclasses.replace(segment, first=self._now.segments[place].first)
             self._set((*self._now.segments[:place], segment, *self._now.segments[place + 1 :]))
 
     def remove(self, id: str) -> None:
@@ -198,9 +206,14 @@ class Prompt:
     def stream(self, images: Iterable[Picture], **search: Unpack[Search]) -> Iterator[Prediction]:
         """Labels any number of images, one batch in memory at a time; see `predict`."""
         chosen, now, waiting = self._chosen(search), self._filled(), iter(images)
+
+        def decide(job: tuple[Encoded, Nearest]) -> Prediction:
+            return votes.predict(now, self.kind, *job, chosen.neighbours, chosen.temperature)
+
         while batch := list(itertools.islice(waiting, self.settings.batch_size)):
-            for encoded in self._encoded(batch):
-                yield votes.predict(now, self.kind, encoded, chosen.neighbours, chosen.temperature)
+            encoded, k = self._encoded(batch), chosen.neighbours
+            found = (self._nearest(now, x, k, x is given) for x, given in zip(encoded, batch, strict=True))
+            yield from in_order(decide, zip(encoded, found, strict=True), cpu_count())
 
     def explain(self, image: Picture, y: int, x: int, **search: Unpack[Search]) -> list[Neighbour]:
         """Says which patches of the prompt decided the label of a pixel.
@@ -259,7 +272,22 @@ class Prompt:
         return f"{name} patch={self.view.patch_size}"
 
     def _set(self, segments: tuple[Segment, ...]) -> None:
-        self._now = Snapshot(segments, self.kind.task([segment.label for segment in segments]))
+        held = sum(len(segment.encoded.features) for segment in segments)
+        if self._numbering.size > max(SPARSE * held, 2**20):  # most numbers are of images that are gone
+            self._numbering = Numbering()
+            segments = tuple(map(self._numbering.take, segments))
+        task = self.kind.task([segment.label for segment in segments])
+        self._now = Snapshot(segments, task, self._numbering)
+
+    def _nearest(self, now: Snapshot, encoded: Encoded, k: int, keep: bool) -> Nearest:
+        """Returns the neighbours of an image's patches; kept for the next time if the image's features are."""
+        last = self._found.get(encoded) if keep else None
+        found = None if last is None else advance(last, now, encoded.features, k)
+        if found is None:
+            found = search(now, encoded.features, SPARE * k if keep else min(k, len(now)))
+        if keep:
+            self._found[encoded] = found
+        return found
 
     def _find(self, now: Snapshot, id: str) -> int:
         ids = [segment.id for segment in now.segments]

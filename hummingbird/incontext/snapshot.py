@@ -1,4 +1,4 @@
-"""What a prompt knows at one moment: an immutable segment for each annotated image, and the search over them all."""
+"""What a prompt knows at one moment: an immutable segment for each annotated image, and the keys of them all."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from jaxtyping import Float32, Int, Int32, Shaped
 
 from hummingbird.incontext.encoded import Encoded
 from hummingbird.retrieval.index.build import build_index
-from hummingbird.retrieval.index.interface import Index, Neighbours
+from hummingbird.retrieval.index.interface import Index
 from hummingbird.tasks import BankLabels, Task
 from hummingbird.tasks.task import Column
 
@@ -26,6 +26,7 @@ class Segment:
       label: as the user gave it.
       rows: the patches that have a label.
       columns: their local labels, as a bank stores them.
+      first: number of the image's first patch among those of all images that the prompt has held.
     """
 
     id: str
@@ -33,41 +34,65 @@ class Segment:
     label: Shaped[np.ndarray, "H W *C"]
     rows: Int[np.ndarray, " n"]
     columns: Mapping[str, Column]
+    first: int = 0
+
+    def __len__(self) -> int:
+        return len(self.rows)
 
     @property
     def keys(self) -> Float32[np.ndarray, "n D"]:
         """Features of the patches that have a label."""
         return self.encoded.features[self.rows]
 
-    def __len__(self) -> int:
-        return len(self.rows)
+
+class Numbering:
+    """Numbers for the patches of all images that a prompt has held; those of removed images are not used again.
+
+    Attributes:
+      size: the next number.
+    """
+
+    def __init__(self) -> None:
+        self.size = 0
+
+    def take(self, segment: Segment) -> Segment:
+        """Returns a segment with numbers of its own."""
+        first, self.size = self.size, self.size + len(segment.encoded.features)
+        return dataclasses.replace(segment, first=first)
 
 
 class Snapshot:
     """A prompt at one moment; readers keep theirs while writers make the next one.
 
     Args:
-      segments: in the order in which they were added.
+      segments: in the order of their numbers.
       task: kind of label.
+      numbering: the numbers are its.
+
+    Attributes:
+      numbers: of all keys, ascending.
+      rows: for each number, which key it is; -1 if it is none.
     """
 
-    def __init__(self, segments: tuple[Segment, ...], task: Task):
-        self.segments, self.task = segments, task
-        self.starts = np.cumsum([0, *map(len, segments)])
+    def __init__(self, segments: tuple[Segment, ...], task: Task, numbering: Numbering):
+        self.segments, self.task, self.numbering = segments, task, numbering
+        self.numbers = np.concatenate([np.zeros(0, np.int32), *(x.rows + x.first for x in segments)]).astype(np.int32)
+        self.rows = np.full(numbering.size, -1, np.int32)
+        self.rows[self.numbers] = np.arange(len(self.numbers), dtype=np.int32)
         self._lock = threading.Lock()
         self._index: Index | None = None
         self._labels: BankLabels | None = None
 
     def __len__(self) -> int:
-        return int(self.starts[-1])
+        return len(self.numbers)
 
-    def search(self, queries: Float32[np.ndarray, "Q D"], k: int) -> Neighbours:
-        """Finds the k nearest keys of each query; see `hummingbird.retrieval.index.interface.Index.search`."""
+    @property
+    def index(self) -> Index:
+        """Index over all keys; built when it is first used."""
         with self._lock:
             if self._index is None:
                 self._index = build_index(np.concatenate([x.keys for x in self.segments]), "exact")
-            index = self._index
-        return index.search(queries, k)
+            return self._index
 
     @property
     def labels(self) -> BankLabels:
@@ -78,12 +103,17 @@ class Snapshot:
                 self._labels = self.task.bank_labels(columns, self.task.channels)
             return self._labels
 
-    def place(self, key: int) -> tuple[Segment, int]:
-        """Returns the segment of a key, and its patch there."""
-        number = int(np.searchsorted(self.starts, key, side="right")) - 1
-        segment = self.segments[number]
-        return segment, int(segment.rows[key - self.starts[number]])
+    def keys(self, numbers: Int32[np.ndarray, "N m"]) -> Int32[np.ndarray, "N m"]:
+        """Returns which keys the numbers belong to; -1 for -1."""
+        return np.where(numbers >= 0, self.rows[numbers], -1)
 
-    def image_of(self, keys: Int32[np.ndarray, "*n"]) -> Int[np.ndarray, "*n"]:
-        """Returns the number of the segment of each key."""
-        return np.searchsorted(self.starts, keys, side="right") - 1
+    def features(self, numbers: Int32[np.ndarray, " n"]) -> Float32[np.ndarray, "n D"]:
+        """Returns the features of patches, given their numbers in ascending order."""
+        starts = np.searchsorted(numbers, [x.first for x in self.segments])
+        parts = np.split(numbers, starts[1:])
+        return np.concatenate([x.encoded.features[n - x.first] for x, n in zip(self.segments, parts, strict=True)])
+
+    def place(self, number: int) -> tuple[Segment, int]:
+        """Returns the segment of a number, and its patch there."""
+        segment = next(x for x in self.segments if x.first <= number < x.first + len(x.encoded.features))
+        return segment, number - segment.first

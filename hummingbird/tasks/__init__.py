@@ -6,10 +6,11 @@ from hummingbird.config import EvaluateConfig
 from hummingbird.errors import UserError
 from hummingbird.tasks.depth import DepthTask
 from hummingbird.tasks.pixel_votes import PixelVoteTask, VoidFirstTask
+from hummingbird.tasks.regression import NormalsTask, RegressionTask
 from hummingbird.tasks.segmentation import SegmentationTask
 from hummingbird.tasks.task import Annotated, BankLabels, LocalLabels, Metrics, Score, Scores, Task
 
-KINDS: dict[str, type[Task]] = {"segmentation": SegmentationTask, "depth": DepthTask}
+KINDS: dict[str, type[Task]] = {kind.kind: kind for kind in (SegmentationTask, DepthTask, RegressionTask, NormalsTask)}
 # Protocols with local labels of their own: (kind, protocol).
 BY_PROTOCOL: dict[tuple[str, str], type[Task]] = {("segmentation", "capi"): PixelVoteTask}
 # Projects with class lists of their own, by protocol: DIP evaluates with a copy of open-hummingbird-eval.
@@ -24,7 +25,9 @@ __all__ = [
     "DepthTask",
     "LocalLabels",
     "Metrics",
+    "NormalsTask",
     "PixelVoteTask",
+    "RegressionTask",
     "Score",
     "Scores",
     "SegmentationTask",

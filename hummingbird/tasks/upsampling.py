@@ -9,7 +9,7 @@ import functools
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float32, Int, Int32, Integer
+from jaxtyping import Bool, Float32, Int, Int32, Integer, Shaped
 
 CELL_PIXELS = 32_768  # upsampled at a time; their votes stay in a core's cache
 
@@ -52,14 +52,44 @@ def upsampled_argmax(
       >>> upsampled_argmax(votes, 1, 5)
       array([[0, 0, 0, 1, 1]], dtype=int32)
     """
+    return _winners(votes, height, width, only_contested=True).classes
+
+
+class Winners(NamedTuple):
+    """The class with the largest vote at each pixel, and that vote.
+
+    Attributes:
+      classes: ids; the lowest class on ties.
+      votes: of the winning class.
+    """
+
+    classes: Int32[np.ndarray, "height width"]
+    votes: Float32[np.ndarray, "height width"]
+
+
+def upsampled_winners(votes: Float32[np.ndarray, "h w C"], height: int, width: int) -> Winners:
+    """Returns what `upsampled_argmax` does, and the upsampled vote of the winning class.
+
+    Example:
+      >>> votes = np.array([[[0.75, 0.25], [0.0, 1.0]]], np.float32)
+      >>> upsampled_winners(votes, 1, 4).votes
+      array([[0.75  , 0.5625, 0.8125, 1.    ]], dtype=float32)
+    """
+    return _winners(votes, height, width, only_contested=False)
+
+
+def _winners(votes: Float32[np.ndarray, "h w C"], height: int, width: int, only_contested: bool) -> Winners:
+    """Returns the winners; without their votes where a class has no contender if `only_contested`."""
     rows, columns = cell_axis(votes.shape[0], height), cell_axis(votes.shape[1], width)
     corners, possible = contenders(votes)
     classes = np.argsort(~possible, axis=1, kind="stable")  # contenders first, ascending
     counts = possible.sum(axis=1)
     best = np.empty((len(counts), rows.most, columns.most), np.min_scalar_type(votes.shape[2]))
     best[:] = classes[:, 0, None, None]
+    most = np.zeros(best.shape if not only_contested else (0, rows.most, columns.most), np.float32)
     order = np.argsort(counts, kind="stable")
-    order = order[np.searchsorted(counts[order], 2) :]  # one contender: no need to compute
+    if only_contested:
+        order = order[np.searchsorted(counts[order], 2) :]  # one contender: no need to compute
     step = max(1, CELL_PIXELS // (rows.most * columns.most))
     for start in range(0, len(order), step):
         cells = order[start : start + step]
@@ -68,11 +98,20 @@ def upsampled_argmax(
         chosen[beyond] = np.broadcast_to(chosen[:, :1], chosen.shape)[beyond]
         row, column = np.divmod(cells, len(columns.share))
         near = corners[:, cells[:, None], chosen]
-        best[cells] = cell_argmax(near, chosen, rows.share[row], columns.share[column])
-    # [cells down, cells across, pixels down, pixels across] -> pixels, without those that a smaller cell lacks.
-    table = best.reshape(len(rows.share), len(columns.share), rows.most, columns.most).transpose(0, 2, 1, 3)
+        best[cells], found = cell_winners(near, chosen, rows.share[row], columns.share[column])
+        if not only_contested:
+            most[cells] = found
+    shown = np.zeros((height, width), np.float32) if only_contested else _assemble(most, rows, columns)
+    return Winners(_assemble(best, rows, columns).astype(np.int32), shown)
+
+
+def _assemble(
+    table: Shaped[np.ndarray, "cells H W"], rows: CellAxis, columns: CellAxis
+) -> Shaped[np.ndarray, "height width"]:
+    """Puts the pixels of all cells in their places: [cells down, cells across, pixels down, pixels across] -> image."""
+    table = table.reshape(len(rows.share), len(columns.share), rows.most, columns.most).transpose(0, 2, 1, 3)
     table = table.reshape(len(rows.share) * rows.most, -1)
-    return table[rows.place][:, columns.place].astype(np.int32)
+    return table[rows.place][:, columns.place]  # without those that a smaller cell lacks
 
 
 class CellAxis(NamedTuple):
@@ -121,13 +160,13 @@ def contenders(
     return corners, possible
 
 
-def cell_argmax(
+def cell_winners(
     corners: Float32[np.ndarray, "4 n m"],
     classes: Int[np.ndarray, "n m"],
     down: Float32[np.ndarray, "n H"],
     across: Float32[np.ndarray, "n W"],
-) -> Integer[np.ndarray, "n H W"]:
-    """Returns the class with the largest vote at each pixel of n cells; the first of `classes` on ties.
+) -> tuple[Integer[np.ndarray, "n H W"], Float32[np.ndarray, "n H W"]]:
+    """Returns the class with the largest vote at each pixel of n cells, the first of `classes` on ties, and its vote.
 
     Args:
       corners: votes at the upper left, upper right, lower left and lower right corner.
@@ -144,7 +183,7 @@ def cell_argmax(
         plane = _blend(left[:, number], right[:, number], across)
         np.copyto(found, classes[:, number, None, None].astype(found.dtype), where=plane > best)
         np.maximum(best, plane, out=best)
-    return found
+    return found, best
 
 
 def _blend(

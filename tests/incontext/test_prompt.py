@@ -109,3 +109,37 @@ def test_the_neighbours_of_a_pixel_sum_to_its_vote():
 def test_an_empty_prompt_says_so():
     with pytest.raises(UserError, match="the prompt is empty"):
         filled(0).predict(scene(0)[0])
+
+
+def test_depth_votes_and_agreement_are_those_of_the_neighbours():
+    prompt = hb.Prompt(Fourier(), task="depth", input_size=64, neighbours=5, temperature=0.1)
+    depth = scene(0)[0][..., 0] / 100.0 + 1
+    depth[::7] = 0
+    prompt.add(scene(0)[0], depth)
+    found, confidence = prompt.predict(scene(9)[0])
+    assert found.dtype == np.float32
+    assert depth[depth > 0].min() <= found.min() <= found.max() <= depth.max()
+    assert 0 <= confidence.share.min() <= confidence.share.max() <= 1
+    neighbours = prompt.explain(scene(9)[0], 20, 20)
+    assert sum(x.weight * x.label[0] for x in neighbours) == pytest.approx(found[20, 20], rel=1e-5)
+
+
+@pytest.mark.parametrize(("task", "channels"), [("regression", 1), ("regression", 2), ("normals", 3)])
+def test_maps_of_values_are_predicted_with_their_channels(task, channels):
+    prompt = hb.Prompt(Fourier(), task=task, input_size=64)
+    values = scene(0)[0][..., :channels] / 255.0
+    values[0] = np.nan
+    prompt.add(scene(0)[0], values if channels > 1 else values[..., 0])
+    found, _ = prompt.predict(scene(0)[0])
+    assert found.shape == (45, 61, channels)[: 2 if channels == 1 else 3]
+    assert np.isfinite(found).all()
+
+
+@pytest.mark.parametrize("classes", [None, {7: "road", 26: "car"}])
+def test_predictions_have_the_ids_of_the_labels(classes):
+    prompt = hb.Prompt(Fourier(), classes, input_size=64)
+    label = np.where(scene(0)[1] == 0, 7, np.where(scene(0)[1] == 1, 26, VOID))
+    prompt.add(scene(0)[0], label)
+    assert set(np.unique(prompt.predict(scene(0)[0]).labels)) == {7, 26}
+    assert list(prompt.classes) == [7, 26]
+    assert set(prompt.explain(scene(0)[0], 3, 3)[0].label) <= {7, 26}

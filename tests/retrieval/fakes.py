@@ -14,6 +14,7 @@ class FakeSource:
     def __init__(self, length: int, task: str = "segmentation", seed: int = 0, size: tuple[int, int] = (48, 64)):
         self.length, self.task, self.seed, self.size = length, task, seed, size
         self.classes = ["sky", "ground", "box", "tree"] if task == "segmentation" else []
+        self.channels = 3
         self.fingerprint = f"fake {task} {length} {seed}"
 
     def __len__(self) -> int:
@@ -33,6 +34,11 @@ class FakeSource:
             depth = np.array([9.0, 4.0, 2.0, 3.0], np.float32)[mask]
             depth[rng.random(depth.shape) < 0.1] = 0
             return {"image": image, "label": depth, "name": f"image{index}"}
+        if self.task in ("regression", "normals"):
+            towards = np.array([[0, 0, 1], [0, 1, 0], [0.6, 0, 0.8], [-0.6, 0, 0.8]], np.float32)
+            values = towards[mask] if self.task == "normals" else colours[mask].astype(np.float32) / 255
+            values[rng.random(mask.shape) < 0.1] = np.nan
+            return {"image": image, "label": values, "name": f"image{index}"}
         mask[rng.random(mask.shape) < 0.05] = 255
         mask[:4] = 255
         return {"image": image, "label": mask, "name": f"image{index}"}

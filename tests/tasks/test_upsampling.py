@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from hummingbird.tasks.upsampling import contenders, upsample, upsampled_argmax
+from hummingbird.tasks.upsampling import contenders, upsample, upsampled_argmax, upsampled_winners
 from tests import reference
 
 
@@ -42,6 +42,9 @@ def test_argmax_after_upsampling_is_that_of_upsampled_votes(size, classes):
     assert prediction.dtype == np.int32
     assert clear.mean() > 0.99
     np.testing.assert_array_equal(prediction[clear], planes.argmax(-1)[clear])
+    winners = upsampled_winners(votes, *size)
+    np.testing.assert_array_equal(winners.classes, prediction)
+    np.testing.assert_allclose(winners.votes, planes.max(-1), atol=1e-5)
 
 
 def test_a_class_that_wins_only_between_patch_centres_is_kept():
