@@ -6,37 +6,28 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
-import functools
 import logging
-import math
 import time
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from clu.parameter_overview import count_parameters
 from etils import epath
-from jax.sharding import Mesh
 from jaxtyping import Int
 
-from hummingbird import train_step
-from hummingbird.config import PretrainConfig, replace, to_flat
+from hummingbird.config import PretrainConfig, to_flat
 from hummingbird.config.schema import Value
-from hummingbird.data.augment import build_augment
+from hummingbird.data.interface import ImageSource
 from hummingbird.data.pipeline import Batches, HostBatch, build_batches
-from hummingbird.data.views import build_view_groups
-from hummingbird.devices import chips, flops
+from hummingbird.data.views import GLOBAL
 from hummingbird.devices import mesh as meshes
 from hummingbird.errors import Preempted, UserError
-from hummingbird.models.context import init_bank
-from hummingbird.models.pretrainer import Pretrainer, build_pretrainer
-from hummingbird.objectives import Batch, Objective, build_objective
-from hummingbird.objectives.optimizer import build_learning_rate, build_optimizer
-from hummingbird.objectives.schedules import build_schedules
+from hummingbird.models.pretrainer import Pretrainer
+from hummingbird.objectives import Batch, Objective
+from hummingbird.program import Program, build_program, seconds_at_peak
 from hummingbird.run import checkpoint
 from hummingbird.run import workdir as workdirs
 from hummingbird.run.files import Json
@@ -44,7 +35,7 @@ from hummingbird.run.finite_check import FiniteCheck
 from hummingbird.run.saver import Saver
 from hummingbird.run.stop_signal import StopSignal
 from hummingbird.run.training_log import Measured, build_training_log
-from hummingbird.train_step import Algorithm, TrainState
+from hummingbird.train_step import TrainState
 from hummingbird.weights import warm_start
 
 log = logging.getLogger(__name__)
@@ -64,102 +55,6 @@ class Hook(Protocol):
           batch: this process's part of the batch.
         """
         ...
-
-
-@dataclasses.dataclass(frozen=True)
-class Program:
-    """A config made concrete: functions to compile, and the shapes and layout of their arrays.
-
-    Attributes:
-      algorithm: what a step consists of.
-      mesh: devices of the run.
-      total_steps: last step.
-      schedule: learning rate by step.
-      init: () -> state at step 0, with an empty bank.
-      fill: (state, batch, i) -> state with the i-th batch in its bank.
-      step: (state, batch) -> (state, metrics).
-      state: shapes of the state (`jax.ShapeDtypeStruct`).
-      batch: shapes of a global batch.
-      shardings: how the state is laid out.
-    """
-
-    algorithm: Algorithm
-    mesh: Mesh
-    total_steps: int
-    schedule: optax.Schedule
-    init: jax.stages.Wrapped
-    fill: jax.stages.Wrapped
-    step: jax.stages.Wrapped
-    state: TrainState
-    batch: Batch
-    shardings: TrainState
-
-    @property
-    def model(self) -> Pretrainer:
-        """Encoder, contextualisation and pooling."""
-        return self.algorithm.model
-
-
-def build_program(config: PretrainConfig, examples: int, devices: list[Any] | None = None) -> Program:
-    """Builds everything that a run compiles.
-
-    Args:
-      config: resolved config of kind "pretrain".
-      examples: number of training images, which sets the length of an epoch.
-      devices: to run on, or described by `plan`; None: all.
-
-    Raises:
-      UserError: the devices do not divide the batch or the bank, or the config does not fit its objective.
-    """
-    mesh = meshes.build_mesh(config, devices)
-    split, whole = meshes.batch_sharding(mesh), meshes.replicated(mesh)
-    model = build_pretrainer(config, mesh)
-    objective = build_objective(config, functools.partial(jax.lax.with_sharding_constraint, shardings=whole))
-    steps_per_epoch = examples / config.batch_size
-    total_steps = config.total_steps or math.ceil(config.epochs * steps_per_epoch)
-    learning_rate = build_learning_rate(config.optimizer, total_steps, steps_per_epoch, config.batch_size)
-    schedules = build_schedules(config, total_steps, steps_per_epoch)
-    frozen = ("patch_embed",) if config.encoder.freeze_patches else ()
-    algorithm = Algorithm(
-        model=model,
-        objective=objective,
-        optimizer=build_optimizer(config.optimizer, learning_rate, schedules["weight_decay"], frozen),
-        schedules=schedules,
-        augment=build_augment(config),
-        seed=config.seed,
-        micro_batches=config.micro_batches,
-    )
-
-    def init() -> TrainState:
-        bank = init_bank(config.context.bank_length, config.batch_size, model.encoder.width)
-        return train_step.init_state(algorithm, jax.random.key(config.seed), bank, config.input_size)
-
-    step, fill = (functools.partial(f, algorithm) for f in (train_step.train_step, train_step.fill_step))
-    state = jax.eval_shape(init)
-    shardings = meshes.state_shardings(mesh, state)
-    return Program(
-        algorithm=algorithm,
-        mesh=mesh,
-        total_steps=total_steps,
-        schedule=learning_rate,
-        init=jax.jit(init, out_shardings=shardings),
-        fill=jax.jit(fill, in_shardings=(shardings, split, whole), out_shardings=shardings, donate_argnums=0),
-        step=jax.jit(step, in_shardings=(shardings, split), out_shardings=(shardings, whole), donate_argnums=0),
-        state=state,
-        batch=batch_shapes(config),
-        shardings=shardings,
-    )
-
-
-def batch_shapes(config: PretrainConfig) -> Batch:
-    """Returns the shapes of a global batch, as `jax.ShapeDtypeStruct`."""
-    groups, size = build_view_groups(config), config.batch_size
-
-    def batch() -> Batch:
-        views = {name: jnp.zeros((size, g.count, g.size, g.size, 3), jnp.uint8) for name, g in groups.items()}
-        return Batch(views, jnp.zeros((size,), jnp.int32))
-
-    return jax.eval_shape(batch)
 
 
 def pretrain(
@@ -191,7 +86,8 @@ def pretrain(
     program = program or build_program(config, images)
     if program.algorithm.objective.label_key:  # before anything is compiled or written
         check_labels(program.algorithm.objective, batches.some_labels(), config.data.name)
-    with workdirs.hold(folder):  # not earlier: a config that is refused leaves nothing behind
+    # Held no earlier: a config that is refused leaves nothing behind.
+    with workdirs.hold(folder), contextlib.closing(batches):
         start = resume_or_initialise(config, folder, program, batches)
         return run_steps(config, folder, hooks, program, batches, start, start_time)
 
@@ -235,7 +131,7 @@ def resume_or_initialise(config: PretrainConfig, folder: epath.Path, program: Pr
     state: TrainState = program.init()
     if given is not None:
         state = warm_start.put(given, state, program.shardings)
-    state = fill_bank(config, program, state)
+    state = fill_bank(config, program, state, batches.source)
     log.info("%s parameters on %s", f"{count_parameters({'online': state.online}):,}", program.mesh)
     return Start(state, False, flat, given and given.record)
 
@@ -307,30 +203,17 @@ def check_labels(objective: Objective, labels: Int[np.ndarray, " b"], data_name:
         )
 
 
-def fill_bank(config: PretrainConfig, program: Program, state: TrainState) -> TrainState:
+def fill_bank(config: PretrainConfig, program: Program, state: TrainState, source: ImageSource) -> TrainState:
     """Fills the bank with features of batches drawn for this purpose, so that no step attends to an empty entry."""
     rounds = -(-config.context.bank_length // config.batch_size)
     if rounds:
-        batches = build_batches(config, config.seed + 1, jax.process_index(), jax.process_count())
-        for i in range(rounds):
-            state = program.fill(state, to_devices(config, program, next(batches)), jnp.int32(i))
-        batches.close()
+        batches = build_batches(config, config.seed + 1, jax.process_index(), jax.process_count(), source)
+        with contextlib.closing(batches):
+            for i in range(rounds):
+                batch = next(batches)
+                batch["views"] = {GLOBAL: batch["views"][GLOBAL][:, :1]}  # all that crosses to the devices
+                state = program.fill(state, to_devices(config, program, batch), jnp.int32(i))
     return state
-
-
-def seconds_at_peak(config: PretrainConfig, program: Program) -> float | None:
-    """Returns the seconds of a step if all devices did its matrix products at their published bf16 peak.
-
-    Divided by the measured time this is the model flops utilisation. Layers that `encoder.remat` computes twice count
-    once; scores over the bank count as often as its streaming computes them. None if the peak is unknown.
-    """
-    chip = chips.find(program.mesh.devices.flat[0].device_kind)
-    if chip is None:
-        return None
-    if config.encoder.remat:
-        once = replace(config, {"encoder.remat": False})
-        program = build_program(once, examples=1000 * config.batch_size, devices=list(program.mesh.devices.flat))
-    return flops.count(program.step, program.state, program.batch) / (chip.flops * program.mesh.size)
 
 
 @contextlib.contextmanager

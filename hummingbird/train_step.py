@@ -19,7 +19,7 @@ from jax import Array
 from jax.typing import ArrayLike
 from jaxtyping import Float, Int, Key, UInt8
 
-from hummingbird.data.augment import Photometric, photometric
+from hummingbird.data.augment import Photometric, first_view, photometric
 from hummingbird.data.views import GLOBAL
 from hummingbird.models import context
 from hummingbird.models.context import ContextBank
@@ -242,8 +242,15 @@ def init_state(algorithm: Algorithm, key: Key[Array, ""], bank: ContextBank, siz
 
 
 def fill_step(algorithm: Algorithm, state: TrainState, batch: Batch, i: Array) -> TrainState:
-    """Pushes the i-th batch into the bank before step 0; the networks stay as they are."""
+    """Pushes the i-th batch into the bank before step 0; the networks stay as they are. Only view 0 is used."""
     key = jax.random.fold_in(jax.random.fold_in(jax.random.key(algorithm.seed), 2**31 - 1), i)
-    first = augmented(algorithm, key, {GLOBAL: batch.views[GLOBAL]}, jnp.arange(len(batch.labels)))[GLOBAL][:, 0]
-    features = patch_features(algorithm.model, {"params": state.target or state.online}, first)  # [B, h, w, D]
-    return state.replace(bank=context.push(state.bank, features.mean(axis=(1, 2)), batch.labels))
+    table = first_view(algorithm.augment[GLOBAL])
+
+    def encode(views: UInt8[Array, "b 1 S S 3"], positions: Int[Array, " b"]) -> Float[Array, "b D"]:
+        first = photometric(key, views, table, positions)[:, 0]
+        features = patch_features(algorithm.model, {"params": state.target or state.online}, first)  # [b, h, w, D]
+        return features.mean(axis=(1, 2))
+
+    views, positions = batch.views[GLOBAL][:, :1], jnp.arange(len(batch.labels))
+    keys = in_micro_batches(encode, algorithm.micro_batches, views, positions)
+    return state.replace(bank=context.push(state.bank, keys, batch.labels))

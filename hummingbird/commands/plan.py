@@ -1,4 +1,4 @@
-"""`hummingbird plan`: compiles the train step of a config for a TPU topology, on a machine without TPUs.
+"""`hummingbird plan`: compiles what a run runs, for a TPU topology, on a machine without TPUs.
 
 libtpu compiles ahead of time on any Linux CPU, so the plan describes what the pod would run: bytes per device, flops,
 and every collective with its bytes. The roofline is an estimate from the chips' published peaks, not a measurement.
@@ -11,9 +11,10 @@ import time
 from typing import Literal, NotRequired, TypedDict
 
 import jax
+import jax.numpy as jnp
 from jax.stages import Compiled
 
-from hummingbird import train
+from hummingbird import program as programs
 from hummingbird.config import PretrainConfig
 from hummingbird.devices import chips, flops, hlo
 from hummingbird.devices.chips import GIB, Chip
@@ -33,12 +34,19 @@ class Roofline(TypedDict):
     bound: str
 
 
-class Analysis(TypedDict):
+class Memory(TypedDict):
+    """Device memory of a compiled program, per device."""
+
+    argument_bytes: int
+    temporary_bytes: int
+    total_bytes: int
+
+
+class Analysis(Memory):
     """What a compiled program needs, per device.
 
     Attributes:
       fits: whether `total_bytes` fit in `memory_bytes`; None if the chip is unknown.
-      argument_bytes, temporary_bytes, total_bytes: of device memory.
       memory_bytes: of the device; None if unknown.
       flops: operations per step.
       hbm_bytes_at_least: memory traffic per step, where XLA counts the body of a loop once; None if unknown.
@@ -48,9 +56,6 @@ class Analysis(TypedDict):
     """
 
     fits: bool | None
-    argument_bytes: int
-    temporary_bytes: int
-    total_bytes: int
     memory_bytes: int | None
     flops: float
     hbm_bytes_at_least: float | None
@@ -81,7 +86,17 @@ class Setup(TypedDict):
 
 
 class Compiles(Setup, Analysis):
-    """A program that compiles; it may still need more memory than the chip has (see `fits`)."""
+    """A step that compiles; it may still need more memory than the chip has (see `fits`).
+
+    Attributes:
+      fill: memory of filling the bank before step 0; None without a bank.
+      peak_bytes: the larger total of fill and step, by which `fits` is decided.
+      peak: which of them it is.
+    """
+
+    fill: Memory | None
+    peak_bytes: int
+    peak: Literal["fill", "step"]
 
 
 class TooLarge(Setup):
@@ -92,7 +107,7 @@ class TooLarge(Setup):
 
 
 def plan(config: PretrainConfig, topology: str | None) -> Compiles | TooLarge:
-    """Compiles the train step of a pretraining config.
+    """Compiles the train step of a pretraining config, and the step that fills the bank beforehand.
 
     Args:
       config: of the run.
@@ -103,16 +118,14 @@ def plan(config: PretrainConfig, topology: str | None) -> Compiles | TooLarge:
     """
     devices = topology_devices(topology) if topology else jax.devices()
     # A plan needs no data: the number of images only sets the length of the schedule.
-    program = train.build_program(config, examples=1000 * config.batch_size, devices=devices)
+    program = programs.build_program(config, examples=1000 * config.batch_size, devices=devices)
     start_time = time.perf_counter()
-    lowered = program.step.lower(program.state, program.batch)
-    compiled, error = None, ""
-    try:
-        compiled = lowered.compile()
-    except jax.errors.JaxRuntimeError as failure:
-        if "RESOURCE_EXHAUSTED" not in str(failure):
-            raise
-        error = first_line(failure)
+    compiled, error = _compile(program.step.lower(program.state, program.batch))
+    fill = None
+    if compiled and config.context.bank_length:
+        number = jax.ShapeDtypeStruct((), jnp.int32)
+        fill, error = _compile(program.fill.lower(program.state, program.first_views, number))
+        error = error and f"filling the bank: {error}"
     setup = Setup(
         topology=topology or "local",
         device_kind=devices[0].device_kind,
@@ -124,10 +137,39 @@ def plan(config: PretrainConfig, topology: str | None) -> Compiles | TooLarge:
         parameters=sum(x.size for x in jax.tree.leaves(program.state.online)),
         compile_seconds=round(time.perf_counter() - start_time, 1),
     )
-    if compiled is None:
+    if compiled is None or error:
         return {**setup, "fits": False, "error": error}
     operations = flops.count(program.step, program.state, program.batch) / program.mesh.size
-    return {**setup, **analyse(compiled, setup["device_kind"], operations)}
+    return with_fill(setup, analyse(compiled, setup["device_kind"], operations), fill and memory_of(fill))
+
+
+def with_fill(setup: Setup, step: Analysis, fill: Memory | None) -> Compiles:
+    """Adds the memory of filling the bank to the plan of a step."""
+    largest = fill if fill and fill["total_bytes"] > step["total_bytes"] else step
+    fits = None if step["memory_bytes"] is None else largest["total_bytes"] <= step["memory_bytes"]
+    peak: Literal["fill", "step"] = "fill" if largest is fill else "step"
+    return {**setup, **step, "fits": fits, "fill": fill, "peak_bytes": largest["total_bytes"], "peak": peak}
+
+
+def _compile(lowered: jax.stages.Lowered) -> tuple[Compiled | None, str]:
+    """Compiles a program; returns None and the reason if it does not fit into the device's memory."""
+    try:
+        return lowered.compile(), ""
+    except jax.errors.JaxRuntimeError as failure:
+        if "RESOURCE_EXHAUSTED" not in str(failure):
+            raise
+        return None, first_line(failure)
+
+
+def memory_of(compiled: Compiled) -> Memory:
+    """Reads the memory of a compiled program, per device."""
+    memory = compiled.memory_analysis()
+    assert memory is not None  # None where a backend has no such analysis; TPU, GPU and CPU have
+    # Donated arguments are written in place: their outputs need no memory of their own.
+    argument, temporary = memory.argument_size_in_bytes, memory.temp_size_in_bytes
+    output = memory.output_size_in_bytes - memory.alias_size_in_bytes
+    total = argument + temporary + output + memory.generated_code_size_in_bytes
+    return Memory(argument_bytes=argument, temporary_bytes=temporary, total_bytes=total)
 
 
 def analyse(compiled: Compiled, kind: str, operations: float) -> Analysis:
@@ -138,21 +180,14 @@ def analyse(compiled: Compiled, kind: str, operations: float) -> Analysis:
       kind: `device_kind` of its devices.
       operations: flops of a step on one device, since XLA's own count takes the body of a loop once.
     """
-    memory = compiled.memory_analysis()
-    assert memory is not None  # None where a backend has no such analysis; TPU, GPU and CPU have
-    # Donated arguments are written in place: their outputs need no memory of their own.
-    argument, temporary = memory.argument_size_in_bytes, memory.temp_size_in_bytes
-    output = memory.output_size_in_bytes - memory.alias_size_in_bytes
-    total = argument + temporary + output + memory.generated_code_size_in_bytes
+    memory = memory_of(compiled)
     collectives = hlo.collectives(compiled.as_text() or "")
     moved = sum(entry["bytes"] for entry in collectives.values())
     traffic = (compiled.cost_analysis() or {}).get("bytes accessed")
     chip = chips.find(kind)
     analysis = Analysis(
-        fits=None if chip is None else total <= chip.memory,
-        argument_bytes=argument,
-        temporary_bytes=temporary,
-        total_bytes=total,
+        fits=None if chip is None else memory["total_bytes"] <= chip.memory,
+        **memory,
         memory_bytes=None if chip is None else int(chip.memory),
         flops=operations,
         hbm_bytes_at_least=traffic,
@@ -202,6 +237,17 @@ def topology_devices(topology: str) -> list[Device]:
     return list(description.devices)
 
 
+def _fill_row(plan: Compiles) -> list[str]:
+    fill = plan["fill"]
+    if fill is None:
+        return []
+    larger = "; this is the peak of the run" if plan["peak"] == "fill" else ""
+    return [
+        f"  filling bank  temporary {fill['temporary_bytes'] / GIB:.2f} GiB, total "
+        f"{fill['total_bytes'] / GIB:.2f} GiB{larger}"
+    ]
+
+
 def table(plan: Compiles | TooLarge) -> str:
     """Formats a plan for people."""
     if "error" in plan:
@@ -213,6 +259,7 @@ def table(plan: Compiles | TooLarge) -> str:
         f"{plan['device_kind']} ({plan['topology']}): {verdict}",
         f"  per device    arguments {gib(plan['argument_bytes'])}, temporary {gib(plan['temporary_bytes'])}, "
         f"total {gib(plan['total_bytes'])}" + (f" of {gib(plan['memory_bytes'])}" if plan["memory_bytes"] else ""),
+        *_fill_row(plan),
         f"  per step      {plan['flops'] / 1e12:.2f} Tflop, HBM >= {(plan['hbm_bytes_at_least'] or 0) / 1e9:.1f} GB, "
         f"collectives {plan['collective_bytes'] / 1e6:.1f} MB",
     ]

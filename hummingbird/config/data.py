@@ -56,8 +56,18 @@ class TrainingData(Data):
     workers: int = setting(
         0, "processes that read and crop; 0: threads of this process", low=0, high=256, resumable=True
     )
-    threads: int = setting(4, "threads that read and crop, per process", low=0, high=256, resumable=True)
-    read_ahead: int = setting(4, "batches prepared in advance, per process; bounds memory", low=0, resumable=True)
+    threads: int | None = setting(
+        None,
+        "threads that read and crop, per process; none: one per core, divided among workers, and 128 more where images "
+        "come from a bucket, since those mostly wait",
+        low=0,
+        high=1024,
+        resumable=True,
+    )
+    read_ahead: int = setting(2, "batches whose images are prepared in advance, per host", low=0, resumable=True)
+    buffer: int = setting(
+        4096, "most MiB of views prepared in advance, per host, beside the two batches in use", low=1, resumable=True
+    )
     start_over: bool = setting(
         False, "when resuming on different data: start from its beginning instead of refusing", resumable=True
     )

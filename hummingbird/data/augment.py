@@ -134,6 +134,12 @@ def photometric(
     return jnp.clip(jnp.stack(planes, axis=-1), 0.0, 1.0)
 
 
+def first_view(settings: Photometric) -> Photometric:
+    """Returns the settings for view 0 alone, T1."""
+    blur, solarised = settings.blur_probability[:1], settings.solarise_probability[:1]
+    return dataclasses.replace(settings, blur_probability=blur, solarise_probability=solarised)
+
+
 def draw(key: Array, positions: Int[Array | np.ndarray, " B"], views: int = 2) -> Draws:
     """Draws 14 uniform numbers in [0, 1) for each view: ten decisions, then four that rank the jitter's operations."""
     keys = jax.vmap(lambda position: jax.random.fold_in(key, position))(positions)

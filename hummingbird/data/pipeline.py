@@ -16,12 +16,12 @@ from typing import Any, TypedDict
 
 import grain
 import numpy as np
-from absl import flags
 from jaxtyping import Int32, Int64, UInt8
 
 from hummingbird.config import PretrainConfig
 from hummingbird.config.data import Augment
 from hummingbird.data import crops
+from hummingbird.data.feed import HostShare, Reading, build_reading, open_feed
 from hummingbird.data.interface import ImageSource, Unreadable, image_name
 from hummingbird.data.sources import Cached, build_image_source
 from hummingbird.data.views import ViewGroup, build_view_groups
@@ -106,43 +106,50 @@ def collate(items: Sequence[Views]) -> Collated:
     }
 
 
+def join(parts: Sequence[Collated]) -> Collated:
+    """Concatenates batches."""
+    return {
+        "views": {name: np.concatenate([part["views"][name] for part in parts]) for name in parts[0]["views"]},
+        "label": np.concatenate([part["label"] for part in parts]),
+        "index": np.concatenate([part["index"] for part in parts]),
+        "broken": [entry for part in parts for entry in part["broken"]],
+    }
+
+
 class Batches(Iterator[HostBatch]):
     """Endless, resumable iterator over batches.
 
     Attributes:
+      source: all images, of which this host reads some.
       broken: what is wrong with each unreadable image that was replaced, by its number.
       fingerprint: identifies the data and their order.
     """
 
     def __init__(
         self,
-        dataset: grain.MapDataset,
+        source: ImageSource,
+        dataset: grain.MapDataset[Views],
+        host_batch: int,
         fingerprint: Mapping[str, Json],
-        workers: int = 0,
-        threads: int = 4,
-        read_ahead: int = 4,
+        reading: Reading,
         max_broken: int = 0,
         start_over: bool = False,
-        source: ImageSource | None = None,
     ):
         """Starts at the first batch.
 
         Args:
-          dataset: batches as `collate` makes them.
+          source: all images.
+          dataset: the images of this host's batches, one after the other.
+          host_batch: how many of them make a batch.
           fingerprint: as above.
-          workers: processes that make batches; 0: threads of this process.
-          threads: threads that make batches, per process.
-          read_ahead: batches prepared in advance, per process.
+          reading: how many images are read at a time.
           max_broken: how many different images may be unreadable.
           start_over: `set_state` with a position in other data goes to the start of these instead of refusing.
-          source: the images, for `some_labels`.
         """
-        self.fingerprint = fingerprint
+        self.source, self.fingerprint = source, fingerprint
         self.broken: dict[int, str] = {}
-        self._dataset = dataset
-        self._workers, self._threads, self._read_ahead = workers, threads, read_ahead
+        self._dataset, self._host_batch, self._reading = dataset, host_batch, reading
         self._max_broken, self._start_over = max_broken, start_over
-        self._source = source
         self._position = 0
         self._iterator: grain.DatasetIterator[Collated] | None = None
 
@@ -155,25 +162,21 @@ class Batches(Iterator[HostBatch]):
         try:
             batch = next(self._iterator)
         except RuntimeError as error:  # what Grain raises when a worker is gone
-            if not self._workers:
+            if not self._reading.workers:
                 raise
             raise RuntimeError(f"a data worker died, batch {self._position} is lost: {error}") from error
         for index, message in batch["broken"]:
             self._count_broken(int(index), str(message))
-        # Copy from workers: Grain may free its shared memory while a device array still aliases it.
-        own = np.array if self._workers else np.asarray
-        views = {name: own(x) for name, x in batch["views"].items()}
         self._position += 1
-        return {"views": views, "label": own(batch["label"]), "index": own(batch["index"])}
+        return {"views": batch["views"], "label": batch["label"], "index": batch["index"]}
 
     def some_labels(self, count: int = 8) -> Int32[np.ndarray, " n"]:
         """Returns the labels of at most `count` images spread over the source, without those that cannot be read."""
         found: list[int] = []
-        images = 0 if self._source is None else len(self._source)
+        images = len(self.source)
         for index in np.linspace(0, images - 1, min(count, images)).astype(int):
-            assert self._source is not None
             with contextlib.suppress(Unreadable):
-                found.append(self._source[int(index)]["label"])
+                found.append(self.source[int(index)]["label"])
         return np.array(found, np.int32)
 
     def _count_broken(self, index: int, message: str) -> None:
@@ -188,16 +191,9 @@ class Batches(Iterator[HostBatch]):
         log.warning("replaced an unreadable image (%d of at most %d): %s", len(self.broken), self._max_broken, message)
 
     def _open(self) -> grain.IterDataset[Collated]:
-        """Reads from `_position` on. Worker w makes batches w, w + workers, ..., which are returned in order."""
-        ahead = self._read_ahead if self._threads else 0
-        options = grain.ReadOptions(num_threads=min(self._threads, ahead), prefetch_buffer_size=ahead)
-        dataset = self._dataset[self._position :].to_iter_dataset(options)
-        if self._workers:
-            if not flags.FLAGS.is_parsed():  # Grain passes absl's flags to its workers, also where nobody uses them
-                flags.FLAGS.mark_as_parsed()
-            processes = grain.MultiprocessingOptions(num_workers=self._workers, per_worker_buffer_size=max(1, ahead))
-            dataset = dataset.mp_prefetch(processes)
-        return dataset
+        """Reads from `_position` on."""
+        images = self._dataset[self._position * self._host_batch :]
+        return open_feed(images, self._host_batch, self._reading, collate, join)
 
     def get_state(self) -> dict[str, Json]:
         """Returns the position in the data, to be saved as JSON; independent of hosts, workers and threads."""
@@ -249,7 +245,7 @@ def check_fingerprint(saved: Mapping[str, Json], current: Mapping[str, Json]) ->
 def make_dataset(
     transform: grain.transforms.RandomMap, images: int, seed: int, batch_size: int, host: int = 0, hosts: int = 1
 ) -> grain.MapDataset:
-    """Makes the endless sequence of a host's batches: element n is a pure function of the arguments and n.
+    """Makes the endless sequence of the images in a host's batches: image n is a function of the arguments and n.
 
     Args:
       transform: makes an item, as `collate` takes it, from the number of an image.
@@ -259,7 +255,7 @@ def make_dataset(
       host, hosts: this process's number, and how many there are.
     """
     dataset = grain.MapDataset.range(images).seed(seed).shuffle().repeat().random_map(transform)
-    return dataset.batch(batch_size // hosts, drop_remainder=True, batch_fn=collate)[host::hosts]
+    return HostShare(dataset, batch_size // hosts, host, hosts)
 
 
 def _unusual_views(augment: Augment) -> dict[str, Json]:
@@ -274,20 +270,27 @@ def _unusual_views(augment: Augment) -> dict[str, Json]:
     return unusual
 
 
-def build_batches(config: PretrainConfig, seed: int, host: int = 0, hosts: int = 1) -> Batches:
+def build_batches(
+    config: PretrainConfig, seed: int, host: int = 0, hosts: int = 1, source: ImageSource | None = None
+) -> Batches:
     """Builds the batches of views that one of `hosts` processes reads.
 
     Args:
       config: a pretraining config; reads `data.*`, `batch_size` (global), `input_size`, and the crops of `augment`.
       seed: decides order and crops.
       host, hosts: this process's number, and how many there are.
+      source: the images, if they are there already; None: built here.
 
     Raises:
       UserError: the batch does not divide over the hosts, or the source is smaller than a batch, or cannot be built.
     """
     if config.batch_size % hosts:
         raise UserError(f"config key batch_size: {config.batch_size} images do not divide over {hosts} hosts")
-    source, data = build_image_source(config), config.data
+    data = config.data
+    if source is None:
+        source = build_image_source(config)
+        if data.cache:
+            source = Cached(source, data.cache << 20)
     if len(source) < config.batch_size:
         raise UserError(f"config key batch_size: {config.batch_size} is more than the {len(source)} images there are")
     fingerprint: dict[str, Json] = {
@@ -300,9 +303,8 @@ def build_batches(config: PretrainConfig, seed: int, host: int = 0, hosts: int =
         "crop_aspect": list(config.augment.crop_aspect),
         "lenient": data.lenient,
     } | _unusual_views(config.augment)
-    if data.cache:
-        source = Cached(source, data.cache * 2**20)
-    views = MakeViews(source, build_view_groups(config), data.lenient)
-    dataset = make_dataset(views, len(source), seed, config.batch_size, host, hosts)
-    limits = (data.workers, data.threads, data.read_ahead, data.max_broken, data.start_over)
-    return Batches(dataset, fingerprint, *limits, source)
+    groups, host_batch = build_view_groups(config), config.batch_size // hosts
+    dataset = make_dataset(MakeViews(source, groups, data.lenient), len(source), seed, config.batch_size, host, hosts)
+    image_bytes = sum(group.count * group.size**2 * 3 for group in groups.values())
+    reading = build_reading(data, host_batch, image_bytes, getattr(source, "remote", False))
+    return Batches(source, dataset, host_batch, fingerprint, reading, data.max_broken, data.start_over)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -111,9 +111,14 @@ class Cached:
     """
 
     def __init__(self, source: ImageSource, limit: int):
-        self._source, self._left = source, limit
+        self._source, self._limit, self._left = source, limit, limit
         self._kept: dict[int, ImageItem] = {}
         self.fingerprint = source.fingerprint
+        self.remote = getattr(source, "remote", False)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leaves the kept items behind: a worker process starts with an empty cache."""
+        return self.__dict__ | {"_kept": {}, "_left": self._limit}
 
     def __len__(self) -> int:
         return len(self._source)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import logging
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -26,6 +27,12 @@ from hummingbird.run.timer import StepTimer, clock_text, rates
 Measured: TypeAlias = Mapping[str, float | UInt8[np.ndarray, "H W 3"]]
 
 
+log = logging.getLogger(__name__)
+
+STARVED = 0.2  # share of the time spent waiting for data that is worth a warning
+JUDGED = 10  # steps before it is judged
+
+
 @dataclasses.dataclass
 class TrainingLog:
     """Turns what a training loop measures into records for the sinks. A context manager.
@@ -43,6 +50,7 @@ class TrainingLog:
       schedule: learning rate by step.
       seconds_at_peak: seconds of a step at the published peak of the devices; None if unknown.
       now: returns the time in seconds since the epoch.
+      starved: whether a warning of waiting for data has been logged.
     """
 
     timer: StepTimer
@@ -54,6 +62,7 @@ class TrainingLog:
     schedule: optax.Schedule
     seconds_at_peak: float | None = None
     now: Callable[[], float] = time.time
+    starved: bool = False
 
     def __enter__(self) -> TrainingLog:
         return self
@@ -81,6 +90,8 @@ class TrainingLog:
         if self.sinks and due:  # reading the metrics waits for the step
             values = {name: float(v) for name, v in jax.device_get(dict(metrics)).items() if name != "finite"}
         self.timer.finish_step()
+        if due:
+            self._warn_of_starving()
         with self.timer.other():
             for sink in self.sinks:
                 sink.step(step)
@@ -105,6 +116,19 @@ class TrainingLog:
                 self.goodput.save(step, self.timer.total.steps)
             for sink in self.sinks:
                 sink.saved(step)
+
+    def _warn_of_starving(self) -> None:
+        """Warns once, on the process that waits, if the devices spend much of their time without data."""
+        spent = self.timer.total
+        share = spent.data_wait / max(spent.steps + spent.data_wait, 1e-9)
+        if share > STARVED and spent.count >= JUDGED and not self.starved:
+            self.starved = True
+            log.warning(
+                "the devices waited for data %.0f%% of the time: raise data.threads (by default one per core), let"
+                " data.workers share the cores on machines with many, or move the images closer; `hummingbird data"
+                " --index` lists them once",
+                100 * share,
+            )
 
     def _summary(self) -> str:
         """Says in one line where the time went."""

@@ -44,7 +44,7 @@ def test_the_roofline_is_bound_by_the_slowest_part():
 )
 def test_the_table_says_whether_it_fits(memory, said):
     analysis = plan.Analysis(
-        fits=None if memory is None else memory > 2**33,
+        fits=None if memory is None else memory >= 3 * 2**31,
         argument_bytes=2**31,
         temporary_bytes=2**32,
         total_bytes=3 * 2**31,
@@ -54,10 +54,16 @@ def test_the_table_says_whether_it_fits(memory, said):
         collectives={"all-reduce": {"count": 3, "bytes": 5_000_000}},
         collective_bytes=5_000_000,
     )
-    text = plan.table({**SETUP, **analysis})
+    fill = plan.Memory(argument_bytes=2**31, temporary_bytes=2**33, total_bytes=5 * 2**31)
+    text = plan.table(plan.with_fill(SETUP, analysis, None))
+    assert "filling bank" not in text
     assert said in text
     assert "arguments 2.00 GiB, temporary 4.00 GiB, total 6.00 GiB" in text
     assert "all-reduce               3 x        5.00 MB" in text
+    peak = plan.with_fill(SETUP, analysis, fill)  # 10 GiB
+    assert (peak["peak"], peak["peak_bytes"]) == ("fill", 5 * 2**31)
+    assert peak["fits"] is (None if memory is None else memory >= 5 * 2**31)
+    assert "filling bank  temporary 8.00 GiB, total 10.00 GiB; this is the peak of the run" in plan.table(peak)
 
 
 def test_the_table_of_a_program_that_is_too_large_gives_the_reason():

@@ -4,13 +4,15 @@ import itertools
 import json
 import logging
 import multiprocessing
+import types
 
 import jax
 import numpy as np
 import pytest
 from grain.experimental import assert_equal_output_after_checkpoint
 
-from hummingbird import config
+from hummingbird import config, train
+from hummingbird.data import feed, pipeline
 from hummingbird.data.pipeline import build_batches
 from hummingbird.errors import UserError
 from tests.data.files import encode, ramp, write
@@ -186,6 +188,28 @@ def test_start_over_reads_other_data_from_the_beginning(caplog):
     same = batches(**{"data.start_over": True})
     same.set_state(iterator.get_state())
     assert same.get_state()["position"] == 2
+
+
+def test_the_bank_is_filled_from_the_same_source_with_the_first_views_alone(monkeypatch):
+    filled = []
+    program = types.SimpleNamespace(fill=lambda state, batch, i: filled.append(batch) or state)
+    monkeypatch.setattr(train, "to_devices", lambda config, program, batch: batch)
+    source = batches().source
+    monkeypatch.setattr(pipeline, "build_image_source", None)  # building it again would fail
+    train.fill_bank(config.resolve("pretrain", overrides={**BASE, "context.bank_length": 16}), program, "state", source)
+    assert [batch["views"]["global"].shape for batch in filled] == 2 * [(8, 1, 16, 16, 3)]
+
+
+def test_what_is_read_ahead_is_bounded_in_images_and_bytes():
+    data = lambda **changes: config.resolve("pretrain", overrides={f"data.{k}": x for k, x in changes.items()}).data
+    ahead = lambda **changes: feed.build_reading(data(threads=4, **changes), 1024, 300_000).ahead
+    assert ahead(read_ahead=1) == 1024
+    assert ahead(read_ahead=8, buffer=300) == (300 << 20) // 300_000
+    assert ahead(read_ahead=0) == 0
+    usual = feed.build_reading(data(), 1024, 300_000)
+    assert usual.threads == feed.cores()
+    assert feed.build_reading(data(), 1024, 300_000, remote=True).threads == feed.cores() + feed.WAITING
+    assert feed.build_reading(data(workers=4), 1024, 300_000, remote=True).threads >= feed.WAITING // 4
 
 
 def test_batches_that_cannot_be_made_are_refused():

@@ -159,3 +159,16 @@ def test_processes_without_sinks_write_nothing(clock, tmp_path):
         take(log, clock, 2, 1.0)
     assert not list(tmp_path.iterdir())
     assert log.timer.total.other == 2.0
+
+
+@pytest.mark.parametrize(("wait", "warned"), [(0.3, 0), (0.5, 1)])
+def test_waiting_for_data_a_fifth_of_the_time_warns_once_and_names_the_keys(clock, tmp_path, caplog, wait, warned):
+    with open_log(tmp_path, clock, total=40, log_every=5) as log:
+        log.sinks = []
+        for step in range(1, 41):
+            with log.timer.waiting(result(ready=True)):
+                clock.sleep(wait)
+            take(log, clock, step, 1.5)
+    found = [record.message for record in caplog.records if "waited for data" in record.message]
+    assert len(found) == warned
+    assert all("data.threads" in line and "data.workers" in line for line in found)
