@@ -11,6 +11,7 @@ import optax
 import pytest
 
 from hummingbird import config, train
+from hummingbird import program as programs
 from hummingbird.errors import UserError
 from hummingbird.objectives import OBJECTIVES
 from hummingbird.objectives.hummingbird import Hummingbird
@@ -59,13 +60,13 @@ class Centred(Hummingbird):
 
 @pytest.fixture
 def centred(monkeypatch):
-    build = train.build_objective
+    build = programs.build_objective
 
     def build_centred(settings, replicate):
         usual = build(settings, replicate)
         return Centred(**{field.name: getattr(usual, field.name) for field in dataclasses.fields(usual)})
 
-    monkeypatch.setattr(train, "build_objective", build_centred)
+    monkeypatch.setattr(programs, "build_objective", build_centred)
     return train.build_program(tiny.tiny_config(), 64, jax.devices()[:1])
 
 
