@@ -15,9 +15,12 @@ class PromptSettings:
     input_size: int = setting(
         512, "side of the encoder's input, pixels; rounded to a multiple of the patch size", low=1
     )
-    resize: Literal["squash", "shorter"] = setting(
-        "squash", "images become squares of input_size (squash), or their shorter side gets that length (shorter)"
+    resize: Literal["squash", "shorter", "none"] = setting(
+        "squash",
+        "images become squares of input_size (squash), or their shorter side gets that length (shorter), or they keep "
+        "their size, and the encoder gets overlapping tiles of input_size (none): for large images",
     )
+    scale: float = setting(1.0, "resize=none: pixels that the encoder gets for a pixel of the image", above=0, high=16)
     value_range: tuple[float, float] | None = setting(
         None, "black and white of images that do not span the range of their type, such as 0,4095; none: they do"
     )
@@ -38,7 +41,8 @@ class Options(Search, total=False):
     """The settings as keyword arguments."""
 
     input_size: int
-    resize: Literal["squash", "shorter"]
+    resize: Literal["squash", "shorter", "none"]
+    scale: float
     value_range: tuple[float, float] | None
     void: int
     batch_size: int

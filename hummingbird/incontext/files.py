@@ -87,6 +87,6 @@ def read(path: str | os.PathLike[str]) -> Stored:
             ]
             classes = {int(i): str(text) for i, text in head["classes"]}
             options = cast(Options, dataclasses.asdict(resolve(PromptSettings, head["settings"])))
-    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
         raise UserError(f"{name} is not a prompt, or damaged: {first_line(error)}") from error
     return Stored(str(head["task"]), classes, options, str(head["encoder"]), images)

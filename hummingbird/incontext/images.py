@@ -1,17 +1,28 @@
-"""One rule for images of any kind: `to_rgb` turns each into what an encoder takes, uint8 RGB."""
+"""One rule for images of any kind: `to_rgb` turns each into what an encoder takes, uint8 RGB.
+
+`read_pages` reads the images of a file as they are stored, with 8 or 16 bits or floats, for `to_rgb` to convert.
+"""
 
 from __future__ import annotations
+
+import io
+import os
+import pathlib
 
 import jax
 import numpy as np
 from jaxtyping import Num, Shaped, UInt8
 from PIL import Image as Pillow
 
-from hummingbird.errors import UserError
+from hummingbird.data.image_files import decode_image, load_pixels, open_header
+from hummingbird.data.interface import reason
+from hummingbird.data.label_files import NUMPY_START
+from hummingbird.errors import UserError, first_line
 
 Image = UInt8[np.ndarray, "H W 3"]
 Pixels = np.ndarray | Pillow.Image | jax.Array
 Range = tuple[float, float]
+STORED = ("I", "I;16", "I;16B", "F")  # modes of Pillow that its conversion to RGB would clip
 CHANNELS = {1: "grey", 2: "grey and alpha", 3: "RGB", 4: "RGB and alpha"}
 
 
@@ -47,6 +58,39 @@ def to_rgb(image: Pixels, value_range: Range | None = None, name: str = "image")
     colours = array[..., : 3 if array.shape[2] > 2 else 1]
     pixels = to_bytes(colours, value_range, name)
     return np.ascontiguousarray(np.broadcast_to(pixels, (*pixels.shape[:2], 3)))
+
+
+def read_pages(path: str | os.PathLike[str]) -> list[np.ndarray]:
+    """Reads all images of a file: the pages of a TIFF, the frames of a GIF, the images of a .npy array [P, H, W, C].
+
+    Returns:
+      Arrays [H, W] or [H, W, C] in the type that is stored; 8-bit images of any mode are converted to RGB. Images of a
+      single page are turned upright by their EXIF orientation.
+
+    Raises:
+      UserError: no such file, or not an image that can be read.
+    """
+    name = os.fspath(path)
+    try:
+        data = pathlib.Path(path).read_bytes()
+    except OSError as error:
+        raise UserError(f"{name} cannot be read: {reason(error)}") from error
+    if data.startswith(NUMPY_START):
+        try:
+            array = np.load(io.BytesIO(data), allow_pickle=False)
+        except (ValueError, EOFError) as error:
+            raise UserError(f"{name} is a broken .npy file: {first_line(error)}") from error
+        return list(array) if array.ndim == 4 else [array]
+    picture = open_header(data, name)
+    count = int(getattr(picture, "n_frames", 1))
+    if count == 1 and picture.mode not in STORED:
+        return [decode_image(data, name)]
+    pages = []
+    for number in range(count):
+        picture.seek(number)
+        shown = picture if picture.mode in STORED else picture.convert("RGB")
+        pages.append(load_pixels(shown, name if count == 1 else f"page {number + 1} of {name}"))
+    return pages
 
 
 def to_bytes(values: Shaped[np.ndarray, "H W C"], value_range: Range | None, name: str) -> UInt8[np.ndarray, "H W C"]:

@@ -10,12 +10,15 @@ import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
-from jaxtyping import Shaped
+from jaxtyping import Bool, Int, Shaped
 from numpy.typing import ArrayLike
 
 from hummingbird.config.evaluate import Depth as DepthSettings
 from hummingbird.errors import UserError
+from hummingbird.incontext.encoded import Frame
 from hummingbird.tasks import DepthTask, NormalsTask, RegressionTask, SegmentationTask, Task
+from hummingbird.tasks.patches import Cells, Edges
+from hummingbird.tasks.task import Column
 
 Label = Shaped[np.ndarray, "H W *C"]
 ClassNames = Sequence[str] | Mapping[int, str] | None
@@ -196,6 +199,40 @@ KINDS: dict[str, Callable[[ClassNames, int], Kind]] = {
     "regression": lambda classes, void: ValueKind("regression", RegressionTask, None),
     "normals": lambda classes, void: ValueKind("normals", NormalsTask, 3),
 }
+
+
+def local_labels(kind: Kind, label: Label, frame: Frame) -> tuple[Int[np.ndarray, " n"], dict[str, Column]]:
+    """Summarises a label patch by patch; only the part with annotated pixels costs anything.
+
+    Args:
+      kind: of label.
+      label: as `Kind.check` returned it.
+      frame: where the patches lie in it.
+
+    Returns:
+      The patches that have a label, and their local labels as a bank stores them.
+    """
+    task, label = kind.task([label]), kind.for_task(label)
+    known = task.valid(label)
+    sides = [
+        annotated_part(np.asarray(known.any(axis=1 - axis)), (frame.cells.rows, frame.cells.columns)[axis])
+        for axis in (0, 1)
+    ]
+    (rows, down, edges_down), (columns, across, edges_across) = sides
+    local = task.local_labels(label[down, across], Cells(edges_down, edges_across))
+    chosen = np.flatnonzero(local.labelled)
+    row, column = np.divmod(chosen, columns.stop - columns.start)
+    patches = (rows.start + row) * frame.grid[1] + columns.start + column
+    return patches, task.label_columns(local.values[chosen])
+
+
+def annotated_part(known: Bool[np.ndarray, " n"], edges: Edges) -> tuple[slice, slice, Edges]:
+    """Returns the cells along an axis that hold annotated pixels, the pixels of these cells, and their edges there."""
+    pixels = np.flatnonzero(known)
+    first = int(np.searchsorted(edges, pixels[0], side="right")) - 1
+    last = int(np.searchsorted(edges, pixels[-1] + 1, side="left"))
+    part = slice(int(edges[first]), int(np.ceil(edges[last])))
+    return slice(first, last), part, edges[first : last + 1] - part.start
 
 
 def build_kind(name: str, classes: ClassNames, void: int) -> Kind:

@@ -23,6 +23,7 @@ import dataclasses
 import itertools
 import os
 import threading
+import warnings
 import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TypeAlias, TypeVar, cast, overload
@@ -37,9 +38,9 @@ from hummingbird.encoder import Encoder, load_encoder
 from hummingbird.errors import UserError
 from hummingbird.incontext import files, votes
 from hummingbird.incontext.answers import Neighbour, Prediction, Predictions
-from hummingbird.incontext.encoded import Encoded, View, encode_all
+from hummingbird.incontext.encoded import Encoded, Frame, View, encode_all, encode_bands
 from hummingbird.incontext.images import Pixels, to_rgb
-from hummingbird.incontext.labels import ClassNames, build_kind
+from hummingbird.incontext.labels import ClassNames, build_kind, local_labels
 from hummingbird.incontext.nearest import SPARE, Nearest, advance, search
 from hummingbird.incontext.snapshot import Numbering, Segment, Snapshot
 from hummingbird.retrieval.threads import cpu_count, in_order
@@ -89,7 +90,7 @@ class Prompt:
         self.settings = resolve(PromptSettings, cast(Tree, options))
         patch = self.encoder.patch_size
         side = max(1, round(self.settings.input_size / patch)) * patch
-        self.view = View(patch, side, self.settings.resize)
+        self.view = View(patch, side, self.settings.resize, self.settings.scale)
         self.kind = build_kind(task, classes, self.settings.void)
         self._writing = threading.Lock()
         self._names = itertools.count(1)
@@ -121,10 +122,13 @@ class Prompt:
     @property
     def classes(self) -> dict[int, str]:
         """Class names by id; empty without classes. Where none were given, the ids that the labels hold."""
-        if self.kind.classes or self.kind.name != "segmentation":
-            return dict(self.kind.classes)
-        held = {int(i) for segment in self._now.segments for i in np.unique(segment.label)} - {self.settings.void}
-        return {i: str(i) for i in sorted(held)}
+        return dict(self.kind.classes) or self.annotated
+
+    @property
+    def annotated(self) -> dict[int, str]:
+        """The classes that have annotated pixels."""
+        ids = self.kind.from_task(np.array(self._now.classes, np.int32)).tolist()
+        return {i: str(self.kind.classes.get(i, i)) for i in ids}
 
     # ---------------------------------------------------------------- writers
     def add(self, image: Picture, label: ArrayLike, id: str | None = None) -> str:
@@ -206,14 +210,9 @@ class Prompt:
     def stream(self, images: Iterable[Picture], **search: Unpack[Search]) -> Iterator[Prediction]:
         """Labels any number of images, one batch in memory at a time; see `predict`."""
         chosen, now, waiting = self._chosen(search), self._filled(), iter(images)
-
-        def decide(job: tuple[Encoded, Nearest]) -> Prediction:
-            return votes.predict(now, self.kind, *job, chosen.neighbours, chosen.temperature)
-
         while batch := list(itertools.islice(waiting, self.settings.batch_size)):
-            encoded, k = self._encoded(batch), chosen.neighbours
-            found = (self._nearest(now, x, k, x is given) for x, given in zip(encoded, batch, strict=True))
-            yield from in_order(decide, zip(encoded, found, strict=True), cpu_count())
+            jobs = self._votes(now, batch, chosen)
+            yield from in_order(lambda job: votes.decide(now.task, self.kind, *job), jobs, cpu_count())
 
     def explain(self, image: Picture, y: int, x: int, **search: Unpack[Search]) -> list[Neighbour]:
         """Says which patches of the prompt decided the label of a pixel.
@@ -279,15 +278,33 @@ class Prompt:
         task = self.kind.task([segment.label for segment in segments])
         self._now = Snapshot(segments, task, self._numbering)
 
-    def _nearest(self, now: Snapshot, encoded: Encoded, k: int, keep: bool) -> Nearest:
-        """Returns the neighbours of an image's patches; kept for the next time if the image's features are."""
-        last = self._found.get(encoded) if keep else None
+    def _votes(
+        self, now: Snapshot, images: Sequence[Picture], chosen: PromptSettings
+    ) -> Iterator[tuple[votes.Votes, Frame]]:
+        """Yields the votes for each image; features that the caller does not have are not kept."""
+        k, beta = chosen.neighbours, chosen.temperature
+        if self.view.resize == "none":
+            for image in images:
+                if isinstance(image, Encoded):
+                    self._check(image)
+                    yield votes.vote(now, self._nearest(now, image, k), k, beta), image.frame
+                    continue
+                pixels = to_rgb(image, self.settings.value_range)
+                bands = encode_bands(self.encoder, pixels, self.view, self.settings.batch_size)
+                found = [votes.vote(now, search(now, band.features, k), k, beta) for band in bands]
+                yield votes.join(found), self.view.frame(*pixels.shape[:2])
+            return
+        for encoded, image in zip(self._encoded(images), images, strict=True):
+            kept = encoded is image
+            nearest = self._nearest(now, encoded, k) if kept else search(now, encoded.features, k)
+            yield votes.vote(now, nearest, k, beta), encoded.frame
+
+    def _nearest(self, now: Snapshot, encoded: Encoded, k: int) -> Nearest:
+        """Returns the neighbours of an image's patches, and keeps them for the next time."""
+        last = self._found.get(encoded)
         found = None if last is None else advance(last, now, encoded.features, k)
-        if found is None:
-            found = search(now, encoded.features, SPARE * k if keep else min(k, len(now)))
-        if keep:
-            self._found[encoded] = found
-        return found
+        self._found[encoded] = found or search(now, encoded.features, SPARE * k)
+        return self._found[encoded]
 
     def _find(self, now: Snapshot, id: str) -> int:
         ids = [segment.id for segment in now.segments]
@@ -299,6 +316,10 @@ class Prompt:
         now = self._now
         if not len(now):
             raise UserError("the prompt is empty: add an annotated image first")
+        if len(now.classes) == 1:
+            (name,) = self.annotated.values()
+            text = f"the prompt holds annotated pixels of one class only, {name}: everything will be {name}"
+            warnings.warn(text, stacklevel=3)
         return now
 
     def _chosen(self, search: Search) -> PromptSettings:
@@ -306,17 +327,19 @@ class Prompt:
         return resolve(PromptSettings, dataclasses.asdict(chosen))
 
     def _segment(self, id: str, encoded: Encoded, label: ArrayLike) -> Segment:
-        checked = self.kind.check(label, encoded.size)
-        task = self.kind.task([checked])
-        local = task.local_labels(self.kind.for_task(checked), encoded.cells)
-        rows = np.flatnonzero(local.labelled)
-        return Segment(id, encoded, checked, rows, task.label_columns(local.values[rows]))
+        frame = encoded.frame
+        checked = self.kind.check(label, (frame.height, frame.width))
+        rows, columns = local_labels(self.kind, checked, frame)
+        return Segment(id, encoded, checked, rows, columns)
+
+    def _check(self, encoded: Encoded) -> None:
+        if (encoded.view, encoded.encoder) != (self.view, self._fingerprint):
+            raise UserError("the image was encoded with another encoder or other settings; encode it again")
 
     def _encoded(self, images: Sequence[Picture]) -> list[Encoded]:
         fresh = [to_rgb(image, self.settings.value_range) for image in images if not isinstance(image, Encoded)]
         made = encode_all(self.encoder, fresh, self.view, self._fingerprint, self.settings.batch_size)
         found = [image if isinstance(image, Encoded) else next(made) for image in images]
         for encoded in found:
-            if (encoded.view, encoded.encoder) != (self.view, self._fingerprint):
-                raise UserError("the image was encoded with another encoder or other settings; encode it again")
+            self._check(encoded)
         return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import threading
 from collections.abc import Mapping
 
@@ -102,6 +103,13 @@ class Snapshot:
                 columns = {name: np.concatenate([x.columns[name] for x in self.segments]) for name in self.task.columns}
                 self._labels = self.task.bank_labels(columns, self.task.channels)
             return self._labels
+
+    @functools.cached_property
+    def classes(self) -> tuple[int, ...]:
+        """Class numbers of all annotated pixels, ascending; empty without classes."""
+        if not self.task.has_classes:
+            return ()
+        return tuple(sorted({int(c) for x in self.segments for c in np.unique(x.columns["label_classes"])}))
 
     def keys(self, numbers: Int32[np.ndarray, "N m"]) -> Int32[np.ndarray, "N m"]:
         """Returns which keys the numbers belong to; -1 for -1."""

@@ -2,36 +2,69 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import NamedTuple
+
 import numpy as np
 from jaxtyping import Float, Float32, Int32
 
 from hummingbird.errors import UserError
 from hummingbird.incontext.answers import Box, Confidence, Neighbour, Prediction
-from hummingbird.incontext.encoded import Encoded
+from hummingbird.incontext.encoded import Encoded, Frame
 from hummingbird.incontext.labels import Kind
 from hummingbird.incontext.nearest import Nearest, search
 from hummingbird.incontext.snapshot import Snapshot
 from hummingbird.retrieval.decode import attention_weights
-from hummingbird.tasks import BankLabels
+from hummingbird.tasks import BankLabels, Task
 from hummingbird.tasks.upsampling import interpolation, upsample, upsampled_winners
 
 
-def predict(now: Snapshot, kind: Kind, encoded: Encoded, nearest: Nearest, k: int, beta: float) -> Prediction:
-    """Predicts the labels of an image from the neighbours of its patches."""
-    rows, columns = encoded.shown
-    (height, width), canvas = encoded.size, encoded.canvas
-    similarity = nearest.similarity[:, :k]
-    weights = attention_weights(similarity, beta)
-    votes = now.labels.vote(now.keys(nearest.numbers[:, :k]), weights)
-    votes = np.ascontiguousarray(votes.reshape(*encoded.grid, -1)[:rows, :columns])
-    if now.task.has_classes:
-        found, share = upsampled_winners(votes, *canvas)
+class Votes(NamedTuple):
+    """What the neighbours of N patches say.
+
+    Attributes:
+      votes: their weighted labels.
+      similarity: of the nearest one.
+      agreement: 1 minus their variance over that of all labels; None for classes.
+    """
+
+    votes: Float32[np.ndarray, "N C"]
+    similarity: Float32[np.ndarray, " N"]
+    agreement: Float32[np.ndarray, " N"] | None
+
+
+def vote(now: Snapshot, nearest: Nearest, k: int, beta: float) -> Votes:
+    """Lets the neighbours of patches vote."""
+    weights, keys = attention_weights(nearest.similarity[:, :k], beta), now.keys(nearest.numbers[:, :k])
+    agreeing = None if now.task.has_classes else agreement(now.labels, keys, weights)
+    return Votes(now.labels.vote(keys, weights), nearest.similarity[:, 0], agreeing)
+
+
+def join(parts: Sequence[Votes]) -> Votes:
+    """Joins the votes of patches that follow one another."""
+    agreeing = [x.agreement for x in parts if x.agreement is not None]
+    return Votes(
+        np.concatenate([x.votes for x in parts]),
+        np.concatenate([x.similarity for x in parts]),
+        np.concatenate(agreeing) if agreeing else None,
+    )
+
+
+def decide(task: Task, kind: Kind, found: Votes, frame: Frame) -> Prediction:
+    """Turns the votes of the patches of an image into labels of its pixels."""
+
+    def maps(values: Float32[np.ndarray, "N ..."]) -> Float32[np.ndarray, "h w *C"]:
+        rows, columns = frame.shown
+        return np.ascontiguousarray(values.reshape(*frame.grid, *values.shape[1:])[:rows, :columns])
+
+    inside = np.s_[: frame.height, : frame.width]
+    if found.agreement is None:
+        labels, share = upsampled_winners(maps(found.votes), *frame.canvas)
     else:
-        found = now.task.predict(votes, *canvas)
-        agreeing = agreement(now.labels, now.keys(nearest.numbers[:, :k]), weights).reshape(encoded.grid)
-        share = upsample(agreeing[:rows, :columns], *canvas)
-    best = upsample(similarity[:, 0].reshape(encoded.grid)[:rows, :columns], *canvas)
-    return Prediction(kind.from_task(found[:height, :width]), Confidence(share[:height, :width], best[:height, :width]))
+        labels = task.predict(maps(found.votes), *frame.canvas)
+        share = upsample(maps(found.agreement), *frame.canvas)
+    similarity = upsample(maps(found.similarity), *frame.canvas)
+    return Prediction(kind.from_task(labels[inside]), Confidence(share[inside], similarity[inside]))
 
 
 def agreement(
@@ -50,13 +83,13 @@ def agreement(
 
 def explain(now: Snapshot, kind: Kind, encoded: Encoded, y: int, x: int, k: int, beta: float) -> list[Neighbour]:
     """Returns the neighbours that decided the label of a pixel; see `Prompt.explain`."""
-    height, width = encoded.size
-    if not (0 <= y < height and 0 <= x < width):
-        raise UserError(f"pixel ({y}, {x}) lies outside of the image of {height}x{width} pixels")
-    (rows, columns), canvas = encoded.shown, encoded.canvas
+    frame = encoded.frame
+    if not (0 <= y < frame.height and 0 <= x < frame.width):
+        raise UserError(f"pixel ({y}, {x}) lies outside of the image of {frame.height}x{frame.width} pixels")
+    (rows, columns), canvas = frame.shown, frame.canvas
     down, across = interpolation(rows, canvas[0])[y], interpolation(columns, canvas[1])[x]
     near = [(i, j) for i in np.flatnonzero(down) for j in np.flatnonzero(across)]
-    queries = np.array([i * encoded.grid[1] + j for i, j in near])
+    queries = np.array([i * frame.grid[1] + j for i, j in near])
     found = search(now, encoded.features[queries], min(k, len(now)))
     shares = np.array([down[i] * across[j] for i, j in near])
     weights = attention_weights(found.similarity, beta) * (shares / shares.sum())[:, None]
@@ -72,7 +105,7 @@ def explain(now: Snapshot, kind: Kind, encoded: Encoded, y: int, x: int, k: int,
 def neighbour(now: Snapshot, kind: Kind, number: int, weight: float, similarity: float) -> Neighbour:
     """Describes a key."""
     segment, patch = now.place(number)
-    cells = segment.encoded.cells
+    cells = segment.encoded.frame.cells
     row, column = divmod(patch, len(cells.columns) - 1)
     edges = (cells.rows[row], cells.columns[column], cells.rows[row + 1], cells.columns[column + 1])
     one = now.labels.vote(now.keys(np.array([[number]], np.int32)), np.ones((1, 1)))[0]

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float32, Int, Int32, Integer, Shaped
 
+STRIP_PIXELS = 2**22  # of a large image, worked at a time
 CELL_PIXELS = 32_768  # upsampled at a time; their votes stay in a core's cache
 
 
@@ -79,14 +80,35 @@ def upsampled_winners(votes: Float32[np.ndarray, "h w C"], height: int, width: i
 
 
 def _winners(votes: Float32[np.ndarray, "h w C"], height: int, width: int, only_contested: bool) -> Winners:
-    """Returns the winners; without their votes where a class has no contender if `only_contested`."""
+    """Returns the winners, strip by strip; without votes where a cell has one contender if `only_contested`."""
     rows, columns = cell_axis(votes.shape[0], height), cell_axis(votes.shape[1], width)
-    corners, possible = contenders(votes)
+    padded = np.pad(votes, ((1, 1), (1, 1), (0, 0)), mode="edge")
+    found = Winners(np.empty((height, width), np.int32), np.zeros((height, width), np.float32))
+    cell = rows.place // rows.most  # of each row of pixels
+    strip = max(1, STRIP_PIXELS // (rows.most * columns.most * len(columns.share)))
+    for top in range(0, len(rows.share), strip):
+        share = rows.share[top : top + strip]
+        pixels = slice(*np.searchsorted(cell, (top, top + len(share))))
+        part = CellAxis(share, rows.most, rows.place[pixels] - top * rows.most)
+        _strip_winners(padded[top : top + len(share) + 1], part, columns, only_contested, found, pixels)
+    return found
+
+
+def _strip_winners(
+    padded: Float32[np.ndarray, "h w C"],
+    rows: CellAxis,
+    columns: CellAxis,
+    only_contested: bool,
+    found: Winners,
+    pixels: slice,
+) -> None:
+    """Writes the winners in rows of cells to the rows `pixels` of `found`; `padded` are the votes at their corners."""
+    corners, possible = _contenders(padded)
     classes = np.argsort(~possible, axis=1, kind="stable")  # contenders first, ascending
     counts = possible.sum(axis=1)
-    best = np.empty((len(counts), rows.most, columns.most), np.min_scalar_type(votes.shape[2]))
+    best = np.empty((len(counts), rows.most, columns.most), np.min_scalar_type(padded.shape[2]))
     best[:] = classes[:, 0, None, None]
-    most = np.zeros(best.shape if not only_contested else (0, rows.most, columns.most), np.float32)
+    most = None if only_contested else np.zeros(best.shape, np.float32)
     order = np.argsort(counts, kind="stable")
     if only_contested:
         order = order[np.searchsorted(counts[order], 2) :]  # one contender: no need to compute
@@ -98,11 +120,12 @@ def _winners(votes: Float32[np.ndarray, "h w C"], height: int, width: int, only_
         chosen[beyond] = np.broadcast_to(chosen[:, :1], chosen.shape)[beyond]
         row, column = np.divmod(cells, len(columns.share))
         near = corners[:, cells[:, None], chosen]
-        best[cells], found = cell_winners(near, chosen, rows.share[row], columns.share[column])
-        if not only_contested:
-            most[cells] = found
-    shown = np.zeros((height, width), np.float32) if only_contested else _assemble(most, rows, columns)
-    return Winners(_assemble(best, rows, columns).astype(np.int32), shown)
+        best[cells], votes = cell_winners(near, chosen, rows.share[row], columns.share[column])
+        if most is not None:
+            most[cells] = votes
+    found.classes[pixels] = _assemble(best, rows, columns)
+    if most is not None:
+        found.votes[pixels] = _assemble(most, rows, columns)
 
 
 def _assemble(
@@ -150,9 +173,15 @@ def contenders(
     Returns:
       The votes at the corners of the (h + 1) (w + 1) cells, row by row, and which classes can win; at least class 0.
     """
-    padded = np.pad(votes, ((1, 1), (1, 1), (0, 0)), mode="edge")
+    return _contenders(np.pad(votes, ((1, 1), (1, 1), (0, 0)), mode="edge"))
+
+
+def _contenders(
+    padded: Float32[np.ndarray, "h w C"],
+) -> tuple[Float32[np.ndarray, "4 cells C"], Bool[np.ndarray, "cells C"]]:
+    """Returns what `contenders` does, given the votes at the corners of cells."""
     corners = np.stack([padded[:-1, :-1], padded[:-1, 1:], padded[1:, :-1], padded[1:, 1:]])
-    corners = corners.reshape(4, -1, votes.shape[2])
+    corners = corners.reshape(4, -1, padded.shape[2])
     most = corners.max(axis=0)
     # A class that ties with the winner everywhere may be dropped only if it has no vote at all.
     possible = (most >= corners.min(axis=0).max(axis=1, keepdims=True)) & (most > 0)
