@@ -15,8 +15,9 @@ import sys
 from collections.abc import Sequence
 
 import hummingbird
+from hummingbird.commands.declare import Command, Overrides
 from hummingbird.commands.printing import print_all
-from hummingbird.commands.table import COMMANDS, Command, Overrides
+from hummingbird.commands.table import COMMANDS
 from hummingbird.errors import Preempted, UserError, first_line
 
 log = logging.getLogger(__name__)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -49,7 +50,8 @@ def run(path: str, overrides: Sequence[tuple[str, str]] = (), out: str = "", che
 
 def _resolve(path: str, overrides: Sequence[tuple[str, str]]) -> PretrainConfig | EvaluateConfig:
     """Resolves a file as the kind of config that has its keys and its data set; if both do, its folder decides."""
-    kinds = ("pretrain", "evaluate") if "pretrain" in Path(path).parts else ("evaluate", "pretrain")
+    kinds: tuple[Literal["pretrain", "evaluate"], ...] = ("evaluate", "pretrain")
+    kinds = kinds[::-1] if "pretrain" in Path(path).parts else kinds
     tables = {"pretrain": IMAGES, "evaluate": DENSE}
     resolved: list[PretrainConfig | EvaluateConfig] = []
     errors: list[UserError] = []

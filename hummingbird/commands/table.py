@@ -3,71 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import json
-import os
 import pathlib
 import sys
-from collections.abc import Callable, Mapping
-from typing import Any
 
+from hummingbird.commands.declare import Command, Overrides, colour, grid_size, layer_numbers, option, path_option
 from hummingbird.commands.printing import print_all, show
 from hummingbird.errors import UserError
-
-Overrides = list[tuple[str, str]]  # key and text of each --config.key=text
-
-
-# ---------------------------------------------------------------- what a command declares
-@dataclasses.dataclass(frozen=True)
-class Option:
-    """One argument: its name, and what `ArgumentParser.add_argument` needs to know about it."""
-
-    name: str
-    keywords: Mapping[str, Any]
-
-
-def option(name: str, help: str, **keywords: Any) -> Option:
-    """Declares an argument; `keywords` as of `ArgumentParser.add_argument`."""
-    return Option(name, {"help": help, **keywords})
-
-
-def layer_numbers(text: str) -> tuple[int, ...]:
-    """Parses "-2,-1" to (-2, -1)."""
-    return tuple(int(word) for word in text.split(","))
-
-
-def grid_size(text: str) -> tuple[int, int]:
-    """Parses "8,6" to (8, 6)."""
-    rows, columns = layer_numbers(text)
-    return rows, columns
-
-
-def colour(text: str) -> tuple[float, float, float]:
-    """Parses "0.4,0.5,0.6" to (0.4, 0.5, 0.6)."""
-    red, green, blue = (float(word) for word in text.split(","))
-    return red, green, blue
-
-
-def path_option(name: str, help: str, metavar: str = "PATH", **keywords: Any) -> Option:
-    """Declares an argument that is a path; shells leave the "~" of --workdir=~/run alone."""
-    return option(name, help, metavar=metavar, type=os.path.expanduser, **keywords)
-
-
-@dataclasses.dataclass(frozen=True)
-class Command:
-    """A command of `hummingbird`.
-
-    Attributes:
-      run: (arguments, settings) -> exit status, None for 0.
-      help: what it does, in a few words.
-      options: its arguments.
-      settings: the kinds of config that it takes settings for.
-    """
-
-    run: Callable[[argparse.Namespace, Overrides], int | None]
-    help: str
-    options: tuple[Option, ...]
-    settings: tuple[str, ...] = ()
 
 
 # ---------------------------------------------------------------- running them
@@ -95,6 +37,15 @@ def _evaluate(arguments: argparse.Namespace, overrides: Overrides) -> None:
     report = pathlib.Path(arguments.workdir) / "report.html"
     if resolved.report.enabled and report.exists():
         print(f"report: {report}", file=sys.stderr)
+
+
+def _segment(arguments: argparse.Namespace, overrides: Overrides) -> None:
+    from hummingbird import config
+    from hummingbird.incontext.segment import segment
+
+    resolved = config.resolve("segment", None, overrides)
+    images = [path for group in arguments.images for path in group]
+    print(json.dumps(segment(arguments.checkpoint, arguments.prompt, images, arguments.out, resolved)))
 
 
 def _sweep(arguments: argparse.Namespace, overrides: Overrides) -> int:
@@ -220,6 +171,33 @@ COMMANDS: dict[str, Command] = {
             path_option("workdirs", "workdir of an evaluation, or folder of several such as a sweep", "DIR", nargs="+"),
             path_option("--out", "page to write; default: comparison.html", "PAGE", default="comparison.html"),
         ),
+    ),
+    "segment": Command(
+        _segment,
+        "label your own images and videos from a few annotated ones",
+        (
+            path_option("--checkpoint", CHECKPOINT_HELP, required=True),
+            path_option(
+                "--prompt",
+                "annotated images: a folder with images/ and labels/, images beside masks, or an export of LabelMe,"
+                " COCO, CVAT or Label Studio",
+                required=True,
+            ),
+            path_option(
+                "--images",
+                "images and videos to label: folders, files or patterns such as 'frames/*.jpg'; may be repeated",
+                required=True,
+                nargs="+",
+                action="append",
+            ),
+            path_option(
+                "--out",
+                "folder for masks, overlays, summary.csv and index.html; the same command resumes",
+                "DIR",
+                required=True,
+            ),
+        ),
+        ("segment",),
     ),
     "sweep": Command(
         _sweep,

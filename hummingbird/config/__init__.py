@@ -23,16 +23,22 @@ from hummingbird.config.listing import list_settings
 from hummingbird.config.presets import PRESETS
 from hummingbird.config.pretrain import PretrainConfig
 from hummingbird.config.schema import Setting, Tree, Value, to_flat
+from hummingbird.config.segment import SegmentConfig
 
-Kind = Literal["pretrain", "evaluate"]
-Config = TypeVar("Config", PretrainConfig, EvaluateConfig)
+Kind = Literal["pretrain", "evaluate", "segment"]
+Config = TypeVar("Config", PretrainConfig, EvaluateConfig, SegmentConfig)
 Overrides: TypeAlias = "Sequence[tuple[str, str]] | Tree"
 
-KINDS: dict[str, type[PretrainConfig] | type[EvaluateConfig]] = {"pretrain": PretrainConfig, "evaluate": EvaluateConfig}
+KINDS: dict[str, type[PretrainConfig] | type[EvaluateConfig] | type[SegmentConfig]] = {
+    "pretrain": PretrainConfig,
+    "evaluate": EvaluateConfig,
+    "segment": SegmentConfig,
+}
 
 __all__ = [
     "EvaluateConfig",
     "PretrainConfig",
+    "SegmentConfig",
     "Setting",
     "as_dict",
     "declared",
@@ -50,12 +56,22 @@ def resolve(kind: Literal["pretrain"], path: str | None = None, overrides: Overr
 @overload
 def resolve(kind: Literal["evaluate"], path: str | None = None, overrides: Overrides = ()) -> EvaluateConfig: ...
 @overload
-def resolve(kind: str, path: str | None = None, overrides: Overrides = ()) -> PretrainConfig | EvaluateConfig: ...
-def resolve(kind: str, path: str | None = None, overrides: Overrides = ()) -> PretrainConfig | EvaluateConfig:
+def resolve(kind: Literal["segment"], path: str | None = None, overrides: Overrides = ()) -> SegmentConfig: ...
+@overload
+def resolve(
+    kind: Literal["pretrain", "evaluate"], path: str | None = None, overrides: Overrides = ()
+) -> PretrainConfig | EvaluateConfig: ...
+@overload
+def resolve(
+    kind: str, path: str | None = None, overrides: Overrides = ()
+) -> PretrainConfig | EvaluateConfig | SegmentConfig: ...
+def resolve(
+    kind: str, path: str | None = None, overrides: Overrides = ()
+) -> PretrainConfig | EvaluateConfig | SegmentConfig:
     """Builds the complete, checked config of a job.
 
     Args:
-      kind: "pretrain" or "evaluate".
+      kind: "pretrain", "evaluate" or "segment".
       path: config file, or name of a shipped one ("evaluate/pascal_voc"; `kind` may be left out), with ":variant" if it
         takes one; None: defaults alone.
       overrides: pairs of key and text as typed on the command line, or a (nested or dotted) dict of typed values.

@@ -274,7 +274,7 @@ REFUSED = {
     "void masks": (lambda root: masks(root, np.full((HEIGHT, WIDTH), 255, np.uint8)), "no pixel of the 1 masks"),
     "one class": (
         lambda root: masks(root, np.full((HEIGHT, WIDTH), 3, np.uint8)),
-        "of one class, 'class 3'.*prompt.void",
+        "of one class, 'class 3'.*void",
     ),
     "a class named twice": (lambda root: cvat(root, labels=("cat", "dog", "cat")), "two classes are called 'cat'"),
     "two masks for one image": (two_labels, "has several files"),

@@ -16,6 +16,7 @@ from hummingbird.data.store import Store
 from hummingbird.errors import first_line
 
 Size = tuple[int, int]  # height and width, pixels
+WHITE = np.full(3, 255, np.uint8)
 STROKE = 0.01  # thickness of strokes without one, as a share of the image's shorter side
 
 
@@ -87,12 +88,25 @@ class Classes:
       names: of the classes.
       colours: of the classes.
       void: the number of pixels without a class.
+      stored: the palette of the user's masks; None: they have none.
     """
 
     ids: tuple[int, ...]
     names: tuple[str, ...]
     colours: UInt8[np.ndarray, "C 3"]
     void: int
+    stored: UInt8[np.ndarray, "256 3"] | None = None
+
+    @property
+    def palette(self) -> UInt8[np.ndarray, "256 3"]:
+        """The colour of each id below 256: the user's palette, or the classes' colours, and white for void."""
+        if self.stored is not None:
+            return self.stored
+        found = np.zeros((256, 3), np.uint8)
+        for number, colour in zip((*self.ids, self.void), (*self.colours, WHITE), strict=True):
+            if number < len(found):
+                found[number] = colour
+        return found
 
 
 # ---------------------------------------------------------------- JSON

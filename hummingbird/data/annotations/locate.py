@@ -60,7 +60,7 @@ def _readings(named: str) -> list[str]:
     """Returns what the name of an image may mean, the most literal first.
 
     Example:
-      >>> _readings("/data/local-files/?d=photos/my%20cat.jpg")[-1]
+      >>> _readings("/data/local-files/?d=photos/my%20cat.jpg")[1]
       'photos/my cat.jpg'
       >>> _readings("/data/upload/3/0123abcd-cat.jpg")[-1]
       'cat.jpg'

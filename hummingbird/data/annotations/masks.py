@@ -119,7 +119,7 @@ def mask_source(
     if not occurring:
         raise UserError(
             f"{store.where}: no pixel of the {len(paths)} masks is annotated, all are void ({void}); if {void} is a"
-            " class, set prompt.void to an id that does not occur"
+            " class, set void to an id that does not occur"
         )
     colours = palette(store, paths)
     if colours is None:
@@ -131,6 +131,7 @@ def mask_source(
         tuple(names[stored] for stored in occurring),
         np.array([every[stored] for stored in occurring], np.uint8),
         void,
+        colours,
     )
     table = id_table({stored: number for number, stored in enumerate(occurring)}, void=voids)
     decode = functools.partial(decode_classes, table=table)

@@ -145,7 +145,7 @@ def number_classes(
         raise UserError(f"config key prompt.classes: it gives no id to {shorten(lacking)} of {where}")
     used.sort(key=ids.__getitem__)
     if clash := [name for name in used if ids[name] == void]:
-        raise UserError(f"{where}: class {clash[0]!r} has the id {void} of void pixels; change it by prompt.void")
+        raise UserError(f"{where}: class {clash[0]!r} has the id {void} of void pixels; change it by void")
     if len(used) > IGNORE:
         raise UserError(f"{where}: {len(used)} classes are drawn; at most {IGNORE} are supported")
     colours = {label.name: label.colour for label in declared}

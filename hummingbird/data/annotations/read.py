@@ -16,6 +16,7 @@ from hummingbird.data.annotations.masks import depth_source, folder_pairs, mask_
 from hummingbird.data.annotations.painted import Painted, number_classes
 from hummingbird.data.classes import read_classes
 from hummingbird.data.interface import DenseSource
+from hummingbird.data.label_files import IGNORE
 from hummingbird.data.names import printable, repeated, shorten
 from hummingbird.data.pairs import Reading
 from hummingbird.data.store import Folder, Store
@@ -31,11 +32,13 @@ class Annotations(NamedTuple):
       source: images with masks of class ids 0 ... C-1, or with depth maps.
       classes: how the user's masks store those classes; None for depth.
       format: key of `FORMATS`, or "folder" or "beside".
+      labels: paths of masks and depth maps.
     """
 
     source: DenseSource
     classes: Classes | None
     format: str
+    labels: frozenset[str] = frozenset()
 
 
 class Format(NamedTuple):
@@ -65,13 +68,14 @@ FORMATS = {
 MASKS = ("folder", "beside")
 
 
-def read_annotations(path: str, settings: PromptFiles, task: str = "segmentation") -> Annotations:
+def read_annotations(path: str, settings: PromptFiles, task: str = "segmentation", void: int = IGNORE) -> Annotations:
     """Reads annotated images.
 
     Args:
       path: a folder, or a file of annotations with its images below the folder that it is in.
       settings: how it is read.
       task: "segmentation" or "depth".
+      void: the id that masks store for pixels without a class.
 
     Raises:
       UserError: nothing is there, it has no known format, or its annotations do not fit.
@@ -81,18 +85,19 @@ def read_annotations(path: str, settings: PromptFiles, task: str = "segmentation
     log.info("--prompt=%s: %s", path, FORMATS[kind].title if kind in FORMATS else f"masks, format {kind}")
     reading = Reading(settings.exif)
     if kind in FORMATS:
-        return _read_drawings(kind, store, found, path, settings, reading)
+        return _read_drawings(kind, store, found, path, settings, void, reading)
     if settings.background:
         raise UserError("config key prompt.background: masks have an id for it; it is for formats with shapes")
     if kind == "beside":
         pairs = pairs_beside(store)
     else:
         pairs = folder_pairs(store, settings.images, settings.labels, settings.names)
+    labels = frozenset(os.path.realpath(f"{store.where}/{pair.label}") for pair in pairs)
     if task == "depth":
-        return Annotations(depth_source(store, pairs, settings.depth_scale, reading), None, kind)
-    source, classes = mask_source(store, pairs, settings.classes, settings.void, reading)
-    hint = f"; if {settings.void} is a class and not void, set prompt.void to an id that does not occur"
-    return Annotations(source, _several(classes, path, hint), kind)
+        return Annotations(depth_source(store, pairs, settings.depth_scale, reading), None, kind, labels)
+    source, classes = mask_source(store, pairs, settings.classes, void, reading)
+    hint = f"; if {void} is a class and not void, set void to an id that does not occur"
+    return Annotations(source, _several(classes, path, hint), kind, labels)
 
 
 def _open(path: str) -> tuple[Store, list[str] | None]:
@@ -159,7 +164,7 @@ def _annotation_files(store: Store, files: Sequence[str]) -> dict[str, list[str]
 
 # ---------------------------------------------------------------- shapes
 def _read_drawings(
-    kind: str, store: Store, paths: Sequence[str], path: str, settings: PromptFiles, reading: Reading
+    kind: str, store: Store, paths: Sequence[str], path: str, settings: PromptFiles, void: int, reading: Reading
 ) -> Annotations:
     images, declared, notes = FORMATS[kind].read(store, paths, settings.stroke)
     for note in notes:
@@ -172,9 +177,9 @@ def _read_drawings(
     drawings = _with_images(store, drawings, path, settings)
     given = None
     if settings.classes:
-        given, _ = read_classes(store, settings.classes, settings.void, "config key prompt.classes")
+        given, _ = read_classes(store, settings.classes, void, "config key prompt.classes")
     classes, numbers, base = number_classes(
-        drawings, declared, given, settings.void, settings.background, called(store, paths[0])
+        drawings, declared, given, void, settings.background, called(store, paths[0])
     )
     hint = ", or let the pixels without a shape be one: --config.prompt.background=background"
     source = Painted(store, drawings, numbers, classes.names, base, reading)

@@ -52,8 +52,8 @@ def coco_counts(text: str) -> list[int]:
       Unreadable: the text ends within a number, or holds other characters.
 
     Example:
-      >>> coco_counts("14N1")
-      [1, 4, -1]
+      >>> coco_counts("1234")
+      [1, 2, 3, 6]
     """
     counts: list[int] = []
     value = shift = 0

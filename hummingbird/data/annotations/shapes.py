@@ -31,7 +31,7 @@ def polygon(points: Sequence[Point], height: int, width: int) -> Pixels:
 
     Example:
       >>> polygon([(1, 0), (4, 0), (4, 2)], 2, 4).astype(int)
-      array([[0, 1, 1, 1],
+      array([[0, 0, 1, 1],
              [0, 0, 0, 1]])
     """
     corners = _points(points)
