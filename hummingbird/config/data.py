@@ -94,17 +94,20 @@ class EvaluationData(Data):
     name: str = setting(
         "scenes",
         "data set: scenes, folder (any images with labels), pascal_voc, ade20k, cityscapes, coco_stuff, nyuv2, tfds or "
-        "tfds/NAME",
+        "tfds/NAME; those of whole images are in configs/evaluate/images.py",
     )
     exif: Literal["auto", "upright", "stored"] = setting(
         "auto", "orientation of images with EXIF data: as their labels are drawn, upright, or as stored"
     )
-    task: Literal["segmentation", "depth"] | None = setting(
-        None, "kind of label; none: the data set's own, segmentation if it has both"
+    task: Literal["segmentation", "depth", "classification", "image_retrieval"] | None = setting(
+        None,
+        "kind of label; none: the data set's own, segmentation if it has both; classification and image_retrieval are "
+        "for whole images",
     )
     prompt: str = setting(
         "",
-        "split (for `folder`: or list file), with an optional slice: train[:100], [:80%]; empty: the usual one",
+        "split (for `folder` and whole images: or list file) to retrieve from or to train on, with an optional slice: "
+        "train[:100], [:80%]; empty: the usual one",
         path=True,
     )
     query: str = setting("", "as data.prompt, for the images to predict", path=True)

@@ -6,6 +6,7 @@ import dataclasses
 from typing import Literal
 
 from hummingbird.config.data import EvaluationData
+from hummingbird.config.images import Images
 from hummingbird.config.schema import setting
 from hummingbird.errors import UserError
 
@@ -112,6 +113,18 @@ class Retrieval:
 
 
 @dataclasses.dataclass(frozen=True)
+class Features:
+    """What is made of an encoder's features before they are compared."""
+
+    pca: int | None = setting(
+        None,
+        "principal components to keep, fitted on the training features; skipped where it is not below their number and "
+        "dimension (FUNGI); images only",
+        low=1,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
 class Depth:
     """Which depths count."""
 
@@ -154,7 +167,9 @@ class EvaluateConfig:
     )
     data: EvaluationData = EvaluationData()
     encoder: EncoderSettings = EncoderSettings()
+    features: Features = Features()
     retrieval: Retrieval = Retrieval()
+    images: Images = Images()
     depth: Depth = Depth()
     report: Report = Report()
     progress: bool = setting(True, "show progress bars with the time left")

@@ -51,6 +51,18 @@ class Images:
     def _path(self, index: int) -> str:
         return self._paths[index].decode("utf-8", "surrogateescape")
 
+    @property
+    def labels(self) -> Int32[np.ndarray, " N"]:
+        """Class id of each image; -1 or `BESIDE` where the folders do not tell."""
+        return self._labels
+
+    def by_archive(self) -> Images:
+        """Returns the images with the names of their archives as classes, where each archive holds one class."""
+        if not isinstance(self._store, Shards) or (self._labels == BESIDE).any():
+            return self
+        paths = [self._path(i) for i in range(len(self))]
+        return Images(self._store, paths, *label_by_folder(paths), "archives")
+
     def name(self, index: int) -> str:
         """Returns the path of image `index`, for messages."""
         return printable(f"{self._store.where}/{self._path(index)}")

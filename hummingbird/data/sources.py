@@ -34,7 +34,15 @@ class SceneImages:
         return len(self._scenes)
 
     def __getitem__(self, index: int) -> ImageItem:
-        return {"image": self._scenes[index]["image"], "label": self._scenes.image_label(index)}
+        return {"image": self._scenes[index]["image"], "label": self.label(index)}
+
+    def name(self, index: int) -> str:
+        """Returns what to call scene `index`."""
+        return f"scene-{self._scenes.seed}-{self._scenes.first + index}"
+
+    def label(self, index: int) -> int:
+        """Returns the image label of a scene without rendering it; -1 without labels."""
+        return self._scenes.image_label(index)
 
 
 def _scenes(scenes: SceneSettings, split: str, length: int, task: str) -> Scenes:
@@ -47,9 +55,15 @@ def dense_scenes(data: EvaluationData, split: str) -> Scenes:
     return _scenes(data.scenes, split, length, data.task or "segmentation")
 
 
+def scene_images(scenes: SceneSettings, split: str) -> SceneImages:
+    """Returns the scenes of a split with their image labels; `split` is a key of `SCENES_FIRST`."""
+    lengths = {"pretrain": scenes.pretrain_images, "prompt": scenes.prompt_images, "query": scenes.query_images}
+    return SceneImages(_scenes(scenes, split, lengths[split], "segmentation"))
+
+
 def image_scenes(data: TrainingData) -> SceneImages:
     """Returns the scenes to pretrain on."""
-    return SceneImages(_scenes(data.scenes, "pretrain", data.scenes.pretrain_images, "segmentation"))
+    return scene_images(data.scenes, "pretrain")
 
 
 DENSE: dict[str, Callable[[EvaluationData, str], DenseSource]] = {

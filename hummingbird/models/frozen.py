@@ -32,15 +32,17 @@ Function = Callable[[Params, Array], "Array | list[Array]"]
 
 @dataclasses.dataclass(frozen=True)
 class Pooling:
-    """The attention pooling of a pretraining run (Eq. 3), to show what it attends to.
+    """The attention pooling of a pretraining run (Eq. 3).
 
     Attributes:
       apply: (params, uint8 images [B, H, W, 3]) -> weights [B, h, w]; hashable.
       params: tree of arrays.
+      vectors: (params, images) -> what images are pooled to [B, D]; hashable.
     """
 
     apply: Callable[[Params, Array], Array]
     params: Params
+    vectors: Callable[[Params, Array], Array]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -166,6 +168,10 @@ class FrozenEncoder:
     def attention(self, images: UInt8[np.ndarray, "B H W 3"]) -> Float[np.ndarray, "B h w"] | None:
         """Returns the weights of attention pooling, which sum to 1 in each image; None without such pooling."""
         return None if self.pooling is None else self._run(self.pooling.apply, images, pooling=True)[0]
+
+    def pooled(self, images: UInt8[np.ndarray, "B H W 3"]) -> Float[np.ndarray, "B D"] | None:
+        """Returns what attention pooling makes of images (Eq. 3, before the projector); None without such pooling."""
+        return None if self.pooling is None else self._run(self.pooling.vectors, images, pooling=True)[0]
 
     # ---------------------------------------------------------------- pure functions of parameters and JAX arrays
     def apply(self, params: Params, images: Images) -> Float[Array, "B h w D"]:

@@ -1,5 +1,7 @@
 """Dense nearest-neighbour retrieval with a frozen encoder: from two sources and an encoder to metrics (Sec. 3.1).
 
+`hummingbird.recognition` evaluates whole images, if `data.task` says so.
+
 `evaluate` is what `hummingbird evaluate` runs, and `hb.evaluate` in Python; `measure` is its part that knows nothing of
 files, for data sets that are open already.
 """
@@ -9,8 +11,6 @@ from __future__ import annotations
 import dataclasses
 import logging
 import os
-import resource
-import sys
 import types
 from collections.abc import Sequence
 from typing import NamedTuple, TypeAlias
@@ -23,7 +23,7 @@ from hummingbird import config as configs
 from hummingbird.config import EvaluateConfig
 from hummingbird.config.schema import One, Tree, Value, flatten
 from hummingbird.data.interface import DenseSource
-from hummingbird.encoder import Encoder, arithmetic, build_encoder
+from hummingbird.encoder import Encoder, build_encoder
 from hummingbird.retrieval.bank.patch_bank import PatchBank
 from hummingbird.retrieval.encodings import Encodings, build_encodings
 from hummingbird.retrieval.evaluation import Evaluation, build_evaluation
@@ -32,13 +32,13 @@ from hummingbird.retrieval.index.build import Index
 from hummingbird.retrieval.processes import first, together
 from hummingbird.retrieval.query import answer
 from hummingbird.retrieval.result_files import make_workdir, write_results
-from hummingbird.retrieval.results import Result
+from hummingbird.retrieval.results import Result, describe_encoder, peak_memory
 from hummingbird.retrieval.sample_files import Samples
 from hummingbird.retrieval.samples import SampleCollector
 from hummingbird.retrieval.search import scann_settings
 from hummingbird.retrieval.selection import query_images
 from hummingbird.run.files import Json, versions
-from hummingbird.tasks import Scores
+from hummingbird.tasks import WHOLE_IMAGE, Scores
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +63,7 @@ def evaluate(
     overrides: Tree = NOTHING,
     **settings: Change,
 ) -> Result:
-    """Evaluates a frozen encoder by retrieval.
+    """Evaluates a frozen encoder: by dense retrieval or, where the config's `data.task` says so, on whole images.
 
     In a program of several processes all of them call it: each encodes and predicts its part of the images, the first
     one writes.
@@ -74,7 +74,7 @@ def evaluate(
       config: name of a shipped evaluation, such as "pascal_voc" or "pascal_voc:few"; path of a config file; a resolved
         evaluation config; or a dict or ConfigDict of what differs from the defaults.
       workdir: folder for metrics.json, samples.npz and report.html, made if missing; None: nothing is written.
-      sources: prompt and query; None: those that the config names.
+      sources: prompt and query of dense retrieval; None: those that the config names.
       encoded: see `measure`.
       root: folder of the data set, `data.root`.
       overrides: other settings by key, dotted or nested: {"retrieval.neighbours": 90}.
@@ -95,6 +95,10 @@ def evaluate(
     place: Tree = {} if root is None else {"data.root": os.fspath(root)}
     config = resolved(config, {**flatten(overrides), **flatten(settings), **place})
     loaded = build_encoder(encoder, config.encoder) if isinstance(encoder, str) else encoder
+    if config.data.task in WHOLE_IMAGE:
+        from hummingbird.recognition.evaluate import evaluate as evaluate_images
+
+        return evaluate_images(loaded, config, workdir)
     folder = None if workdir is None else together(lambda: make_workdir(os.fspath(workdir)))
     if sources is None:
         from hummingbird.data.sources import build_dense_source
@@ -211,13 +215,6 @@ def describe(evaluation: Evaluation, whole: Scored, config: EvaluateConfig) -> R
     }
 
 
-def describe_encoder(encoder: Encoder, dim: int) -> dict[str, Json]:
-    """Describes an encoder: its name (or its type's), origin, fingerprint, patch size, channels, and arithmetic."""
-    name = getattr(encoder, "name", None) or getattr(encoder, "__name__", type(encoder).__name__)
-    known = {fact: getattr(encoder, fact, None) for fact in ("source", "commit", "fingerprint")}
-    return {"name": name, **known, "patch_size": encoder.patch_size, "dim": dim, **arithmetic(encoder)}
-
-
 def describe_memory(
     evaluation: Evaluation, bank: PatchBank, index: Index, recall: float | None
 ) -> dict[str, str | int | float | bool | None]:
@@ -245,9 +242,3 @@ def describe_index(evaluation: Evaluation, index: Index, length: int, recall: fl
     elif not index.exact:
         settings = dataclasses.asdict(scann_settings(evaluation, length))
     return {"kind": index.kind, "exact": index.exact, "recall_at_k": recall, **settings}
-
-
-def peak_memory() -> int:
-    """Returns the largest resident size of this process so far, in bytes."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024

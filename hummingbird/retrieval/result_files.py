@@ -10,11 +10,11 @@ from collections.abc import Callable
 
 from hummingbird.errors import UserError
 from hummingbird.retrieval.results import Result
-from hummingbird.retrieval.sample_files import Samples, save_samples
+from hummingbird.retrieval.sample_files import ImageSamples, Samples, save_samples
 from hummingbird.run.files import write_text
 
 # All files that an evaluation may leave in its workdir.
-FILES = ("metrics.json", "fractions.md", "fractions.json", "fractions.png", "samples.npz", "report.html")
+FILES = ("metrics.json", "fractions.md", "fractions.json", "fractions.png", "samples.npz", "images.npz", "report.html")
 
 
 def make_workdir(workdir: str) -> pathlib.Path:
@@ -32,7 +32,7 @@ def make_workdir(workdir: str) -> pathlib.Path:
     return folder
 
 
-def write_results(folder: pathlib.Path, result: Result, samples: Samples | None) -> None:
+def write_results(folder: pathlib.Path, result: Result, samples: Samples | ImageSamples | None) -> None:
     """Writes the files of an evaluation; removes those of an earlier one first.
 
     Raises:
@@ -48,7 +48,8 @@ def write_results(folder: pathlib.Path, result: Result, samples: Samples | None)
     if samples is not None:
         from hummingbird.retrieval import report
 
-        writers["samples.npz"] = lambda path: save_samples(str(path), samples)
+        name = "images.npz" if "confusion" in samples else "samples.npz"
+        writers[name] = lambda path: save_samples(str(path), samples)
         writers["report.html"] = lambda path: report.write_report(str(path), result, samples)
     for name in FILES:
         (folder / name).unlink(missing_ok=True)

@@ -1,9 +1,12 @@
-"""The result of an evaluation."""
+"""The result of an evaluation, and what is said in it about encoder and process."""
 
 from __future__ import annotations
 
+import resource
+import sys
 from typing import NotRequired, TypedDict
 
+from hummingbird.encoder import Encoder, arithmetic
 from hummingbird.retrieval.fractions import FractionScores
 from hummingbird.run.files import Json
 from hummingbird.tasks import Scores
@@ -37,7 +40,7 @@ class Result(TypedDict):
     data: dict[str, str]
     encoder: dict[str, Json]
     metrics: Scores
-    protocol: dict[str, str | int | float | bool | list[int] | None]
+    protocol: dict[str, Json]
     memory: dict[str, str | int | float | bool | None]
     index: dict[str, Json]
     queries: dict[str, int]
@@ -47,3 +50,16 @@ class Result(TypedDict):
     versions: dict[str, str]
     config: dict[str, Json]
     fractions: NotRequired[list[FractionScores]]
+
+
+def describe_encoder(encoder: Encoder, dim: int) -> dict[str, Json]:
+    """Describes an encoder: its name (or its type's), origin, fingerprint, patch size, channels, and arithmetic."""
+    name = getattr(encoder, "name", None) or getattr(encoder, "__name__", type(encoder).__name__)
+    known = {fact: getattr(encoder, fact, None) for fact in ("source", "commit", "fingerprint")}
+    return {"name": name, **known, "patch_size": encoder.patch_size, "dim": dim, **arithmetic(encoder)}
+
+
+def peak_memory() -> int:
+    """Returns the largest resident size of this process so far, in bytes."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

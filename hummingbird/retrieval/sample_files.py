@@ -6,7 +6,7 @@ import json
 from typing import Any, TypedDict
 
 import numpy as np
-from jaxtyping import Float16, Float32, Shaped, UInt8
+from jaxtyping import Float16, Float32, Integer, Shaped, UInt8
 
 from hummingbird.errors import UserError
 from hummingbird.run.files import Json, replacing
@@ -111,7 +111,61 @@ class Samples(TypedDict):
     queries: list[Query]
 
 
-def save_samples(path: str, samples: Samples) -> None:
+class ImageNeighbour(TypedDict):
+    """An image among the nearest ones of a query image.
+
+    Attributes:
+      name: the source's name for it.
+      image: small.
+      label: its class, or how relevant it is to the query.
+      right: whether that is the query's class, or relevant; None: it does not count.
+      similarity: cosine to the query.
+    """
+
+    name: str
+    image: Picture
+    label: str
+    right: bool | None
+    similarity: float
+
+
+class ImageQuery(TypedDict):
+    """A query image of an evaluation of whole images.
+
+    Attributes:
+      name: the source's name for it.
+      image: small.
+      truth: its class; "" for image retrieval.
+      prediction: the class that was predicted; for image retrieval, the query's average precision.
+      right: whether that is the class; None for image retrieval.
+      neighbours: nearest first.
+    """
+
+    name: str
+    image: Picture
+    truth: str
+    prediction: str
+    right: bool | None
+    neighbours: list[ImageNeighbour]
+
+
+class ImageSamples(TypedDict):
+    """What a report shows of an evaluation of whole images.
+
+    Attributes:
+      encoder: its name.
+      classes: class names by id; none for image retrieval.
+      confusion: images of each class (row) by predicted class (column); None without classes, or for very many.
+      queries: the images shown.
+    """
+
+    encoder: str
+    classes: list[str]
+    confusion: Integer[np.ndarray, "C C"] | None
+    queries: list[ImageQuery]
+
+
+def save_samples(path: str, samples: Samples | ImageSamples) -> None:
     """Writes samples to an .npz file, whole or not at all."""
     arrays: dict[str, np.ndarray] = {}
     structure = json.dumps(strip(samples, arrays))
@@ -119,8 +173,18 @@ def save_samples(path: str, samples: Samples) -> None:
         np.savez_compressed(file, allow_pickle=False, structure=np.array(structure), **arrays)
 
 
+def load_image_samples(path: str) -> ImageSamples:
+    """Reads the samples of an evaluation of whole images, as `load_samples` does others."""
+    return load(path)
+
+
 def load_samples(path: str) -> Samples:
     """Reads what `save_samples` wrote; tuples come back as lists. UserError if it is missing or another file."""
+    return load(path)
+
+
+def load(path: str) -> Any:
+    """Reads the tree of an .npz file that `save_samples` wrote. UserError if it is missing or another file."""
     try:
         with np.load(path, allow_pickle=False) as file:
             structure = json.loads(str(file["structure"]))

@@ -1,4 +1,4 @@
-"""Kinds of dense labels: everything that depends on what a label is, one file for each kind."""
+"""Kinds of labels: everything that depends on what a dense label is, one file for each kind; names of the others."""
 
 from __future__ import annotations
 
@@ -8,9 +8,12 @@ from hummingbird.tasks.depth import DepthTask
 from hummingbird.tasks.pixel_votes import PixelVoteTask, VoidFirstTask
 from hummingbird.tasks.regression import NormalsTask, RegressionTask
 from hummingbird.tasks.segmentation import SegmentationTask
-from hummingbird.tasks.task import Annotated, BankLabels, LocalLabels, Metrics, Score, Scores, Task
+from hummingbird.tasks.task import Annotated, BankLabels, Kind, LocalLabels, Metrics, Score, Scores, Task
+from hummingbird.tasks.whole_image import ClassificationTask, ImageRetrievalTask
 
 KINDS: dict[str, type[Task]] = {kind.kind: kind for kind in (SegmentationTask, DepthTask, RegressionTask, NormalsTask)}
+# Labels of whole images; what depends on them is in `hummingbird.recognition`.
+WHOLE_IMAGE: dict[str, type[Kind]] = {"classification": ClassificationTask, "image_retrieval": ImageRetrievalTask}
 # Protocols with local labels of their own: (kind, protocol).
 BY_PROTOCOL: dict[tuple[str, str], type[Task]] = {("segmentation", "capi"): PixelVoteTask}
 # Projects with class lists of their own, by protocol: DIP evaluates with a copy of open-hummingbird-eval.
@@ -21,8 +24,10 @@ FORMS: dict[str, type[Task]] = {task.form: task for task in (*KINDS.values(), *B
 __all__ = [
     "FORMS",
     "KINDS",
+    "WHOLE_IMAGE",
     "BankLabels",
     "DepthTask",
+    "Kind",
     "LocalLabels",
     "Metrics",
     "NormalsTask",
@@ -33,6 +38,7 @@ __all__ = [
     "SegmentationTask",
     "Task",
     "build_task",
+    "describe_kind",
     "find_kind",
 ]
 
@@ -69,3 +75,8 @@ def find_kind(name: str) -> type[Task]:
     if name not in KINDS:
         raise UserError(f"config key data.task: {name!r} is not one of {', '.join(KINDS)}")
     return KINDS[name]
+
+
+def describe_kind(name: str) -> type[Kind]:
+    """Returns the names and scores of a kind of label, of pixels or of whole images; KeyError for any other."""
+    return {**KINDS, **WHOLE_IMAGE}[name]

@@ -135,13 +135,31 @@ class Annotated(Protocol):
     ignore: int
 
 
-class Task(abc.ABC):
-    """A kind of dense label, with everything that depends on it.
+class Kind(abc.ABC):
+    """A kind of label, as results and reports know it.
 
     Attributes:
       kind: its name in configs, sources and metrics.json.
       title: its name for readers.
-      scores: what `Metrics.result` holds besides details; the first one is the headline.
+      scores: what metrics hold besides details; the first one is the headline.
+    """
+
+    kind: ClassVar[str]
+    title: ClassVar[str]
+    scores: ClassVar[tuple[Score, ...]]
+
+    @classmethod
+    def headline(cls, scores: Scores) -> float:
+        """Returns the score that stands for all."""
+        value = scores[cls.scores[0].key]
+        assert isinstance(value, float)
+        return value
+
+
+class Task(Kind):
+    """A kind of dense label, with everything that depends on it.
+
+    Attributes:
       form: how a bank holds its labels, a key of `hummingbird.tasks.FORMS`; most tasks have one of their own.
       columns: names of the bank columns that hold them.
       epochs: default number of augmented passes over the prompt for each named protocol that the task supports, and
@@ -156,9 +174,6 @@ class Task(abc.ABC):
       local_choices: those of them that local labels depend on: part of the identity of a memory bank.
     """
 
-    kind: ClassVar[str]
-    title: ClassVar[str]
-    scores: ClassVar[tuple[Score, ...]]
     form: ClassVar[str]
     columns: ClassVar[tuple[str, ...]]
     epochs: ClassVar[Mapping[str, int]]
@@ -243,13 +258,6 @@ class Task(abc.ABC):
     @abc.abstractmethod
     def metrics(self) -> Metrics:
         """Returns empty metrics."""
-
-    @classmethod
-    def headline(cls, scores: Scores) -> float:
-        """Returns the score that stands for all."""
-        value = scores[cls.scores[0].key]
-        assert isinstance(value, float)
-        return value
 
     # ------------------------------------------------------------ for people
     @abc.abstractmethod

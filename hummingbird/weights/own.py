@@ -46,15 +46,26 @@ def load_trained(path: str, network: str, dtype: str) -> FrozenEncoder:
     tree = flax.traverse_util.unflatten_dict(arrays, sep=".")
     keys = arrays.get("bank.keys", np.zeros((0, 1, model.encoder.width), np.float32))
     params = {"params": tree[network], "batch_stats": tree.get(f"{network}_stats", {}), "keys": keys}
-    return dataclasses.replace(encoder, pooling=Pooling(functools.partial(_pooling_weights, model), params))
+    apply, vectors = (functools.partial(function, model) for function in (_pooling_weights, _pooled))
+    return dataclasses.replace(encoder, pooling=Pooling(apply, params, vectors))
 
 
 def _pooling_weights(model: Pretrainer, params: Params, images: Images) -> Float[Array, "B h w"]:
     """Returns the weights of attention pooling (Eq. 3)."""
+    return to_grid(_pool(model, params, images)[1], images, model.encoder.patch_size)
+
+
+def _pooled(model: Pretrainer, params: Params, images: Images) -> Float[Array, "B D"]:
+    """Returns the pooled vectors (Eq. 3)."""
+    return _pool(model, params, images)[0]
+
+
+def _pool(model: Pretrainer, params: Params, images: Images) -> tuple[Float[Array, "B D"], Float[Array, "B N"]]:
+    """Contextualises the tokens of images with the run's bank and pools them: vectors and weights."""
     keys, variables = leaf(params, "keys"), {name: subtree(params, name) for name in ("params", "batch_stats")}
     bound = model.bind(variables)
     context, _ = bound.contextualise(bound.encode(to_unit(images)).patches, keys, bound.values(keys, train=False))
-    return to_grid(bound.pool(context)[1], images, model.encoder.patch_size)
+    return bound.pool(context)
 
 
 def own_arrays(arrays: Mapping[str, Array | np.ndarray], arch: Architecture) -> Arrays:

@@ -11,8 +11,8 @@ from collections.abc import Iterator, Sequence
 from hummingbird.errors import UserError
 from hummingbird.retrieval.report.runs import Run, group_key
 from hummingbird.retrieval.results import Result
-from hummingbird.retrieval.sample_files import load_samples
-from hummingbird.tasks import KINDS
+from hummingbird.retrieval.sample_files import load_image_samples, load_samples
+from hummingbird.tasks import KINDS, WHOLE_IMAGE
 
 RESULT = "metrics.json"
 DEEPEST = 3  # folders below one that is given: SWEEP/runs/RUN/EVALUATION
@@ -51,17 +51,19 @@ def read_run(folder: str | os.PathLike[str], name: str = "") -> Run:
     Raises:
       UserError: a file is damaged, or is not what an evaluation writes.
     """
-    file, samples = pathlib.Path(folder) / RESULT, pathlib.Path(folder) / "samples.npz"
+    file, samples, images = (pathlib.Path(folder) / name for name in (RESULT, "samples.npz", "images.npz"))
     refusal = UserError(f"{file} is not the result of an evaluation; run the evaluation again")
     try:
         result: Result = json.loads(file.read_text(encoding="utf-8"))
-        known = result["task"] in KINDS and isinstance(result["metrics"], dict) and isinstance(result["dataset"], str)
+        known = result["task"] in {**KINDS, **WHOLE_IMAGE}
+        known = known and isinstance(result["metrics"], dict) and isinstance(result["dataset"], str)
     except (OSError, ValueError, KeyError, TypeError):
         raise refusal from None
     if not known:
         raise refusal
     name = name or str(result.get("encoder", {}).get("name", "encoder"))
-    return Run(name, result, load_samples(str(samples)) if samples.exists() else None)
+    shown = load_samples(str(samples)) if samples.exists() else None
+    return Run(name, result, shown, load_image_samples(str(images)) if images.exists() else None)
 
 
 def evaluations(path: pathlib.Path) -> Iterator[pathlib.Path]:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 import jinja2
 
 from hummingbird.errors import UserError
-from hummingbird.retrieval.report import scores
+from hummingbird.retrieval.report import images, scores
 from hummingbird.retrieval.report.elements import Section
 from hummingbird.retrieval.report.facts import differences, facts, settings
 from hummingbird.retrieval.report.features import features
@@ -21,16 +21,19 @@ from hummingbird.retrieval.report.parts import parts
 from hummingbird.retrieval.report.predictions import predictions
 from hummingbird.retrieval.report.runs import Group, Run, data_name, group_runs
 from hummingbird.retrieval.results import Result
-from hummingbird.retrieval.sample_files import Samples
+from hummingbird.retrieval.sample_files import ImageSamples, Samples
 from hummingbird.run.files import write_text
-from hummingbird.tasks import find_kind
+from hummingbird.tasks import WHOLE_IMAGE, describe_kind
 
 NAMED = 8  # runs that the subtitle names at most
 
 # The sections of each task and data set, in this order.
 SECTIONS: tuple[Callable[[Group], Iterator[Section]], ...] = (
     differences,
+    images.classifiers,
+    images.nearest_images,
     scores.class_scores,
+    images.confusion,
     parts,
     predictions,
     nearest_patches,
@@ -40,7 +43,7 @@ SECTIONS: tuple[Callable[[Group], Iterator[Section]], ...] = (
 )
 
 
-def write_report(path: str | os.PathLike[str], result: Result, samples: Samples | None = None) -> None:
+def write_report(path: str | os.PathLike[str], result: Result, samples: Samples | ImageSamples | None = None) -> None:
     """Writes the report of one evaluation.
 
     Args:
@@ -49,9 +52,10 @@ def write_report(path: str | os.PathLike[str], result: Result, samples: Samples 
       samples: query images to show; None: numbers only.
     """
     encoder = str(result.get("encoder", {}).get("name", "encoder"))
-    title = f"{find_kind(result['task']).title} on {data_name(result)}"
-    subtitle = f"dense nearest-neighbour retrieval, frozen encoder {encoder}"
-    write_text(path, page(title, subtitle, [Run(encoder, result, samples)]))
+    title = f"{describe_kind(result['task']).title} on {data_name(result)}"
+    how = "whole images" if result["task"] in WHOLE_IMAGE else "dense nearest-neighbour retrieval"
+    run = Run(encoder, result, *((None, samples) if samples and "confusion" in samples else (samples, None)))
+    write_text(path, page(title, f"{how}, frozen encoder {encoder}", [run]))
 
 
 def write_comparison(

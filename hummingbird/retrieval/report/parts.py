@@ -17,7 +17,7 @@ from hummingbird.retrieval.report.elements import Parts
 from hummingbird.retrieval.report.runs import Group, data_name
 from hummingbird.retrieval.results import Result
 from hummingbird.retrieval.selection import part_name
-from hummingbird.tasks import Score, find_kind
+from hummingbird.tasks import Score, describe_kind
 
 HEADS = ("part of the prompt", "images", "{score}", "deviation", "parts")
 
@@ -84,7 +84,7 @@ def curve(series: Mapping[str, Sequence[FractionScores]], score: Score) -> matpl
 # ---------------------------------------------------------------- files
 def write_markdown(result: Result, path: pathlib.Path) -> None:
     """Writes the table as Markdown."""
-    score = find_kind(result["task"]).scores[0]
+    score = describe_kind(result["task"]).scores[0]
     lines = [heads(score), ["---"] * len(HEADS), *table(result.get("fractions", []), score)]
     path.write_text("".join(f"| {' | '.join(cells)} |\n" for cells in lines))
 
@@ -96,7 +96,7 @@ def write_rows(result: Result, path: pathlib.Path) -> None:
 
 def write_curve(result: Result, path: pathlib.Path) -> None:
     """Writes the curve as PNG."""
-    figure = curve({"": result.get("fractions", [])}, find_kind(result["task"]).scores[0])
+    figure = curve({"": result.get("fractions", [])}, describe_kind(result["task"]).scores[0])
     figure.axes[0].set_title(f"{data_name(result)}, {result['encoder']['name']}", fontsize=10)
     figure.savefig(path, dpi=150)
 

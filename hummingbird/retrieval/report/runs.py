@@ -9,9 +9,9 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from hummingbird.retrieval.results import Result
-from hummingbird.retrieval.sample_files import Query, Samples
+from hummingbird.retrieval.sample_files import ImageSamples, Query, Samples
 from hummingbird.run.files import Json
-from hummingbird.tasks import Score, Task, find_kind
+from hummingbird.tasks import Kind, Score, describe_kind, find_kind
 from hummingbird.tasks.painting import Painter
 
 MAIN_SCORES = 3  # scores of a task that are shown where space is short
@@ -24,11 +24,13 @@ class Run(NamedTuple):
       name: of the encoder; may occur once per task and data set.
       result: content of metrics.json.
       samples: query images to show; None: numbers only.
+      images: query images of an evaluation of whole images.
     """
 
     name: str
     result: Result
     samples: Samples | None = None
+    images: ImageSamples | None = None
 
     @property
     def queries(self) -> list[Query]:
@@ -55,9 +57,9 @@ class Group:
     runs: list[Run]
 
     @property
-    def kind(self) -> type[Task]:
+    def kind(self) -> type[Kind]:
         """The kind of label."""
-        return find_kind(self.task)
+        return describe_kind(self.task)
 
     @property
     def scores(self) -> Sequence[Score]:
@@ -103,7 +105,7 @@ class Group:
         samples = self.shown[0].samples
         assert samples is not None
         queries = [query for run in self.shown for query in run.queries]
-        return self.kind.painter(
+        return find_kind(self.task).painter(
             samples["classes"],
             samples["ignore"],
             [query["truth"] for query in queries],
@@ -115,7 +117,7 @@ class Group:
 def data_name(result: Result) -> str:
     """Returns what readers call the data set: its name, or the name of a user's folder."""
     root = result.get("data", {}).get("root")
-    return root if root and result["dataset"] == "folder" else result["dataset"]
+    return root if root and result["dataset"] in ("folder", "images") else result["dataset"]
 
 
 def group_runs(runs: Sequence[Run]) -> list[Group]:

@@ -12,6 +12,10 @@ from hummingbird.retrieval.report.runs import MAIN_SCORES, Group, Run, finite, s
 from hummingbird.tasks import Score
 from hummingbird.tasks.painting import Swatch
 
+# Scores of classes by their key in metrics.json.
+PER_CLASS = {"per_class_iou": "Intersection over union", "per_class_accuracy": "Accuracy"}
+MOST_CLASSES = 156  # bars of classes on a page
+
 
 class Headline(NamedTuple):
     """A large number.
@@ -96,7 +100,7 @@ def score_table(groups: Sequence[Group]) -> ScoreTable:
         scores = [s for s in group.scores[: None if alone else MAIN_SCORES] if any_has(group.runs, s.key)]
         heads = [with_arrow(score) for score in scores]
         columns: list[tuple[str, int, bool | None]] = [(s.key, s.digits, s.larger_is_better) for s in scores]
-        for key in unknown_scores(group) if alone else ():
+        for key in unknown_scores(group) if alone and group.task != "classification" else ():
             heads.append(key.replace("_", " "))
             columns.append((key, 3, None))
         blocks.append(("" if alone else group.title, heads))
@@ -131,34 +135,37 @@ def column_cells(values: Sequence[float | None], digits: int, larger: bool | Non
 
 # ---------------------------------------------------------------- bars
 def class_scores(group: Group) -> Iterator[Bars | Facts]:
-    """Yields the IoU of each class as bars, the best class of the first run on top; of many runs, as a table."""
+    """Yields the score of each class as bars, the best class of the first run on top; of many runs, as a table."""
     series = [per_class(run) for run in group.runs]
     if not any(series):
         return
+    what = next(what for key, what in PER_CLASS.items() if any(key in run.result["metrics"] for run in group.runs))
     names = list(dict.fromkeys(name for scores in series for name in scores))
     lead = {name: next((s[name] for s in series if s.get(name) is not None), None) for name in names}
     order = sorted(names, key=lambda name: (lead[name] is None, -(lead[name] or 0.0)))
     several = len(group.runs) > 1
     sorted_by = f"sorted by {group.runs[0].name}" if several else "sorted"
-    absent = " A dash marks a class in neither ground truth nor prediction." if None in lead.values() else ""
-    title = "Intersection over union by class"
+    absent = " A dash marks a class that does not occur." if None in lead.values() else ""
+    title = f"{what} by class"
     if len(series) > len(charts.SERIES):  # bars would have to share colours
         rows = [FactRow(name, [show(scores.get(name), 1) for scores in series], 1) for name in order]
         yield Facts(title, [run.name for run in group.runs], [("class", rows)])
         return
+    if len(order) > MOST_CLASSES:
+        ends = MOST_CLASSES // 2
+        order, absent = [*order[:ends], *order[-ends:]], f" Of {len(names)} classes, the {ends} best and worst ones."
     yield Bars(
         title=title,
         columns=charts.class_bars(series, order, {} if several else swatches(group)),
         legend=[Swatch(run.name, charts.series_colour(i)) for i, run in enumerate(group.runs)] if several else (),
-        caption=f"Intersection over union of each class in percent, {sorted_by}.{absent}",
+        caption=f"{what} of each class in percent, {sorted_by}.{absent}",
     )
 
 
 def per_class(run: Run) -> dict[str, float | None]:
-    """Returns the IoU of each class, 0-100; None for classes that do not occur."""
-    scores = run.result["metrics"].get("per_class_iou")
-    if not isinstance(scores, dict):
-        return {}
+    """Returns the score of each class, 0-100; None for classes that do not occur."""
+    found = [run.result["metrics"].get(key) for key in PER_CLASS]
+    scores = next((scores for scores in found if isinstance(scores, dict)), {})
     return {name: finite(value) for name, value in scores.items()}
 
 

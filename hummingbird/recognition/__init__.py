@@ -1,0 +1,5 @@
+"""Evaluation of whole images with a frozen encoder: k-NN, few-shot and linear classification, and image retrieval."""
+
+from hummingbird.recognition.evaluate import evaluate, measure
+
+__all__ = ["evaluate", "measure"]

@@ -1,0 +1,56 @@
+"""One vector for an image: the [CLS] token, the mean of the patches, or a training run's own attention pooling."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from jaxtyping import Float, Float32, UInt8
+
+from hummingbird.encoder import Encoder
+from hummingbird.errors import UserError
+from hummingbird.models.frozen import FrozenEncoder
+from hummingbird.retrieval.encode import check_shape
+
+Images = UInt8[np.ndarray, "B H W 3"]
+Pool = Callable[[Encoder, Images], Float32[np.ndarray, "B D"]]
+
+
+def mean(encoder: Encoder, images: Images) -> Float32[np.ndarray, "B D"]:
+    """Returns the mean of the patch features."""
+    features = np.asarray(encoder(images), np.float32)
+    check_shape(features, images, encoder.patch_size)
+    return features.mean(axis=(1, 2))
+
+
+def cls(encoder: Encoder, images: Images) -> Float32[np.ndarray, "B D"]:
+    """Returns the [CLS] token, after the final norm."""
+    if not isinstance(encoder, FrozenEncoder):
+        raise UserError("config key images.pooling: this encoder gives patch features alone; use mean")
+    return np.asarray(encoder.cls(images), np.float32)
+
+
+def cls_mean(encoder: Encoder, images: Images) -> Float32[np.ndarray, "B E"]:
+    """Returns the [CLS] token and the mean of the patches, one after the other (DINO and DINOv2, linear probing)."""
+    return np.concatenate([cls(encoder, images), mean(encoder, images)], axis=1)
+
+
+def qkv(encoder: Encoder, images: Images) -> Float[np.ndarray, "B D"]:
+    """Returns what the attention pooling of a pretraining run makes of an image (Eq. 3)."""
+    pooled = encoder.pooled(images) if isinstance(encoder, FrozenEncoder) else None
+    if pooled is None:
+        raise UserError(
+            "config key images.pooling: qkv needs a training run with pooling qkv or qk; this encoder has no attention "
+            "pooling, use auto"
+        )
+    return pooled
+
+
+POOLING: dict[str, Pool] = {"cls": cls, "mean": mean, "cls_mean": cls_mean, "qkv": qkv}
+
+
+def choose(name: str, encoder: Encoder) -> str:
+    """Returns the pooling that a setting means for an encoder: auto is cls where there is one, else mean."""
+    if name != "auto":
+        return name
+    return "cls" if isinstance(encoder, FrozenEncoder) and encoder.backbone.has_cls else "mean"
