@@ -129,6 +129,20 @@ def _report(arguments: argparse.Namespace, overrides: Overrides) -> None:
     print(f"report: {arguments.out}, {len(runs)} evaluations" if len(runs) > 1 else f"report: {arguments.out}")
 
 
+def _serve(arguments: argparse.Namespace, overrides: Overrides) -> int:
+    from hummingbird.incontext.app import server
+
+    return server.serve(
+        arguments.checkpoint,
+        arguments.prompt,
+        arguments.port,
+        arguments.host,
+        arguments.workdir,
+        arguments.input_size,
+        arguments.open,
+    )
+
+
 # ---------------------------------------------------------------- declaring them
 NAME = "NAME[:variant]"
 CONFIG_HELP = "config: shipped one, such as evaluate/pascal_voc, or file; --config.KEY=VALUE overrides a setting"
@@ -198,6 +212,19 @@ COMMANDS: dict[str, Command] = {
             ),
         ),
         ("segment",),
+    ),
+    "serve": Command(
+        _serve,
+        "label your own images from a few strokes, on a page on this machine",
+        (
+            path_option("--checkpoint", f"{CHECKPOINT_HELP}; default: the newest run under runs/demo, else rgb:16"),
+            path_option("--prompt", "annotated images to begin with: folder, or file of Prompt.save"),
+            option("--port", "TCP port, 0 for any; default: 7860", metavar="N", type=int, default=7860),
+            option("--host", "address; default: 127.0.0.1, this machine only", metavar="NAME", default="127.0.0.1"),
+            path_option("--workdir", "where sessions are kept; default: ~/.cache/hummingbird/serve", "DIR"),
+            option("--input_size", "side of the encoder's input; default: 512", metavar="N", type=int, default=512),
+            option("--open", "open the page in a browser", action="store_true"),
+        ),
     ),
     "sweep": Command(
         _sweep,

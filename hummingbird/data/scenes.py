@@ -238,7 +238,28 @@ def _cast_shadow(plan: _Plan, thing: _Thing, size: int, image: Array) -> None:
     image[:, top:bottom, left:right] *= 1 - 0.55 * np.exp(-(dx * dx)) * np.exp(-(dy * dy))
 
 
-def render(seed: int, index: int, size: int, label: int | None = None) -> dict[str, Array]:
+def _moved(plan: _Plan, right: float, forward: float) -> _Plan:
+    """Moves the camera by so many metres; the sky stays where it is."""
+
+    def shifted(skin: _Skin, across: float, up: float) -> _Skin:
+        cos, sin = np.cos(skin.tilt) / skin.period, np.sin(skin.tilt) / skin.period
+        phase = skin.phase[0] + cos * across + sin * up, skin.phase[1] + cos * up - sin * across
+        return dataclasses.replace(skin, phase=phase)
+
+    things = [dataclasses.replace(x, x=x.x - right, distance=x.distance - forward) for x in plan.things]
+    near = plan.backdrop_distance - (forward if plan.backdrop != "sky" else 0.0)
+    return dataclasses.replace(
+        plan,
+        backdrop_distance=near,
+        ground_skin=shifted(plan.ground_skin, right, forward),
+        backdrop_skin=shifted(plan.backdrop_skin, right, 0.0) if plan.backdrop != "sky" else plan.backdrop_skin,
+        things=tuple(things),
+    )
+
+
+def render(
+    seed: int, index: int, size: int, label: int | None = None, camera: tuple[float, float] = (0.0, 0.0)
+) -> dict[str, Array]:
     """Renders scene `index` of world `seed`, a pure function of the arguments; the same scene at every size.
 
     Args:
@@ -246,6 +267,7 @@ def render(seed: int, index: int, size: int, label: int | None = None) -> dict[s
       index: number of the scene.
       size: side of the image, pixels.
       label: class in OBJECTS that at least two thirds of the objects belong to; None: any.
+      camera: metres by which the camera is moved to the right and forward, for frames of one scene.
 
     Returns:
       {"image": uint8 [size, size, 3], "mask": int32 [size, size] indices into CLASSES, "depth": float32 [size, size]
@@ -257,6 +279,7 @@ def render(seed: int, index: int, size: int, label: int | None = None) -> dict[s
       ((32, 32, 3), 'paving')
     """
     plan = _plan(seed, index, label)
+    plan = _moved(plan, *camera) if camera != (0.0, 0.0) else plan
     image, mask, depth = _background(plan, size)
     for thing in plan.things:
         _cast_shadow(plan, thing, size, image)

@@ -1,0 +1,196 @@
+"""Starts the page: finds an encoder, takes the port, serves until Ctrl-C."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import os
+import pathlib
+import secrets
+import signal
+import socket
+import sys
+import threading
+import warnings
+import webbrowser
+from types import FrameType
+from typing import TYPE_CHECKING
+
+from hummingbird.errors import UserError
+
+if TYPE_CHECKING:
+    from hummingbird.encoder import Encoder
+    from hummingbird.incontext.app.routes import About, Page
+
+log = logging.getLogger(__name__)
+
+PORT, HOST = 7860, "127.0.0.1"
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+INPUT_SIZE = 512  # pixels
+FALLBACK = "rgb:16"
+DEMOS = "runs/demo"
+
+NOTES = {
+    "given": "",
+    "demo": "This encoder was trained by `scripts/demo` on rendered scenes for a few minutes. Start with"
+    " --checkpoint=timm:vit_small_patch16_224.dino (or your own) for photographs.",
+    "pixels": "No encoder was given, so patches are compared by their raw colours: good enough for frames of one scene,"
+    " not for other places or times. Start with --checkpoint=timm:vit_small_patch16_224.dino (or your own) for more.",
+}
+
+
+def serve(
+    checkpoint: str | None = None,
+    prompt: str | None = None,
+    port: int = PORT,
+    host: str = HOST,
+    workdir: str | None = None,
+    input_size: int = INPUT_SIZE,
+    open_browser: bool = False,
+) -> int:
+    """Serves the page until Ctrl-C.
+
+    Args:
+      checkpoint: encoder, as of `hummingbird.load_encoder`; None: the newest run under runs/demo, else raw pixels.
+      prompt: annotated images to begin with: a folder, or a file of `Prompt.save`; None: rendered scenes.
+      port: TCP port; 0: any that is free.
+      host: address to listen on; others than those of loopback can be reached from other machines.
+      workdir: where sessions are kept; None: a folder in the user's cache.
+      input_size: side of the encoder's input, pixels.
+      open_browser: open the page in a browser.
+
+    Returns:
+      The exit status.
+
+    Raises:
+      UserError: the extra is missing, the port is in use, or an argument cannot be used.
+    """
+    check_installed()
+    warnings.filterwarnings("ignore", "the prompt holds annotated pixels of one class")  # the page says so
+    from hummingbird.incontext.app.routes import build_app
+    from hummingbird.run import locks
+
+    listening = take_port(host, port)
+    folder = pathlib.Path(workdir) if workdir else default_workdir()
+    busy = f"workdir {folder}: another `hummingbird serve` is using it"
+    try:
+        with listening, locks.hold(folder / ".lock", busy, "use its page, stop it, or give another --workdir"):
+            page = build_page(checkpoint, prompt, folder, input_size)
+            token = "" if host in LOOPBACK else secrets.token_urlsafe(24)
+            address = page_address(host, listening.getsockname()[1], token)
+            announce(address, page.about, token)
+            if open_browser:
+                threading.Timer(0.5, webbrowser.open, [address]).start()
+            run(build_app(page, token), page, listening)
+    except OSError as error:
+        raise UserError(f"workdir {folder} cannot be written ({error.strerror}); give another --workdir") from error
+    print("stopped; the next start finds all sessions again", file=sys.stderr)
+    return 0
+
+
+def check_installed() -> None:
+    """Raises UserError if the extra `app` is missing."""
+    absent = [name for name in ("starlette", "uvicorn") if importlib.util.find_spec(name) is None]
+    if absent:
+        raise UserError(f"serve needs {' and '.join(absent)}: pip install 'hummingbird-incontext[app]'")
+
+
+def take_port(host: str, port: int) -> socket.socket:
+    """Returns a socket that listens. Raises UserError if the port is in use or the host is not ours."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((host, port))
+        listening.listen(128)
+    except OverflowError as error:
+        listening.close()
+        raise UserError(f"--port={port} is not a port; give one between 1024 and 65535") from error
+    except OSError as error:
+        listening.close()
+        raise UserError(
+            f"--port={port} on {host} cannot be used ({error.strerror}); give another, or 0 for any"
+        ) from error
+    return listening
+
+
+def default_workdir() -> pathlib.Path:
+    """Returns where sessions are kept by default."""
+    cache = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
+    return pathlib.Path(cache) / "hummingbird" / "serve"
+
+
+def choose_checkpoint(given: str | None) -> tuple[str, str]:
+    """Returns the encoder to use, and the key in `NOTES` of what to expect from it."""
+    if given is not None:
+        return given, "pixels" if given.startswith("rgb:") else "given"
+    if (newest := newest_run(pathlib.Path(DEMOS))) is not None:
+        return str(newest), "demo"
+    return FALLBACK, "pixels"
+
+
+def newest_run(folder: pathlib.Path) -> pathlib.Path | None:
+    """Returns the training workdir under `folder`, or `folder` itself, that was written last; None without any."""
+    from hummingbird.run import checkpoint
+
+    candidates = [folder, *sorted(folder.glob("*/"))] if folder.is_dir() else []
+    runs = [path for path in candidates if checkpoint.is_training(str(path))]
+    return max(runs, key=lambda path: path.stat().st_mtime, default=None)
+
+
+def build_page(checkpoint: str | None, prompt: str | None, workdir: pathlib.Path, input_size: int) -> Page:
+    """Loads the encoder and builds the endpoints."""
+    from hummingbird.encoder import load_encoder
+    from hummingbird.incontext.app.engine import Engine
+    from hummingbird.incontext.app.opening import build_opening
+    from hummingbird.incontext.app.routes import About, Page
+    from hummingbird.incontext.app.store import Store
+
+    chosen, note = choose_checkpoint(checkpoint)
+    opening = build_opening(prompt)
+    encoder: Encoder = load_encoder(chosen)
+    about = About(chosen, getattr(encoder, "name", chosen), NOTES[note], str(workdir))
+    return Page(Store(workdir), Engine(encoder, input_size), about, opening)
+
+
+def page_address(host: str, port: int, token: str) -> str:
+    """Returns the address of the page."""
+    name = {"0.0.0.0": socket.gethostname(), "::": socket.gethostname()}.get(host, host)
+    return f"http://{f'[{name}]' if ':' in name else name}:{port}/" + (f"?token={token}" if token else "")
+
+
+def announce(address: str, about: About, token: str) -> None:
+    """Prints where the page is and what it uses."""
+    print(f"page: {address}   (Ctrl-C ends)", flush=True)
+    print(f"encoder: {about.name}; sessions are kept in {about.workdir}", file=sys.stderr)
+    if token:
+        log.warning("--host: other machines can reach this page; whoever has its address, with the token, can use it")
+
+
+def run(app: object, page: Page, listening: socket.socket) -> None:
+    """Runs uvicorn until SIGINT or SIGTERM."""
+    import uvicorn
+
+    class Server(uvicorn.Server):
+        """Answers those who wait for events when a signal arrives, so that their connections end at once."""
+
+        def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+            page.stopping = True
+            page.store.wake()
+            super().handle_exit(sig, frame)
+
+    config = uvicorn.Config(
+        app,  # type: ignore[arg-type]
+        log_level="warning",
+        lifespan="off",
+        access_log=False,
+        timeout_graceful_shutdown=5,
+        server_header=False,
+    )
+    before = signal.signal(signal.SIGTERM, lambda number, frame: None)  # uvicorn raises the signal again at its end
+    try:
+        Server(config).run(sockets=[listening])
+    except KeyboardInterrupt:  # uvicorn has ended cleanly and raises the signal again
+        return
+    finally:
+        signal.signal(signal.SIGTERM, before)
