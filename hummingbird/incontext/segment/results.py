@@ -13,6 +13,7 @@ import hashlib
 import json
 import os
 import pathlib
+import re
 import shutil
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -36,6 +37,7 @@ MASKS, OVERLAYS, CONFIDENCE, DEPTH, COLOURED, PICTURES = (
 )
 FOLDERS = (MASKS, OVERLAYS, CONFIDENCE, DEPTH, COLOURED, PICTURES)
 PAGES = ("index.html", "summary.csv")
+PART = re.compile(r"\.\d+\.part$")  # the end of a file that is being written
 WHOLE = -1  # number of the "frame" of an image, or of a whole video
 
 
@@ -183,6 +185,7 @@ class Results:
         if self._identity != digest:
             self._refuse_changed(digest)
         self.names |= {x.source: x.name for x in inputs}
+        self._remove_parts()
         with writing(self.out):
             write_json(
                 self._root / MANIFEST,
@@ -202,6 +205,16 @@ class Results:
         for folder in FOLDERS:
             place = self._root / folder
             yield from (place / f"{x.name}{suffix}" for suffix in (("", ".mp4") if x.is_video else (".png", ".jpg")))
+
+    def _remove_parts(self) -> None:
+        """Removes what a process left that was killed while it wrote a result."""
+        claimed = set(self.names.values())
+        for folder in FOLDERS:
+            place = self._root / folder
+            for part in place.rglob("*.part"):
+                whole = PART.sub("", part.relative_to(place).as_posix())
+                if {os.path.splitext(whole)[0], whole, os.path.dirname(whole)} & claimed:
+                    part.unlink(missing_ok=True)
 
     def _refuse_changed(self, digest: str) -> None:
         changed = []

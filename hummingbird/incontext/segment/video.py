@@ -20,7 +20,7 @@ from jaxtyping import UInt8
 
 from hummingbird.data.interface import Unreadable
 from hummingbird.data.names import printable
-from hummingbird.errors import UserError, first_line
+from hummingbird.errors import UserError
 from hummingbird.run.files import replacing
 
 if TYPE_CHECKING:
@@ -83,11 +83,11 @@ class Video:
         module = _pyav()
         try:
             return module.open(self.path)
-        except OSError as error:
-            if isinstance(error, FileNotFoundError | PermissionError):
-                raise Unreadable(f"{self._name} cannot be read: {error.strerror}") from error
+        except (FileNotFoundError, PermissionError) as error:
+            raise Unreadable(f"{self._name} cannot be read: {error.strerror}") from error
+        except module.error.FFmpegError as error:
             raise Unreadable(
-                f"{self._name} is not a video that can be read, or is cut off: {first_line(error)}"
+                f"{self._name} is not a video that can be read, or is cut off: {error.strerror}"
             ) from error
 
     def frames(self) -> Iterator[Frame]:
@@ -115,14 +115,14 @@ class Video:
         while True:
             try:
                 packet = next(packets, None)
-            except (module.error.FFmpegError, OSError):  # the file ends within a packet
+            except module.error.FFmpegError:  # the file ends within a packet
                 self.damaged += 1
                 return
             if packet is None:
                 return
             try:
                 yield from packet.decode()
-            except (module.error.FFmpegError, OSError):
+            except module.error.FFmpegError:
                 self.damaged += 1
 
 
