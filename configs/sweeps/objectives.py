@@ -1,4 +1,4 @@
-"""One table of all objectives: the same data, number of steps, encoder and seeds, scored by retrieval.
+"""One table of all objectives: the same data, number of steps, encoder and seeds, scored by retrieval and k-NN.
 
     hummingbird sweep --config=configs/pretrain/demo.py --sweep=configs/sweeps/objectives.py:demo --workdir=DIR
     hummingbird sweep --config=configs/pretrain/small.py:cpu --sweep=configs/sweeps/objectives.py:small --workdir=DIR \

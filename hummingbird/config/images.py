@@ -7,6 +7,8 @@ from typing import Literal
 
 from hummingbird.config.schema import setting
 
+# Values of `data.task` that are for whole images.
+WHOLE_IMAGE = ("classification", "image_retrieval")
 # 13 learning rates for 256 images a batch (DINOv2, eval/linear.py).
 DINOV2_RATES = (1e-5, 2e-5, 5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 1e-2, 2e-2, 5e-2, 0.1)
 # 5 values at equal distances in [5e-6, 5e-4] (FUNGI, App. A.3).

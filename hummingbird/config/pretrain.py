@@ -218,6 +218,12 @@ class PretrainConfig:
     keep_checkpoints: int = setting(3, "newest checkpoints to keep", low=1, resumable=True)
     log_every: int = setting(50, "steps between log lines", low=1, resumable=True)
     online_eval: OnlineEval = OnlineEval()
+    evaluators: tuple[str, ...] = setting(
+        (),
+        "further evaluations during training, each with its own steps: NAME=CONFIG@STEPS, perhaps with ;KEY=VALUE for "
+        "settings of its own, such as knn=evaluate/images:cifar10@5000;data.root=DIR; scores: eval_NAME_accuracy, ...",
+        resumable=True,
+    )
     pictures: Pictures = Pictures()
     profile: Profile = Profile()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from etils import epath
 
 from hummingbird.config import PretrainConfig
-from hummingbird.hooks.online_eval import build_online_eval
+from hummingbird.hooks.online_eval import build_evaluators, build_online_eval
 from hummingbird.hooks.pictures import build_pictures
 from hummingbird.hooks.profiler import Trace
 from hummingbird.hooks.tolerant import Tolerant
@@ -16,7 +16,7 @@ def build_hooks(config: PretrainConfig, workdir: str) -> tuple[Hook, ...]:
     """Builds the hooks that a pretraining config enables. A hook that fails later does not end the run.
 
     Args:
-      config: reads `online_eval`, `pictures` and `profile`.
+      config: reads `online_eval`, `evaluators`, `pictures` and `profile`.
       workdir: gets the profiler trace.
 
     Raises:
@@ -25,6 +25,7 @@ def build_hooks(config: PretrainConfig, workdir: str) -> tuple[Hook, ...]:
     hooks: list[Hook] = []
     if config.online_eval.every:
         hooks.append(Tolerant(build_online_eval(config), "online evaluation"))
+    hooks += [Tolerant(hook, hook.name.replace("eval_", "evaluation ")) for hook in build_evaluators(config)]
     if config.pictures.every:
         hooks.append(Tolerant(build_pictures(config), "pictures"))
     if config.profile.start:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -54,9 +55,13 @@ PANELS = (
     Panel("share of time, %", ("goodput", "mfu", "data_wait"), percent=True),
     Panel("learning rate", ("learning_rate",)),
 )
-# Scores of the online evaluation; one plot each, since their units differ.
-SCORES = {"eval_miou": "retrieval, mIoU", "eval_rmse": "retrieval, RMSE in metres"}
-SCORE_PANELS = tuple(Panel(title, (name,)) for name, title in SCORES.items())
+# Scores of evaluations during training, which may have names: eval_miou, eval_NAME_miou.
+SCORES = {
+    "miou": "retrieval, mIoU",
+    "rmse": "retrieval, RMSE in metres",
+    "accuracy": "images, accuracy",
+    "map_medium": "image retrieval, mAP",
+}
 
 
 def read(path: epath.Path) -> list[dict[str, float]]:
@@ -68,13 +73,25 @@ def read(path: epath.Path) -> list[dict[str, float]]:
 def write(workdir: epath.Path) -> bool:
     """Draws curves.png of a run; returns False if it has fewer than two records and so no curve."""
     lines = read(workdir / "metrics.jsonl")
-    panels = [(panel, found) for panel in SCORE_PANELS + PANELS if (found := curves(panel, lines))]
+    panels = [(panel, found) for panel in (*score_panels(lines), *PANELS) if (found := curves(panel, lines))]
     if len(lines) < 2 or not panels:
         return False
     content = io.BytesIO()
     figure(panels).savefig(content, format="png", dpi=100)
     write_bytes(workdir / "curves.png", content.getvalue())
     return True
+
+
+def score_panels(lines: Sequence[Mapping[str, float]]) -> list[Panel]:
+    """Returns a plot for each headline score of an evaluation during training, since their units differ.
+
+    Example:
+      >>> score_panels([{"step": 1, "eval_knn_accuracy": 40.0, "eval_knn_knn_top1": 40.0}])[0].names
+      ('eval_knn_accuracy',)
+    """
+    names = dict.fromkeys(name for line in lines for name in line)
+    found = [(re.fullmatch(rf"eval_(\w+_)?({'|'.join(SCORES)})", name), name) for name in names]
+    return [Panel(SCORES[match[2]], (name,)) for match, name in found if match]
 
 
 def curves(panel: Panel, lines: Sequence[Mapping[str, float]]) -> dict[str, Curve]:

@@ -14,7 +14,7 @@ from hummingbird.sweep.folder import DONE, FAILED, RUNNING, WAITING, Status, Swe
 from hummingbird.sweep.names import varying
 from hummingbird.sweep.schedule import Run, Schedule
 
-HEADLINES = ("miou", "rmse")  # the score of an evaluation that a table shows first
+HEADLINES = ("miou", "rmse", "accuracy", "map_medium")  # the score of an evaluation that a table shows first
 LOWER_IS_BETTER = ("rmse", "abs_rel", "rmse_log", "sq_rel", "mae", "loss", "seconds", "seconds_per_step")
 PRETRAIN_SHOWN = "pretrain.loss"
 
@@ -116,7 +116,7 @@ def collect(schedule: Schedule, folder: SweepFolder) -> Results:
     """Reads the statuses and metrics of all runs."""
     rows = [read_row(schedule, folder, run) for run in schedule.runs]
     names = list(dict.fromkeys(name for row in rows for name in row.metrics))
-    headlines = [name for name in names if name.rpartition(".")[2] in HEADLINES]
+    headlines = [name for name in names if not name.startswith("pretrain.") and name.rpartition(".")[2] in HEADLINES]
     objective = schedule.objective or next(iter(headlines), PRETRAIN_SHOWN)
     maximise = schedule.maximise
     if maximise is None:

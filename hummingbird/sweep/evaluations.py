@@ -11,8 +11,12 @@ EVALUATIONS: dict[str, dict[str, str]] = {
         "ade20k": "evaluate/ade20k",
         "nyuv2": "evaluate/nyuv2",
     },
-    # The embedded toy world, for minutes on a laptop.
-    "demo": {"scenes": "evaluate/demo:segmentation", "scenes_depth": "evaluate/demo:depth"},
+    # The embedded toy world, for minutes on a laptop: dense labels by retrieval, image labels by k-NN.
+    "demo": {
+        "scenes": "evaluate/demo:segmentation",
+        "scenes_depth": "evaluate/demo:depth",
+        "scenes_knn": "evaluate/images:demo",
+    },
 }
 
 # The columns of Tables 1, 5 and 12.

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from hummingbird import config
+from hummingbird.config.images import WHOLE_IMAGE
 from hummingbird.errors import UserError
 from hummingbird.run.files import Json
 from hummingbird.sweep.names import as_text, name_runs
@@ -24,6 +25,11 @@ CUT = r"retrieval\.(memory_length|augmentation_epochs)$"
 SEARCH_ONLY = (
     r"retrieval\.(neighbours|temperature|index|device_recall|metric_resolution|recall_queries|scann\..*)$"
     r"|report\.|progress$|data\.max_queries$|depth\.eigen_crop$"
+)
+# The same for whole images, whose features are kept.
+CLASSIFIER_ONLY = (
+    r"images\.(classifiers|metric|neighbours|vote_\w+|logistic\..*|linear\..*|validation|shots|draws?|renormalise)$"
+    r"|features\.pca$|retrieval\.|report\.|progress$"
 )
 
 Resolved = dict[str, dict[str, Json]]  # stage -> key -> value
@@ -199,6 +205,7 @@ class Builder:
         self.jobs: dict[str, list[str]] = {}
         self._pretrainings: dict[str, str] = {}  # digest of the settings -> id
         self._sharing: dict[str, Shared] = {}  # evaluation -> what it may share
+        self._features: dict[str, list[str]] = {}  # encoding of whole images -> evaluations that use it
         self._first: dict[str, str] = {}  # encoding -> the first evaluation that uses it
 
     def add(self, run: str, stages: Sequence[Command], resolved: Resolved) -> dict[str, str]:
@@ -219,6 +226,11 @@ class Builder:
 
     def _share(self, command: Command, settings: Mapping[str, Json]) -> str:
         """Notes what an evaluation may share; returns the first evaluation that encodes the same."""
+        if settings["data.task"] in WHOLE_IMAGE:
+            features = {key: value for key, value in settings.items() if not re.match(CLASSIFIER_ONLY, key)}
+            encoding = digest(features, command.checkpoint)
+            self._features.setdefault(encoding, []).append(command.id)
+            return self._first.setdefault(encoding, command.id)
         bank = {key: value for key, value in settings.items() if not re.match(SEARCH_ONLY, key)}
         # All that a bank holds of these is whether its features are normalised.
         distance, standardise = (bank.pop(f"retrieval.{name}") for name in ("distance", "standardise"))
@@ -230,7 +242,7 @@ class Builder:
         return self._first.setdefault(shared.encoding, command.id)
 
     def with_banks(self) -> dict[str, Command]:
-        """Returns the commands. Evaluations of one encoded prompt share a bank, unless the user chose one."""
+        """Returns the commands. Evaluations that encode the same share a bank or a cache, unless the user chose one."""
         groups: dict[str, list[str]] = {}
         for id, shared in self._sharing.items():
             groups.setdefault(shared.encoding, []).append(id)
@@ -242,4 +254,9 @@ class Builder:
                 for id in ids:
                     bank = f"{self.folder}/banks/{encoding}"
                     commands[id] = dataclasses.replace(commands[id], bank=bank, cut=cut)
+        for ids in self._features.values():
+            chosen = any(key == "images.cache" for key, _ in commands[ids[0]].overrides)
+            for id in ids if len(ids) > 1 and not chosen else ():
+                cache = ("images.cache", f"{self.folder}/features")
+                commands[id] = dataclasses.replace(commands[id], overrides=[*commands[id].overrides, cache])
         return commands

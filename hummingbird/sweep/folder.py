@@ -129,12 +129,15 @@ class SweepFolder:
         return [number for number, job in enumerate(schedule.jobs) if any(self.state(id) != DONE for id in job)]
 
     def check_same_sweep(self, old: Schedule, new: Schedule) -> None:
-        """Raises UserError unless `new` is the sweep of this folder, perhaps with more runs."""
-        before, now = (same_spelling(schedule.identity) for schedule in (old, new))
+        """Raises UserError unless `new` is the sweep of this folder, perhaps with more runs or evaluations."""
+        before, now = same_spelling(old.identity), same_spelling(new.identity)
+        if before["evaluate"]:  # evaluations that have been added leave finished commands as they are
+            now["evaluate"] = {name: path for name, path in now["evaluate"].items() if name in before["evaluate"]}
+        known: dict[str, object] = {**before}
         for key, value in now.items():
-            if before.get(key) != value:
+            if known.get(key) != value:
                 raise UserError(
-                    f"--workdir={self.path} holds another sweep: its {key} is {before.get(key)!r}, not {value!r}; "
+                    f"--workdir={self.path} holds another sweep: its {key} is {known.get(key)!r}, not {value!r}; "
                     "choose another folder"
                 )
         kept = {settings_key(run.settings) for run in new.runs}
@@ -167,7 +170,7 @@ class SweepFolder:
         return self.is_locked(job_lock(job))
 
 
-def same_spelling(identity: Identity) -> dict[str, object]:
+def same_spelling(identity: Identity) -> Identity:
     """Returns an identity in which a config file has the same name however it was typed."""
     from hummingbird.config.names import canonical  # workers compare no sweeps
 

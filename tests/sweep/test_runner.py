@@ -118,6 +118,18 @@ def test_a_sweep_may_grow_but_not_change(tmp_path, sweep_file):
         go(tmp_path, sweep_file("grid({'seed': [0, 1, 2]})", more=""))
 
 
+@pytest.mark.process
+def test_an_added_evaluation_scores_finished_trainings_without_training_again(tmp_path, sweep_file):
+    assert go(tmp_path, sweep_file("grid({'seed': [0, 1]})")) == 0
+    both = f"evaluate={{'scenes': {SCENES!r}, 'knn': 'evaluate/images:demo'}}"
+    assert go(tmp_path, sweep_file("grid({'seed': [0, 1]})", more=both)) == 0
+    for seed in (0, 1):
+        assert [starts(tmp_path, f"seed={seed}/{stage}") for stage in ("pretrain", "scenes", "knn")] == [1, 1, 1]
+    assert all(float(row["knn.miou"]) > 0 for row in rows(tmp_path))
+    with pytest.raises(UserError, match="its evaluate"):
+        go(tmp_path, sweep_file("grid({'seed': [0, 1]})"))  # an evaluation cannot be removed
+
+
 def test_nothing_is_written_for_a_bad_sweep(tmp_path, sweep_file):
     for points, message in (("grid({'sed': [0]})", "did you mean seed"), ("[]", "no runs")):
         with pytest.raises(UserError, match=message):
