@@ -105,15 +105,17 @@ def _bank(arguments: argparse.Namespace, overrides: Overrides) -> None:
     from hummingbird import config, encoder
     from hummingbird.data.sources import build_dense_source
     from hummingbird.retrieval.bank import files
-    from hummingbird.retrieval.encodings import Kept
     from hummingbird.retrieval.evaluation import build_evaluation
+    from hummingbird.retrieval.fitted_encodings import FittedEncodings, needs_fit
+    from hummingbird.retrieval.own_encodings import Kept
 
     if arguments.action == "build":
         if not (arguments.config and arguments.checkpoint):
             raise UserError("bank build needs --config=NAME and --checkpoint=PATH")
         resolved = config.resolve("evaluate", arguments.config, [*overrides, ("retrieval.bank", arguments.path)])
         loaded = encoder.build_encoder(arguments.checkpoint, resolved.encoder)
-        Kept().bank(build_evaluation(loaded, resolved, build_dense_source(resolved, "prompt")))
+        evaluation = build_evaluation(loaded, resolved, build_dense_source(resolved, "prompt"))
+        (FittedEncodings() if needs_fit(evaluation) else Kept()).bank(evaluation)
     report = files.verify_bank if arguments.action == "verify" else files.describe_bank
     show(report(arguments.path), arguments.json)
 

@@ -6,6 +6,7 @@ import dataclasses
 from typing import Literal
 
 from hummingbird.config.data import EvaluationData
+from hummingbird.config.features import Features
 from hummingbird.config.images import Images
 from hummingbird.config.schema import setting
 from hummingbird.errors import UserError
@@ -68,7 +69,7 @@ class Retrieval:
     augmentation_epochs: int | None = setting(
         None,
         "augmented passes over the prompt (Tables 6, 7); 0: one pass without augmentation; none: 2, or 0 for depth "
-        "(App. A.1)",
+        "(App. A.1), at most 1 with features.gradients",
         low=0,
         high=255,
     )
@@ -110,18 +111,6 @@ class Retrieval:
     def raw_keys(self) -> bool:
         """Whether the bank holds features that are not L2-normalised."""
         return self.distance != "cosine" or self.standardise
-
-
-@dataclasses.dataclass(frozen=True)
-class Features:
-    """What is made of an encoder's features before they are compared."""
-
-    pca: int | None = setting(
-        None,
-        "principal components to keep, fitted on the training features; skipped where it is not below their number and "
-        "dimension (FUNGI); images only",
-        low=1,
-    )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -2,6 +2,22 @@
 
 from hummingbird.gradients.heads import Head, build_head
 from hummingbird.gradients.images import Negatives, features, fit_negatives
-from hummingbird.gradients.losses import dino, info_nce, kl_to_uniform
+from hummingbird.gradients.incontext import GradientEncoder, in_context
+from hummingbird.gradients.losses import attraction, dino, info_nce, kl_to_uniform
+from hummingbird.gradients.pca import Pca, fit_pca
 
-__all__ = ["Head", "Negatives", "build_head", "dino", "features", "fit_negatives", "info_nce", "kl_to_uniform"]
+__all__ = [
+    "GradientEncoder",
+    "Head",
+    "Negatives",
+    "Pca",
+    "attraction",
+    "build_head",
+    "dino",
+    "features",
+    "fit_negatives",
+    "fit_pca",
+    "in_context",
+    "info_nce",
+    "kl_to_uniform",
+]

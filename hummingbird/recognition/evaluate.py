@@ -17,13 +17,13 @@ from hummingbird.config import EvaluateConfig
 from hummingbird.data.image_sets import SETS, build_labelled
 from hummingbird.data.labelled import Labelled, Splits
 from hummingbird.encoder import Encoder
+from hummingbird.gradients.pca import skipped
 from hummingbird.recognition import landmarks
 from hummingbird.recognition.classifiers import CLASSIFIERS, Outcome, Problem
 from hummingbird.recognition.embed import Embedded
 from hummingbird.recognition.few_shot import draw_shots
 from hummingbird.recognition.inputs import Encoding, LabelledInputs, build_encoding
 from hummingbird.recognition.knn import index_kind
-from hummingbird.recognition.pca import skipped
 from hummingbird.recognition.pictures import collect
 from hummingbird.recognition.preflight import check_config, check_splits
 from hummingbird.recognition.scores import per_class

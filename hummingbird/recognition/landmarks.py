@@ -18,9 +18,9 @@ from hummingbird.data.store import Store, enter, open_store
 from hummingbird.drawing import fit
 from hummingbird.encoder import Encoder
 from hummingbird.errors import UserError
+from hummingbird.gradients.pca import fit_pca
 from hummingbird.recognition.classifiers import normalised
 from hummingbird.recognition.inputs import Encoding, build_encoding
-from hummingbird.recognition.pca import fit_pca
 from hummingbird.recognition.pictures import SIDE
 from hummingbird.recognition.precision import average_precision, mean_scores, medium
 from hummingbird.recognition.prepare import Preparation, cut

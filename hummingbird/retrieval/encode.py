@@ -9,9 +9,11 @@ from typing import NamedTuple
 import jax
 import numpy as np
 from jaxtyping import Array, Bool, Float32, UInt8
+from numpy.typing import ArrayLike
 
 from hummingbird.encoder import Encoder
 from hummingbird.errors import UserError
+from hummingbird.gradients.incontext import GradientEncoder
 from hummingbird.models.frozen import FrozenEncoder
 from hummingbird.retrieval.bank.keys import normalise
 from hummingbird.retrieval.examples import Example
@@ -73,7 +75,8 @@ def encode(
         if more:
             with clock(f"encode_{name}"):
                 images = [example.image for example in batch]
-                begun.append((batch, begin(encoder, images, batch_size, window, raw, dtype)))
+                numbers = [example.index if name == "prompt" else None for example in batch]
+                begun.append((batch, begin(encoder, images, batch_size, window, raw, dtype, numbers)))
         if not begun or (more and len(begun) <= on_accelerator()):
             continue
         batch, (features, found) = begun.popleft()
@@ -110,11 +113,12 @@ def begin(
     window: int | None,
     raw: bool,
     dtype: str,
+    numbers: Sequence[int | None],
 ) -> Begun:
     """Begins to encode images; features of our own encoders are normalised on accelerators, and stay there."""
     alike = window is None and len({image.shape for image in images}) == 1
     if not (isinstance(encoder, FrozenEncoder) and alike and on_accelerator()) or raw:
-        maps = encode_images(encoder, images, batch_size, window)
+        maps = encode_images(encoder, images, batch_size, window, numbers)
         rows = [found.reshape(-1, found.shape[-1]) for found in maps]
         units, norms = zip(*(normalise(found) for found in rows), strict=True)
         return Begun(PatchFeatures(rows if raw else units), norms)
@@ -126,9 +130,21 @@ def begin(
 
 
 def encode_images(
-    encoder: Encoder, images: Sequence[UInt8[np.ndarray, "_ _ 3"]], batch_size: int, window: int | None
+    encoder: Encoder,
+    images: Sequence[UInt8[np.ndarray, "_ _ 3"]],
+    batch_size: int,
+    window: int | None,
+    numbers: Sequence[int | None],
 ) -> list[Float32[np.ndarray, "_ _ D"]]:
-    """Encodes images of any shapes; of overlapping windows, the features of a patch are averaged."""
+    """Encodes images of any shapes; of overlapping windows, the features of a patch are averaged.
+
+    Args:
+      encoder: gives the features.
+      images: to encode.
+      batch_size: windows per batch.
+      window: side of the squares that slide over larger images; None: images are encoded as a whole.
+      numbers: of prompt images, which some encoders compare with the prompt; None for others.
+    """
     patch = encoder.patch_size
     tiles = [(i, box) for i, image in enumerate(images) for box in boxes(image.shape[0], image.shape[1], window, patch)]
     shapes = dict.fromkeys(box[2:] for _, box in tiles)
@@ -142,7 +158,8 @@ def encode_images(
             batch = np.zeros((size, *shape, 3), np.uint8)
             for slot, (i, top, left) in enumerate(part):
                 batch[slot] = images[i][top : top + shape[0], left : left + shape[1]]
-            features = np.asarray(encoder(batch), np.float32)
+            origins = [numbers[i] for i, _, _ in part] + [None] * (size - len(part))
+            features = np.asarray(encode_batch(encoder, batch, origins), np.float32)
             check_shape(features, batch, patch)
             for found, (i, top, left) in zip(features, part, strict=False):
                 if i not in sums:
@@ -151,6 +168,11 @@ def encode_images(
                 sums[i][place] += found
                 counts[i][place] += 1
     return [sums[i] / counts[i] for i in range(len(images))]
+
+
+def encode_batch(encoder: Encoder, batch: Images, numbers: Sequence[int | None]) -> ArrayLike:
+    """Encodes a batch; features that depend on the prompt are given the numbers of prompt images."""
+    return encoder.encode_prompt(batch, numbers) if isinstance(encoder, GradientEncoder) else encoder(batch)
 
 
 def boxes(height: int, width: int, window: int | None, patch: int) -> list[tuple[int, int, int, int]]:

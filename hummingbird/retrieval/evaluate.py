@@ -24,6 +24,7 @@ from hummingbird.config import EvaluateConfig
 from hummingbird.config.schema import One, Tree, Value, flatten
 from hummingbird.data.interface import DenseSource
 from hummingbird.encoder import Encoder, build_encoder
+from hummingbird.gradients.incontext import GradientEncoder
 from hummingbird.retrieval.bank.patch_bank import PatchBank
 from hummingbird.retrieval.encodings import Encodings, build_encodings
 from hummingbird.retrieval.evaluation import Evaluation, build_evaluation
@@ -141,6 +142,8 @@ def measure(
         encodings = build_encodings(evaluation) if encoded is None else encoded
         whole = score(evaluation, encodings, collect)
         result = describe(evaluation, whole, config)
+        if isinstance(evaluation.encoder, GradientEncoder):
+            result["features"] = evaluation.encoder.describe()
         if evaluation.data.fractions:
             with evaluation.clock("fractions"):
                 result["fractions"] = score_fractions(evaluation, encodings, whole.scores)

@@ -10,6 +10,7 @@ from hummingbird.config.evaluate import Report, Retrieval
 from hummingbird.data.interface import DenseSource
 from hummingbird.encoder import Encoder
 from hummingbird.errors import UserError
+from hummingbird.gradients.incontext import build_gradient_encoder
 from hummingbird.retrieval import open_hummingbird
 from hummingbird.retrieval.progress import Clock
 from hummingbird.retrieval.protocol import PROTOCOLS, EvalProtocol, build_protocol, preset_warnings
@@ -76,13 +77,18 @@ def build_evaluation(
             f"protocol={config.protocol}: the encoder has no attribute `std`, so blue is left as it is; set it to the "
             "standard deviations that pixels are divided by, such as (0.229, 0.224, 0.225)"
         )
+    retrieval = exact_search(config.retrieval)
+    if config.features.gradients:
+        encoder = build_gradient_encoder(encoder, config.features, config.seed)
+    elif config.features.pca is not None:
+        raise UserError("config key features.pca: is for whole images, or for patches with features.gradients")
     return Evaluation(
         encoder=encoder,
         prompt=prompt,
         query=query,
         task=task,
         protocol=build_protocol(config, task, encoder.patch_size, blue),
-        retrieval=exact_search(config.retrieval),
+        retrieval=retrieval,
         data=config.data,
         report=config.report,
         batch_size=config.batch_size,

@@ -136,7 +136,8 @@ def build_protocol(config: EvaluateConfig, task: Task, patch_size: int, blue: st
     grid = max(1, round(config.input_size / patch_size))
     epochs = config.retrieval.augmentation_epochs
     if epochs is None:
-        epochs = task.epochs[config.protocol]
+        # Table 18 of the FUNGI paper: one pass.
+        epochs = min(task.epochs[config.protocol], 1 if config.features.gradients else 255)
     choices = {"metric_resolution": config.retrieval.metric_resolution, **PROTOCOLS[config.protocol]}
     return EvalProtocol(
         name=config.protocol,

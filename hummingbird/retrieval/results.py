@@ -32,6 +32,7 @@ class Result(TypedDict):
       warnings: messages for the user.
       versions: of Python, this package and those that it computes with.
       config: all settings of the evaluation by dotted key; `hummingbird.config.resolve` takes them back.
+      features: of gradient features, all that they depend on beside encoder and prompt; only with `features.gradients`.
       fractions: scores with parts of the prompt; only with `data.fractions`.
     """
 
@@ -49,6 +50,7 @@ class Result(TypedDict):
     warnings: list[str]
     versions: dict[str, str]
     config: dict[str, Json]
+    features: NotRequired[dict[str, Json]]
     fractions: NotRequired[list[FractionScores]]
 
 

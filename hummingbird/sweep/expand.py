@@ -237,6 +237,8 @@ class Builder:
         bank["raw_keys"] = distance != "cosine" or standardise
         # A prompt with augmented passes and one without are two encodings; how many None is depends on the labels.
         encoding = {key: True if value and re.match(CUT, key) else value for key, value in bank.items()}
+        if settings["features.gradients"]:
+            encoding = bank  # gradients depend on the whole prompt
         shared = Shared(digest(encoding, command.checkpoint), digest(bank))
         self._sharing[command.id] = shared
         return self._first.setdefault(shared.encoding, command.id)

@@ -61,6 +61,7 @@ def _encode(commands: tuple[Command, ...]) -> tuple[Encoder, tuple[DenseSource, 
     from hummingbird.data.sources import build_dense_source
     from hummingbird.encoder import build_encoder
     from hummingbird.retrieval.evaluation import build_evaluation
+    from hummingbird.retrieval.fitted_encodings import FittedEncodings, needs_fit
     from hummingbird.retrieval.shared_encoding import share_encoding
 
     resolved = config.resolve("evaluate", commands[0].config, commands[0].overrides)
@@ -77,6 +78,8 @@ def _encode(commands: tuple[Command, ...]) -> tuple[Encoder, tuple[DenseSource, 
     if not protocols:
         raise failed
     shared = build_evaluation(encoder, resolved, prompt, query)
+    if needs_fit(shared):
+        return encoder, (prompt, query), FittedEncodings(several=True)
     return encoder, (prompt, query), share_encoding(shared, protocols, commands[0].bank)
 
 

@@ -5,12 +5,12 @@ import pytest
 
 from hummingbird.config.images import Images, Linear, Logistic
 from hummingbird.errors import UserError
+from hummingbird.gradients.pca import fit_pca, skipped
 from hummingbird.recognition import knn
 from hummingbird.recognition.classifiers import CLASSIFIERS, Problem
 from hummingbird.recognition.embed import Embedded
 from hummingbird.recognition.few_shot import draw_shots
 from hummingbird.recognition.logistic import fit_logistic
-from hummingbird.recognition.pca import fit_pca, skipped
 from hummingbird.recognition.scores import confusion, mean_per_class, per_class, top1, top5
 
 DIM, CLASSES = 12, 5

@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float, Int
 
 from hummingbird.encoder import arithmetic
 from hummingbird.errors import UserError
+from hummingbird.gradients.incontext import GradientEncoder
 from hummingbird.retrieval.bank.columns import Columns, MemoryColumns
 from hummingbird.retrieval.bank.files import Identity
 from hummingbird.retrieval.bank.keys import key_dtype
@@ -237,16 +238,21 @@ class BankBuilder:
 
 def bank_identity(evaluation: Evaluation) -> Identity:
     """Returns everything that the content of a bank depends on; UserError if the encoder has no fingerprint."""
-    fingerprint = getattr(evaluation.encoder, "fingerprint", None)
+    encoder = evaluation.encoder
+    fingerprint = getattr(encoder, "fingerprint", None)
     if not fingerprint:
         raise UserError(
             "retrieval.bank: the encoder has no `fingerprint`, so its bank could be mistaken for another one's"
         )
+    features: Identity = {}
+    if isinstance(encoder, GradientEncoder):
+        # Apart, so that a bank of another encoder is refused as such.
+        fingerprint, features = encoder.encoder.fingerprint, {"features": encoder.summary}
     protocol, task = evaluation.protocol.as_dict(), evaluation.task
     return {
         "bank_version": BANK_VERSION,
         "encoder": fingerprint,
-        **arithmetic(evaluation.encoder),
+        **arithmetic(encoder),
         "data": evaluation.prompt.fingerprint,
         "labels": getattr(evaluation.prompt, "content", None),
         "task": task.form,
@@ -255,5 +261,6 @@ def bank_identity(evaluation: Evaluation) -> Identity:
         **{name: protocol[name] for name in BANK_CHOICES},
         **task.local_choices,
         **({"keys": "raw"} if evaluation.retrieval.raw_keys else {}),
+        **features,
         "versions": {"numpy": np.__version__},
     }

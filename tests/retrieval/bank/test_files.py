@@ -13,8 +13,8 @@ from hummingbird.retrieval import capacity, checksums, evaluate, measure
 from hummingbird.retrieval.bank import build as bank_build
 from hummingbird.retrieval.bank import files as bank_files
 from hummingbird.retrieval.bank import writing as bank_writing
-from hummingbird.retrieval.encodings import Kept
 from hummingbird.retrieval.evaluation import build_evaluation
+from hummingbird.retrieval.own_encodings import Kept
 from tests.retrieval.fakes import FakeSource, MeanColour
 from tests.retrieval.test_evaluate import make_config
 
