@@ -13,6 +13,7 @@ import json
 import re
 import sys
 import threading
+import time
 import urllib.parse
 from http.server import BaseHTTPRequestHandler
 
@@ -31,6 +32,7 @@ class Store:
         self.uploads = {}
         self.lock = threading.RLock()
         self.requests = []  # (method, path) of all requests
+        self.latency = 0.0  # seconds that every request takes
         self.instead = {}  # {name of an object: function to call once instead of storing it}
 
     def describe(self, key):
@@ -110,6 +112,7 @@ class Handler(BaseHTTPRequestHandler):
         split = urllib.parse.urlsplit(self.path)
         query = dict(urllib.parse.parse_qsl(split.query, keep_blank_values=True))
         body = self.body()
+        time.sleep(self.store.latency)
         with self.store.lock, contextlib.suppress(ConnectionError):  # the client was killed
             self.store.requests.append((self.command, self.path))
             self.route(split.path, query, body)
@@ -241,6 +244,23 @@ def variables(address):
         "GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT": "false",  # it would query the kind of bucket by gRPC
         "GOOGLE_CLOUD_PROJECT": "test",
     }
+
+
+@contextlib.contextmanager
+def bucket():
+    """Yields the store of a bucket that all clients in this process and its children connect to."""
+    import fsspec
+    import pytest
+    from etils.epath import backend
+
+    forget = backend._FileSystemSpecBackend._get_filesystem.cache_clear  # clients made for another address
+    with serve() as (address, store), pytest.MonkeyPatch.context() as patch:
+        for name, value in variables(address).items():
+            patch.setenv(name, value)
+        forget()
+        fsspec.get_filesystem_class("gcs").clear_instance_cache()
+        yield store
+        forget()
 
 
 if __name__ == "__main__":

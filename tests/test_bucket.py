@@ -25,20 +25,12 @@ RUN = "gs://tests/runs/one"
 @pytest.fixture(scope="module")
 def bucket():
     """The store of a bucket that all clients in this process and its children connect to."""
-    import fsspec
-    from etils.epath import backend
     from tensorboardX import record_writer
 
-    forget = backend._FileSystemSpecBackend._get_filesystem.cache_clear  # clients made for another address
-    with gcs.serve() as (address, store), pytest.MonkeyPatch.context() as patch:
-        for name, value in gcs.variables(address).items():
-            patch.setenv(name, value)
-        forget()
-        fsspec.get_filesystem_class("gcs").clear_instance_cache()
+    with gcs.bucket() as store:
         yield store
         # Event writers upload once more when they are collected, by then to a server that is gone.
         record_writer.GCSRecordWriter.__del__ = lambda self: None
-        forget()
 
 
 @pytest.fixture(scope="module")

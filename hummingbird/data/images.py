@@ -2,54 +2,88 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
+import os
+from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Int32
+from etils import epath
 
 from hummingbird.config.data import TrainingData
+from hummingbird.data import index_files
+from hummingbird.data.fetch import is_remote, size_of
 from hummingbird.data.image_files import SUFFIXES
+from hummingbird.data.index import Index, pack
 from hummingbird.data.interface import ImageItem, Unreadable
 from hummingbird.data.names import names_fingerprint, printable, split_parts, take
-from hummingbird.data.store import Folder, Store, enter, open_path, open_store
-from hummingbird.data.tars import Shards
+from hummingbird.data.scan import (
+    BESIDE,
+    CLS,
+    INVALID,
+    Listed,
+    label_groups,
+    list_archive,
+    list_archives,
+    list_files,
+)
+from hummingbird.data.store import Folder, enter, open_path, open_store
+from hummingbird.data.tars import Span, Tar, read_member
 from hummingbird.errors import UserError
+from hummingbird.run.files import Json
 
-WNID = re.compile(r"n\d{8}/")
 TREE = "train/<class>/*.JPEG, or one .tar for each class, or .tar shards, or images in any folders"
-BESIDE = -2  # the label is in a .cls file beside the image, as in WebDataset shards, which is read with the image
+
+
+class Place(NamedTuple):
+    """Where the images of a data set are.
+
+    Attributes:
+      name: of the data set: "imagenet", "images".
+      root: folder that holds the archives or files.
+      where: what images are below, for messages.
+      archives: paths under `root`; none: plain files.
+      split: folder to read; "": all.
+      shards: whether each archive counts as a folder.
+    """
+
+    name: str
+    root: str
+    where: str
+    archives: tuple[str, ...] = ()
+    split: str = ""
+    shards: bool = False
+
+    @property
+    def described(self) -> index_files.Described:
+        """Returns what an index of these images is made of."""
+        archives = self.archives if not self.shards else ()  # their number may grow: the stamp says so
+        key = {"name": self.name, "split": self.split, "archives": list(archives), "shards": self.shards}
+        sizes = archive_sizes(self.root, self.archives) if self.archives else {}
+        return index_files.Described(self.root, key, sizes)
 
 
 class Images:
-    """An image source over files: encoded bytes, and the class of their folder (-1: none).
+    """An image source over an index: encoded bytes, and the class of their folder or of a file beside them (-1: none).
 
-    Paths are kept as one array of bytes: 14 million of them as Python strings would take gigabytes in each process.
+    Attributes:
+      classes: class names by id; empty if there are none.
+      remote: whether reading an image is a request to a bucket.
     """
 
-    def __init__(
-        self, store: Store, paths: Sequence[str], labels: Int32[np.ndarray, " N"], classes: Sequence[str], kind: str
-    ):
-        """Makes a source.
-
-        Args:
-          store: holds the files.
-          paths: N of them, in the order of the items.
-          labels: class id of each image, -1 or `BESIDE`.
-          classes: class names by id; empty if there are none.
-          kind: beginning of the fingerprint, to which the number of files and their paths are added.
-        """
-        self._store = store
-        self._paths = np.array([path.encode("utf-8", "surrogateescape") for path in paths])
-        self._labels = labels
-        self.classes = list(classes)
-        self.fingerprint = f"{kind} images={len(paths)} files={names_fingerprint(paths)}"
+    def __init__(self, index: Index, place: Place, first: int = 0, last: int | None = None):
+        """Makes a source of images `first` to `last`, to the end if None."""
+        self._index, self._first, self._last = index, first, len(index) if last is None else last
+        self._root, self._folder = place.root, Folder(epath.Path(place.root))
+        inside = index.facts.get("inside", "")
+        self._where = f"{place.where}/{inside}" if inside else place.where
+        self.remote = is_remote(place.root)
+        self.classes: list[str] = list(index.facts["classes"])
+        whole = len(self) == len(index)
+        files = index.facts["files"] if whole else names_fingerprint(index.paths(self._first, self._last))
+        kind = f"{place.name} shards" if place.shards else place.name
+        self.fingerprint = f"{kind} images={len(self)} files={files}"
 
     def __len__(self) -> int:
-        return len(self._paths)
-
-    def _path(self, index: int) -> str:
-        return self._paths[index].decode("utf-8", "surrogateescape")
+        return self._last - self._first
 
     @property
     def labels(self) -> Int32[np.ndarray, " N"]:
@@ -65,17 +99,30 @@ class Images:
 
     def name(self, index: int) -> str:
         """Returns the path of image `index`, for messages."""
-        return printable(f"{self._store.where}/{self._path(index)}")
+        return printable(f"{self._where}/{self._index.path(self._first + index)}")
 
     def __getitem__(self, index: int) -> ImageItem:
-        path, label = self._path(index), int(self._labels[index])
-        if label == BESIDE:
-            beside = f"{path.rpartition('.')[0]}.cls"
-            try:
-                label = int(self._store.read(beside))
-            except ValueError as error:
-                raise Unreadable(f"{self._store.where}/{beside} holds no class number: {error}") from error
-        return {"image": self._store.read(path), "label": label}
+        number = self._first + index
+        label = self._index.label(number)
+        if label in (BESIDE, INVALID):
+            label = self._label_beside(number, label)
+        return {"image": self._read(number), "label": label}
+
+    def _read(self, number: int) -> bytes:
+        found = self._index.span(number)
+        if found is None:
+            return self._folder.read(self._index.path(number))
+        archive, offset, size = found
+        return read_member(f"{self._root}/{archive}", Span(offset, size), self._index.path(number))
+
+    def _label_beside(self, number: int, label: int) -> int:
+        path = f"{self._index.path(number).rpartition('.')[0]}{CLS}"
+        try:
+            if label == INVALID:
+                raise ValueError("it is no number")
+            return int(self._folder.read(path))
+        except ValueError as error:
+            raise Unreadable(f"{self._where}/{path} holds no class number: {error}") from error
 
 
 def build(data: TrainingData) -> Images:
@@ -88,86 +135,122 @@ def build(data: TrainingData) -> Images:
     Raises:
       UserError: no images, or not laid out as expected.
     """
-    name, root = data.name, data.root
-    split, part = split_parts(data.split)
-    shards = _shards(root, split)
+    place = locate(data)
+    index = find_index(place)
+    _, part = split_parts(data.split)
+    chosen = take(range(len(index)), part, data.split)
+    return Images(index, place, chosen[0], chosen[-1] + 1)
+
+
+def find_index(place: Place, renew: bool = False, keep: bool | None = None) -> Index:
+    """Returns the list of a data set's images; see `index_files.find_or_make`.
+
+    A bucket's folder of plain files has nothing by which a change would be noticed, so its list is kept only on demand.
+    """
+    if keep is None and is_remote(place.root) and not place.archives:
+        keep = False
+    return index_files.find_or_make(place.described, lambda: list_place(place), renew, keep)
+
+
+def locate(data: TrainingData) -> Place:
+    """Finds the archives or the folder of a data set, without listing their content. Raises UserError."""
+    split, _ = split_parts(data.split)
+    shards = _locate_shards(data.name, data.root, split)
     if shards is not None:
-        store, split = shards, ""
-    else:
-        store = enter(open_store(root))
-        if not split and name == "imagenet" and store.exists("train"):
+        return shards
+    path = open_path(data.root) if data.root else epath.Path("")
+    if path.suffix.lower() == ".tar" and not path.is_dir() and path.exists():
+        folder, _, file = os.fspath(path).rpartition("/")
+        return Place(data.name, folder or ".", os.fspath(path), (file,), split)
+    store = open_store(data.root)
+    if not split and data.name == "imagenet" and store.exists("train"):
+        split = "train"
+    if split and not store.exists(split):
+        raise _no_split(store.where, split, store.children())
+    return Place(data.name, store.where, store.where, (), split)
+
+
+def archive_sizes(root: str, archives: tuple[str, ...]) -> dict[str, int]:
+    """Returns the size of each archive in bytes, in a bucket by listing its folder. Raises UserError."""
+    try:
+        if is_remote(root) and len(archives) > 1:
+            found = Folder(epath.Path(root)).sizes()
+            return {name: found[name] for name in archives}
+        return {name: size_of(f"{root}/{name}") for name in archives}
+    except OSError as error:
+        raise UserError(f"config key data.root: {root} cannot be read: {error.strerror or error}") from error
+
+
+def list_place(place: Place) -> Index:
+    """Lists the images of a data set, with their labels.
+
+    Raises:
+      UserError: there are none, or they are not laid out as expected.
+    """
+    inside, split, children, changed = "", place.split, list[str](), dict[str, int]()
+    if place.shards:
+        listed = list_archives(epath.Path(place.root), place.archives)
+    elif place.archives:
+        tar = Tar(epath.Path(place.where), CLS)
+        store = enter(tar)
+        inside = store.where[len(place.where) + 1 :]
+        if not split and place.name == "imagenet" and store.exists("train"):
             split = "train"
         if split and not store.exists(split):
-            there = ", ".join(store.children()[:12])
-            raise UserError(
-                f"config key data.split: {store.where} has no folder {split!r}; there are {there or 'none'}"
-            )
-    files = store.files(split)
-    paths = [path for path in files if path.lower().endswith(SUFFIXES)]
-    if not paths:
-        found = ", ".join(store.children(split)[:12])
-        raise UserError(f"{store.where}/{split} holds no images. Expected: {TREE}. Found: {found or 'nothing'}")
-    relative = [path.removeprefix(f"{split}/") for path in paths] if split else paths
-    if shards is not None:
-        # A shard's name is a class only if it is one of WordNet's; else the folders inside of it may be.
-        relative = [path if WNID.match(path) else path.partition("/")[2] for path in relative]
-    beside = {path[:-4] for path in files if path.endswith(".cls")}
-    if beside and all(path.rpartition(".")[0] in beside for path in paths):
-        labels, classes = np.full(len(paths), BESIDE, np.int32), []
+            raise _no_split(store.where, split, store.children())
+        listed, children = [list_archive(tar.members, place.archives[0], inside, split)], store.children(split)
     else:
-        labels, classes = label_by_folder(relative)
-    if name == "imagenet" and not classes and not beside:
-        raise UserError(f"config key data.root: {store.where} is not laid out as imagenet. Expected: {TREE}")
-    chosen = take(range(len(paths)), part, data.split)
-    kind = "shards" if shards is not None else ""
-    return Images(store, [paths[i] for i in chosen], labels[np.asarray(chosen)], classes, f"{name} {kind}".strip())
+        folder = Folder(epath.Path(place.root))
+        listed, children = [list_files(folder.files(split))], folder.children(split)
+        changed = folder.changes([split, *(group.folder for group in listed[0].groups)])
+    if not any(one.groups for one in listed):
+        found = ", ".join(children[:12]) or "nothing"
+        raise UserError(f"{place.where}/{split} holds no images. Expected: {TREE}. Found: {found}")
+    return _labelled(place, listed, split, {"inside": inside, "stamp": place.described.stamp, "changed": changed})
 
 
-def _shards(root: str, split: str) -> Shards | None:
-    """Returns the .tar archives in `root` (or its folder `split`, or `train`); None if there are none."""
+def _labelled(place: Place, listed: list[Listed], split: str, facts: dict[str, Json]) -> Index:
+    """Labels images by the files beside them if all have one, else by their folders."""
+    groups = [group for one in listed for group in one.groups]
+    numbers = np.array([number for one in listed for number in one.classes], np.int32)
+    if (numbers != -1).all():
+        return pack(groups, numbers, "image", {**facts, "classes": []})
+    labels, classes = label_groups(groups, split, place.shards)
+    if place.name == "imagenet" and not classes and (numbers == -1).all():
+        raise UserError(f"config key data.root: {place.where} is not laid out as imagenet. Expected: {TREE}")
+    return pack(groups, labels, "group", {**facts, "classes": classes})
+
+
+def _no_split(where: str, split: str, children: list[str]) -> UserError:
+    there = ", ".join(children[:12]) or "none"
+    return UserError(f"config key data.split: {where} has no folder {split!r}; there are {there}")
+
+
+def _locate_shards(name: str, root: str, split: str) -> Place | None:
+    """Finds the .tar archives in `root` (or its folder `split`, or `train`); None if there are none."""
     path = open_path(root) if root else None
     if path is None or not path.is_dir():
         return None
     store = Folder(path)
     for folder in dict.fromkeys((split or "train", "train", "")):
         children = store.children(folder)
-        tars = [name for name in children if name.endswith(".tar")]
+        tars = [child for child in children if child.endswith(".tar")]
         if not tars:
             if folder and children:
                 return None  # a split's folder of files
             continue
-        others = [name.rstrip("/") for name in children if name.endswith("/") or name.lower().endswith(SUFFIXES)]
+        others = [child.rstrip("/") for child in children if child.endswith("/") or child.lower().endswith(SUFFIXES)]
         if others:
             raise UserError(
                 f"config key data.root: {path / folder} holds archives ({tars[0]}) beside images or folders"
                 f" ({others[0]}); point it at one of them"
             )
         if not folder and split:
-            tars = [name for name in tars if name.startswith(split)]
+            tars = [tar for tar in tars if tar.startswith(split)]
             if not tars:
                 raise UserError(f"config key data.split: no archive in {path} begins with {split!r}")
-        elif any("train" in name for name in tars):
-            tars = [name for name in tars if "train" in name]
-        return Shards(path / folder, tars)
+        elif any("train" in tar for tar in tars):
+            tars = [tar for tar in tars if "train" in tar]
+        where = os.fspath(path / folder)
+        return Place(name, where, where, tuple(sorted(tars)), shards=True)
     return None
-
-
-def label_by_folder(paths: Sequence[str]) -> tuple[Int32[np.ndarray, " N"], list[str]]:
-    """Labels paths by their first folder.
-
-    Args:
-      paths: N of them.
-
-    Returns:
-      Class ids [N] and sorted class names; -1 and no names if a path has no folder, or all have the same.
-
-    Example:
-      >>> label_by_folder(["cat/1.jpg", "dog/2.jpg", "cat/3.jpg"])
-      (array([0, 1, 0], dtype=int32), ['cat', 'dog'])
-    """
-    folders = [path.partition("/")[0] if "/" in path else "" for path in paths]
-    classes = sorted(set(folders))
-    if "" in classes or len(classes) < 2:
-        return np.full(len(paths), -1, np.int32), []
-    number = {name: i for i, name in enumerate(classes)}
-    return np.array([number[folder] for folder in folders], np.int32), classes

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import hashlib
+import itertools
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -57,7 +58,11 @@ def printable(name: str) -> str:
 
 def names_fingerprint(names: Iterable[str]) -> str:
     """Returns twelve hexadecimal digits that depend on every name and their order."""
-    return hashlib.sha256("\n".join(names).encode("utf-8", "surrogateescape")).hexdigest()[:12]
+    digest, waiting, separator = hashlib.sha256(), iter(names), ""
+    while part := list(itertools.islice(waiting, 10_000)):  # millions of them need not be in memory together
+        digest.update((separator + "\n".join(part)).encode("utf-8", "surrogateescape"))
+        separator = "\n"
+    return digest.hexdigest()[:12]
 
 
 def shorten(names: Sequence[str], most: int = 5) -> str:

@@ -15,6 +15,7 @@ from typing import Protocol, runtime_checkable
 
 from etils import epath
 
+from hummingbird.data.fetch import fetch, filesystem, retried
 from hummingbird.data.interface import Unreadable, reason
 from hummingbird.data.names import printable, side_file, text_lines
 from hummingbird.data.tars import Tar
@@ -121,7 +122,7 @@ class Folder:
     def read(self, path: str) -> bytes:
         place = f"{self.where}/{path}"
         try:
-            return (self.root / path).read_bytes()
+            return fetch(place)
         except OSError as error:
             if self._local and os.path.islink(place) and not os.path.exists(place):
                 raise Unreadable(
@@ -182,6 +183,21 @@ class Folder:
             elif not side.startswith("."):
                 warn_once(f"ignored every {side} under {printable(self.where)}: not part of a data set")
         return sorted(names)
+
+    def sizes(self) -> dict[str, int]:
+        """Returns the bytes of each file directly in the folder. Raises OSError."""
+        if self._local:
+            with os.scandir(self.where) as entries:
+                return {entry.name: entry.stat().st_size for entry in entries if entry.is_file()}
+        found = retried(lambda: filesystem(self.where).ls(self.where, detail=True), self.where)
+        return {entry["name"].rpartition("/")[2]: int(entry["size"]) for entry in found if entry["type"] == "file"}
+
+    def changes(self, folders: Sequence[str]) -> dict[str, int]:
+        """Returns when something was last added to each local folder or removed, and to those above it: nanoseconds."""
+        if not self._local:
+            return {}
+        above = {"/".join(parts[:i]) for parts in (f.split("/") for f in folders) for i in range(1, len(parts) + 1)}
+        return {folder: os.stat(f"{self.where}/{folder}").st_mtime_ns for folder in sorted(above)}
 
     def _list(self, place: epath.Path) -> list[tuple[str, bool]]:
         """Lists (name, is a folder) of a folder's entries, without a request for each of a million files."""

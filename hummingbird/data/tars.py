@@ -1,16 +1,18 @@
-"""Tar archives as stores: indexed once, read in place without unpacking."""
+"""Tar archives, indexed once and read in place without unpacking."""
 
 from __future__ import annotations
 
 import bisect
+import contextlib
 import os
 import posixpath
 import tarfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple, Protocol, runtime_checkable
 
 from etils import epath
 
+from hummingbird.data.fetch import Ranges, fetch, is_remote
 from hummingbird.data.interface import Unreadable, reason
 from hummingbird.data.names import side_file
 from hummingbird.errors import UserError
@@ -41,31 +43,17 @@ class Span(NamedTuple):
 class Tar:
     """A tar archive. Archives inside it (as in ImageNet's) count as folders named after them; links are followed."""
 
-    def __init__(self, path: epath.Path):
-        self.path = path
+    def __init__(self, path: epath.Path, text_suffix: str = ""):
+        """Lists the archive at `path`; `text_suffix` as for `list_members`."""
         self.where = os.fspath(path)
-        try:
-            with path.open("rb") as file:
-                self._members = _index(file, 0)
-        except tarfile.TarError as error:
-            raise UserError(f"{self.where} is not a readable tar archive: {error}") from error
-        except OSError as error:
-            raise UserError(f"{self.where} cannot be read: {reason(error)}") from error
+        self.members = list_members(path, text_suffix)
+        self._members = self.members.spans
         self._sorted = sorted(self._members)
 
     def read(self, path: str) -> bytes:
         if path not in self._members:
             raise Unreadable(f"{self.where} holds no {path}")
-        offset, size = self._members[path]
-        try:
-            with self.path.open("rb") as file:  # one handle per read: threads and processes share nothing
-                file.seek(offset)
-                data = file.read(size)
-        except OSError as error:
-            raise Unreadable(f"{self.where} cannot be read: {reason(error)}") from error
-        if len(data) < size:
-            raise Unreadable(f"{self.where} is truncated: it holds {len(data)} of the {size} bytes of {path}")
-        return data
+        return read_member(self.where, self._members[path], path)
 
     def exists(self, path: str) -> bool:
         return path in self._members or bool(self._below(path))
@@ -89,7 +77,50 @@ class Tar:
         return sorted(names)
 
 
-def _index(file: BinaryFile, start: int) -> dict[str, Span]:
+class Members(NamedTuple):
+    """What an archive holds.
+
+    Attributes:
+      spans: where each file is.
+      texts: content of the files that were to be read on the way.
+    """
+
+    spans: dict[str, Span]
+    texts: dict[str, bytes]
+
+
+def list_members(path: epath.Path, text_suffix: str = "") -> Members:
+    """Lists the files of an archive.
+
+    Args:
+      path: local, or in a bucket, where it is read through in large blocks.
+      text_suffix: suffix of small files to read on the way; "": none.
+
+    Raises:
+      UserError: it is not a tar archive, or cannot be read.
+    """
+    where, texts = os.fspath(path), dict[str, bytes]()
+    try:
+        with contextlib.closing(Ranges(where) if is_remote(where) else path.open("rb")) as file:
+            return Members(_index(file, 0, text_suffix, texts), texts)
+    except tarfile.TarError as error:
+        raise UserError(f"{where} is not a readable tar archive: {error}") from error
+    except OSError as error:
+        raise UserError(f"{where} cannot be read: {reason(error)}") from error
+
+
+def read_member(where: str, span: Span, path: str) -> bytes:
+    """Reads a file of an archive, in one request if that is in a bucket. Raises Unreadable, which names both."""
+    try:
+        data = fetch(where, span.offset, span.offset + span.size)
+    except OSError as error:
+        raise Unreadable(f"{where} cannot be read: {reason(error)}") from error
+    if len(data) < span.size:
+        raise Unreadable(f"{where} is truncated: it holds {len(data)} of the {span.size} bytes of {path}")
+    return data
+
+
+def _index(file: BinaryFile, start: int, text_suffix: str, texts: dict[str, bytes]) -> dict[str, Span]:
     """Lists the files of the archive that begins at byte `start`, with those of the archives inside it."""
     file.seek(start)
     members: dict[str, Span] = {}
@@ -108,8 +139,14 @@ def _index(file: BinaryFile, start: int) -> dict[str, Span]:
                 inner[name.removesuffix(".tar")] = member.offset_data
             elif member.isfile():
                 members[name] = Span(member.offset_data, member.size)
+                if text_suffix and name.endswith(text_suffix):
+                    file.seek(member.offset_data)
+                    texts[name] = file.read(member.size)
+            archive.members.clear()  # pyright: ignore[reportAttributeAccessIssue]; it would keep all of them
     for name, offset in inner.items():
-        members.update({f"{name}/{path}": span for path, span in _index(file, offset).items()})
+        found: dict[str, bytes] = {}
+        members.update({f"{name}/{path}": span for path, span in _index(file, offset, text_suffix, found).items()})
+        texts.update({f"{name}/{path}": text for path, text in found.items()})
     return _follow(members, links)
 
 
@@ -137,37 +174,3 @@ def _target(name: str, links: Mapping[str, str]) -> str:
 def _parents(path: str) -> Iterator[str]:
     while path := posixpath.dirname(path):
         yield path
-
-
-class Shards:
-    """Several archives side by side, each a folder named after it (without ".tar")."""
-
-    def __init__(self, root: epath.Path, names: Sequence[str]):
-        self.where = os.fspath(root)
-        self._tars = {name.removesuffix(".tar"): Tar(root / name) for name in sorted(names)}
-
-    def read(self, path: str) -> bytes:
-        shard, _, rest = path.partition("/")
-        if shard not in self._tars:
-            raise Unreadable(f"{self.where} holds no {shard}.tar")
-        return self._tars[shard].read(rest)
-
-    def exists(self, path: str) -> bool:
-        shard, _, rest = path.partition("/")
-        return shard in self._tars and (not rest or self._tars[shard].exists(rest))
-
-    def size(self, path: str) -> int:
-        shard, _, rest = path.partition("/")
-        return self._tars[shard].size(rest) if shard in self._tars else -1
-
-    def files(self, folder: str = "") -> list[str]:
-        if not folder:
-            return [f"{shard}/{path}" for shard, tar in self._tars.items() for path in tar.files()]
-        shard, _, rest = folder.partition("/")
-        return [f"{shard}/{path}" for path in self._tars[shard].files(rest)] if shard in self._tars else []
-
-    def children(self, folder: str = "") -> list[str]:
-        if not folder:
-            return [f"{shard}/" for shard in self._tars]
-        shard, _, rest = folder.partition("/")
-        return self._tars[shard].children(rest) if shard in self._tars else []
