@@ -86,6 +86,19 @@ class Index:
         """Returns the label of an image, as `images.Images` reads it."""
         return int(self._labels[self.group(index) if self.facts["labels"] == "group" else index])
 
+    def all_labels(self) -> Int32[np.ndarray, " N"]:
+        """Returns the label of every image."""
+        if self.facts["labels"] == "image":
+            return np.asarray(self._labels)
+        return np.repeat(self._labels, np.diff([*self._starts, len(self)]))
+
+    def relabelled(self) -> Index | None:
+        """Returns the index with first folders as classes; None if images have labels beside them."""
+        if self.facts["labels"] == "image":
+            return None
+        labels, classes = label_by_folder([f"{folder}/image" for folder in self._folders])
+        return Index({**self._arrays, "labels": labels}, {**self.facts, "classes": classes})
+
     def span(self, index: int) -> tuple[str, int, int] | None:
         """Returns (archive, first byte, size) of an image; None for a plain file."""
         archive = self._archives[self.group(index)]
@@ -153,6 +166,27 @@ def pack(
     folders, archives = [group.folder for group in groups], [group.archive for group in groups]
     index = Index(arrays, {**facts, "folders": folders, "archives": archives, "labels": labels_of})
     return Index(arrays, {**index.facts, "files": names_fingerprint(index.paths())})
+
+
+def label_by_folder(paths: Sequence[str]) -> tuple[Int32[np.ndarray, " N"], list[str]]:
+    """Labels paths by their first folder.
+
+    Args:
+      paths: N of them.
+
+    Returns:
+      Class ids [N] and sorted class names; -1 and no names if a path has no folder, or all have the same.
+
+    Example:
+      >>> label_by_folder(["cat/1.jpg", "dog/2.jpg", "cat/3.jpg"])
+      (array([0, 1, 0], dtype=int32), ['cat', 'dog'])
+    """
+    folders = [path.partition("/")[0] if "/" in path else "" for path in paths]
+    classes = sorted(set(folders))
+    if "" in classes or len(classes) < 2:
+        return np.full(len(paths), -1, np.int32), []
+    number = {name: i for i, name in enumerate(classes)}
+    return np.array([number[folder] for folder in folders], np.int32), classes
 
 
 def load(path: str) -> Index:

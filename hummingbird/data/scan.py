@@ -14,7 +14,7 @@ from etils import epath
 from jaxtyping import Int32
 
 from hummingbird.data.image_files import SUFFIXES
-from hummingbird.data.index import LARGEST, TAR_BLOCK, Group
+from hummingbird.data.index import LARGEST, TAR_BLOCK, Group, label_by_folder
 from hummingbird.data.tars import Members, Span, list_members
 from hummingbird.errors import UserError
 
@@ -108,27 +108,6 @@ def _class_number(text: bytes | None) -> int:
         return int(text)
     except ValueError:
         return INVALID
-
-
-def label_by_folder(paths: Sequence[str]) -> tuple[Int32[np.ndarray, " N"], list[str]]:
-    """Labels paths by their first folder.
-
-    Args:
-      paths: N of them.
-
-    Returns:
-      Class ids [N] and sorted class names; -1 and no names if a path has no folder, or all have the same.
-
-    Example:
-      >>> label_by_folder(["cat/1.jpg", "dog/2.jpg", "cat/3.jpg"])
-      (array([0, 1, 0], dtype=int32), ['cat', 'dog'])
-    """
-    folders = [path.partition("/")[0] if "/" in path else "" for path in paths]
-    classes = sorted(set(folders))
-    if "" in classes or len(classes) < 2:
-        return np.full(len(paths), -1, np.int32), []
-    number = {name: i for i, name in enumerate(classes)}
-    return np.array([number[folder] for folder in folders], np.int32), classes
 
 
 def label_groups(

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from hummingbird import config
-from hummingbird.data import fetch, images, index
+from hummingbird.data import fetch, images, index, index_files, places
 from hummingbird.data.interface import Unreadable
 from hummingbird.errors import UserError
 from tests import gcs
@@ -70,8 +70,8 @@ def bucket(tmp_path):
 
 def kept(root, **changes):
     """Builds the source with an index that is kept."""
-    place = images.locate(settings(root, **changes))
-    return images.Images(images.find_index(place, keep=True), place)
+    place = places.locate(settings(root, **changes))
+    return images.IndexedImages(images.find_index(place, keep=True), place)
 
 
 def contents(source):
@@ -105,7 +105,7 @@ def test_files_that_come_or_go_are_noticed(tmp_path):
     loose = tmp_path / "loose"
     write(loose / "1.jpg", picture(0))
     assert len(kept(loose, name="images")) == 1
-    assert images.index_files._find(images.locate(settings(loose, name="images")).described) is not None
+    assert index_files._find(places.locate(settings(loose, name="images")).described) is not None
     (tmp_path / "other").mkdir()
     tars = class_tars(tmp_path / "other" / "tars")
     assert len(kept(tars)) == 12
