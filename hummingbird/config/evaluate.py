@@ -91,8 +91,10 @@ class Retrieval:
         path=True,
     )
     index: Literal["auto", "exact", "scann", "device"] = setting("auto", "nearest-neighbour search")
-    distance: Literal["cosine", "l2"] = setting(
-        "cosine", "which keys are the nearest; l2: by the distance of unnormalised features, exact search only"
+    distance: Literal["cosine", "l2", "product"] = setting(
+        "cosine",
+        "which keys are the nearest; l2: by the distance of unnormalised features, exact search only; product: by the "
+        "exact kernel of gradients, comes with features.projection=none",
     )
     standardise: bool = setting(False, "each feature gets mean 0 and variance 1 over the bank; exact search only")
     device_recall: float = setting(
@@ -171,7 +173,7 @@ class EvaluateConfig:
             raise UserError(f"config key resize: {self.protocol} squashes images; use protocol=paper")
         if self.protocol == "capi" and self.retrieval.augmentation_epochs:
             raise UserError("config key retrieval.augmentation_epochs: capi does not augment; set it to 0 or none")
-        if self.retrieval.raw_keys and self.retrieval.index == "scann":
+        if self.retrieval.raw_keys and self.retrieval.index == "scann" and self.retrieval.distance != "product":
             raise UserError(
                 "config key retrieval.index: scann searches L2-normalised keys only; use exact or device with "
                 "retrieval.distance=l2 or retrieval.standardise"

@@ -69,11 +69,16 @@ class GradientEncoder:
         """Channels of the features."""
         if self.pca is not None:
             return self.pca.axes.shape[1]
-        width, parts = self.encoder.dim, len(self.settings.gradients)
+        width, inputs, parts = self.widths
         if self.settings.projection == "none":
-            inputs = width + (self.encoder.projection(self.encoder.params).bias is not None)
             return width + inputs + parts * width
         return width + parts * (self.settings.dim or width)
+
+    @property
+    def widths(self) -> tuple[int, int, int]:
+        """Channels of the encoder's features and of the projection's input [a; 1], and the number of objectives."""
+        bias = self.encoder.projection(self.encoder.params).bias
+        return self.encoder.dim, self.encoder.dim + (bias is not None), len(self.settings.gradients)
 
     @property
     def preset(self) -> Preset:

@@ -66,6 +66,7 @@ def build_evaluation(
       UserError: an empty source, sources that do not match, or settings that no such evaluation can have.
     """
     query = prompt if query is None else query
+    config = with_distance(config)
     check_encoder(encoder)
     check_sources(prompt, query)
     task = build_task(prompt, config)
@@ -95,6 +96,23 @@ def build_evaluation(
         progress=config.progress,
         warnings=warnings,
     )
+
+
+def with_distance(config: EvaluateConfig) -> EvaluateConfig:
+    """Returns a config by which features are compared by the product kernel if they are gradients without a projection.
+
+    Raises:
+      UserError: the kernel for other features, or another distance for these.
+    """
+    product = bool(config.features.gradients) and config.features.projection == "none"
+    distance, standardise = config.retrieval.distance, config.retrieval.standardise
+    if distance == "product" and not product:
+        raise UserError("config key retrieval.distance: product compares gradients; set features.projection=none")
+    if product and (distance == "l2" or standardise):
+        raise UserError("config key features.projection: none has a kernel of its own; leave retrieval.distance out")
+    if not product:
+        return config
+    return dataclasses.replace(config, retrieval=dataclasses.replace(config.retrieval, distance="product"))
 
 
 def check_encoder(encoder: Encoder) -> None:

@@ -11,6 +11,7 @@ import jax
 
 from hummingbird.config.evaluate import Retrieval
 from hummingbird.errors import UserError
+from hummingbird.gradients.incontext import GradientEncoder
 from hummingbird.retrieval.bank.patch_bank import PatchBank
 from hummingbird.retrieval.capacity import check_room, devices_fit
 from hummingbird.retrieval.evaluation import Evaluation
@@ -18,8 +19,10 @@ from hummingbird.retrieval.index.build import Index, build_index, check_finite, 
 from hummingbird.retrieval.index.device import DeviceIndex, DeviceMemoryError
 from hummingbird.retrieval.index.interface import Keys
 from hummingbird.retrieval.index.scann_build import trained_settings
+from hummingbird.retrieval.index.scores import Widths
 from hummingbird.retrieval.index.settings import ScannSettings, decide
 from hummingbird.retrieval.processes import first, gather, gather_columns, own_slice, together
+from hummingbird.retrieval.product import ProductIndex
 from hummingbird.retrieval.space import SpaceIndex, fit_space
 
 
@@ -67,9 +70,12 @@ def index_bank(evaluation: Evaluation, bank: PatchBank, folder: str = "") -> Ind
 
 def over_space(evaluation: Evaluation, bank: PatchBank, build: Callable[[Keys], Index]) -> Index:
     """Builds an index over the keys of a bank as they are, or in the space that the settings name."""
-    retrieval = evaluation.retrieval
+    retrieval, encoder = evaluation.retrieval, evaluation.encoder
     if not retrieval.raw_keys:
         return build(bank.keys)
+    if retrieval.distance == "product":
+        assert isinstance(encoder, GradientEncoder)
+        return ProductIndex(bank.keys, Widths(*encoder.widths), retrieval.index, build)
     space = fit_space(bank.keys, retrieval.distance, retrieval.standardise)
     keys = space.keys(bank.keys)
     return SpaceIndex(build(keys), space, -keys[:, -1] if retrieval.distance == "l2" else None)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import jax
 import numpy as np
@@ -175,11 +175,20 @@ def kind_on_host(length: int, unit: bool = True) -> str:
     return "scann" if unit and length >= AUTO_SCANN_LENGTH and scann.find_scann().installed else "exact"
 
 
+@runtime_checkable
+class Narrowed(Protocol):
+    """An index that can search its keys exactly, which may not be compared by inner products alone."""
+
+    def exactly(self) -> Index:
+        """Returns an index over the same keys that finds all neighbours."""
+        ...
+
+
 def exact_version(index: Index, keys: Keys) -> Index:
     """Returns an exact index over the keys of `index`: on the devices, if that is where they are."""
     if isinstance(index, AutoIndex):
         index = index.current
-    return index.exactly() if isinstance(index, DeviceIndex) else ExactIndex(keys)
+    return index.exactly() if isinstance(index, Narrowed) else ExactIndex(keys)
 
 
 INDEXES: dict[str, Callable[[Keys, How], Index]] = {

@@ -22,6 +22,7 @@ from jaxtyping import Float, Float32
 from hummingbird.errors import UserError, first_line
 from hummingbird.retrieval.index.device_search import AXIS, BLOCK, CHUNK, QUERIES, put_chunk, search_sharded
 from hummingbird.retrieval.index.interface import Keys, Neighbours, Queries
+from hummingbird.retrieval.index.scores import Widths
 from hummingbird.retrieval.processes import gather
 
 SCORE_COPIES = 4  # of a block of scores, float32 [QUERIES, CHUNK], while it is narrowed down
@@ -53,6 +54,7 @@ class DeviceIndex:
       recall: expected share of the true neighbours; below 1, `jax.lax.approx_max_k` finds them, faster on TPUs.
       shares: keys that each process holds, in the order of their numbers; all processes then search together. None:
         this process searches on its own.
+      widths: parts of the keys, which are compared by `product_scores`; None: inner products.
 
     Raises:
       DeviceMemoryError: the keys do not fit the devices' memory.
@@ -67,7 +69,9 @@ class DeviceIndex:
         chunk: int = CHUNK,
         recall: float = 1.0,
         shares: Sequence[int] | None = None,
+        widths: Widths | None = None,
     ):
+        self.widths = widths
         self.together, self.recall = shares is not None, recall
         shares = [len(keys)] if shares is None else shares
         me = jax.process_index() if self.together else 0
@@ -166,7 +170,7 @@ class DeviceIndex:
     def _dispatch(self, queries: Array, k: int) -> list[list[Array]]:
         """Searches queries of all processes; returns the ids and similarities of this one's, a part a device."""
         wanted, length = min(k, self.length), self.length if self.recall < 1 else -1
-        asked = (queries, self.keys, self.first, self.count, wanted, self.mesh, self.recall, length)
+        asked = (queries, self.keys, self.first, self.count, wanted, self.mesh, self.recall, length, self.widths)
         found = search_sharded(*asked)
         parts = [
             [shard.data for shard in sorted(x.addressable_shards, key=lambda shard: shard.index[0].start or 0)]

@@ -16,6 +16,8 @@ from jax import Array
 from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Float, Float32, Int32
 
+from hummingbird.retrieval.index.scores import Widths, product_scores
+
 CHUNK, BLOCK, QUERIES = 32_768, 64, 1024
 FEW = 16  # candidates of a query in a chunk; XLA sorts so few of many by a kernel of its own on GPUs
 AXIS = "bank"
@@ -30,7 +32,7 @@ def put_chunk(
     return jax.lax.dynamic_update_slice(part, block[None, None], (0, number, 0, 0))
 
 
-@functools.partial(jax.jit, static_argnames=("k", "mesh", "recall", "length"))
+@functools.partial(jax.jit, static_argnames=("k", "mesh", "recall", "length", "widths"))
 def search_sharded(
     queries: Float[Array, "*Q D"],
     keys: Float[Array, "devices chunks chunk D"],
@@ -40,6 +42,7 @@ def search_sharded(
     mesh: Mesh,
     recall: float = 1.0,
     length: int = -1,
+    widths: Widths | None = None,
 ) -> tuple[Int32[Array, "q {k}"], Float32[Array, "q {k}"]]:
     """Finds the k nearest keys of each query over all devices.
 
@@ -55,6 +58,7 @@ def search_sharded(
       mesh: of one axis, `AXIS`.
       recall: expected share of the true neighbours; below 1, `jax.lax.approx_max_k` finds them.
       length: keys of all devices, for `recall`.
+      widths: parts of the keys, which are compared by `product_scores`; None: inner products.
 
     Returns:
       Key numbers and similarities of all queries in order, best first, sharded as they are; -1 and -inf where there are
@@ -67,7 +71,7 @@ def search_sharded(
         size = min(QUERIES, len(everyone))
         blocks = jnp.pad(everyone, ((0, -len(everyone) % size), (0, 0))).reshape(-1, size, mine.shape[1])
         scan = functools.partial(scan_chunks, keys=keys[0], first=first[0], count=count[0], k=k)
-        found = jax.lax.map(functools.partial(scan, recall=recall, length=length), blocks)
+        found = jax.lax.map(functools.partial(scan, recall=recall, length=length, widths=widths), blocks)
         found = (x.reshape(-1, k)[: len(everyone)] for x in found)
         # Candidates of this device's queries, those of each device side by side and in the order of their keys.
         ids, similarity = (jax.lax.all_to_all(x, AXIS, 0, 1, tiled=True) for x in found)
@@ -87,25 +91,25 @@ def scan_chunks(
     k: int,
     recall: float = 1.0,
     length: int = -1,
+    widths: Widths | None = None,
 ) -> Candidates:
     """Finds the k nearest keys of one device; -1 and -inf where there are fewer.
 
     Args:
       queries: in the type of the keys.
       keys: numbered from `first`; only `count` of them are there, the rest is padding.
-      k, recall, length: as for `search_sharded`.
+      k, recall, length, widths: as for `search_sharded`.
     """
     chunk = keys.shape[1]
     precision = jax.lax.Precision.HIGHEST if keys.dtype == jnp.float32 else None
 
     def step(number: Array, best: Candidates) -> Candidates:
-        scores = jax.lax.dot_general(
-            queries,
-            jax.lax.dynamic_index_in_dim(keys, number, keepdims=False),
-            (((1,), (1,)), ((), ())),
-            precision,
-            preferred_element_type=jnp.float32,
-        )
+        part = jax.lax.dynamic_index_in_dim(keys, number, keepdims=False)
+        if widths is None:
+            contract = (((1,), (1,)), ((), ()))
+            scores = jax.lax.dot_general(queries, part, contract, precision, preferred_element_type=jnp.float32)
+        else:
+            scores = product_scores(queries, part, widths)
         start = number * chunk
         scores = jnp.where(start + jnp.arange(chunk) < count, scores, -jnp.inf)
         if recall == 1:

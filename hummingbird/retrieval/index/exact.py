@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Float, Float32, Int, Int32
 
 from hummingbird.retrieval.index.interface import Keys, Neighbours, Queries
+from hummingbird.retrieval.index.scores import Widths, product_scores
 from hummingbird.retrieval.threads import cpu_count
 
 QUERIES = 1024  # compared at a time
@@ -26,16 +27,17 @@ class ExactIndex:
     Args:
       keys: L2-normalised; may be memory-mapped.
       chunk: keys compared at a time.
+      widths: parts of the keys, which are compared by `product_scores`; None: inner products.
     """
 
     kind, exact = "exact", True
 
-    def __init__(self, keys: Keys, chunk: int = 16_384):
-        self.keys, self.chunk = keys, chunk
+    def __init__(self, keys: Keys, chunk: int = 16_384, widths: Widths | None = None):
+        self.keys, self.chunk, self.widths = keys, chunk, widths
 
     def search(self, queries: Queries, k: int) -> Neighbours:
         """See `interface.Index.search`."""
-        queries = np.ascontiguousarray(queries, np.float32)
+        queries, widths = np.ascontiguousarray(queries, np.float32), self.widths
         ids = np.full((len(queries), k), -1, np.int32)
         best = np.full((len(queries), k), -np.inf, np.float32)
         with concurrent.futures.ThreadPoolExecutor(cpu_count()) as pool:
@@ -43,7 +45,7 @@ class ExactIndex:
                 keys = np.asarray(self.keys[first : first + self.chunk], np.float32)
                 for start in range(0, len(queries), QUERIES):
                     part = slice(start, start + QUERIES)
-                    scores = queries[part] @ keys.T
+                    scores = queries[part] @ keys.T if widths is None else product_scores(queries[part], keys, widths)
                     add = functools.partial(add_chunk, ids[part], best[part], scores, first)
                     list(pool.map(add, range(0, len(scores), ROWS)))
         return ids, best
