@@ -89,6 +89,7 @@ def measure(
         splits = limited(splits, config)
         encoding = build_encoding(encoder, config, clock)
         check_splits(splits, config, encoding.preparation)
+        encoding = encoding.fitted(splits.train)
         train, test = embed(encoding, splits.train, "train"), embed(encoding, splits.test, "test")
         validation = None if splits.validation is None else embed(encoding, splits.validation, "validation")
         problem = build_problem(config, train, test, validation, len(splits.train.classes))
@@ -132,7 +133,7 @@ def measure(
 
 def embed(encoding: Encoding, images: Labelled, name: str) -> Embedded:
     """Encodes the images of a split; `name` is what progress bars and times call it."""
-    return encoding.embedded(LabelledInputs(images, encoding.preparation), f"{name} images", name)
+    return encoding.embedded(LabelledInputs(images, encoding.preparation, encoding.whole), f"{name} images", name)
 
 
 def limited(splits: Splits, config: EvaluateConfig) -> Splits:
@@ -225,6 +226,7 @@ def protocol(
         "exif": "upright" if preparation.upright else "stored",
         "pooling": encoding.pooling,
         "features": "L2-normalised; as they are for `linear`",
+        **encoding.gradients,
         "pca": None if without_pca else config.features.pca,
         "split": splits.choice,
         "train_images": samples,

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float32, Int, UInt8
+from PIL import Image
 
 from hummingbird import config as configs
 from hummingbird.config import EvaluateConfig
@@ -20,6 +21,7 @@ from hummingbird.encoder import Encoder
 from hummingbird.errors import UserError
 from hummingbird.gradients.pca import fit_pca
 from hummingbird.recognition.classifiers import normalised
+from hummingbird.recognition.embed import Prepared
 from hummingbird.recognition.inputs import Encoding, build_encoding
 from hummingbird.recognition.pictures import SIDE
 from hummingbird.recognition.precision import average_precision, mean_scores, medium
@@ -83,8 +85,10 @@ class Files:
         paths: list[str],
         preparation: Preparation,
         boxes: list[tuple[float, float, float, float]] | None = None,
+        whole: bool = False,
     ):
-        self._store, self._paths, self._preparation, self._boxes = store, paths, preparation, boxes
+        self._store, self._paths, self._preparation = store, paths, preparation
+        self._boxes, self._whole = boxes, whole
         cuts = "" if boxes is None else f" boxes={names_fingerprint(map(str, boxes))}"
         self.fingerprint = f"files={names_fingerprint(paths)} images={len(paths)}{cuts}"
 
@@ -95,9 +99,13 @@ class Files:
         """Returns the path of image `index`."""
         return f"{self._store.where}/{self._paths[index]}"
 
-    def __getitem__(self, index: int) -> tuple[UInt8[np.ndarray, "h w 3"], int]:
+    def __getitem__(self, index: int) -> Prepared:
         box = self._boxes[index] if self._boxes else None
-        return self._preparation(self._store.read(self._paths[index]), self.name(index), box), 0
+        data, name = self._store.read(self._paths[index]), self.name(index)
+        whole = np.asarray(self._preparation.decode(data, name)) if self._whole else None
+        if whole is not None and box is not None:
+            whole = np.asarray(cut(Image.fromarray(whole), box))
+        return Prepared(self._preparation(data, name, box), 0, whole)
 
 
 def measure(
@@ -118,8 +126,10 @@ def measure(
     with clock("total"):
         encoding = build_encoding(encoder, config, clock)
         boxes = [query.box for query in landmarks.truth.queries] if images.crop_query else None
-        base = Files(landmarks.store, landmarks.paths, encoding.preparation)
-        asked = Files(landmarks.store, landmarks.asked, encoding.preparation, boxes)
+        if "simclr" in config.features.gradients:
+            raise UserError("config key features.gradients: image retrieval has no training images; use kl, dino")
+        base = Files(landmarks.store, landmarks.paths, encoding.preparation, None, encoding.whole)
+        asked = Files(landmarks.store, landmarks.asked, encoding.preparation, boxes, encoding.whole)
         check_files(base, asked)
         keys = encoding.embedded(base, "images", "prompt").units
         queries = encoding.embedded(asked, "queries", "query").units
@@ -178,6 +188,7 @@ def protocol(config: EvaluateConfig, encoding: Encoding, pca: int | None) -> dic
         "exif": "upright" if preparation.upright else "stored",
         "pooling": encoding.pooling,
         "crop_query": config.images.crop_query,
+        **encoding.gradients,
         "pca": pca,
         "similarity": "cosine" if config.images.renormalise else "inner product after PCA",
     }
@@ -233,7 +244,5 @@ def picture(
     """Returns a small picture of an image, or of a box in it."""
     image = decode_image(store.read(path), path)
     if box is not None:
-        from PIL import Image
-
         image = np.asarray(cut(Image.fromarray(image), box))
     return np.ascontiguousarray(fit(image, SIDE, smooth=True))

@@ -47,11 +47,18 @@ class Preparation:
         Raises:
           Unreadable: empty, truncated or damaged, or not an image.
         """
-        if isinstance(image, bytes):
-            picture = open_image(image, name, lenient=self.lenient, upright=self.upright).convert("RGB")
-        else:
-            picture = Image.fromarray(image)
+        picture = self.decode(image, name)
         return np.asarray(CROPS[self.crop](picture if box is None else cut(picture, box), self))
+
+    def whole(self, image: UInt8[np.ndarray, "H W 3"] | bytes, name: str) -> UInt8[np.ndarray, "H W 3"]:
+        """Decodes an image, and prepares nothing."""
+        return np.asarray(self.decode(image, name))
+
+    def decode(self, image: UInt8[np.ndarray, "H W 3"] | bytes, name: str) -> Image.Image:
+        """Opens an image; arguments as of a call."""
+        if isinstance(image, bytes):
+            return open_image(image, name, lenient=self.lenient, upright=self.upright).convert("RGB")
+        return Image.fromarray(image)
 
 
 def cut(picture: Image.Image, box: tuple[float, float, float, float]) -> Image.Image:

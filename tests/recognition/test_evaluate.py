@@ -183,3 +183,33 @@ def test_features_that_are_not_finite_are_refused():
 
     with pytest.raises(UserError, match=r"features of 16 image\(s\) are NaN or infinite: scene-0-"):
         evaluate(Broken())
+
+
+# ---------------------------------------------------------------- gradients
+@pytest.mark.slow
+def test_gradients_stand_beside_the_features(tmp_path):
+    encoder = hb.load_encoder("random:vit_ti8")
+    more = {"features.projection": "tensor", "features.rank": 1, "features.dim": 16, "images.classifiers": ("knn",)}
+    few = {"data.scenes.prompt_images": 24, "data.scenes.query_images": 10, "images.cache": str(tmp_path)}
+    plain = evaluate(encoder, **few)
+    both = evaluate(encoder, **more, **few, **{"features.gradients": ("kl",)})
+    assert plain["encoder"]["dim"] == 192
+    assert both["encoder"]["dim"] == 16 + 192
+    assert both["protocol"]["gradients"] == ["kl"]
+    assert len(list(tmp_path.glob("*/features.json"))) == 4
+    units = np.load(next(x for x in tmp_path.glob("*/units.npy") if np.load(x).shape == (24, 208)))
+    np.testing.assert_allclose(np.linalg.norm(units[:, :16], axis=1), 1, rtol=1e-5)
+    np.testing.assert_allclose(np.linalg.norm(units[:, 16:], axis=1), 1, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"images.pooling": "cls_mean"}, "gradients are for cls and mean"),
+        ({"features.projection": "none"}, "features.projection: whole images need dense or tensor"),
+        ({}, "gradient"),
+    ],
+)
+def test_gradients_that_cannot_be_taken_are_refused(changes, message):
+    with pytest.raises(UserError, match=message):
+        evaluate(**{"features.gradients": ("kl",), **changes})
