@@ -127,14 +127,19 @@ def save_folder(session: SessionFolder, live: Live) -> pathlib.Path:
 
 
 def command(checkpoint: str, prompt: pathlib.Path, settings: Mapping[str, int | float]) -> str:
-    """Returns the command that labels a folder as the page does.
+    """Returns the command that labels a folder as the page does, one argument a line.
 
     Example:
-      >>> command("rgb:16", pathlib.Path("a b"), {"neighbours": 9})
-      "hummingbird segment --checkpoint=rgb:16 '--prompt=a b' --images=FOLDER --out=DIR \
---config.prompt.classes=classes.json --config.neighbours=9"
+      >>> print(command("rgb:16", pathlib.Path("a b"), {"neighbours": 9}).replace("\\\\", "/"))
+      hummingbird segment /
+        --checkpoint=rgb:16 /
+        '--prompt=a b' /
+        --images=FOLDER /
+        --out=DIR /
+        --config.prompt.classes=classes.json /
+        --config.neighbours=9
     """
     words = ["hummingbird", "segment", f"--checkpoint={checkpoint}", f"--prompt={prompt}", "--images=FOLDER"]
     words += ["--out=DIR", f"--config.prompt.classes={CLASSES}"]
     words += [f"--config.{name}={value}" for name, value in settings.items()]
-    return " ".join(map(shlex.quote, words))
+    return " ".join(words[:2]) + "".join(f" \\\n  {shlex.quote(word)}" for word in words[2:])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import logging
 import os
@@ -13,6 +14,7 @@ import sys
 import threading
 import warnings
 import webbrowser
+from collections.abc import Iterator
 from types import FrameType
 from typing import TYPE_CHECKING
 
@@ -68,22 +70,16 @@ def serve(
     check_installed()
     warnings.filterwarnings("ignore", "the prompt holds annotated pixels of one class")  # the page says so
     from hummingbird.incontext.app.routes import build_app
-    from hummingbird.run import locks
 
-    listening = take_port(host, port)
     folder = pathlib.Path(workdir) if workdir else default_workdir()
-    busy = f"workdir {folder}: another `hummingbird serve` is using it"
-    try:
-        with listening, locks.hold(folder / ".lock", busy, "use its page, stop it, or give another --workdir"):
-            page = build_page(checkpoint, prompt, folder, input_size)
-            token = "" if host in LOOPBACK else secrets.token_urlsafe(24)
-            address = page_address(host, listening.getsockname()[1], token)
-            announce(address, page.about, token)
-            if open_browser:
-                threading.Timer(0.5, webbrowser.open, [address]).start()
-            run(build_app(page, token), page, listening)
-    except OSError as error:
-        raise UserError(f"workdir {folder} cannot be written ({error.strerror}); give another --workdir") from error
+    with take_port(host, port) as listening, hold_workdir(folder):
+        page = build_page(checkpoint, prompt, folder, input_size)
+        token = "" if host in LOOPBACK else secrets.token_urlsafe(24)
+        address = page_address(host, listening.getsockname()[1], token)
+        announce(address, page.about, token)
+        if open_browser:
+            threading.Timer(0.5, webbrowser.open, [address]).start()
+        run(build_app(page, token), page, listening)
     print("stopped; the next start finds all sessions again", file=sys.stderr)
     return 0
 
@@ -112,6 +108,20 @@ def take_port(host: str, port: int) -> socket.socket:
             f"--port={port} on {host} cannot be used ({error.strerror}); give another, or 0 for any"
         ) from error
     return listening
+
+
+@contextlib.contextmanager
+def hold_workdir(folder: pathlib.Path) -> Iterator[None]:
+    """Keeps other servers out of a workdir. Raises UserError if one is there, or it cannot be written."""
+    from hummingbird.run import locks
+
+    busy = f"workdir {folder}: another `hummingbird serve` is using it"
+    with contextlib.ExitStack() as held:
+        try:
+            held.enter_context(locks.hold(folder / ".lock", busy, "use its page, stop it, or give another --workdir"))
+        except OSError as error:
+            raise UserError(f"workdir {folder} cannot be written ({error.strerror}); give another --workdir") from error
+        yield
 
 
 def default_workdir() -> pathlib.Path:

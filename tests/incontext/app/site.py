@@ -46,8 +46,9 @@ def pixels_of(data):
 class Site:
     """A running page and a session on it."""
 
-    def __init__(self, folder, opening=lambda session: None, token=""):
-        self.page = Page(Store(folder), Engine(Colours(), 64), About("rgb:8", "colours", "a note", "here"), opening)
+    def __init__(self, folder, opening=lambda session: None, token="", encoder=None):
+        engine = Engine(encoder or Colours(), 64)
+        self.page = Page(Store(folder), engine, About("rgb:8", "colours", "a note", "here"), opening)
         self.client = TestClient(build_app(self.page, token), **HOST)
 
     def open(self, empty=True):

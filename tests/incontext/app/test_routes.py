@@ -2,6 +2,7 @@
 
 import io
 import json
+import shlex
 import threading
 import zipfile
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from PIL import Image
 
 import hummingbird as hb
+from hummingbird import cli
 from hummingbird.incontext.app import opening, routes, store
 from tests.incontext.app.site import Colours, Site, picture, pixels_of
 
@@ -113,11 +115,28 @@ def test_the_saved_prompt_predicts_the_same_and_opens_the_page(site, tmp_path):
 def test_the_command_is_that_of_a_folder_which_opens_the_page(site, tmp_path):
     images = site.painted()
     answer = site.client.get(f"{site.base}/command").json()
-    assert answer["command"] == (
-        f"hummingbird segment --checkpoint=rgb:8 --prompt={answer['prompt']} --images=FOLDER --out=DIR"
-        " --config.prompt.classes=classes.json --config.neighbours=30 --config.temperature=0.02 --config.input_size=64"
-    )
+    assert shlex.split(answer["command"].replace("\\\n", "")) == [
+        *("hummingbird", "segment", "--checkpoint=rgb:8", f"--prompt={answer['prompt']}", "--images=FOLDER"),
+        *("--out=DIR", "--config.prompt.classes=classes.json", "--config.neighbours=30"),
+        *("--config.temperature=0.02", "--config.input_size=64"),
+    ]
     check_reopened(site, Path(answer["prompt"]), images[0], tmp_path)
+
+
+def test_the_command_makes_the_masks_that_the_page_shows(tmp_path, monkeypatch):
+    site = Site(tmp_path / "work", encoder=hb.load_encoder("rgb:8")).open()
+    images = site.painted()
+    masks, _ = site.predict(*images)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "FOLDER").mkdir()
+    for seed in range(2):
+        (tmp_path / "FOLDER" / f"{seed}.png").write_bytes(picture(seed))
+    words = shlex.split(site.client.get(f"{site.base}/command").json()["command"].replace("\\\n", ""))
+    assert cli.run([*words[1:], "--config.progress=false"]) == 0
+    for seed, image in enumerate(images):
+        np.testing.assert_array_equal(
+            np.asarray(Image.open(tmp_path / "DIR" / "masks" / f"{seed}.png")), masks[image][0]
+        )
 
 
 def check_reopened(site, prompt, image, tmp_path):

@@ -1,7 +1,7 @@
 // The large image: zooms, moves, and turns the pointer into strokes or into questions about a pixel.
 
 import { newId } from "./store.js";
-import { draw, labelsOf, paintedStrokes, valueOf } from "./picture.js";
+import { draw, labelsOf, paintedStrokes, photo, valueOf } from "./picture.js";
 
 export class Editor extends EventTarget {
   constructor(canvas, store, look) {
@@ -24,6 +24,7 @@ export class Editor extends EventTarget {
     this.stroke = null;
     this.boxes = [];
     this.view.fitted = true;
+    if (image) photo(this.store, image, "view").addEventListener("load", () => this.redraw(), { once: true });
     this.resize();
   }
 

@@ -3,6 +3,9 @@
 import { getJson } from "./api.js";
 import { photo } from "./picture.js";
 
+const POINT = matchMedia("(hover: none)").matches
+  ? "Choose Inspect and tap a pixel to see the annotated patches that decided its class."
+  : "Point at a pixel to see the annotated patches that decided its class.";
 const SHOWN = 8, EVERY = 90; // patches; milliseconds between two questions
 
 export class Explanation extends EventTarget {
@@ -53,7 +56,7 @@ export class Explanation extends EventTarget {
 
   clear(message = "") {
     const text = document.createElement("p");
-    text.textContent = message || "Point at a pixel to see the annotated patches that decided its class.";
+    text.textContent = message || POINT;
     this.root.replaceChildren(text);
     this.dispatchEvent(new CustomEvent("boxes", { detail: { boxes: new Map(), at: null } }));
   }
@@ -75,7 +78,7 @@ export class Explanation extends EventTarget {
     const shown = neighbours.slice(0, SHOWN).map((near) => {
       const entry = byValue.get(near.value), colour = entry?.colour || "#888";
       if (!boxes.has(near.image)) boxes.set(near.image, []);
-      boxes.get(near.image).push({ box: near.box, colour });
+      boxes.get(near.image).push({ box: near.box, colour: "#fff" });
       return this.patch(near, entry?.name || "", colour);
     });
     this.root.replaceChildren(decided, ...shown);
@@ -87,7 +90,7 @@ export class Explanation extends EventTarget {
     const image = this.store.images.get(near.image);
     root.className = "patch";
     root.title = `${name}: ${image?.name}; weight ${(100 * near.weight).toFixed(1)} %, similarity ${near.similarity.toFixed(3)}`;
-    Object.assign(canvas, { width: 148, height: 148 });
+    Object.assign(canvas, { width: 120, height: 120 });
     canvas.style.borderColor = colour;
     text.textContent = `${(100 * near.weight).toFixed(0)} % ${name}`;
     if (image) this.crop(canvas, image, near.box);

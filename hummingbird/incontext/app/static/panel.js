@@ -15,7 +15,7 @@ const fromLog = (value, { low, high }) => (100 * Math.log(value / low)) / Math.l
 export class Panel extends EventTarget {
   constructor(store, look) {
     super();
-    Object.assign(this, { store, look, timer: null });
+    Object.assign(this, { store, look, timer: null, rows: new Map() });
     this.radios("tools", "tool", (tool) => this.setTool(tool));
     this.radios("views", "view", (view) => this.setView(view));
     $("size").addEventListener("input", () => this.setSize(toLog(Number($("size").value), BRUSHES)));
@@ -124,9 +124,11 @@ export class Panel extends EventTarget {
   async edit(event) {
     try {
       await this.store.ask(event);
+      return true;
     } catch (error) {
       this.dispatchEvent(new CustomEvent("message", { detail: { text: error.message } }));
       this.showClasses();
+      return false;
     }
   }
 
@@ -146,55 +148,69 @@ export class Panel extends EventTarget {
     const classes = this.store.shownClasses;
     if (!classes.some((entry) => entry.id === this.look.classId)) this.look.classId = classes[0]?.id;
     this.look.colour = this.store.classes.get(this.look.classId)?.colour || "#888888";
-    const list = $("classes");
-    if (list.querySelector("input.rename")) return; // somebody types in it
-    const focused = document.activeElement?.closest?.("#classes li")?.dataset.class;
-    list.replaceChildren(...classes.map((entry, number) => this.row(entry, number)));
-    if (focused) list.querySelector(`[data-class="${focused}"]`)?.focus();
+    // Rows are kept from one time to the next, so that focus and double clicks survive.
+    for (const [id, row] of this.rows) {
+      if (classes.some((entry) => entry.id === id)) continue;
+      row.remove();
+      this.rows.delete(id);
+    }
+    for (const [number, entry] of classes.entries()) {
+      if (!this.rows.has(entry.id)) this.rows.set(entry.id, this.row(entry.id));
+      const row = this.rows.get(entry.id);
+      if ($("classes").children[number] !== row) $("classes").insertBefore(row, $("classes").children[number] || null);
+      this.fill(row, entry, number);
+    }
   }
 
-  row(entry, number) {
+  row(id) {
     const row = document.createElement("li"), name = document.createElement("span"), colour = document.createElement("input");
-    row.dataset.class = entry.id;
+    row.dataset.class = id;
     row.setAttribute("role", "radio");
-    row.setAttribute("aria-checked", String(entry.id === this.look.classId));
-    row.setAttribute("aria-label", entry.name);
-    row.tabIndex = entry.id === this.look.classId ? 0 : -1;
     row.title = "Double-click to rename";
     name.className = "name";
-    name.textContent = entry.name;
-    Object.assign(colour, { type: "color", value: entry.colour || "#888888", title: `Colour of ${entry.name}` });
-    colour.setAttribute("aria-label", colour.title);
-    colour.addEventListener("change", () => this.edit({ type: "class.edit", id: entry.id, colour: colour.value }));
+    colour.type = "color";
+    colour.addEventListener("change", () => this.edit({ type: "class.edit", id, colour: colour.value }));
     colour.addEventListener("click", (event) => event.stopPropagation());
-    const rename = this.act("✎", `Rename ${entry.name}`, () => this.rename(row, entry));
-    const remove = this.act("×", `Remove ${entry.name}`, () => this.removeClass(entry));
-    row.append(colour, name, rename, remove);
-    if (number < 9) row.append(Object.assign(document.createElement("kbd"), { textContent: String(number + 1) }));
-    row.addEventListener("click", () => this.choose(entry.id));
-    row.addEventListener("dblclick", () => this.rename(row, entry));
-    row.addEventListener("keydown", (event) => this.rowKey(event, row, entry));
+    const rename = this.act("✎", () => this.rename(row, id)), remove = this.act("×", () => this.removeClass(id));
+    row.append(colour, name, rename, remove, document.createElement("kbd"));
+    row.addEventListener("click", () => this.choose(id));
+    row.addEventListener("dblclick", () => this.rename(row, id));
+    row.addEventListener("keydown", (event) => this.rowKey(event, row, id));
     return row;
   }
 
-  rowKey(event, row, entry) {
+  fill(row, entry, number) {
+    const [colour, name, rename, remove, key] = row.children, chosen = entry.id === this.look.classId;
+    row.setAttribute("aria-checked", String(chosen));
+    row.setAttribute("aria-label", entry.name);
+    row.tabIndex = chosen ? 0 : -1;
+    if (name.tagName === "SPAN") name.textContent = entry.name;
+    if (document.activeElement !== colour) colour.value = entry.colour || "#888888";
+    for (const [element, title] of [[colour, "Colour of"], [rename, "Rename"], [remove, "Remove"]]) {
+      element.title = `${title} ${entry.name}`;
+      element.setAttribute("aria-label", element.title);
+    }
+    key.textContent = String(number + 1);
+    key.hidden = number >= 9;
+  }
+
+  rowKey(event, row, id) {
     if (event.target !== row) return;
     const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
     if (step) {
-      const classes = this.store.shownClasses, place = classes.indexOf(entry) + step;
+      const classes = this.store.shownClasses, place = classes.findIndex((entry) => entry.id === id) + step;
       if (classes[place]) this.choose(classes[place].id);
       document.querySelector(`#classes [aria-checked="true"]`)?.focus();
-    } else if (event.key === "Enter" || event.key === " ") this.choose(entry.id);
-    else if (event.key === "F2") this.rename(row, entry);
-    else if (event.key === "Delete") this.removeClass(entry);
+    } else if (event.key === "Enter" || event.key === " ") this.choose(id);
+    else if (event.key === "F2") this.rename(row, id);
+    else if (event.key === "Delete") this.removeClass(id);
     else return;
     event.preventDefault();
     event.stopPropagation();
   }
 
-  act(text, title, run) {
-    const button = Object.assign(document.createElement("button"), { className: "act", textContent: text, title, tabIndex: -1 });
-    button.setAttribute("aria-label", title);
+  act(text, run) {
+    const button = Object.assign(document.createElement("button"), { className: "act", textContent: text, tabIndex: -1 });
     button.addEventListener("click", (event) => {
       event.stopPropagation();
       run();
@@ -202,20 +218,21 @@ export class Panel extends EventTarget {
     return button;
   }
 
-  rename(row, entry) {
+  rename(row, id) {
+    const entry = this.store.classes.get(id), name = row.querySelector(".name");
+    if (!entry || !name) return;
     const input = Object.assign(document.createElement("input"), { className: "rename", value: entry.name, maxLength: 60 });
     input.setAttribute("aria-label", `New name of ${entry.name}`);
-    row.querySelector(".name").replaceWith(input);
+    name.replaceWith(input);
     input.select();
     input.focus();
     let done = false;
     const finish = (keep) => {
       if (done) return;
       done = true;
-      const name = input.value.trim();
-      input.remove();
-      this.showClasses();
-      if (keep && name && name !== entry.name) this.edit({ type: "class.edit", id: entry.id, name });
+      const text = input.value.trim();
+      input.replaceWith(name);
+      if (keep && text && text !== entry.name) this.edit({ type: "class.edit", id, name: text });
     };
     input.addEventListener("keydown", (event) => {
       event.stopPropagation();
@@ -226,10 +243,10 @@ export class Panel extends EventTarget {
     input.addEventListener("blur", () => finish(true));
   }
 
-  async removeClass(entry) {
-    await this.edit({ type: "class.remove", id: entry.id });
-    const undo = () => this.edit({ type: "class.remove", id: entry.id, removed: false });
-    this.dispatchEvent(new CustomEvent("message", { detail: { text: `Removed the class ${entry.name} and its strokes.`, action: "Undo", run: undo } }));
+  async removeClass(id) {
+    const { name } = this.store.classes.get(id), undo = () => this.edit({ type: "class.remove", id, removed: false });
+    if (!(await this.edit({ type: "class.remove", id }))) return;
+    this.dispatchEvent(new CustomEvent("message", { detail: { text: `Removed the class ${name} and its strokes.`, action: "Undo", run: undo } }));
   }
 }
 

@@ -108,10 +108,10 @@ export function paintedStrokes(store, image, colours, colourKey, changed = null)
 // Draws photo, prediction and strokes into a rectangle of a canvas.
 export function draw(context, store, image, place, options) {
   const { x, y, width, height } = place, { kind, view, opacity, strokes, colours, colourKey, thin } = options;
-  const picture = photo(store, image, kind);
+  const picture = [kind, "tile"].map((each) => photo(store, image, each)).find((each) => each.complete && each.naturalWidth);
   context.imageSmoothingEnabled = true;
   context.imageSmoothingQuality = "high";
-  if (picture.complete && picture.naturalWidth) context.drawImage(picture, x, y, width, height);
+  if (picture) context.drawImage(picture, x, y, width, height);
   if (image.mask && view !== "photo") {
     context.globalAlpha = opacity;
     context.drawImage(paintedMask(image, view, colours, colourKey), x, y, width, height);
