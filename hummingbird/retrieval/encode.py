@@ -134,7 +134,7 @@ def encode_images(
     images: Sequence[UInt8[np.ndarray, "_ _ 3"]],
     batch_size: int,
     window: int | None,
-    numbers: Sequence[int | None],
+    numbers: Sequence[int | None] | None = None,
 ) -> list[Float32[np.ndarray, "_ _ D"]]:
     """Encodes images of any shapes; of overlapping windows, the features of a patch are averaged.
 
@@ -143,7 +143,7 @@ def encode_images(
       images: to encode.
       batch_size: windows per batch.
       window: side of the squares that slide over larger images; None: images are encoded as a whole.
-      numbers: of prompt images, which some encoders compare with the prompt; None for others.
+      numbers: of prompt images, which some encoders compare with the prompt; None for others, or if all are.
     """
     patch = encoder.patch_size
     tiles = [(i, box) for i, image in enumerate(images) for box in boxes(image.shape[0], image.shape[1], window, patch)]
@@ -158,7 +158,7 @@ def encode_images(
             batch = np.zeros((size, *shape, 3), np.uint8)
             for slot, (i, top, left) in enumerate(part):
                 batch[slot] = images[i][top : top + shape[0], left : left + shape[1]]
-            origins = [numbers[i] for i, _, _ in part] + [None] * (size - len(part))
+            origins = [numbers[i] if numbers else None for i, _, _ in part] + [None] * (size - len(part))
             features = np.asarray(encode_batch(encoder, batch, origins), np.float32)
             check_shape(features, batch, patch)
             for found, (i, top, left) in zip(features, part, strict=False):
