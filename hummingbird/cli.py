@@ -165,7 +165,7 @@ def _epilog(name: str, command: Command) -> str | None:
         return None
     return (
         f"`hummingbird {name} --config.help` lists all settings that --config.KEY=VALUE overrides,"
-        " with their defaults; `--config.help=data` lists those of one group."
+        " with their defaults; `--config.help=GROUP` lists those of one group."
     )
 
 

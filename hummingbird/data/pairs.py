@@ -34,10 +34,15 @@ class Pair:
 
 @dataclasses.dataclass(frozen=True)
 class Reading:
-    """How the images of pairs are decoded: `data.exif` and `data.lenient`."""
+    """How the images of pairs are decoded: `data.exif` and `data.lenient`.
+
+    Attributes:
+      decode: (bytes, name for errors) -> RGB, for images that are stored upright; None: `decode_image`.
+    """
 
     exif: str = "auto"
     lenient: bool = False
+    decode: Callable[[bytes, str], UInt8[np.ndarray, "H W 3"]] | None = None
 
 
 class Pairs:
@@ -143,6 +148,8 @@ def decode_to_fit(data: bytes, name: str, label_shape: tuple[int, ...], reading:
                 "some images have an EXIF orientation, and labels of the size that they are stored in: these images"
                 " are not turned; check them with `hummingbird data`, data.exif=upright turns them"
             )
+    if reading.decode is not None and exif_orientation(data, name) == UPRIGHT:
+        return reading.decode(data, name)
     return decode_image(data, name, reading.lenient, upright)
 
 

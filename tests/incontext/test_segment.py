@@ -215,6 +215,20 @@ def test_uncertain_pixels_become_void_and_large_ids_grey(world):
     assert "grass" in (world / "out/summary.csv").read_text()
 
 
+def test_images_of_16_bits_and_floats_are_read_by_their_range(world):
+    for seed in (0, 1):
+        image, mask = scene(seed)
+        write(world / "dark/images" / f"{seed}.png", encode(image[..., 0].astype(np.uint16) * 16))
+        write(world / "dark/labels" / f"{seed}.png", palette_png(mask))
+    write(world / "dark/new/twelve.png", encode(scene(6)[0][..., 0].astype(np.uint16) * 16))
+    write(world / "dark/new/float.tif", encode(scene(6)[0][..., 0].astype(np.float32) * 16, "TIFF"))
+    assert run(world, "value_range=0,4080", prompt="dark", images=("dark/new",)) == 0
+    first, second = (np.asarray(Image.open(world / f"out/masks/{name}.png")) for name in ("twelve", "float"))
+    np.testing.assert_array_equal(first, second)
+    picture = np.asarray(Image.open(world / "out/pictures/twelve.jpg")).astype(int)
+    assert np.abs(picture[..., 0] - scene(6)[0][..., 0]).mean() < 6
+
+
 def test_depth_is_written_in_metres_and_in_colours(world):
     for seed in (0, 1):
         image, mask = scene(seed)

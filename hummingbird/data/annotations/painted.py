@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Int32
 
 from hummingbird.data.annotations.interface import Classes, Drawing, Label, Size
-from hummingbird.data.image_files import decode_image
+from hummingbird.data.image_files import image_size
 from hummingbird.data.interface import DenseItem, Unreadable
 from hummingbird.data.label_files import IGNORE, MAX_ID
 from hummingbird.data.names import names_fingerprint, printable, repeated, shorten
@@ -59,10 +59,8 @@ class Painted:
         drawing = self._drawings[index]
         data = self._store.read(drawing.image) if drawing.embedded is None else drawing.embedded
         name = printable(drawing.image)
-        if drawing.size is None:
-            image = decode_image(data, name, self._reading.lenient)
-        else:
-            image = decode_to_fit(data, name, drawing.size, self._reading)
+        size = drawing.size or image_size(data, name)[::-1]
+        image = decode_to_fit(data, name, size, self._reading)
         if drawing.size not in (None, image.shape[:2]):
             (height, width), (h, w) = drawing.size, image.shape[:2]
             raise Unreadable(f"{drawing.where} is for an image of {width}x{height} pixels, but {name} is {w}x{h}")

@@ -7,7 +7,9 @@ import os
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+import numpy as np
 from etils import epath
+from jaxtyping import UInt8
 
 from hummingbird.config.segment import PromptFiles
 from hummingbird.data.annotations import coco, cvat, label_studio, labelme
@@ -23,6 +25,8 @@ from hummingbird.data.store import Folder, Store
 from hummingbird.errors import UserError
 
 log = logging.getLogger(__name__)
+
+Decode = Callable[[bytes, str], UInt8[np.ndarray, "H W 3"]]
 
 
 class Annotations(NamedTuple):
@@ -68,7 +72,9 @@ FORMATS = {
 MASKS = ("folder", "beside")
 
 
-def read_annotations(path: str, settings: PromptFiles, task: str = "segmentation", void: int = IGNORE) -> Annotations:
+def read_annotations(
+    path: str, settings: PromptFiles, task: str = "segmentation", void: int = IGNORE, decode: Decode | None = None
+) -> Annotations:
     """Reads annotated images.
 
     Args:
@@ -76,6 +82,7 @@ def read_annotations(path: str, settings: PromptFiles, task: str = "segmentation
       settings: how it is read.
       task: "segmentation" or "depth".
       void: the id that masks store for pixels without a class.
+      decode: as of `Reading`.
 
     Raises:
       UserError: nothing is there, it has no known format, or its annotations do not fit.
@@ -83,7 +90,7 @@ def read_annotations(path: str, settings: PromptFiles, task: str = "segmentation
     store, files = _open(path)
     kind, found = _detect(store, files, path, settings, task)
     log.info("--prompt=%s: %s", path, FORMATS[kind].title if kind in FORMATS else f"masks, format {kind}")
-    reading = Reading(settings.exif)
+    reading = Reading(settings.exif, decode=decode)
     if kind in FORMATS:
         return _read_drawings(kind, store, found, path, settings, void, reading)
     if settings.background:

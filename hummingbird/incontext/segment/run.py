@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 from collections.abc import Sequence
 
 from hummingbird.config.segment import SegmentConfig
 from hummingbird.data.annotations import read_annotations
-from hummingbird.data.image_files import decode_image
 from hummingbird.data.interface import Unreadable, reason
 from hummingbird.data.names import printable
 from hummingbird.drawing import Picture
@@ -22,6 +22,7 @@ from hummingbird.incontext.segment.memory import Memory
 from hummingbird.incontext.segment.pictures import Writer
 from hummingbird.incontext.segment.progress import show_progress
 from hummingbird.incontext.segment.prompting import build_prompt, build_writer, identify, read_items
+from hummingbird.incontext.segment.reading import read_picture
 from hummingbird.incontext.segment.results import OVERLAYS, WHOLE, Results, hold, writing
 from hummingbird.run.files import Json
 
@@ -45,7 +46,8 @@ def segment(checkpoint: str, prompt: str, images: Sequence[str], out: str, confi
       UserError: bad input, before anything is written; or inputs that cannot be read, after all others are done.
     """
     Results(out)  # refuses a folder of others before anything expensive
-    annotations = read_annotations(prompt, config.prompt, config.task, config.void)
+    decode = functools.partial(read_picture, value_range=config.value_range)
+    annotations = read_annotations(prompt, config.prompt, config.task, config.void, decode)
     annotated = read_items(annotations, prompt)
     found = find_inputs(images, annotations.labels, out, {})
     if any(x.is_video for x in found):
@@ -129,7 +131,7 @@ class Run:
         name = printable(x.path)
         try:
             with open(x.path, "rb") as file:
-                return decode_image(file.read(), name)
+                return read_picture(file.read(), name, self._config.value_range)
         except OSError as error:
             return self._skip(f"{name} cannot be read: {reason(error)}")
         except Unreadable as error:
