@@ -267,7 +267,7 @@ def locate(root: str, data_set: str, marks: Sequence[str], nested: Sequence[str]
 
 def read_in_or_beside(store: Store, path: str) -> bytes | None:
     """Reads a file of the data set, else the local file at `path`; returns None if neither exists."""
-    if store.exists(path):
+    if not os.path.isabs(path) and store.exists(path):
         return store.read(path)
     file = pathlib.Path(path)
     try:

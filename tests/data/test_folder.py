@@ -28,6 +28,8 @@ def test_a_folder_needs_only_images_labels_and_lists(tmp_path, caplog):
     np.testing.assert_array_equal(query[0]["label"], blocks(24, 32, [0, 1, 255]))
     assert sum("inferred from 3 masks" in line for line in caplog.messages) == 1  # by the prompt, for both
 
+    elsewhere = write(tmp_path / "elsewhere" / "classes.yaml", "{3: sky, 9: road}")
+    assert dense("prompt", "folder", root, folder__classes=str(elsewhere)).classes == ["sky", "road"]
     assert_refused("neither in", "prompt", "folder", root, folder__classes="nowhere.yaml")
 
 
