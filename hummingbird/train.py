@@ -9,13 +9,14 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from clu.parameter_overview import count_parameters
 from etils import epath
+from jax.experimental import multihost_utils
 from jaxtyping import Int
 
 from hummingbird.config import PretrainConfig, to_flat
@@ -23,6 +24,7 @@ from hummingbird.config.schema import Value
 from hummingbird.data.interface import ImageSource
 from hummingbird.data.pipeline import Batches, HostBatch, build_batches
 from hummingbird.data.views import GLOBAL
+from hummingbird.devices import board
 from hummingbird.devices import mesh as meshes
 from hummingbird.errors import Preempted, UserError
 from hummingbird.models.pretrainer import Pretrainer
@@ -38,6 +40,7 @@ from hummingbird.run.training_log import Measured, build_training_log
 from hummingbird.train_step import TrainState
 from hummingbird.weights import warm_start
 
+T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 
@@ -80,7 +83,16 @@ def pretrain(
     folder = epath.Path(workdir)
     if jax.process_index() == 0:
         workdirs.check(folder, to_flat(config))
-    batches = build_batches(config, config.seed, jax.process_index(), jax.process_count())
+    with board.sharing_troubles(board.Board()):
+        return _pretrain(config, folder, hooks, program, start_time)
+
+
+def _pretrain(
+    config: PretrainConfig, folder: epath.Path, hooks: tuple[Hook, ...], program: Program | None, start_time: float
+) -> TrainState:
+    batches = first_process_first(
+        lambda: build_batches(config, config.seed, jax.process_index(), jax.process_count()), "the list of images"
+    )
     images = batches.fingerprint["images"]
     assert isinstance(images, int)
     program = program or build_program(config, images)
@@ -90,6 +102,15 @@ def pretrain(
     with workdirs.hold(folder), contextlib.closing(batches):
         start = resume_or_initialise(config, folder, program, batches)
         return run_steps(config, folder, hooks, program, batches, start, start_time)
+
+
+def first_process_first(build: Callable[[], T], what: str) -> T:
+    """Calls `build` in process 0 and then in all others, which find what the first has written."""
+    if jax.process_count() == 1:
+        return build()
+    made = build() if jax.process_index() == 0 else None
+    multihost_utils.sync_global_devices(what)
+    return build() if made is None else made
 
 
 class Start(NamedTuple):

@@ -96,8 +96,12 @@ def _export(arguments: argparse.Namespace, overrides: Overrides) -> None:
 
 
 def _data(arguments: argparse.Namespace, overrides: Overrides) -> int:
-    from hummingbird.commands import inspect_data
+    from hummingbird.commands import inspect_data, prepare_data
 
+    if arguments.convert:
+        return prepare_data.convert(arguments.config, arguments.convert, arguments.out, overrides)
+    if arguments.index:
+        return prepare_data.index(arguments.config, overrides)
     return inspect_data.run(arguments.config, overrides, out=arguments.out, check_all=arguments.all)
 
 
@@ -319,6 +323,8 @@ COMMANDS: dict[str, Command] = {
         (
             path_option("config", CONFIG_HELP, NAME),
             option("--all", "check every item instead of a sample", action="store_true"),
+            option("--index", "list the images once, and keep the list beside them for all runs", action="store_true"),
+            option("--convert", "write the images as shards to --out: arrayrecord", metavar="KIND"),
             path_option("--out", "folder for data.json and pictures; default: runs/data/NAME", "DIR", default=""),
         ),
         ("pretrain", "evaluate"),

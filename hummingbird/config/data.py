@@ -52,7 +52,19 @@ class TrainingData(Data):
 
     name: str = setting("scenes", "data set: scenes, imagenet, images (any folder), tfds or tfds/NAME")
     split: str = setting("", "folder or TFDS split, with an optional slice: train[:10%]; empty: the usual one")
-    max_broken: int = setting(10, "unreadable images, each replaced by the next one, before the run stops", low=0)
+    max_broken: int | None = setting(
+        None,
+        "unreadable images, each replaced by the next one, before the run stops; none: data.broken_fraction",
+        low=0,
+        resumable=True,
+    )
+    broken_fraction: float = setting(
+        1e-3,
+        "share of all images that may be unreadable, counted over all hosts, but at least 10 images",
+        low=0,
+        high=1,
+        resumable=True,
+    )
     workers: int = setting(
         0, "processes that read and crop; 0: threads of this process", low=0, high=256, resumable=True
     )

@@ -65,6 +65,11 @@ class Index:
         return len(self._ends)
 
     @property
+    def file(self) -> str:
+        """Path of the file that is mapped; "" if the index is in memory alone."""
+        return self._path
+
+    @property
     def nbytes(self) -> int:
         """Bytes of all arrays."""
         return sum(array.nbytes for array in self._arrays.values())

@@ -21,6 +21,7 @@ from jaxtyping import Int32, Int64, UInt8
 from hummingbird.config import PretrainConfig
 from hummingbird.config.data import Augment
 from hummingbird.data import crops
+from hummingbird.data.broken import BrokenImages, build_broken_images
 from hummingbird.data.feed import HostShare, Reading, build_reading, open_feed
 from hummingbird.data.interface import ImageSource, Unreadable, image_name
 from hummingbird.data.sources import Cached, build_image_source
@@ -121,7 +122,6 @@ class Batches(Iterator[HostBatch]):
 
     Attributes:
       source: all images, of which this host reads some.
-      broken: what is wrong with each unreadable image that was replaced, by its number.
       fingerprint: identifies the data and their order.
     """
 
@@ -132,7 +132,7 @@ class Batches(Iterator[HostBatch]):
         host_batch: int,
         fingerprint: Mapping[str, Json],
         reading: Reading,
-        max_broken: int = 0,
+        broken: BrokenImages,
         start_over: bool = False,
     ):
         """Starts at the first batch.
@@ -143,13 +143,13 @@ class Batches(Iterator[HostBatch]):
           host_batch: how many of them make a batch.
           fingerprint: as above.
           reading: how many images are read at a time.
-          max_broken: how many different images may be unreadable.
+          broken: counts the unreadable images.
           start_over: `set_state` with a position in other data goes to the start of these instead of refusing.
         """
         self.source, self.fingerprint = source, fingerprint
-        self.broken: dict[int, str] = {}
+        self._broken = broken
         self._dataset, self._host_batch, self._reading = dataset, host_batch, reading
-        self._max_broken, self._start_over = max_broken, start_over
+        self._start_over = start_over
         self._position = 0
         self._iterator: grain.DatasetIterator[Collated] | None = None
 
@@ -165,8 +165,7 @@ class Batches(Iterator[HostBatch]):
             if not self._reading.workers:
                 raise
             raise RuntimeError(f"a data worker died, batch {self._position} is lost: {error}") from error
-        for index, message in batch["broken"]:
-            self._count_broken(int(index), str(message))
+        self._broken.add(batch["broken"])
         self._position += 1
         return {"views": batch["views"], "label": batch["label"], "index": batch["index"]}
 
@@ -179,16 +178,10 @@ class Batches(Iterator[HostBatch]):
                 found.append(self.source[int(index)]["label"])
         return np.array(found, np.int32)
 
-    def _count_broken(self, index: int, message: str) -> None:
-        if index in self.broken:
-            return
-        self.broken[index] = message
-        if len(self.broken) > self._max_broken:
-            raise UserError(
-                f"{len(self.broken)} images are unreadable, config key data.max_broken allows {self._max_broken};"
-                f" the last: {message}"
-            )
-        log.warning("replaced an unreadable image (%d of at most %d): %s", len(self.broken), self._max_broken, message)
+    @property
+    def broken(self) -> Mapping[int, str]:
+        """What is wrong with each unreadable image that was replaced, by its number."""
+        return self._broken.own
 
     def _open(self) -> grain.IterDataset[Collated]:
         """Reads from `_position` on."""
@@ -197,8 +190,7 @@ class Batches(Iterator[HostBatch]):
 
     def get_state(self) -> dict[str, Json]:
         """Returns the position in the data, to be saved as JSON; independent of hosts, workers and threads."""
-        broken = [[index, message] for index, message in sorted(self.broken.items())]
-        return {"position": self._position, "fingerprint": self.fingerprint, "broken": broken}
+        return {"position": self._position, "fingerprint": self.fingerprint, "broken": self._broken.get_state()}
 
     def set_state(self, state: Mapping[str, Any]) -> None:
         """Continues from a position that `get_state` returned.
@@ -215,7 +207,7 @@ class Batches(Iterator[HostBatch]):
             state = {"position": 0, "broken": []}
         self.close()
         self._position = int(state["position"])
-        self.broken = {int(index): str(message) for index, message in state["broken"]}
+        self._broken.set_state(state["broken"])
 
     def close(self) -> None:
         """Stops reading ahead and ends the workers."""
@@ -307,4 +299,5 @@ def build_batches(
     dataset = make_dataset(MakeViews(source, groups, data.lenient), len(source), seed, config.batch_size, host, hosts)
     image_bytes = sum(group.count * group.size**2 * 3 for group in groups.values())
     reading = build_reading(data, host_batch, image_bytes, getattr(source, "remote", False))
-    return Batches(source, dataset, host_batch, fingerprint, reading, data.max_broken, data.start_over)
+    broken = build_broken_images(data, len(source))
+    return Batches(source, dataset, host_batch, fingerprint, reading, broken, data.start_over)

@@ -11,7 +11,7 @@ import numpy as np
 from hummingbird.config import EvaluateConfig, PretrainConfig
 from hummingbird.config.data import EvaluationData, TrainingData
 from hummingbird.config.data import Scenes as SceneSettings
-from hummingbird.data import datasets, folder, images, nyu
+from hummingbird.data import array_records, datasets, folder, images, nyu
 from hummingbird.data.from_tfds import TFDSDense, TFDSImages
 from hummingbird.data.interface import DenseSource, ImageItem, ImageSource, image_name
 from hummingbird.data.scenes import Scenes
@@ -66,6 +66,13 @@ def image_scenes(data: TrainingData) -> SceneImages:
     return scene_images(data.scenes, "pretrain")
 
 
+def image_files(data: TrainingData) -> ImageSource:
+    """Returns the images of folders or archives, or those that were converted to ArrayRecord."""
+    if array_records.is_one(data.root):
+        return array_records.ArrayRecordImages(data.root, data.split)
+    return images.build(data)
+
+
 DENSE: dict[str, Callable[[EvaluationData, str], DenseSource]] = {
     "scenes": dense_scenes,
     "folder": folder.build,
@@ -75,8 +82,8 @@ DENSE: dict[str, Callable[[EvaluationData, str], DenseSource]] = {
 }
 IMAGES: dict[str, Callable[[TrainingData], ImageSource]] = {
     "scenes": image_scenes,
-    "imagenet": images.build,
-    "images": images.build,
+    "imagenet": image_files,
+    "images": image_files,
     "tfds": TFDSImages,  # also "tfds/NAME"
 }
 

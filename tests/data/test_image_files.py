@@ -43,6 +43,25 @@ def test_broken_images_are_refused_by_name(data, message):
     assert isinstance(caught.value, UserError)
 
 
+@pytest.mark.parametrize("lenient", [False, True])
+def test_odd_ends_and_versions_of_complete_jpegs_are_no_damage(lenient):
+    end = JPEG.rindex(b"\xff\xd9")
+    expected = image_files.decode_image(JPEG, "x")
+    stray = [JPEG[:end] + b"1" * count + JPEG[end:] for count in (1, 7)]
+    odd_version = JPEG[:11] + bytes([9]) + JPEG[12:]
+    assert JPEG[6:10] == b"JFIF"
+    for data in (JPEG[:end], JPEG + b"appended", odd_version, *stray):
+        np.testing.assert_array_equal(image_files.decode_image(data, "x", lenient=lenient), expected)
+
+
+def test_many_stray_bytes_are_what_damage_leaves():
+    end = JPEG.rindex(b"\xff\xd9")
+    with pytest.raises(Unreadable, match="extraneous bytes"):
+        image_files.decode_image(JPEG[:end] + b"1" * 400 + JPEG[end:], "x")
+    with pytest.raises(Unreadable, match="truncated"):
+        image_files.decode_image(JPEG[: end - 40], "x")
+
+
 def test_a_damaged_middle_is_accepted_only_if_lenient():
     data = damaged(encode(ramp(200, 300), "JPEG", quality=95))
     assert image_files.decode_image(data, "x", lenient=True).shape == (200, 300, 3)

@@ -13,6 +13,7 @@ from grain.experimental import assert_equal_output_after_checkpoint
 
 from hummingbird import config, train
 from hummingbird.data import feed, pipeline
+from hummingbird.data.broken import BrokenImages, build_broken_images
 from hummingbird.data.pipeline import build_batches
 from hummingbird.errors import UserError
 from tests.data.files import encode, ramp, write
@@ -247,6 +248,43 @@ def test_unreadable_images_are_replaced_by_the_next_counted_and_named(broken_fol
 def test_more_unreadable_images_than_allowed_end_the_run(broken_folder):
     with pytest.raises(UserError, match=r"3 images are unreadable, config key data.max_broken allows 2"):
         first(batches(**broken_folder, **{"data.max_broken": 2}), 3)
+
+
+def test_the_budget_is_a_share_of_the_images_unless_a_number_is_given():
+    data = lambda **changes: config.resolve("pretrain", overrides={f"data.{k}": x for k, x in changes.items()}).data
+    assert build_broken_images(data(), 14_200_000).limit == 14_200
+    assert build_broken_images(data(broken_fraction=0.5), 100).limit == 50
+    assert build_broken_images(data(), 100).limit == 10
+    assert build_broken_images(data(max_broken=0), 14_200_000).limit == 0
+
+
+def test_images_are_counted_over_all_hosts_and_the_first_names_those_of_the_others(monkeypatch, caplog):
+    class Shared:
+        texts = types.MappingProxyType({})
+
+        def put(self, topic, text):
+            self.texts = {**self.texts, host: text}
+
+        def read(self, topic):
+            return self.texts
+
+    board, now, host = Shared(), 0.0, 0
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    monkeypatch.setattr(jax, "process_index", lambda: host)
+    first, second = (BrokenImages(3, "data.broken_fraction", board, lambda: now) for _ in range(2))
+    first.add([(1, "one.jpg"), (2, "two.jpg")])
+    host = 1
+    second.add([(2, "two.jpg"), (3, "three.jpg")])  # 2 was read by both
+    host, now = 0, 60.0
+    first.add([])
+    assert "process 1 replaced an unreadable image: three.jpg" in caplog.text
+    assert [index for index, _ in first.get_state()] == [1, 2, 3]
+    resumed = BrokenImages(3, "data.broken_fraction", Shared(), lambda: now)
+    resumed.set_state(first.get_state())
+    resumed.add([(2, "two.jpg")])  # known: no smaller allowance after a resume
+    host = 1
+    with pytest.raises(UserError, match=r"4 images are unreadable, config key data.broken_fraction allows 3"):
+        second.add([(4, "four.jpg")])
 
 
 def test_images_of_one_pixel_and_of_every_shape_make_views(tmp_path):
