@@ -58,8 +58,8 @@ class BrokenImages:
 
     def _check(self) -> None:
         """Compares the images of all hosts with the limit; the first host logs those of the others."""
-        if jax.process_index() == 0 and jax.process_count() > 1:
-            for process, found in self._read().items():
+        if jax.process_index() == 0:
+            for process, found in self._others().items():
                 for index, message in found:
                     if index not in self.own and index not in self._named:
                         self._named.add(index)
@@ -73,15 +73,16 @@ class BrokenImages:
 
     def everywhere(self) -> dict[int, str]:
         """Returns the images of all hosts."""
-        others = (
-            {} if jax.process_count() == 1 else {i: message for part in self._read().values() for i, message in part}
-        )
-        return {**others, **self.own}
+        return {**{index: message for part in self._others().values() for index, message in part}, **self.own}
 
-    def _read(self) -> dict[int, list[tuple[int, str]]]:
-        """Returns the images of each process, by its number."""
-        texts = self._board.read(TOPIC)
-        return {process: [(int(i), message) for i, message in json.loads(text)] for process, text in texts.items()}
+    def _others(self) -> dict[int, list[tuple[int, str]]]:
+        """Returns the images of each other process, by its number."""
+        texts = self._board.read(TOPIC) if jax.process_count() > 1 else {}
+        return {
+            process: [(int(index), message) for index, message in json.loads(text)]
+            for process, text in texts.items()
+            if process != jax.process_index()
+        }
 
     def get_state(self) -> list[Json]:
         """Returns the images of all hosts, to be saved by one of them."""

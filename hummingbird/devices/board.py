@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import logging
+import os
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -12,7 +15,7 @@ from typing import Any
 import jax
 from jax._src import distributed
 
-from hummingbird.errors import Preempted, first_line
+from hummingbird.errors import Preempted, UserError, first_line
 
 log = logging.getLogger(__name__)
 
@@ -62,13 +65,23 @@ def sharing_troubles(board: Board) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if jax.process_index() and not isinstance(error, Preempted):
+        if not isinstance(error, Preempted):
             with contextlib.suppress(Exception):  # the service may be what failed
-                board.put("trouble", first_line(error))
-                time.sleep(3 * READING)
+                if jax.process_index():
+                    board.put("trouble", first_line(error))
+                    time.sleep(3 * READING)
+            # JAX would wait a minute for the others, which wait for this process, and then abort with another status.
+            atexit.register(_leave, 2 if isinstance(error, UserError) else 1)
         raise
     finally:
         done.set()
+
+
+def _leave(status: int) -> None:
+    """Ends the process without what else is to happen at its exit."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
 
 
 def _log_troubles(board: Board, done: threading.Event) -> None:
