@@ -120,7 +120,7 @@ class Reader:
         self.data, self.known = data, known
         self.tfds, self.root = tfds_name(data, known)
         if not self.tfds:
-            self.store = enter(open_store(data.root))
+            self.store = enter(open_store(self.root))
 
     def splits(self, test_share: float, seed: int) -> Splits:
         """Returns all parts; without a test split, a share of each training class is held out."""
@@ -179,6 +179,8 @@ def tfds_name(data: EvaluationData, known: ImageSet) -> tuple[str, str]:
             return "tfds", data.root
         if known.tfds and (open_path(data.root) / known.tfds).exists():
             return f"tfds/{known.tfds}", data.root
+        if data.name != "images" and (open_path(data.root) / data.name).is_dir():
+            return "", f"{data.root.rstrip('/')}/{data.name}"  # a folder of several data sets
     return "", data.root
 
 

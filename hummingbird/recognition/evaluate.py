@@ -194,6 +194,8 @@ def few_shot_scores(config: EvaluateConfig, problem: Problem, classes: list[str]
             for score, value in one.scores.items():
                 if score in FEW_SHOT_SCORES:
                     found.setdefault(f"few_shot_{name}_{score}", []).append(value)
+    main = found[f"few_shot_{images.classifiers[0]}_{headline_metric(config)}"]
+    found = {"few_shot_accuracy": main, **found}
     scores: Scores = {name: statistics.fmean(values) for name, values in found.items()}
     spreads = {f"{name}_std": statistics.stdev(values) for name, values in found.items() if len(values) > 1}
     return {**scores, **spreads}

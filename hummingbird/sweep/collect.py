@@ -7,7 +7,7 @@ import json
 import math
 import pathlib
 import statistics
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from hummingbird.run.files import Json
 from hummingbird.sweep.folder import DONE, FAILED, RUNNING, WAITING, Status, SweepFolder
@@ -15,6 +15,7 @@ from hummingbird.sweep.names import varying
 from hummingbird.sweep.schedule import Run, Schedule
 
 HEADLINES = ("miou", "rmse", "accuracy", "map_medium")  # the score of an evaluation that a table shows first
+MEANS = ("accuracy", "few_shot_accuracy")  # scores that are averaged over data sets, as papers do
 LOWER_IS_BETTER = ("rmse", "abs_rel", "rmse_log", "sq_rel", "mae", "loss", "seconds", "seconds_per_step")
 PRETRAIN_SHOWN = "pretrain.loss"
 
@@ -140,8 +141,24 @@ def read_row(schedule: Schedule, folder: SweepFolder, run: Run) -> Row:
             alone = schedule.identity["job"] == "evaluate" and not schedule.identity["evaluate"]
             prefix = "" if alone else f"{stage}."
             metrics |= {f"{prefix}{name}": value for name, value in numbers(content["metrics"]).items()}
+    metrics |= means(metrics, [stage for stage in run.stages if stage != "pretrain"])
     seconds = sum(status.get("seconds", 0.0) for status in statuses.values())
     return Row(run, overall_state(statuses), metrics, seconds, failure(statuses))
+
+
+def means(metrics: Mapping[str, float], evaluations: Sequence[str]) -> dict[str, float]:
+    """Returns "mean.accuracy" and "mean.few_shot_accuracy" of a run that has them on each of several data sets.
+
+    Example:
+      >>> means({"cars.accuracy": 20.0, "cub.accuracy": 40.0}, ["cars", "cub"])
+      {'mean.accuracy': 30.0}
+    """
+    found = {}
+    for score in MEANS if len(evaluations) > 1 else ():
+        values = [metrics.get(f"{name}.{score}") for name in evaluations]
+        if None not in values:
+            found[f"mean.{score}"] = statistics.fmean(value for value in values if value is not None)
+    return found
 
 
 def overall_state(statuses: Mapping[str, Status]) -> str:

@@ -107,16 +107,16 @@ def confusion(group: Group) -> Iterator[Grid | Facts]:
         columns=[""] * len(cells) if len(cells) > 1 else ["", ""],
         rows=[[*cells] if len(cells) > 1 else [cells[0], None]],
         caption="Rows are true classes, columns predicted ones, in the order of the class ids; the darker, the larger "
-        "the share of the row.",
+        "the share of the row, up to the largest one.",
     )
     if any(rows for _, rows in tables):
         yield Facts("Most confused classes", ["images", "of the class"], tables)
 
 
 def matrix(shares: np.ndarray) -> Picture:
-    """Paints shares 0-100 [C, C], with square cells of several pixels for few classes."""
+    """Paints shares [C, C] up to the largest one, with square cells of several pixels for few classes."""
     side = max(1, 360 // len(shares))
-    return paint_values(shares, 0, 100, "Blues").repeat(side, axis=0).repeat(side, axis=1)
+    return paint_values(shares, 0, float(shares.max()), "Blues").repeat(side, axis=0).repeat(side, axis=1)
 
 
 def confused(counts: np.ndarray, classes: list[str]) -> list[FactRow]:

@@ -14,7 +14,7 @@ from hummingbird.tasks.painting import Swatch
 
 # Scores of classes by their key in metrics.json.
 PER_CLASS = {"per_class_iou": "Intersection over union", "per_class_accuracy": "Accuracy"}
-MOST_CLASSES = 156  # bars of classes on a page
+MOST_CLASSES = {"Intersection over union": 156, "Accuracy": 52}  # bars of classes on a page
 
 
 class Headline(NamedTuple):
@@ -151,8 +151,9 @@ def class_scores(group: Group) -> Iterator[Bars | Facts]:
         rows = [FactRow(name, [show(scores.get(name), 1) for scores in series], 1) for name in order]
         yield Facts(title, [run.name for run in group.runs], [("class", rows)])
         return
-    if len(order) > MOST_CLASSES:
-        ends = MOST_CLASSES // 2
+    most = MOST_CLASSES[what]
+    if len(order) > most:
+        ends = most // 2
         order, absent = [*order[:ends], *order[-ends:]], f" Of {len(names)} classes, the {ends} best and worst ones."
     yield Bars(
         title=title,
