@@ -12,9 +12,9 @@ from hummingbird.models import bank_attention, context
 from tests import reference
 
 RNG = np.random.default_rng(0)
-Q = jnp.asarray(reference.unit(RNG.normal(size=(24, 16))), jnp.float32)
-KEYS = jnp.asarray(reference.unit(RNG.normal(size=(3, 8, 16))), jnp.float32)  # [S, R, D]
-VALUES = jnp.asarray(RNG.normal(size=(3, 8, 5)), jnp.float32)
+Q = reference.unit(RNG.normal(size=(24, 16))).astype(np.float32)
+KEYS = reference.unit(RNG.normal(size=(3, 8, 16))).astype(np.float32)  # [S, R, D]
+VALUES = RNG.normal(size=(3, 8, 5)).astype(np.float32)
 BETA = 0.1
 
 
@@ -32,7 +32,7 @@ def test_nearest_attention_is_equation_1_over_the_nearest_entries(k):
     scores = q @ keys.T / BETA
     scores[scores < np.sort(scores, axis=1)[:, -k, None]] = -np.inf
     p = reference.softmax(scores)
-    read = of_nearest(k)(Q, KEYS, VALUES)
+    read = jax.jit(of_nearest(k))(Q, KEYS, VALUES)
     np.testing.assert_allclose(read.output, p @ values, atol=1e-5)
     np.testing.assert_allclose(read.nearest, (q @ keys.T).max(axis=1), atol=1e-6)
     np.testing.assert_allclose(read.share, p.max(axis=1), atol=1e-5)
@@ -41,18 +41,18 @@ def test_nearest_attention_is_equation_1_over_the_nearest_entries(k):
 
 def test_with_all_entries_as_neighbours_values_and_gradients_are_those_of_the_full_attention():
     loss = lambda f: lambda q, v: jnp.sum(jnp.sin(f(q, KEYS, v).output))
-    full, nearest = (jax.value_and_grad(loss(f), (0, 1))(Q, VALUES) for f in (ALL, of_nearest(24)))
+    full, nearest = (jax.jit(jax.value_and_grad(loss(f), (0, 1)))(Q, VALUES) for f in (ALL, of_nearest(24)))
     jax.tree.map(lambda g, w: np.testing.assert_allclose(g, w, atol=1e-5), nearest, full)
 
 
 def test_only_the_nearest_values_get_a_gradient():
-    gradient = jax.grad(lambda v: of_nearest(2)(Q[:1], KEYS, v).output.sum())(VALUES)
+    gradient = jax.jit(jax.grad(lambda v: of_nearest(2)(Q[:1], KEYS, v).output.sum()))(VALUES)
     touched = np.flatnonzero(np.abs(gradient).sum(axis=-1))
     np.testing.assert_array_equal(np.sort(touched), np.sort(np.argsort(-(KEYS.reshape(24, 16) @ Q[0]))[:2]))
 
 
 def test_keys_carry_no_gradient():
-    assert not np.any(jax.grad(lambda k: of_nearest(2)(Q, k, VALUES).output.sum())(KEYS))
+    assert not np.any(jax.jit(jax.grad(lambda k: of_nearest(2)(Q, k, VALUES).output.sum()))(KEYS))
 
 
 @pytest.mark.parametrize("shape", [(4, 1), (2, 2)])
@@ -69,8 +69,8 @@ def test_attention_on_a_mesh_equals_that_on_one_device(attention, shape):
 
         return jax.value_and_grad(f, (0, 2), has_aux=True)
 
-    values = jnp.asarray(RNG.normal(size=KEYS.shape), jnp.float32)
-    want = loss(attention)(Q, KEYS, values)
+    values = RNG.normal(size=KEYS.shape).astype(np.float32)
+    want = jax.jit(loss(attention))(Q, KEYS, values)
     on_mesh = jax.device_put((Q, KEYS, values), (split(batch), split(None, batch), split(None, batch)))
     compiled = jax.jit(loss(bank_attention.on_mesh(attention, mesh))).lower(*on_mesh).compile()
     jax.tree.map(lambda g, w: np.testing.assert_allclose(g, w, atol=2e-5), compiled(*on_mesh), want)

@@ -79,20 +79,22 @@ def test_taking_tokens_is_exact(dtype):
 def test_stochastic_depth_skips_branches_of_single_images():
     vit, params = built(drop_path=0.5)
     keys = jax.random.split(jax.random.key(3), 3)
-    factors = survival_factors(keys, 2, 0.5)
+    factors = jax.jit(survival_factors, static_argnums=(1, 2))(keys, 2, 0.5)
     assert np.all(factors[0] == 1)  # the rate of the first layer is 0
     assert set(np.unique(factors[1])) == {0, 2}
     apply = jax.jit(lambda images, keys: vit.apply({"params": params}, images, drop_keys=keys).patches)
     tokens = apply(IMAGES, keys)
 
-    bound = vit.bind({"params": params})
-    x, _ = bound.layers[0](bound.embed(IMAGES)[0], None)
-    block = bound.layers[1]
-    attended = block.project(block.attend(x, None))
-    for i, (first, second) in enumerate(np.asarray(factors[1])):
-        y = x[i : i + 1] + first * attended[i : i + 1]
-        y = y + second * block.mlp(block.norm2(y))
-        np.testing.assert_allclose(tokens[i], bound.normed(y)[0, 1:] if vit.arch.cls else bound.normed(y)[0], atol=1e-5)
+    @jax.jit
+    def by_hand(params, first, second):
+        bound = vit.bind({"params": params})
+        x, _ = bound.layers[0](bound.embed(IMAGES)[0], None)
+        block = bound.layers[1]
+        y = x + first[:, None, None] * block.project(block.attend(x, None))
+        return bound.normed(y + second[:, None, None] * block.mlp(block.norm2(y)))
+
+    expected = by_hand(params, *np.asarray(factors[1]).T)
+    np.testing.assert_allclose(tokens, expected[:, 1:] if vit.arch.cls else expected, atol=1e-5)
     # An image is treated alike whatever the rest of the batch.
     np.testing.assert_allclose(apply(IMAGES[[2, 0, 1]], keys[jnp.array([2, 0, 1])])[1], tokens[0], atol=1e-5)
 

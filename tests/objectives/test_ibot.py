@@ -26,13 +26,13 @@ def test_block_masks_have_the_exact_number_of_patches_in_blocks():
     some = masks[counts > 30].reshape(-1, 14, 14)
     together = (some[:, 1:] & some[:, :-1]).sum() / some.sum()  # patches with a masked one below them
     assert together > 0.6  # 0.2 at random
-    again = masking.block_masks(KEYS[7:9], (14, 14), counts[7:9])
+    again = jax.jit(masking.block_masks, static_argnums=1)(KEYS[7:9], (14, 14), counts[7:9])
     np.testing.assert_array_equal(again, masks[7:9])
     assert some.mean(axis=0).min() > 0.02  # every place is masked sometimes
 
 
 def test_some_views_are_masked_by_shares_in_the_range():
-    masks = masking.some_block_masks(KEYS.reshape(150, 2), (8, 8), 0.5, (0.1, 0.5))
+    masks = jax.jit(masking.some_block_masks, static_argnums=(1, 2, 3))(KEYS.reshape(150, 2), (8, 8), 0.5, (0.1, 0.5))
     shares = np.asarray(masks.mean(axis=-1)).ravel()
     masked = shares[shares > 0]
     assert 0.4 < len(masked) / 300 < 0.6
