@@ -27,6 +27,9 @@ class PromptSettings:
     void: int = setting(255, "class id of pixels without an annotation", low=0, high=65_535)
     neighbours: int = setting(30, "k, patches of the prompt that vote for a patch", low=1)
     temperature: float = setting(0.02, "beta, softmax temperature of the neighbours' votes (Eq. 1)", above=0)
+    refine: Literal["none", "guided"] = setting(
+        "none", "votes follow the edges of the image (guided filter); not in the paper, whose numbers are without it"
+    )
     batch_size: int = setting(8, "images encoded at a time", low=1)
 
 
@@ -35,6 +38,7 @@ class Search(TypedDict, total=False):
 
     neighbours: int
     temperature: float
+    refine: Literal["none", "guided"]
 
 
 class Options(Search, total=False):

@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Bool, Float32, Int32
 
 from hummingbird.incontext.snapshot import Numbering, Snapshot
-from hummingbird.retrieval.index.exact import above, merge_top_k, top_k
+from hummingbird.retrieval.index.exact import above, append_top_k, top_k
 
 SPARE = 2  # neighbours kept, in those that are used: patches lose some before they have to search again
 CHUNK = 16_384  # keys compared at a time
@@ -120,6 +120,6 @@ def with_new(
             found = np.where(better.columns < 0, -1, part[better.columns])
         if not len(rows):
             continue
-        numbers[rows], similarity[rows] = merge_top_k(numbers[rows], similarity[rows], found, values)
+        numbers[rows], similarity[rows] = append_top_k(numbers[rows], similarity[rows], found, values)
         floor[rows] = np.maximum(floor[rows], similarity[rows, -1])  # a full list is complete down to its last entry
     return numbers, similarity, floor

@@ -11,21 +11,22 @@
     prompt.save("prompt.npz"); prompt = Prompt.load("prompt.npz", encoder)
     len(prompt), list(prompt), name in prompt, prompt[name].encoded.image, prompt[name].label, prompt.classes
 
-`hummingbird.config.prompt` lists all settings; `predict`, `stream` and `explain` take `neighbours=` and `temperature=`
-for one call. Images are whatever `hummingbird.incontext.images.to_rgb` accepts. Labels have the size of their image:
-class ids and `void` elsewhere (a few strokes are enough), or values. One thread may write while any number of threads
-read: each call answers from the prompt as it was when the call began.
+`hummingbird.config.prompt` lists all settings; `predict` and `stream` take `neighbours=`, `temperature=` and `refine=`
+for one call, `explain` the first two. Images are whatever `hummingbird.incontext.images.to_rgb` accepts. Labels have
+the size of their image: class ids and `void` elsewhere (a few strokes are enough), or values. One thread may write
+while any number of threads read: each call answers from the prompt as it was when the call began.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 import os
 import threading
 import warnings
 import weakref
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeAlias, TypeVar, cast, overload
 
 import numpy as np
@@ -38,7 +39,7 @@ from hummingbird.encoder import Encoder, load_encoder
 from hummingbird.errors import UserError
 from hummingbird.incontext import files, votes
 from hummingbird.incontext.answers import Neighbour, Prediction, Predictions
-from hummingbird.incontext.encoded import Encoded, Frame, View, encode_all, encode_bands
+from hummingbird.incontext.encoded import Encoded, View, encode_all, encode_bands
 from hummingbird.incontext.images import Pixels, to_rgb
 from hummingbird.incontext.labels import ClassNames, build_kind, local_labels
 from hummingbird.incontext.nearest import SPARE, Nearest, advance, search
@@ -194,7 +195,7 @@ class Prompt:
 
         Args:
           images: as of `to_rgb`, or what `encode` returned.
-          **search: `neighbours`, `temperature` in place of the prompt's.
+          **search: `neighbours`, `temperature`, `refine` in place of the prompt's.
 
         Returns:
           (labels, confidence) at the image's own size; for several images, (list of labels, list of confidences).
@@ -211,8 +212,7 @@ class Prompt:
         """Labels any number of images, one batch in memory at a time; see `predict`."""
         chosen, now, waiting = self._chosen(search), self._filled(), iter(images)
         while batch := list(itertools.islice(waiting, self.settings.batch_size)):
-            jobs = self._votes(now, batch, chosen)
-            yield from in_order(lambda job: votes.decide(now.task, self.kind, *job), jobs, cpu_count())
+            yield from in_order(lambda job: job(), self._jobs(now, batch, chosen), cpu_count())
 
     def explain(self, image: Picture, y: int, x: int, **search: Unpack[Search]) -> list[Neighbour]:
         """Says which patches of the prompt decided the label of a pixel.
@@ -223,7 +223,7 @@ class Prompt:
         Args:
           image: as of `to_rgb`, or what `encode` returned.
           y, x: pixel, counted from the upper left.
-          **search: `neighbours`, `temperature` in place of the prompt's.
+          **search: `neighbours`, `temperature`, `refine` in place of the prompt's.
 
         Returns:
           The neighbours, the one with the largest weight first.
@@ -278,26 +278,31 @@ class Prompt:
         task = self.kind.task([segment.label for segment in segments])
         self._now = Snapshot(segments, task, self._numbering)
 
-    def _votes(
+    def _jobs(
         self, now: Snapshot, images: Sequence[Picture], chosen: PromptSettings
-    ) -> Iterator[tuple[votes.Votes, Frame]]:
-        """Yields the votes for each image; features that the caller does not have are not kept."""
-        k, beta = chosen.neighbours, chosen.temperature
+    ) -> Iterator[Callable[[], Prediction]]:
+        """Encodes images, and yields what is left to do for each; only what the caller encoded is kept."""
+        k, beta, refine = chosen.neighbours, chosen.temperature, chosen.refine != "none"
+
+        def answer(encoded: Encoded, kept: bool) -> Prediction:
+            nearest = self._nearest(now, encoded, k) if kept else search(now, encoded.features, k)
+            found, guide = votes.vote(now, nearest, k, beta), encoded.image if refine else None
+            return votes.decide(now.task, self.kind, found, encoded.frame, guide)
+
         if self.view.resize == "none":
             for image in images:
                 if isinstance(image, Encoded):
                     self._check(image)
-                    yield votes.vote(now, self._nearest(now, image, k), k, beta), image.frame
+                    yield functools.partial(answer, image, kept=True)
                     continue
                 pixels = to_rgb(image, self.settings.value_range)
                 bands = encode_bands(self.encoder, pixels, self.view, self.settings.batch_size)
-                found = [votes.vote(now, search(now, band.features, k), k, beta) for band in bands]
-                yield votes.join(found), self.view.frame(*pixels.shape[:2])
+                found = votes.join([votes.vote(now, search(now, band.features, k), k, beta) for band in bands])
+                frame, guide = self.view.frame(*pixels.shape[:2]), pixels if refine else None
+                yield functools.partial(votes.decide, now.task, self.kind, found, frame, guide)
             return
         for encoded, image in zip(self._encoded(images), images, strict=True):
-            kept = encoded is image
-            nearest = self._nearest(now, encoded, k) if kept else search(now, encoded.features, k)
-            yield votes.vote(now, nearest, k, beta), encoded.frame
+            yield functools.partial(answer, encoded, kept=encoded is image)
 
     def _nearest(self, now: Snapshot, encoded: Encoded, k: int) -> Nearest:
         """Returns the neighbours of an image's patches, and keeps them for the next time."""

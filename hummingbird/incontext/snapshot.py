@@ -7,6 +7,7 @@ import functools
 import threading
 from collections.abc import Mapping
 
+import jax
 import numpy as np
 from jaxtyping import Float32, Int, Int32, Shaped
 
@@ -92,7 +93,8 @@ class Snapshot:
         """Index over all keys; built when it is first used."""
         with self._lock:
             if self._index is None:
-                self._index = build_index(np.concatenate([x.keys for x in self.segments]), "exact")
+                kind = "exact" if jax.default_backend() == "cpu" else "auto"  # the devices', if they have the memory
+                self._index = build_index(np.concatenate([x.keys for x in self.segments]), kind)
             return self._index
 
     @property

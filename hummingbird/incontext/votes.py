@@ -5,18 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 from jaxtyping import Float, Float32, Int32
 
 from hummingbird.errors import UserError
 from hummingbird.incontext.answers import Box, Confidence, Neighbour, Prediction
 from hummingbird.incontext.encoded import Encoded, Frame
+from hummingbird.incontext.images import Image
 from hummingbird.incontext.labels import Kind
 from hummingbird.incontext.nearest import Nearest, search
+from hummingbird.incontext.refine import refined_values, refined_winners
 from hummingbird.incontext.snapshot import Snapshot
 from hummingbird.retrieval.decode import attention_weights
 from hummingbird.tasks import BankLabels, Task
-from hummingbird.tasks.upsampling import interpolation, upsample, upsampled_winners
+from hummingbird.tasks.upsampling import interpolation, upsampled_winners
 
 
 class Votes(NamedTuple):
@@ -50,21 +53,31 @@ def join(parts: Sequence[Votes]) -> Votes:
     )
 
 
-def decide(task: Task, kind: Kind, found: Votes, frame: Frame) -> Prediction:
-    """Turns the votes of the patches of an image into labels of its pixels."""
+def decide(task: Task, kind: Kind, found: Votes, frame: Frame, guide: Image | None) -> Prediction:
+    """Turns the votes of the patches of an image into labels of its pixels; refined by the image, if it is given."""
 
     def maps(values: Float32[np.ndarray, "N ..."]) -> Float32[np.ndarray, "h w *C"]:
         rows, columns = frame.shown
         return np.ascontiguousarray(values.reshape(*frame.grid, *values.shape[1:])[:rows, :columns])
 
-    inside = np.s_[: frame.height, : frame.width]
+    inside, votes = np.s_[: frame.height, : frame.width], maps(found.votes)
     if found.agreement is None:
-        labels, share = upsampled_winners(maps(found.votes), *frame.canvas)
+        labels, share = (
+            upsampled_winners(votes, *frame.canvas) if guide is None else refined_winners(votes, frame.canvas, guide)
+        )
     else:
-        labels = task.predict(maps(found.votes), *frame.canvas)
-        share = upsample(maps(found.agreement), *frame.canvas)
-    similarity = upsample(maps(found.similarity), *frame.canvas)
+        if guide is None:
+            labels = task.predict(votes, *frame.canvas)
+        else:  # each pixel is then a patch, for the task to finish
+            labels = task.predict(refined_values(votes, frame.canvas, guide), frame.height, frame.width)
+        share = resize(maps(found.agreement), frame.canvas)
+    similarity = resize(maps(found.similarity), frame.canvas)
     return Prediction(kind.from_task(labels[inside]), Confidence(share[inside], similarity[inside]))
+
+
+def resize(grid: Float32[np.ndarray, "h w"], canvas: tuple[int, int]) -> Float32[np.ndarray, "H W"]:
+    """Upsamples a grid as `hummingbird.tasks.upsampling.upsample` does, but for rounding; several times as fast."""
+    return cv2.resize(grid, canvas[::-1], interpolation=cv2.INTER_LINEAR)
 
 
 def agreement(
