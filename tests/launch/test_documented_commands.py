@@ -9,7 +9,13 @@ from hummingbird import cli, config
 from hummingbird.sweep.spec import load_sweep
 
 ROOT = Path(__file__).resolve().parents[2]
-DOCUMENTS = ("README.md", "configs/README.md", "configs/pretrain/README.md", "scripts/README.md")
+DOCUMENTS = (
+    "README.md",
+    "configs/README.md",
+    "configs/pretrain/README.md",
+    "scripts/README.md",
+    "hummingbird/incontext/README.md",
+)
 
 
 def shown(start: str) -> list[str]:
@@ -50,3 +56,5 @@ def test_a_shown_command_has_known_options_and_settings(line):
         assert load_sweep(options.sweep)
     if options.command in ("pretrain", "evaluate"):
         assert config.resolve(options.command, options.config, overrides)
+    if options.command == "segment":
+        assert config.resolve("segment", None, overrides)
