@@ -134,7 +134,7 @@ def _usual_split(store: Store, split: str, in_pattern: bool) -> str:
     return found
 
 
-def match_files(store: Store, pattern: str, split: str, kind: Kind) -> dict[str, str]:
+def match_files(store: Store, pattern: str, split: str, kind: Kind, group: str = "data.folder") -> dict[str, str]:
     """Returns {name: path} of the files that a folder or a pattern means.
 
     Args:
@@ -142,6 +142,7 @@ def match_files(store: Store, pattern: str, split: str, kind: Kind) -> dict[str,
       pattern: a folder, where files with a suffix in `SUFFIXES` count, or a pattern with "{name}".
       split: replaces "{split}" in the pattern.
       kind: "images" or "labels".
+      group: of the settings that hold the pattern, for errors.
 
     Raises:
       UserError: two files of one name.
@@ -162,7 +163,7 @@ def match_files(store: Store, pattern: str, split: str, kind: Kind) -> dict[str,
         if is_folder and suffix.lower() not in SUFFIXES[kind]:
             ignored[suffix] += 1
             continue
-        hint = f"; choose with a pattern such as data.folder.{kind}={fixed or '.'}/{{name}}{suffix}"
+        hint = f"; choose with a pattern such as {group}.{kind}={fixed or '.'}/{{name}}{suffix}"
         add_name(found, match["name"], path, store.where, hint)
     if ignored:
         shown = ", ".join(f"{count} {suffix or 'without suffix'}" for suffix, count in ignored.most_common(5))

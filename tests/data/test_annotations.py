@@ -278,6 +278,10 @@ REFUSED = {
     ),
     "a class named twice": (lambda root: cvat(root, labels=("cat", "dog", "cat")), "two classes are called 'cat'"),
     "two masks for one image": (two_labels, "has several files"),
+    "two masks of one name": (
+        lambda root: (masks(root), masks(root, suffix=".tif")),
+        r"are both called a; choose with a pattern such as prompt.labels=labels/\{name\}",
+    ),
     "two drawings of one image": (two_drawings, "a b.jpg is annotated twice"),
     "an image that is missing": (without_image, "1 of 1 annotated images are missing"),
     "shapes outside of the image": (lambda root: labelme(root, OUTSIDE, OUTSIDE), "2 of 2 shapes cover no pixel"),

@@ -169,6 +169,12 @@ def test_a_folder_of_other_files_is_refused_and_left_as_it_is(world, capsys):
     assert [path.name for path in (world / "out").iterdir()] == ["notes.txt"]
 
 
+def test_two_runs_do_not_write_into_one_folder(world, capsys):
+    with results.hold(str(world / "out")):
+        assert run(world) == 2
+    assert "another run is writing there; wait for it" in capsys.readouterr().err
+
+
 def test_a_file_of_others_among_the_results_is_not_replaced(world, capsys):
     assert run(world, images=("photos/sub",)) == 0
     mine = write(world / "out/masks/b c.png", "mine")
@@ -266,12 +272,16 @@ def test_bad_input_ends_in_one_line_before_anything_is_written(world, capsys, ca
     assert content(world) == before
 
 
-def test_images_that_cannot_be_read_are_named_after_all_others_are_done(world, capsys):
+def test_images_that_cannot_be_read_are_named_after_all_others_are_done(world, capsys, caplog):
     write(world / "photos/broken.png", encode(scene(1)[0])[:100])
     write(world / "photos/empty.jpg", "")
+    huge = np.frombuffer(encode(np.zeros((8, 8, 3), np.uint8), "JPEG"), np.uint8).tobytes()
+    place = huge.index(b"\xff\xc0") + 5
+    write(world / "photos/huge.jpg", huge[:place] + b"\xff\xff\xff\xff" + huge[place + 4 :])
     assert run(world) == 2
     error = capsys.readouterr().err.splitlines()[-1]
-    assert "2 of 7 cannot be read, all others are done: " in error
+    assert "3 of 8 cannot be read, all others are done: " in error
     assert "broken.png is a broken PNG" in error
+    assert "huge.jpg is too large to be an image" in caplog.text
     assert len([name for name in content(world / "out") if name.startswith("masks")]) == 5
     assert (world / "out/index.html").exists()

@@ -38,7 +38,8 @@ def folder_pairs(store: Store, images: str, labels: str, names: str) -> list[Pai
       images, labels: as of `hummingbird.data.folder.match_files`.
       names: file that lists the ones to use; "": those of train.txt or prompt.txt if there is one, else all.
     """
-    photos, masks = match_files(store, images, "", "images"), match_files(store, labels, "", "labels")
+    photos = match_files(store, images, "", "images", "prompt")
+    masks = match_files(store, labels, "", "labels", "prompt")
     if not masks:
         raise UserError(f"--prompt={store.where}: {labels} holds no masks or depth maps")
     found = names or next((name for name in LISTS["prompt"] if store.exists(name)), "")

@@ -26,11 +26,9 @@ def read_picture(data: bytes, name: str, value_range: Range | None) -> Image:
     picture = open_header(data, name)
     if getattr(picture, "n_frames", 1) > 1:
         log.warning("%s has %d pages; only the first is used", name, getattr(picture, "n_frames", 1))
-    if picture.mode not in STORED:
-        return decode_image(data, name)
     try:
+        if picture.mode not in STORED:
+            return decode_image(data, name)
         return to_rgb(load_pixels(picture, name), value_range, name)
-    except Unreadable:
-        raise
-    except UserError as error:
-        raise Unreadable(str(error)) from error
+    except UserError as error:  # without the advice to change a setting that this command does not have
+        raise Unreadable(str(error).partition("; data.lenient")[0]) from error
