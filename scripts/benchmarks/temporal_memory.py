@@ -71,7 +71,8 @@ def score(prompt: Prompt, shots: Sequence[Shot], count: int, length: int, every:
             metrics.add(shot.truth.astype(np.int32), found.labels.astype(np.int32))
     for name in names:
         prompt.remove(name)
-    return round(float(metrics.result()["miou"]), 2)
+    miou = metrics.result()["miou"]
+    return round(miou, 2) if isinstance(miou, float) else float("nan")
 
 
 if __name__ == "__main__":
