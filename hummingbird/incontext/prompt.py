@@ -25,7 +25,6 @@ import itertools
 import os
 import threading
 import warnings
-import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeAlias, TypeVar, cast, overload
 
@@ -40,9 +39,9 @@ from hummingbird.errors import UserError
 from hummingbird.incontext import files, votes
 from hummingbird.incontext.answers import Neighbour, Prediction, Predictions
 from hummingbird.incontext.encoded import Encoded, View, encode_all, encode_bands
+from hummingbird.incontext.finder import Finder
 from hummingbird.incontext.images import Pixels, to_rgb
 from hummingbird.incontext.labels import ClassNames, build_kind, local_labels
-from hummingbird.incontext.nearest import SPARE, Nearest, advance, search
 from hummingbird.incontext.snapshot import Numbering, Segment, Snapshot
 from hummingbird.retrieval.threads import cpu_count, in_order
 
@@ -97,7 +96,7 @@ class Prompt:
         self._names = itertools.count(1)
         self._numbering = Numbering()
         self._now = Snapshot((), self.kind.task(()), self._numbering)
-        self._found: weakref.WeakKeyDictionary[Encoded, Nearest] = weakref.WeakKeyDictionary()
+        self._finder = Finder()
 
     # ---------------------------------------------------------------- what is in it
     def __len__(self) -> int:
@@ -285,7 +284,8 @@ class Prompt:
         k, beta, refine = chosen.neighbours, chosen.temperature, chosen.refine != "none"
 
         def answer(encoded: Encoded, kept: bool) -> Prediction:
-            nearest = self._nearest(now, encoded, k) if kept else search(now, encoded.features, k)
+            search = self._finder.search
+            nearest = self._finder.find(now, encoded, k) if kept else search(now, encoded.features, k)
             found, guide = votes.vote(now, nearest, k, beta), encoded.image if refine else None
             return votes.decide(now.task, self.kind, found, encoded.frame, guide)
 
@@ -297,19 +297,12 @@ class Prompt:
                     continue
                 pixels = to_rgb(image, self.settings.value_range)
                 bands = encode_bands(self.encoder, pixels, self.view, self.settings.batch_size)
-                found = votes.join([votes.vote(now, search(now, band.features, k), k, beta) for band in bands])
+                found = votes.join([votes.vote(now, self._finder.search(now, x.features, k), k, beta) for x in bands])
                 frame, guide = self.view.frame(*pixels.shape[:2]), pixels if refine else None
                 yield functools.partial(votes.decide, now.task, self.kind, found, frame, guide)
             return
         for encoded, image in zip(self._encoded(images), images, strict=True):
             yield functools.partial(answer, encoded, kept=encoded is image)
-
-    def _nearest(self, now: Snapshot, encoded: Encoded, k: int) -> Nearest:
-        """Returns the neighbours of an image's patches, and keeps them for the next time."""
-        last = self._found.get(encoded)
-        found = None if last is None else advance(last, now, encoded.features, k)
-        self._found[encoded] = found or search(now, encoded.features, SPARE * k)
-        return self._found[encoded]
 
     def _find(self, now: Snapshot, id: str) -> int:
         ids = [segment.id for segment in now.segments]

@@ -19,7 +19,7 @@ from jaxtyping import Float32
 from hummingbird.incontext.images import Image
 from hummingbird.tasks.upsampling import Winners, interpolation
 
-REACH = 2.0  # radius of the filter's window, in sides of a patch
+REACH = 1.0  # radius of the filter's window, in sides of a patch
 EPSILON = 1e-4  # variance of colours in 0..1 from which on edges are kept
 LEAST = 0.02  # vote somewhere in a strip from which on a class may win there
 STRIP_PIXELS = 2**22  # refined at a time, but for what their windows reach into
