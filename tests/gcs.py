@@ -112,6 +112,9 @@ class Handler(BaseHTTPRequestHandler):
         split = urllib.parse.urlsplit(self.path)
         query = dict(urllib.parse.parse_qsl(split.query, keep_blank_values=True))
         body = self.body()
+        if split.path == "/control":  # of benchmarks, which run the server in another process
+            self.store.latency = float(query.get("latency", self.store.latency))
+            return self.answer(200, {"requests": len(self.store.requests)})
         time.sleep(self.store.latency)
         with self.store.lock, contextlib.suppress(ConnectionError):  # the client was killed
             self.store.requests.append((self.command, self.path))

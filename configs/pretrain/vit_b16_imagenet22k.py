@@ -14,7 +14,7 @@
 
 Scores are the paper's, by retrieval; none of these runs has been repeated here. For Figures 6 and 8, with banks of 0 to
 300,000 entries, see configs/sweeps/bank_length_pretraining.py. The paper reports 60 h on 256 TPU v3 cores. `data.root`
-holds a folder or a .tar for each of the 21,841 classes.
+holds a folder or, better, a .tar for each of the 21,841 classes; scripts/README.md lists them once for all hosts.
 """
 
 
