@@ -120,7 +120,7 @@ def interrupt(monkeypatch, after, error):
     monkeypatch.setattr(results, "write_bytes", failing)
 
 
-@pytest.mark.parametrize("after", [0, 1, 4, 7])
+@pytest.mark.parametrize("after", [1, 6])
 def test_a_run_that_ends_early_resumes_to_the_same_files(world, monkeypatch, after):
     assert run(world, out="whole") == 0
     with monkeypatch.context() as patched:

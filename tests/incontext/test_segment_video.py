@@ -16,6 +16,7 @@ from hummingbird import Prompt, cli
 from hummingbird.incontext.segment import results
 from hummingbird.incontext.segment.memory import Memory
 from hummingbird.incontext.segment.video import Video
+from tests.data.files import encode, write
 from tests.incontext.test_segment import IDS, content, run, scene, world
 
 av = pytest.importorskip("av")
@@ -119,6 +120,18 @@ def test_a_video_that_ends_early_resumes_to_the_same_files(world, monkeypatch, a
     if memory:  # all frames are made again, so the journal says so
         resumed.pop("journal.jsonl"), whole.pop("journal.jsonl")
     assert resumed == whole
+
+
+def test_depth_of_a_video_is_written_for_each_frame(world):
+    for seed in (0, 1):
+        image, mask = scene(seed)
+        write(world / "deep/images" / f"{seed}.png", encode(image))
+        write(world / "deep/labels" / f"{seed}.png", encode(mask.astype(np.uint16) * 10))
+    make_video(world / "films/film.mp4", count=2)
+    assert run(world, "task=depth", "video.memory=2", prompt="deep", images=("films",)) == 0
+    assert np.asarray(Image.open(world / "out/depth/film.mp4/000001.png")).dtype == np.uint16
+    assert len(frames_of(world / "out/overlays/film.mp4")) == 2
+    assert (world / "out/summary.csv").read_text().count("film.mp4,") == 2
 
 
 def test_memory_is_bounded_and_leaves_the_prompt_as_it_was():
