@@ -1,5 +1,6 @@
 """Gradients of frozen encoders as features (FUNGI: "No Train, all Gain", NeurIPS 2024)."""
 
+from hummingbird.gradients.door import of
 from hummingbird.gradients.heads import Head, build_head
 from hummingbird.gradients.images import Negatives, features, fit_negatives
 from hummingbird.gradients.incontext import GradientEncoder, in_context
@@ -20,4 +21,5 @@ __all__ = [
     "in_context",
     "info_nce",
     "kl_to_uniform",
+    "of",
 ]

@@ -19,7 +19,7 @@ from hummingbird.encoder import Encoder
 from hummingbird.errors import UserError
 from hummingbird.gradients import losses
 from hummingbird.gradients.heads import Head, build_head, checksum, named_key
-from hummingbird.gradients.projection import find_projection
+from hummingbird.gradients.projection import find_sums
 from hummingbird.gradients.spread import Call, map_images, spread_for
 from hummingbird.gradients.tail import check_encoder, run_body, select, take_gradients
 from hummingbird.gradients.views import VIEWS, Picture, image_ids, simclr_views
@@ -230,7 +230,7 @@ def outer_products(
             return jnp.sum(jax.vmap(functools.partial(LOSSES[name], tree))(embed(tokens), kept))
 
         outer = take_gradients(backbone, params, last, loss)
-        embedding = losses.unit(embed(backbone.tail(params, last, None))[:, 0])
+        embedding = losses.unit(embed(outer.tokens)[:, 0])
         shape = (count, number * last.residual.shape[1], -1)
         return embedding, outer.delta.reshape(shape), outer.inputs.reshape(shape)
 
@@ -275,13 +275,10 @@ def projected(
         if delta.shape[1] > 1:
             raise UserError("features.projection=none takes gradients of one token: use kl and pooling=cls")
         return (jnp.concatenate([losses.unit(delta[:, 0]), losses.unit(inputs[:, 0])], axis=-1),)
-    images, terms, width = delta.shape
     # The scale of an image's gradient is lost in the end: fractions of its largest term keep every product in range.
     delta = delta / jnp.maximum(jnp.max(jnp.abs(delta), axis=(1, 2), keepdims=True), jnp.finfo(jnp.float32).tiny)
     key = named_key(seed, "gradients projection")
-    rows = (delta.reshape(-1, width), inputs.reshape(-1, inputs.shape[-1]))
-    found = find_projection(projection)(*rows, dim, key, rank)
-    return (losses.unit(found.reshape(images, terms, dim).sum(axis=1)),)
+    return (losses.unit(find_sums(projection)(delta, inputs, dim, key, rank)),)
 
 
 def embed_views(

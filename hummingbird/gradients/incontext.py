@@ -190,7 +190,7 @@ class GradientEncoder:
                 "encoder.fit(images) first, or use the preset attraction"
             )
         spread = spread_for(len(images))
-        body = Call(patches.run_tokens, (self.encoder.backbone,))
+        body = Call(patches.run_tokens, (self.encoder.backbone, self.support is not None))
         tree, batch = self._placed(spread), spread.split(images)
         residual, attended, found = spread.run(body, tree, batch)
         rows_, kept = self._negatives(images, found, numbers) if self.support is not None else nothing(len(images))

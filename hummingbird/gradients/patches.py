@@ -43,9 +43,15 @@ def on_cpu() -> bool:
 
 
 def run_tokens(
-    backbone: Backbone, tree: Params, images: Array
-) -> tuple[Float[Array, "B T D"], Float[Array, "B T D"], Float[Array, "B T D"]]:
+    backbone: Backbone, wanted: bool, tree: Params, images: Array
+) -> tuple[Float[Array, "B T D"], Float[Array, "B T D"], Float[Array, "B T d"]]:
     """Runs the network.
+
+    Args:
+      backbone: a ViT.
+      wanted: whether the final tokens are.
+      tree: parameters of the encoder.
+      images: uint8.
 
     Returns:
       Input and attention of the last block, and the final tokens; [CLS] first, if there is one, without registers.
@@ -55,7 +61,8 @@ def run_tokens(
         params = subtree(tree, "encoder")
         last = select(backbone, run_body(backbone, params, images), "all")
         with jax.default_matmul_precision("highest"):
-            return last.residual, last.attended, backbone.tail(params, last, None)
+            tokens = backbone.tail(params, last, None) if wanted else last.residual[..., :0]
+        return last.residual, last.attended, tokens
 
     return map_images(run, on_cpu(), images)
 
@@ -112,7 +119,7 @@ def outer_products(
     """Returns the unit delta of each objective, the inputs [a; 1], and the unit tokens, of patches alone."""
     params, last = subtree(tree, "encoder"), LastBlock(residual, attended)
     first = int(backbone.has_cls)  # [CLS] takes part in the loss and has no features
-    deltas, inputs = [], attended
+    deltas, inputs, tokens = [], attended, residual
     for name in choices.settings.gradients:
         of_image = functools.partial(LOSSES[name], tree, choices.denominator)
         # Images do not share terms, so the sum of their losses has the gradients of each.
@@ -120,9 +127,8 @@ def outer_products(
             backbone, params, last, lambda tokens, f=of_image: jnp.sum(jax.vmap(f)(tokens, negatives, kept))
         )
         deltas.append(losses.unit(found.delta[:, first:]))
-        inputs = found.inputs
-    tokens = losses.unit(backbone.tail(params, last, None))
-    return deltas, inputs[:, first:], tokens[:, first:]
+        inputs, tokens = found.inputs, found.tokens
+    return deltas, inputs[:, first:], losses.unit(tokens[:, first:])
 
 
 def kl_loss(tree: Params, denominator: float | None, tokens: Array, negatives: Array, kept: Array) -> Float[Array, ""]:

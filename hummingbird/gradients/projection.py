@@ -65,6 +65,46 @@ def dense(
     return rows.reshape(steps * chunk, n)[:dim].T / np.sqrt(dim)
 
 
+def dense_sums(
+    left: Float[AnyArray, "n t D"], right: Float[AnyArray, "n t E"], dim: int, key: Key[Array, ""], rank: int = 0
+) -> Float[Array, "n {dim}"]:
+    """Projects sums of t outer products as `dense` would project each: the same numbers, for t times less.
+
+    One matrix D x E is formed for each of the n sums, which is worth it for whole images, never for tokens.
+
+    Args:
+      left: delta of each term.
+      right: a of each term.
+      dim, key, rank: as of `dense`.
+    """
+    with jax.default_matmul_precision("highest"):
+        gradients = jnp.einsum("ntd,nte->nde", left, right)
+    return dense_matrices(gradients, dim, key)
+
+
+def dense_matrices(gradients: Float[Array, "n D E"], dim: int, key: Key[Array, ""]) -> Float[Array, "n {dim}"]:
+    """Projects matrices as `dense` projects outer products; arguments as of `dense`."""
+    n, width, other = gradients.shape
+    chunk = max(1, min(dim, CHUNK // (width * other)))
+    steps, flat = -(-dim // chunk), gradients.reshape(n, -1)
+
+    def step(start: Array) -> Float[Array, "n c"]:
+        keys = jax.vmap(lambda k: jax.random.fold_in(key, k))(start + jnp.arange(chunk))
+        return flat @ jax.vmap(lambda k: signs(k, (width * other,)))(keys).T
+
+    with jax.default_matmul_precision("highest"):
+        rows = jax.lax.map(step, chunk * jnp.arange(steps))  # [steps, n, c]
+    return rows.swapaxes(0, 1).reshape(n, steps * chunk)[:, :dim] / np.sqrt(dim)
+
+
+def tensor_sums(
+    left: Float[AnyArray, "n t D"], right: Float[AnyArray, "n t E"], dim: int, key: Key[Array, ""], rank: int = 8
+) -> Float[Array, "n {dim}"]:
+    """Projects sums of t outer products as `tensor` projects each; arguments as of `dense_sums`."""
+    rows = (x.reshape(-1, x.shape[-1]) for x in (left, right))
+    return tensor(*rows, dim, key, rank).reshape(*left.shape[:2], dim).sum(axis=1)
+
+
 def tensor(
     left: Float[AnyArray, "n D"], right: Float[AnyArray, "n E"], dim: int, key: Key[Array, ""], rank: int = 8
 ) -> Float[Array, "n {dim}"]:
@@ -91,6 +131,8 @@ def tensor(
 
 Projection = Callable[[Float[AnyArray, "n D"], Float[AnyArray, "n E"], int, Key[Array, ""], int], Float[Array, "n d"]]
 PROJECTIONS: dict[str, Projection] = {"dense": dense, "tensor": tensor}
+Sums = Callable[[Float[AnyArray, "n t D"], Float[AnyArray, "n t E"], int, Key[Array, ""], int], Float[Array, "n d"]]
+SUMS: dict[str, Sums] = {"dense": dense_sums, "tensor": tensor_sums}
 
 
 def find_projection(name: str) -> Projection:
@@ -100,6 +142,17 @@ def find_projection(name: str) -> Projection:
       >>> find_projection("tensor").__name__
       'tensor'
     """
+    check_projection(name)
+    return PROJECTIONS[name]
+
+
+def find_sums(name: str) -> Sums:
+    """Returns the projection of that name for sums of outer products; UserError if there is none."""
+    check_projection(name)
+    return SUMS[name]
+
+
+def check_projection(name: str) -> None:
+    """Raises UserError if there is no such projection."""
     if name not in PROJECTIONS:
         raise UserError(f"features.projection {name!r} is not known: use one of {', '.join(PROJECTIONS)} or none")
-    return PROJECTIONS[name]

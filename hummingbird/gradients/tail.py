@@ -36,10 +36,12 @@ class Outer(NamedTuple):
     Attributes:
       delta: dL / dP.
       inputs: [a; 1], or a where the projection has no bias.
+      tokens: after the tail, where the loss was taken.
     """
 
     delta: Float[Array, "B T D"]
     inputs: Float[Array, "B T E"]
+    tokens: Float[Array, "B T D"]
 
 
 def check_encoder(encoder: Encoder) -> FrozenEncoder:
@@ -94,6 +96,8 @@ def take_gradients(
     with jax.default_matmul_precision("highest"):
         projected = last.attended @ kernel
         projected = projected if bias is None else projected + bias
-        delta = jax.grad(lambda p: loss(backbone.tail(params, last, p)))(projected)
+        tokens, pull = jax.vjp(lambda p: backbone.tail(params, last, p), projected)
+        (delta,) = pull(jax.grad(loss)(tokens))
     ones = jnp.ones((*last.attended.shape[:2], 1), jnp.float32)
-    return Outer(delta, last.attended if bias is None else jnp.concatenate([last.attended, ones], axis=-1))
+    inputs = last.attended if bias is None else jnp.concatenate([last.attended, ones], axis=-1)
+    return Outer(delta, inputs, tokens)

@@ -49,7 +49,7 @@ def test_terms_of_the_tokens_are_the_gradient_of_the_image_loss():
             tokens = jnp.concatenate([cls, maps.reshape(-1, 32)])
             return info_nce(tokens @ head.kernel + head.bias, negatives @ head.kernel + head.bias)
 
-        rows = patches.run_tokens(vit.backbone, tree, IMAGES[:1])
+        rows = patches.run_tokens(vit.backbone, False, tree, IMAGES[:1])
         found = patches.take_gradients(
             vit.backbone, params, patches.LastBlock(*rows[:2]),
             lambda x: patches.simclr_loss(tree, choices.denominator, x[0], negatives, jnp.ones(4, bool)),

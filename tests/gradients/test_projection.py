@@ -7,7 +7,7 @@ import pytest
 
 from hummingbird.errors import UserError
 from hummingbird.gradients import projection
-from hummingbird.gradients.projection import dense, find_projection, signs, tensor
+from hummingbird.gradients.projection import dense, dense_sums, find_projection, signs, tensor
 
 RNG = np.random.default_rng(0)
 LEFT, RIGHT = RNG.normal(size=(3, 6)).astype(np.float32), RNG.normal(size=(3, 7)).astype(np.float32)
@@ -22,6 +22,8 @@ def test_the_scanned_projection_is_that_of_explicit_matrices(chunk, monkeypatch)
     gradients = np.einsum("nd,ne->nde", LEFT, RIGHT)
     want = gradients.reshape(3, -1) @ matrices.reshape(10, -1).T / np.sqrt(10)
     np.testing.assert_allclose(dense(LEFT, RIGHT, 10, KEY), want, rtol=1e-5, atol=1e-5)
+    summed = dense_sums(LEFT[None], RIGHT[None], 10, KEY)
+    np.testing.assert_allclose(summed, want.sum(0, keepdims=True), rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("project", [dense, tensor])
