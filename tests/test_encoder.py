@@ -73,6 +73,15 @@ def test_pooling_attention_sums_to_one(trained):
     assert hb.load_encoder("rgb:8").attention(IMAGES) is None
 
 
+def test_images_are_pooled_as_in_training(trained):
+    encoder = hb.load_encoder(str(trained[0]))
+    pooled = encoder.pooled(IMAGES)
+    assert pooled.shape == (3, encoder.dim)
+    assert not np.allclose(pooled, encoder(IMAGES).mean(axis=(1, 2)))
+    np.testing.assert_allclose(encoder.pooled(IMAGES[:1]), pooled[:1], rtol=1e-4, atol=1e-5)
+    assert hb.load_encoder("rgb:8").pooled(IMAGES) is None
+
+
 def test_random_weights_are_the_same_each_time_and_take_a_run_s_architecture(trained):
     first, again = (hb.load_encoder(f"random:{trained[0]}") for _ in range(2))
     assert first.fingerprint == again.fingerprint

@@ -17,6 +17,7 @@ from hummingbird import config as settings
 from hummingbird.commands.data_check import SHOWN, Facts, Shown, check_dense, check_images, console
 from hummingbird.config import EvaluateConfig, PretrainConfig
 from hummingbird.data import augment, crops
+from hummingbird.data.image_sets import build_labelled
 from hummingbird.data.interface import DenseSource, ImageSource, Unreadable
 from hummingbird.data.sources import DENSE, IMAGES, build_dense_source, build_image_source, look_up
 from hummingbird.data.views import build_view_groups
@@ -25,7 +26,7 @@ from hummingbird.errors import UserError
 from hummingbird.retrieval.examples import Example, prepare_prompt
 from hummingbird.retrieval.protocol import EvalProtocol, build_protocol
 from hummingbird.run.files import Json, write_json
-from hummingbird.tasks import Task, build_task
+from hummingbird.tasks import WHOLE_IMAGE, Task, build_task
 
 SIDE = 224  # of a tile, pixels
 LISTED = 50  # broken and void images printed at most
@@ -58,13 +59,19 @@ def _resolve(path: str, overrides: Sequence[tuple[str, str]]) -> PretrainConfig 
     for kind in kinds:
         try:
             config = settings.resolve(kind, path, overrides)
-            look_up(tables[kind], config.data.name, kind)
+            if not is_whole_images(config):
+                look_up(tables[kind], config.data.name, kind)
             resolved.append(config)
         except UserError as error:
             errors.append(error)
     if not resolved:
         raise errors[0]
     return resolved[0]
+
+
+def is_whole_images(config: PretrainConfig | EvaluateConfig) -> bool:
+    """Returns whether a config is of an evaluation of whole images."""
+    return isinstance(config, EvaluateConfig) and config.data.task in WHOLE_IMAGE
 
 
 def describe(
@@ -87,6 +94,8 @@ def describe(
     """
     if isinstance(config, PretrainConfig):
         found, pictures = _inspect_training(config, check_all)
+    elif is_whole_images(config):
+        found, pictures = _inspect_whole_images(config, check_all)
     else:
         found, pictures = _inspect_evaluation(config, check_all)
     for split, facts in found.items():
@@ -115,6 +124,24 @@ def _inspect_evaluation(config: EvaluateConfig, check_all: bool) -> tuple[dict[s
     if protocol.augmentation_epochs and numbers:
         pictures["augmented.png"] = _augmented(prompt, numbers, task, protocol)
     return found, pictures
+
+
+def _inspect_whole_images(config: EvaluateConfig, check_all: bool) -> tuple[dict[str, Facts], dict[str, Picture]]:
+    """Checks the training and test images of an evaluation of whole images."""
+    if config.data.task != "classification":
+        raise UserError(f"config key data.task: data checks classification and dense labels, not {config.data.task}")
+    splits = build_labelled(config)
+    parts = {"train": splits.train, "test": splits.test}
+    if splits.validation is not None:
+        parts["validation"] = splits.validation
+    found = {name: check_images(part, config.data.lenient, check_all) for name, part in parts.items()}
+    for name, part in parts.items():
+        if part.knows_labels:
+            counts = np.bincount(part.labels, minlength=len(part.classes))
+            found[name].labels = {**found[name].labels, "images_per_class": [int(counts.min()), int(counts.max())]}
+            found[name].rows.append(("images a class", f"{counts.min()} to {counts.max()}"))
+        found[name].rows.append(("split", splits.choice))
+    return found, {"contact.png": contact([item for facts in found.values() for item in facts.shown])}
 
 
 def _write(folder: Path, content: Mapping[str, Json], pictures: Mapping[str, Picture]) -> None:

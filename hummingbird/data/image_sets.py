@@ -132,6 +132,10 @@ class Reader:
         if query:
             return Splits(train, self.open(query, "data.query"), validation)
         kept, held = stratified(train.labels, test_share, seed)
+        if not len(held):
+            raise UserError(
+                f"config key data.query: {self.data.root} has no test split and one image a class; give test images"
+            )
         share = f"{100 * (1 - test_share):.0f}/{100 * test_share:.0f}"
         return Splits(train.take(kept), train.take(held), validation, f"stratified {share}, seed {seed}")
 
@@ -177,11 +181,24 @@ def tfds_name(data: EvaluationData, known: ImageSet) -> tuple[str, str]:
     if data.root:
         if (open_path(data.root) / "dataset_info.json").exists():
             return "tfds", data.root
-        if known.tfds and (open_path(data.root) / known.tfds).exists():
-            return f"tfds/{known.tfds}", data.root
+        prepared = prepared_folder(data.root, known.tfds) if known.tfds else ""
+        if prepared:
+            return "tfds", prepared
         if data.name != "images" and (open_path(data.root) / data.name).is_dir():
             return "", f"{data.root.rstrip('/')}/{data.name}"  # a folder of several data sets
     return "", data.root
+
+
+def prepared_folder(data_dir: str, name: str) -> str:
+    """Returns the folder of a data set in a TFDS data_dir, its newest version; "" if there is none."""
+    home = open_path(data_dir) / name
+    folders = [home] if home.is_dir() else []
+    for _ in range(2):  # NAME/VERSION, or NAME/CONFIG/VERSION
+        folders = sorted(inner for folder in folders for inner in folder.iterdir() if inner.is_dir())
+        found = [str(folder) for folder in folders if (folder / "dataset_info.json").exists()]
+        if found:
+            return found[-1]
+    return ""
 
 
 def chosen_classes(path: str) -> list[str]:

@@ -32,8 +32,8 @@ Identity = Mapping[str, Json]
 Encode = Callable[[Sequence[int]], Iterator[Batch]]
 
 
-def in_memory(length: int, encode: Encode) -> Embedded:
-    """Encodes this process's part of the images into memory."""
+def in_memory(length: int, encode: Encode) -> Embedded | None:
+    """Encodes this process's part of the images into memory; None if it has none, as where there are few images."""
     rows = own_part(range(length))
     whole: Embedded | None = None
     for batch in encode(rows):
@@ -43,7 +43,6 @@ def in_memory(length: int, encode: Encode) -> Embedded:
                 np.zeros((len(rows), dim), np.float32), np.zeros(len(rows), np.float32), np.zeros(len(rows), np.int32)
             )
         write(whole, np.asarray(batch.rows) - rows[0], batch.embedded)
-    assert whole is not None, "an empty set is refused before"
     return whole
 
 
@@ -53,7 +52,7 @@ def write(columns: Embedded, rows: np.ndarray, values: Embedded) -> None:
         column[rows] = value
 
 
-def cached(root: str, length: int, identity: Identity, encode: Encode) -> Embedded:
+def cached(root: str, length: int, identity: Identity, encode: Encode) -> Embedded | None:
     """Returns this process's part of the features from a cache; encodes and stores what is missing.
 
     Args:
@@ -66,7 +65,9 @@ def cached(root: str, length: int, identity: Identity, encode: Encode) -> Embedd
       UserError: the folder cannot be written, or no longer holds what was stored.
     """
     rows = own_part(range(length))
-    identity = {**identity, "rows": [rows[0], rows[-1] + 1] if len(rows) else [0, 0]}
+    if not rows:
+        return None
+    identity = {**identity, "rows": [rows[0], rows[-1] + 1]}
     digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
     folder = pathlib.Path(root) / digest
     try:

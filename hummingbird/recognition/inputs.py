@@ -108,7 +108,9 @@ class Encoding:
             else:
                 own = in_memory(len(inputs), encode)
             if jax.process_count() > 1:
-                own = Embedded(**gather_columns({key: np.asarray(column) for key, column in own._asdict().items()}))
+                columns = {} if own is None else {key: np.asarray(column) for key, column in own._asdict().items()}
+                own = Embedded(**gather_columns(columns))
+        assert own is not None, "an empty set is refused before"
         return own
 
     @property

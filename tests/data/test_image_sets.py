@@ -11,6 +11,7 @@ from hummingbird import config
 from hummingbird.data.image_sets import SETS, build_labelled
 from hummingbird.data.labelled import stratified
 from hummingbird.errors import UserError
+from tests.data.files import make_tfds
 
 
 def picture(seed, side=8):
@@ -113,6 +114,10 @@ def test_what_cannot_be_classified_is_refused(tmp_path):
     write(tmp_path, {"train/ant": 2, "train/bee": 2, "test/cow": 1, "test/ant": 1})
     with pytest.raises(UserError, match="not among the training classes: cow"):
         build(tmp_path)
+    (tmp_path / "test").rename(tmp_path / "other")
+    (tmp_path / "one.txt").write_text("train/ant/0.png ant\ntrain/bee/0.png bee\n")
+    with pytest.raises(UserError, match="has no test split and one image a class"):
+        build(tmp_path, **{"data.prompt": "one.txt"})
     with pytest.raises(UserError, match="holds images without labels"):
         build(tmp_path / "train/ant")
     with pytest.raises(UserError, match="there is no list none"):
@@ -133,6 +138,22 @@ def test_classes_can_be_chosen(tmp_path):
     (tmp_path / "two.txt").write_text("cat\ncow\n")
     with pytest.raises(UserError, match="there are no images of cow"):
         build(tmp_path, **{"images.classes": str(tmp_path / "two.txt")})
+
+
+def test_a_prepared_tfds_folder_is_recognised(tmp_path):
+    root = make_tfds(tmp_path / "cifar10" / "1.0.0")
+    for place in (root, tmp_path):  # the folder itself, or the data_dir that it is in
+        splits = build(place, "cifar10")
+        assert splits.train.classes == ["cat", "dog"]
+        assert (len(splits.train), len(splits.test)) == (3, 2)  # without a test split: a share of each class
+        labels = splits.train.labels.tolist()
+        assert [splits.train[i]["label"] for i in range(3)] == labels
+        assert splits.train[0]["image"].startswith(b"\x89PNG")
+
+
+def test_data_sets_may_lie_side_by_side(tmp_path):
+    write(tmp_path, {f"cub/{split}/{name}": 2 for split in ("train", "test") for name in "ab"})
+    assert len(build(tmp_path, "cub").train) == 4
 
 
 def test_scenes_have_balanced_labels():

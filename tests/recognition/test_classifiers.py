@@ -122,6 +122,23 @@ def test_principal_components_are_scikit_learns_up_to_sign(samples):
     assert (ours.axes[np.abs(ours.axes).argmax(axis=0), range(4)] > 0).all()
 
 
+@pytest.mark.parametrize("components", [5, DIM])  # the latter is skipped
+def test_pca_and_k_nn_classify_as_scikit_learn_does(components):
+    """500 rows, each of them twice and of another class the second time, so that votes tie."""
+    decomposition, neighbors = (pytest.importorskip(f"sklearn.{name}") for name in ("decomposition", "neighbors"))
+    half, test = blobs(250, 1, spread=2.0), blobs(60, 2)
+    units = np.concatenate([half.units, half.units])
+    labels = np.concatenate([half.labels, (half.labels + 1) % CLASSES]).astype(np.int32)
+    given = Problem(Embedded(units, np.ones(500, np.float32), labels), test, None, CLASSES, pca=components)
+    ours = CLASSIFIERS["knn"].run(given.reduced(), Images(neighbours=2)).predicted
+    rows, asked = units.astype(np.float64), test.units.astype(np.float64)
+    if components < DIM:
+        pca = decomposition.PCA(components, svd_solver="full").fit(rows)
+        rows, asked = pca.transform(rows), pca.transform(asked)
+    theirs = neighbors.KNeighborsClassifier(2).fit(rows, labels).predict(asked)
+    np.testing.assert_array_equal(ours, theirs)
+
+
 def test_pca_is_skipped_where_it_is_not_below_samples_and_features():
     assert [skipped(p, 100, 50) for p in (None, 49, 50, 99)] == [True, False, True, True]
     assert skipped(40, 40, 50)

@@ -8,11 +8,14 @@ from PIL import Image
 
 import hummingbird as hb
 from hummingbird import cli, retrieval
+from hummingbird import config as configs
 from hummingbird.errors import UserError
+from hummingbird.models.architecture import build_architecture
 from hummingbird.recognition.inputs import build_encoding
 from hummingbird.recognition.prepare import Preparation
 from hummingbird.retrieval.progress import Clock
 from hummingbird.retrieval.report import read_runs
+from hummingbird.weights.own import frozen_vit, random_params
 from tests.data.test_image_sets import picture, write
 
 SCENES = {"data.scenes.prompt_images": 60, "data.scenes.query_images": 20, "data.scenes.size": 32}
@@ -107,9 +110,17 @@ def test_the_batch_size_does_not_change_the_scores():
 
 
 def test_a_vit_with_a_cls_token_is_pooled_by_it_and_others_by_the_mean():
+    settings = {"width": 32, "depth": 1, "heads": 2, "patch_size": 8, "cls_token": True}
+    arch = build_architecture({"name": "vit_ti8", **settings}, 32)
+    encoder = frozen_vit(arch, random_params(arch), "tiny")
+    images = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), dtype=np.uint8)
     resolved = hb.config.resolve("evaluate", "evaluate/images:scenes", {**SMALL})
-    pooling = lambda encoder: build_encoding(encoder, resolved, Clock()).pooling
-    assert pooling(hb.load_encoder("rgb:8")) == "mean"
+    pooled = lambda encoder, name: build_encoding(encoder, configs.replace(resolved, {"images.pooling": name}), Clock())
+    assert pooled(encoder, "auto").pooling == "cls"
+    assert pooled(hb.load_encoder("rgb:8"), "auto").pooling == "mean"
+    both = pooled(encoder, "cls_mean").vectors(images, [], [])
+    np.testing.assert_allclose(both[:, :32], encoder.cls(images), rtol=1e-5)
+    np.testing.assert_allclose(both[:, 32:], encoder(images).mean(axis=(1, 2)), rtol=1e-5, atol=1e-6)
 
 
 def test_preparations_follow_torchvision_and_keep_the_aspect():
