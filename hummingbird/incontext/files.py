@@ -15,6 +15,7 @@ from jaxtyping import Float32, Shaped, UInt8
 
 from hummingbird.config.prompt import Options, PromptSettings
 from hummingbird.config.schema import resolve
+from hummingbird.data.interface import reason
 from hummingbird.errors import UserError, first_line
 from hummingbird.incontext.snapshot import Segment
 from hummingbird.run.files import replacing
@@ -49,7 +50,7 @@ def write(
     encoder: str,
     segments: Sequence[Segment],
 ) -> None:
-    """Writes a prompt; a file that exists is replaced atomically."""
+    """Writes a prompt; a file that exists is replaced atomically. Raises UserError if it cannot be written."""
     head = {
         "format": FORMAT,
         "task": task,
@@ -63,8 +64,11 @@ def write(
         arrays[f"{number}/image"] = segment.encoded.image
         arrays[f"{number}/features"] = segment.encoded.features
         arrays[f"{number}/label"] = segment.label
-    with replacing(path) as part, part.open("wb") as file:
-        np.savez(file, allow_pickle=False, **arrays)
+    try:
+        with replacing(path) as part, part.open("wb") as file:
+            np.savez(file, allow_pickle=False, **arrays)
+    except OSError as error:
+        raise UserError(f"{os.fspath(path)} cannot be written: {reason(error)}; nothing was changed") from error
 
 
 def read(path: str | os.PathLike[str]) -> Stored:

@@ -49,8 +49,12 @@ class Kind(abc.ABC):
         """
 
     @abc.abstractmethod
-    def task(self, labels: Iterable[Label]) -> Task:
-        """Returns the task of a prompt with these labels."""
+    def channels(self, label: Label) -> int:
+        """Returns how many classes or channels a label needs."""
+
+    @abc.abstractmethod
+    def task(self, channels: Iterable[int]) -> Task:
+        """Returns the task of a prompt with labels of so many channels each."""
 
     @abc.abstractmethod
     def for_task(self, label: Label) -> Label:
@@ -107,16 +111,14 @@ class ClassKind(Kind):
         small = np.uint8 if max(int(found.max()), self.void) <= 255 else np.int32
         return np.where(annotated, mask, self.void).astype(small)
 
-    def numbers(self, labels: Iterable[Label]) -> int:
-        """Returns how many class numbers there are."""
-        if not self.open:
-            return len(self.ids)
-        return 1 + max((int(label[label != self.void].max()) for label in labels), default=0)
+    def channels(self, label: Label) -> int:
+        """See `Kind.channels`; without names, the number of classes grows with the ids."""
+        return 1 + int(label[label != self.void].max()) if self.open else len(self.ids)
 
-    def task(self, labels: Iterable[Label]) -> SegmentationTask:
-        """See `Kind.task`; without names, the number of classes grows with the ids."""
-        count = self.numbers(labels)
-        names = [str(self.classes[i]) for i in self.ids.tolist()] if not self.open else [str(i) for i in range(count)]
+    def task(self, channels: Iterable[int]) -> SegmentationTask:
+        """See `Kind.task`."""
+        count = max(channels, default=0)
+        names = [str(i) for i in range(count)] if self.open else [str(self.classes[i]) for i in self.ids.tolist()]
         return SegmentationTask(names, max(MOST_IDS + 1, self.void))
 
     def for_task(self, label: Label) -> Label:
@@ -140,7 +142,7 @@ class ValueKind(Kind):
     """
 
     def __init__(self, name: str, make: Callable[[int], Task], channels: int | None):
-        self.name, self.make, self.channels, self.classes = name, make, channels, {}
+        self.name, self.make, self.channels_of_all, self.classes = name, make, channels, {}
 
     def check(self, label: ArrayLike, size: tuple[int, int]) -> Label:
         """See `Kind.check`; a label of one channel is [H, W] or [H, W, 1]."""
@@ -151,18 +153,23 @@ class ValueKind(Kind):
         values = values.astype(np.float32)
         if values.ndim == 2:
             values = values[..., None]
-        if self.channels not in (None, values.shape[2]):
-            raise UserError(f"label: it has {values.shape[2]} channels, expected {self.channels} (task={self.name})")
+        wanted = self.channels_of_all
+        if wanted not in (None, values.shape[2]):
+            raise UserError(f"label: it has {values.shape[2]} channels, expected {wanted} (task={self.name})")
         if not self.make(values.shape[2]).valid(self.for_task(values)).any():
             raise UserError("label: no pixel has a valid value (all are missing or out of range); give at least one")
         return values
 
-    def task(self, labels: Iterable[Label]) -> Task:
+    def channels(self, label: Label) -> int:
+        """See `Kind.channels`."""
+        return label.shape[2]
+
+    def task(self, channels: Iterable[int]) -> Task:
         """See `Kind.task`. Raises UserError for labels of different numbers of channels."""
-        counts = [label.shape[2] for label in labels]
+        counts = list(channels)
         if len(set(counts)) > 1:
             raise UserError(f"label: it has {counts[-1]} channels, those before it have {counts[0]}")
-        return self.make(counts[0] if counts else self.channels or 1)
+        return self.make(counts[0] if counts else self.channels_of_all or 1)
 
     def for_task(self, label: Label) -> Label:
         """See `Kind.for_task`."""
@@ -212,7 +219,7 @@ def local_labels(kind: Kind, label: Label, frame: Frame) -> tuple[Int[np.ndarray
     Returns:
       The patches that have a label, and their local labels as a bank stores them.
     """
-    task, label = kind.task([label]), kind.for_task(label)
+    task, label = kind.task([kind.channels(label)]), kind.for_task(label)
     known = task.valid(label)
     sides = [
         annotated_part(np.asarray(known.any(axis=1 - axis)), (frame.cells.rows, frame.cells.columns)[axis])

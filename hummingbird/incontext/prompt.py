@@ -274,7 +274,7 @@ class Prompt:
         if self._numbering.size > max(SPARSE * held, 2**20):  # most numbers are of images that are gone
             self._numbering = Numbering()
             segments = tuple(map(self._numbering.take, segments))
-        task = self.kind.task([segment.label for segment in segments])
+        task = self.kind.task(segment.channels for segment in segments)
         self._now = Snapshot(segments, task, self._numbering)
 
     def _jobs(
@@ -328,7 +328,7 @@ class Prompt:
         frame = encoded.frame
         checked = self.kind.check(label, (frame.height, frame.width))
         rows, columns = local_labels(self.kind, checked, frame)
-        return Segment(id, encoded, checked, rows, columns)
+        return Segment(id, encoded, checked, rows, columns, self.kind.channels(checked))
 
     def _check(self, encoded: Encoded) -> None:
         if (encoded.view, encoded.encoder) != (self.view, self._fingerprint):

@@ -28,6 +28,7 @@ class Segment:
       label: as the user gave it.
       rows: the patches that have a label.
       columns: their local labels, as a bank stores them.
+      channels: how many classes or channels the label needs.
       first: number of the image's first patch among those of all images that the prompt has held.
     """
 
@@ -36,6 +37,7 @@ class Segment:
     label: Shaped[np.ndarray, "H W *C"]
     rows: Int[np.ndarray, " n"]
     columns: Mapping[str, Column]
+    channels: int = 1
     first: int = 0
 
     def __len__(self) -> int:

@@ -24,6 +24,12 @@ from hummingbird.incontext.encoded import Encoded
 from hummingbird.tasks.class_metrics import SegmentationMetrics
 
 SHARES = (0.001, 0.01, 0.1, 1.0)
+# The second: the paper's settings for few data (Table 6).
+SEARCHES = {
+    "prompt": {},
+    "prompt, few-data settings": {"neighbours": 90, "temperature": 0.1},
+    "prompt, refine=guided": {"refine": "guided"},
+}
 CLASSIFIERS = ("random forest", "gradient boosting")
 
 
@@ -86,9 +92,10 @@ def score(
         for i, (encoded, label) in enumerate(zip(images, labels, strict=True)):
             prompt.add(encoded, label, id=str(i))
 
-    measure("prompt", add, lambda encoded: prompt.predict(encoded).labels)
-    for id in list(prompt):
-        prompt.remove(id)
+    for name, search in SEARCHES.items():
+        measure(name, add, lambda encoded, search=search: prompt.predict(encoded, **search).labels)
+        for id in list(prompt):
+            prompt.remove(id)
     for kind in classifiers:
         model = PixelClassifier(kind)
         measure(kind, lambda model=model: model.fit(list(zip(images, labels, strict=True))), model.predict)

@@ -97,3 +97,18 @@ def test_what_is_no_prompt_is_not_loaded(tmp_path, content):
         hb.Prompt.load(path, Fourier())
     with pytest.raises(UserError, match=r"gone.npz does not exist"):
         hb.Prompt.load(tmp_path / "gone.npz", Fourier())
+
+
+def test_a_prompt_that_cannot_be_written_leaves_the_old_file(tmp_path, monkeypatch):
+    path = tmp_path / "prompt.npz"
+    filled(1).save(path)
+    before = path.read_bytes()
+
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(np, "savez", full)
+    with pytest.raises(UserError, match=r"prompt.npz cannot be written: No space left on device; nothing was changed"):
+        filled(2).save(path)
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]

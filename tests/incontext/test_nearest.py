@@ -1,5 +1,7 @@
 """Neighbours kept from one state of a prompt to the next equal those of a search over all keys."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -31,9 +33,7 @@ def test_advancing_equals_searching_all_keys(seed):
         else:  # strokes change
             place = int(rng.integers(len(segments)))
             rows = np.sort(rng.permutation(np.setxor1d(segments[place].rows, rng.choice(40, 3, replace=False))))
-            segments[place] = Segment(
-                "", segments[place].encoded, segments[place].label, rows, {}, segments[place].first
-            )
+            segments[place] = dataclasses.replace(segments[place], rows=rows)
         now = Snapshot(tuple(segments), TASK, numbering)
         found = advance(found, now, queries, K) or search(now, queries, 2 * K)
         advanced += found.rows is now.rows

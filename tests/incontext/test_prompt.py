@@ -143,3 +143,11 @@ def test_predictions_have_the_ids_of_the_labels(classes):
     assert set(np.unique(prompt.predict(scene(0)[0]).labels)) == {7, 26}
     assert list(prompt.classes) == [7, 26]
     assert set(prompt.explain(scene(0)[0], 3, 3)[0].label) <= {7, 26}
+
+
+def test_labels_of_other_numbers_of_channels_are_refused():
+    prompt = hb.Prompt(Fourier(), task="regression", input_size=64)
+    prompt.add(scene(0)[0], scene(0)[0] / 255.0)
+    with pytest.raises(UserError, match="2 channels, those before it have 3"):
+        prompt.add(scene(1)[0], scene(1)[0][..., :2] / 255.0)
+    assert list(prompt) == ["1"]

@@ -58,7 +58,7 @@ def test_a_prompt_scores_as_the_evaluation_does(task):
     prompt = hb.Prompt(Fourier(), prompt_set.classes or None, task, input_size=64, neighbours=9, temperature=0.05)
     for i in range(len(prompt_set)):
         prompt.add(prompt_set[i]["image"], prompt_set[i]["label"])
-    metrics = prompt.kind.task([prompt_set[0]["label"][..., None]]).metrics()
+    metrics = prompt._now.task.metrics()
     for i in range(len(queries)):
         label = queries[i]["label"]
         truth = prompt.kind.for_task(label) if task == "segmentation" else label
