@@ -81,8 +81,7 @@ def build_program(config: PretrainConfig, examples: int, devices: list[Any] | No
     model = build_pretrainer(config, mesh)
     objective = build_objective(config, functools.partial(jax.lax.with_sharding_constraint, shardings=whole))
     steps_per_epoch = examples / config.batch_size
-    total_steps = config.total_steps or math.ceil(config.epochs * steps_per_epoch)
-    learning_rate = build_learning_rate(config.optimizer, total_steps, steps_per_epoch, config.batch_size)
+    total_steps, learning_rate = learning_rate_of(config, examples)
     schedules = build_schedules(config, total_steps, steps_per_epoch)
     frozen = ("patch_embed",) if config.encoder.freeze_patches else ()
     algorithm = Algorithm(
@@ -115,6 +114,13 @@ def build_program(config: PretrainConfig, examples: int, devices: list[Any] | No
         first_views=jax.eval_shape(first_views, batch_shapes(config)),
         shardings=shardings,
     )
+
+
+def learning_rate_of(config: PretrainConfig, examples: int) -> tuple[int, optax.Schedule]:
+    """Returns the last step of a config and its learning rate by step, for this number of training images."""
+    steps_per_epoch = examples / config.batch_size
+    total_steps = config.total_steps or math.ceil(config.epochs * steps_per_epoch)
+    return total_steps, build_learning_rate(config.optimizer, total_steps, steps_per_epoch, config.batch_size)
 
 
 def batch_shapes(config: PretrainConfig) -> Batch:

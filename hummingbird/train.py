@@ -19,7 +19,7 @@ from etils import epath
 from jax.experimental import multihost_utils
 from jaxtyping import Int
 
-from hummingbird.config import PretrainConfig, to_flat
+from hummingbird.config import PretrainConfig, replace, to_flat
 from hummingbird.config.schema import Value
 from hummingbird.data.interface import ImageSource
 from hummingbird.data.pipeline import Batches, HostBatch, build_batches
@@ -29,7 +29,7 @@ from hummingbird.devices import mesh as meshes
 from hummingbird.errors import Preempted, UserError
 from hummingbird.models.pretrainer import Pretrainer
 from hummingbird.objectives import Batch, Objective
-from hummingbird.program import Program, build_program, seconds_at_peak
+from hummingbird.program import Program, build_program, learning_rate_of, seconds_at_peak
 from hummingbird.run import checkpoint
 from hummingbird.run import workdir as workdirs
 from hummingbird.run.files import Json
@@ -148,6 +148,7 @@ def resume_or_initialise(config: PretrainConfig, folder: epath.Path, program: Pr
         state, manifest = checkpoint.restore_newest(folder, program.state, program.shardings)
         batches.set_state(manifest["data"])
         log.info("resuming from step %d of %d", int(state.step), program.total_steps)
+        warn_of_schedule(config, program, manifest["config"], int(state.step), len(batches.source))
         return Start(state, True, flat, manifest.get("init_from"))
     state: TrainState = program.init()
     if given is not None:
@@ -155,6 +156,21 @@ def resume_or_initialise(config: PretrainConfig, folder: epath.Path, program: Pr
     state = fill_bank(config, program, state, batches.source)
     log.info("%s parameters on %s", f"{count_parameters({'online': state.online}):,}", program.mesh)
     return Start(state, False, flat, given and given.record)
+
+
+def warn_of_schedule(
+    config: PretrainConfig, program: Program, saved: Mapping[str, Value], step: int, images: int
+) -> None:
+    """Warns where a resumed run is to end at another step than it was meant to: its schedules change on the way."""
+    earlier = {name: saved[name] for name in ("epochs", "total_steps") if name in saved}
+    last, rate = learning_rate_of(replace(config, earlier), images)
+    if last != program.total_steps:
+        log.warning(
+            "the run was meant to end at step %d and now ends at step %d, so its schedules change: the learning rate"
+            " of step %d is %.3g, and was to be %.3g",
+            *(last, program.total_steps, step + 1),
+            *(float(program.schedule(step)), float(rate(step))),
+        )
 
 
 def run_steps(
@@ -171,7 +187,7 @@ def run_steps(
     peak = seconds_at_peak(config, program)
     finite = FiniteCheck(folder)
     with (
-        Saver(folder, config=start.config, keep=config.keep_checkpoints, init_from=start.init_from) as saver,
+        build_saver(config, folder, start) as saver,
         StopSignal() as stopped,
         build_training_log(config, folder, first - 1, last, program.schedule, start_time, peak) as training_log,
         _closing(hooks),
@@ -201,6 +217,12 @@ def run_steps(
                 saver.wait()
                 raise Preempted(f"stopped by a signal at step {step} of {last}; the state is saved")
     return state
+
+
+def build_saver(config: PretrainConfig, folder: epath.Path, start: Start) -> Saver:
+    """Builds what saves the checkpoints of a run."""
+    keep, every = config.keep_checkpoints, config.keep_every
+    return Saver(folder, config=start.config, keep=keep, keep_every=every, init_from=start.init_from)
 
 
 def to_devices(config: PretrainConfig, program: Program, batch: HostBatch) -> Batch:

@@ -216,6 +216,9 @@ class PretrainConfig:
         1000, "steps between checkpoints; the last step is always saved", low=1, resumable=True
     )
     keep_checkpoints: int = setting(3, "newest checkpoints to keep", low=1, resumable=True)
+    keep_every: int = setting(
+        0, "checkpoints of steps that this divides stay beside the newest; 0: none", low=0, resumable=True
+    )
     log_every: int = setting(50, "steps between log lines", low=1, resumable=True)
     online_eval: OnlineEval = OnlineEval()
     evaluators: tuple[str, ...] = setting(

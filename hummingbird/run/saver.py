@@ -63,6 +63,7 @@ class Saver:
       workdir: of the run.
       config: flat config, for the manifest.
       keep: number of newest finished steps to keep.
+      keep_every: finished steps that this divides stay too; 0: none, and never step 0.
       init_from: where the parameters at step 0 came from, for the manifest.
     """
 
@@ -72,9 +73,11 @@ class Saver:
         *,
         config: Mapping[str, Value],
         keep: int,
+        keep_every: int = 0,
         init_from: Mapping[str, Json] | None = None,
     ):
         self._workdir, self._config, self._keep = checkpoint.absolute(workdir), dict(config), keep
+        self._keep_every = keep_every
         self._init_from = None if init_from is None else dict(init_from)
         hosts = jax.process_count()
         meet = set(range(hosts)) if hosts > 1 else None  # None would meet in a collective
@@ -198,11 +201,15 @@ class Saver:
         """
         present = [p for p in checkpoint.steps(self._workdir) if int(p.name) <= step]
         finished = [p for p in present if checkpoint.is_finished(p)]
-        for old in [*finished[self._keep :], *(p for p in present if p not in finished)]:
+        outdated = [p for p in finished[self._keep :] if not self._stays(int(p.name))]
+        for old in [*outdated, *(p for p in present if p not in finished)]:
             try:
                 old.rmtree()
             except OSError as error:
                 log.warning("checkpoint %s could not be removed: %s", old, error)
+
+    def _stays(self, step: int) -> bool:
+        return bool(step and self._keep_every) and step % self._keep_every == 0
 
 
 @jax.jit

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import math
 import os
 import re
 from collections.abc import Iterable, Mapping
@@ -20,6 +21,7 @@ from jax import Array
 
 from hummingbird.errors import UserError
 from hummingbird.models.architecture import MEAN, STD, Architecture
+from hummingbird.models.positions import resize_positions
 from hummingbird.models.vit import ViT
 from hummingbird.run import checkpoint, fingerprint
 from hummingbird.run.files import Json
@@ -71,6 +73,7 @@ def read(path: str, vit: ViT, wanted: Wanted) -> Given:
     wanted = {n: x for n, x in wanted.items() if n.split(".")[0] in NETWORKS}
     found = _for_networks(found, {name.split(".")[0] for name in wanted})
     found = _restack(found, stacked=any(".encoder.blocks." in name for name in wanted))
+    found = _regridded(found, wanted, vit.arch)
     _check_encoder(path, found, wanted)
     taken = {n: x for n, x in found.items() if n in wanted and x.shape == wanted[n].shape}
     for name, x in taken.items():
@@ -91,6 +94,19 @@ def put(given: Given, state: State, shardings: State) -> State:
     places = checkpoint.to_arrays(shardings)
     arrays = {n: jax.make_array_from_callback(x.shape, places[n], x.__getitem__) for n, x in given.arrays.items()}
     return checkpoint.from_arrays(state, {**checkpoint.to_arrays(state), **arrays})
+
+
+def _regridded(found: Arrays, wanted: Wanted, arch: Architecture) -> Arrays:
+    """Resizes learned positions of a square grid to this run's, as the encoder resizes them for other inputs."""
+
+    def resized(name: str, x: np.ndarray) -> np.ndarray:
+        side = math.isqrt(len(x)) if name.endswith("encoder.positions") and x.ndim == 2 else 0
+        if not arch.grid or name not in wanted or side**2 != len(x) or x.shape == wanted[name].shape:
+            return x
+        log.info("%s of %d x %d patches are resized to %d x %d", name, side, side, *arch.grid)
+        return np.asarray(resize_positions(x, (side, side), arch.grid, arch.resize)).astype(x.dtype)
+
+    return {name: resized(name, x) for name, x in found.items()}
 
 
 def _check_encoder(path: str, found: Arrays, wanted: Wanted) -> None:

@@ -11,6 +11,7 @@ import pytest
 from hummingbird.errors import UserError
 from hummingbird.models.architecture import Architecture
 from hummingbird.models.backbone import Features
+from hummingbird.models.positions import resize_positions
 from hummingbird.models.vit import ViT
 from hummingbird.run import checkpoint
 from hummingbird.run.saver import Saver
@@ -103,7 +104,6 @@ def test_layers_are_stacked_for_a_run_that_scans_them(tmp_path):
     [
         ({"width": 64}, r"encoder\.\S+ is \[.*\] there, \[.*\] in this run"),
         ({"depth": 1}, r"encoder\.block_01\.\S+ is not there"),
-        ({"grid": (2, 2)}, r"encoder\.positions is \[4, 32\] there, \[16, 32\] in this run"),
         ({"patch_size": 4}, "patch_size 4, this run's 8"),
         ({"heads": 4}, "heads 4, this run's 2"),
         ({"activation": "quick_gelu"}, "activation quick_gelu"),
@@ -115,6 +115,17 @@ def test_another_encoder_is_refused_naming_the_first_array_that_does_not_fit(tmp
     imported(tmp_path / "other", **changes)
     with pytest.raises(UserError, match=said):
         warm_start.read(str(tmp_path / "other"), VIT, state_of(VIT))
+
+
+def test_positions_of_another_input_size_are_resized_as_the_encoder_would(tmp_path, caplog):
+    arrays = imported(tmp_path / "smaller", grid=(2, 2))
+    with caplog.at_level(logging.INFO):
+        given = warm_start.read(str(tmp_path / "smaller"), VIT, state_of(VIT))
+    expected = resize_positions(arrays["positions"], (2, 2), (4, 4), VIT.arch.resize)
+    for network in ("online", "target"):
+        np.testing.assert_allclose(given.arrays[f"{network}.encoder.positions"], expected, rtol=1e-6)
+        np.testing.assert_array_equal(given.arrays[f"{network}.encoder.norm.scale"], arrays["norm/scale"])
+    assert "of 2 x 2 patches are resized to 4 x 4" in caplog.text
 
 
 def test_a_class_token_without_a_place_is_left_out_and_recorded(tmp_path):
