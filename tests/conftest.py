@@ -1,5 +1,6 @@
 """What every test shares: eight virtual CPU devices, a persistent compilation cache, the small real data sets."""
 
+import gc
 import os
 import sys
 from collections.abc import Iterator
@@ -60,12 +61,19 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Keeps the tests of one shard."""
+    """Keeps the tests of one shard; those of training programs come first, so that one worker runs and shares them."""
+    items.sort(key=lambda item: not hasattr(getattr(item, "module", None), "tiny"))
     if not config.getoption("--shard"):
         return
     chosen = shard(config.getoption("--shard"))
     config.hook.pytest_deselected(items=[item for item in items if not chosen(item.nodeid)])
     items[:] = [item for item in items if chosen(item.nodeid)]
+
+
+def pytest_collection_finish() -> None:
+    """Keeps the garbage collector from passing through all modules again and again while JAX traces."""
+    gc.freeze()
+    gc.set_threshold(50_000, 20)
 
 
 # Set while a test without the marker `process` runs.
