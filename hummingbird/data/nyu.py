@@ -6,7 +6,6 @@ import os
 
 import h5py
 import numpy as np
-import scipy.io
 from etils import epath
 from jaxtyping import Int, Num
 
@@ -114,7 +113,9 @@ def _read_split(path: str, name: str) -> Num[np.ndarray, " N"]:
         if h5py.is_hdf5(path):
             with h5py.File(path, "r") as file:
                 return np.asarray(_frames(file, name)).ravel()
-        return scipy.io.loadmat(path)[name].ravel()
+        from scipy.io import loadmat  # here, because it takes half a second to import
+
+        return loadmat(path)[name].ravel()
     except Exception as error:  # SciPy raises what it likes on broken files
         raise UserError(f"{path} cannot be read: {first_line(error)}") from error
 

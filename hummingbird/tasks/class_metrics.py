@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import numpy as np
-import scipy.optimize
 from jaxtyping import Float, Integer
 
 from hummingbird.errors import UserError
@@ -100,9 +99,11 @@ class SegmentationMetrics:
 
 def match_classes(confusion: Confusion) -> Confusion:
     """Reorders the columns of a confusion matrix so that the sum of IoUs is greatest (Hungarian algorithm)."""
+    from scipy.optimize import linear_sum_assignment  # here, because it takes half a second to import
+
     union = confusion.sum(0)[None] + confusion.sum(1)[:, None] - confusion
     iou = np.divide(confusion, union, out=np.zeros(confusion.shape), where=union > 0)
-    rows, columns = scipy.optimize.linear_sum_assignment(iou, maximize=True)
+    rows, columns = linear_sum_assignment(iou, maximize=True)
     matched = np.empty_like(confusion)
     matched[:, rows] = confusion[:, columns]
     return matched
