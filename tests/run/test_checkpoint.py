@@ -19,7 +19,6 @@ from hummingbird import hooks, train
 from hummingbird.data.pipeline import build_batches
 from hummingbird.encoder import load_encoder
 from hummingbird.errors import Preempted, UserError
-from hummingbird.program import learning_rate_of
 from hummingbird.run import checkpoint, fingerprint, saver
 from hummingbird.run.files import write_json
 from hummingbird.run.saver import Saver
@@ -182,26 +181,6 @@ def test_a_run_without_a_sound_step_is_an_error(copied):
 def test_only_the_newest_checkpoints_are_kept(tmp_path):
     tiny.pretrain(tmp_path / "run", keep_checkpoints=1)
     assert [p.name for p in checkpoint.steps(tmp_path / "run")] == ["00000004"]
-
-
-def test_checkpoints_of_chosen_steps_stay(tmp_path):
-    state = lambda step: Arrays({"step": jax.numpy.int32(step), "online": {"x": jax.numpy.arange(3.0)}})
-    with Saver(tmp_path, config={}, keep=1, keep_every=4) as saving:
-        for step in (0, 2, 4, 6, 8, 10):
-            saving.save(state(step), {})
-    assert [int(path.name) for path in checkpoint.steps(tmp_path)] == [10, 8, 4]
-
-
-def test_a_resumed_run_with_another_end_warns_with_both_learning_rates(caplog):
-    program, config = tiny.program(), tiny.tiny_config()
-    saved = {"total_steps": config.total_steps, "epochs": config.epochs}
-    train.warn_of_schedule(config, program, saved, 2, 64)
-    assert not caplog.records
-    train.warn_of_schedule(config, program, {"total_steps": 40}, 2, 64)
-    rate = [f"{float(x(2)):.3g}" for x in (program.schedule, learning_rate_of(tiny.tiny_config(total_steps=40), 64)[1])]
-    assert rate[0] != rate[1]
-    assert "meant to end at step 40 and now ends at step 4, so its schedules change" in caplog.text
-    assert f"of step 3 is {rate[0]}, and was to be {rate[1]}" in caplog.text
 
 
 def test_another_config_is_refused_with_the_difference(copied):
