@@ -169,6 +169,18 @@ def test_a_folder_of_other_files_is_refused_and_left_as_it_is(world, capsys):
     assert [path.name for path in (world / "out").iterdir()] == ["notes.txt"]
 
 
+def test_images_of_another_folder_get_names_of_their_own(world, capsys):
+    assert run(world) == 0
+    before = content(world / "out" / "masks")
+    assert run(world, images=("photos/sub",)) == 0  # the same files
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["kept"] == 2
+    write(world / "others/b c.png", encode(scene(11)[0]))
+    assert run(world, images=("others",)) == 0
+    after = content(world / "out" / "masks")
+    assert {name: after[name] for name in before} == before
+    assert after.keys() - before.keys() == {"b c.png.png"}
+
+
 def test_two_runs_do_not_write_into_one_folder(world, capsys):
     with results.hold(str(world / "out")):
         assert run(world) == 2

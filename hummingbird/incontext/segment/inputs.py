@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import glob
 import os
 from collections import Counter
@@ -25,13 +26,18 @@ class Input:
 
     Attributes:
       path: of the file.
-      source: the path relative to the folder that all inputs share, which identifies it from run to run.
+      source: the path relative to the folder that all inputs share, for people.
       name: of its results, relative to their folders, without suffix.
     """
 
     path: str
     source: str
     name: str
+
+    @functools.cached_property
+    def key(self) -> str:
+        """The absolute path, which identifies the input from run to run."""
+        return printable(os.path.realpath(self.path))
 
     @property
     def is_video(self) -> bool:
@@ -57,7 +63,7 @@ def find_inputs(given: Sequence[str], skipped: Set[str], out: str, named: Mappin
       given: folders (with their sub-folders), files, and patterns such as "frames/*.jpg".
       skipped: real paths that do not count: masks beside the images.
       out: the folder of the results, which does not count either.
-      named: names that earlier runs gave, by source.
+      named: names that earlier runs gave, by `Input.key`.
 
     Raises:
       UserError: nothing there, or a file that is neither image nor video.
@@ -72,9 +78,11 @@ def find_inputs(given: Sequence[str], skipped: Set[str], out: str, named: Mappin
     if not kept:
         raise UserError(f"--images={' '.join(given)}: no images match; supported are {', '.join((*SUFFIXES, *VIDEOS))}")
     base = folders[0] if len(folders) == 1 else os.path.commonpath([os.path.abspath(folder) for folder in folders])
-    sources = [os.path.relpath(path, base).replace(os.sep, "/") for path in kept]
-    names = name_results(sources, named)
-    return [Input(path, source, names[source]) for path, source in zip(kept, sources, strict=True)]
+    inputs = [Input(path, os.path.relpath(path, base).replace(os.sep, "/"), "") for path in kept]
+    # The name of a file that is gone is free again, so that images which moved keep theirs.
+    known = {key: name for key, name in named.items() if os.path.exists(key)}
+    names = name_results({x.key: x.source for x in inputs}, known)
+    return [dataclasses.replace(x, name=names[x.key]) for x in inputs]
 
 
 def _expand(path: str, text: str, out: str) -> tuple[list[str], str]:
@@ -102,35 +110,36 @@ def _expand(path: str, text: str, out: str) -> tuple[list[str], str]:
     return matching, os.sep.join(fixed) or (os.sep if path.startswith(os.sep) else ".")
 
 
-def name_results(sources: Sequence[str], named: Mapping[str, str]) -> dict[str, str]:
-    """Names the results of each source: without its suffix, or with it where two would have the same name.
+def name_results(sources: Mapping[str, str], named: Mapping[str, str]) -> dict[str, str]:
+    """Names the results of each input: its source without suffix, or with it where two would have the same name.
 
     Videos keep their suffix, so that the folder of their masks is not that of a folder of images. Names do not differ
     by capitals alone, since some file systems take those for the same.
 
     Args:
-      sources: paths of the inputs.
-      named: names that earlier runs gave, by source; they stay.
+      sources: of the inputs, by key.
+      named: names that earlier runs gave, by key; they stay.
 
     Example:
-      >>> name_results(["a.jpg", "a.png", "b/c.jpg", "d.mp4"], {})
-      {'a.jpg': 'a.jpg', 'a.png': 'a.png', 'b/c.jpg': 'b/c', 'd.mp4': 'd.mp4'}
-      >>> name_results(["a.jpg", "a.png"], {"a.jpg": "a"})
-      {'a.jpg': 'a', 'a.png': 'a.png'}
+      >>> name_results({"/x/a.jpg": "a.jpg", "/x/a.png": "a.png", "/x/b/c.jpg": "b/c.jpg", "/x/d.mp4": "d.mp4"}, {})
+      {'/x/a.jpg': 'a.jpg', '/x/a.png': 'a.png', '/x/b/c.jpg': 'b/c', '/x/d.mp4': 'd.mp4'}
+      >>> name_results({"/x/a.jpg": "a.jpg", "/x/a.png": "a.png"}, {"/x/a.jpg": "a"})
+      {'/x/a.jpg': 'a', '/x/a.png': 'a.png'}
     """
-    plain = {source: _inside(source) for source in sources}
-    short = {source: name if is_video(name) else os.path.splitext(name)[0] for source, name in plain.items()}
+    plain = {key: _inside(source) for key, source in sources.items()}
+    short = {key: name if is_video(name) else os.path.splitext(name)[0] for key, name in plain.items()}
     counts = Counter(name.casefold() for name in short.values())
-    names = {source: named[source] for source in sources if source in named}
     taken = {name.casefold() for name in named.values()}
-    for source in sources:
-        if source in names:
+    names: dict[str, str] = {}
+    for key in sources:
+        if key in named:
+            names[key] = named[key]
             continue
-        candidates = [short[source]] if counts[short[source].casefold()] == 1 else []
-        candidates += [plain[source], *(f"{plain[source]} {number}" for number in range(2, len(sources) + 2))]
-        names[source] = next(name for name in candidates if name.casefold() not in taken)
-        taken.add(names[source].casefold())
-    return {source: names[source] for source in sources}
+        candidates = [short[key]] if counts[short[key].casefold()] == 1 else []
+        candidates += [plain[key], *(f"{plain[key]} {number}" for number in range(2, len(taken) + len(sources) + 2))]
+        names[key] = next(name for name in candidates if name.casefold() not in taken)
+        taken.add(names[key].casefold())
+    return names
 
 
 def _inside(source: str) -> str:

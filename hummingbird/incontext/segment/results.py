@@ -46,7 +46,7 @@ class Entry:
     """A line of the journal: a finished image, a frame, or (`WHOLE`) a finished video.
 
     Attributes:
-      source: of the input.
+      source: key of the input.
       frame: its number, or `WHOLE`.
       stamp: of the input's file.
       files: checksums of the files that were written, by path in the folder.
@@ -97,7 +97,7 @@ class Results:
       out: the folder.
 
     Attributes:
-      names: of the results by source, as earlier runs gave them.
+      names: of the results by `Input.key`, as earlier runs gave them.
 
     Raises:
       UserError: it holds other files, or a manifest that cannot be read.
@@ -184,7 +184,7 @@ class Results:
             )
         if self._identity != digest:
             self._refuse_changed(digest)
-        self.names |= {x.source: x.name for x in inputs}
+        self.names |= {x.key: x.name for x in inputs}
         self._remove_parts()
         with writing(self.out):
             write_json(
@@ -233,14 +233,14 @@ class Results:
 
     def entry(self, x: Input, frame: int = WHOLE) -> Entry | None:
         """Returns what an earlier run finished under the same settings, if its files are still there."""
-        identity, found = self._last.get((x.source, frame), ("", None))
+        identity, found = self._last.get((x.key, frame), ("", None))
         if found is None or identity != self._identity or found.stamp != x.stamp:
             return None
         return found if all((self._root / path).exists() for path in found.files) else None
 
     def entries(self, x: Input) -> list[Entry]:
         """Returns the finished frames of a video in order, or the finished image."""
-        numbers = sorted(frame for source, frame in self._last if source == x.source and (frame >= 0) == x.is_video)
+        numbers = sorted(frame for source, frame in self._last if source == x.key and (frame >= 0) == x.is_video)
         found = [self.entry(x, number) for number in numbers]
         return [entry for entry in found if entry is not None]
 
@@ -258,7 +258,7 @@ class Results:
 
     def finish(self, x: Input, frame: int, files: Mapping[str, int], facts: Mapping[str, Json]) -> None:
         """Writes the line of an image, a frame or a video; its files are there, with these checksums."""
-        entry = Entry(x.source, frame, x.stamp, files, facts)
+        entry = Entry(x.key, frame, x.stamp, files, facts)
         with writing(self.out):
             self._append(dataclasses.asdict(entry))
         self._last[entry.source, entry.frame] = (self._identity, entry)
