@@ -16,7 +16,7 @@ EVERY = 30.0  # seconds between lines in a log
 
 
 class Speed(rich.progress.ProgressColumn):
-    """Shows how many units are done a second."""
+    """Shows how many units are done a second, on average: a batch is done at once."""
 
     def __init__(self, unit: str):
         super().__init__()
@@ -24,8 +24,8 @@ class Speed(rich.progress.ProgressColumn):
 
     def render(self, task: rich.progress.Task) -> str:
         """Returns the text of the column."""
-        speed = task.finished_speed or task.speed
-        return f"{speed:.1f} {self._unit}/s" if speed else ""
+        elapsed = task.finished_time or task.elapsed
+        return f"{task.completed / elapsed:.1f} {self._unit}/s" if elapsed and task.completed else ""
 
 
 @contextlib.contextmanager
