@@ -50,11 +50,11 @@ def open_scenes(session: SessionFolder) -> None:
                 encode_picture(rendered["image"], "PNG"), f"scene-{scene}-{number + 1}.png", example=True
             )
             if number == 0:
-                events += _annotate(image, rendered["mask"], known)
+                events += annotate(image, rendered["mask"], known)
     session.append(events)
 
 
-def _annotate(image: str, mask: Int32[np.ndarray, "H W"], known: dict[str, str]) -> Iterator[Event]:
+def annotate(image: str, mask: Int32[np.ndarray, "H W"], known: dict[str, str]) -> Iterator[Event]:
     """Yields events that add the classes of a scene, and one stroke on each region of a fair size."""
     for number in np.unique(mask).tolist():
         name = scenes.CLASSES[number]
