@@ -67,17 +67,22 @@ def annotate(image: str, mask: Int32[np.ndarray, "H W"], known: dict[str, str]) 
 
 
 def _strokes(region: Shaped[np.ndarray, "H W"]) -> Iterator[dict[str, Json]]:
-    """Yields a stroke along the middle of each connected part of a region that is large enough for one."""
+    """Yields strokes along the middle of each connected part of a region: one, or two where there is room."""
     count, parts = cv2.connectedComponents(region.astype(np.uint8))
     for number in range(1, count):
         inside = np.pad((parts == number).astype(np.uint8), 1)  # the border of the image ends a region
-        depth = cv2.distanceTransform(inside, cv2.DIST_L2, 5)[1:-1, 1:-1]
-        if depth.max() >= 6:
+        for least in (6, BRUSH):
+            depth = cv2.distanceTransform(inside, cv2.DIST_L2, 5)[1:-1, 1:-1]
+            if depth.max() < least:
+                break
             size = round(min(BRUSH, float(depth.max())), 1)
-            yield {"id": secrets.token_hex(6), "size": size, "points": _middle(depth, size)}
+            points = _middle(depth, size)
+            yield {"id": secrets.token_hex(6), "size": size, "points": [value for point in points for value in point]}
+            line = np.array(points, np.int32)[:, None]
+            cv2.polylines(inside, [line], isClosed=False, color=0, thickness=round(2 * BRUSH))
 
 
-def _middle(depth: Shaped[np.ndarray, "H W"], size: float) -> list[Json]:
+def _middle(depth: Shaped[np.ndarray, "H W"], size: float) -> list[tuple[float, float]]:
     """Follows the middle of a region from its innermost pixel to both sides, as a hand would."""
     inner = np.argwhere(depth > 0.85 * depth.max())
     start = inner[np.abs(inner - np.argwhere(depth > 0).mean(axis=0)).sum(axis=1).argmin()]
@@ -93,8 +98,7 @@ def _middle(depth: Shaped[np.ndarray, "H W"], size: float) -> list[Json]:
                 break
             side.append((column, row))
         path = side[::-1] + path if step == -1 else path + side
-    points = path[::6] + path[-1:]
-    return [coordinate + 0.5 for point in points for coordinate in point]
+    return [(column + 0.5, row + 0.5) for column, row in path[::6] + path[-1:]]
 
 
 # ---------------------------------------------------------------- annotated images
