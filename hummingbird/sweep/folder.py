@@ -148,9 +148,10 @@ class SweepFolder:
                 "runs can be added to a sweep, but not removed; choose another folder"
             )
         for stage, settings in old.reference["settings"].items():
+            harmless = harmless_settings("pretrain" if stage == "pretrain" else "evaluate")
             for key, value in settings.items():
                 now = new.reference["settings"][stage].get(key, value)
-                if now != value:
+                if now != value and key not in harmless:
                     raise UserError(
                         f"--workdir={self.path}: {key} of {stage} was {value!r} when the sweep was started and is "
                         f"{now!r} now (an edited config file, or another version); choose another folder"
@@ -168,6 +169,14 @@ class SweepFolder:
     def is_running(self, job: list[str]) -> bool:
         """Returns whether a living worker runs this job, perhaps one that an earlier call left behind."""
         return self.is_locked(job_lock(job))
+
+
+def harmless_settings(kind: str) -> set[str]:
+    """Returns settings that may differ within a sweep, as defaults of another version: a run resumes with them too."""
+    from hummingbird import config  # workers compare no sweeps
+
+    decisive = ("epochs", "total_steps", "init_from")
+    return {key for key, setting in config.declared(kind).items() if setting.resumable and key not in decisive}
 
 
 def same_spelling(identity: Identity) -> Identity:

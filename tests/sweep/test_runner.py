@@ -1,6 +1,7 @@
 """Whole sweeps, with `fake_hummingbird.py` in place of the command: states, resuming, failures, results."""
 
 import csv
+import dataclasses
 import json
 import os
 import signal
@@ -13,9 +14,11 @@ import pytest
 
 from hummingbird import sweep
 from hummingbird.errors import UserError
+from hummingbird.sweep.expand import build_schedule
 from hummingbird.sweep.folder import DONE, FAILED, RUNNING, SweepFolder
 from hummingbird.sweep.local import slot_environment
 from hummingbird.sweep.schedule import Command
+from hummingbird.sweep.spec import load_sweep
 from hummingbird.sweep.worker import Worker
 
 FAKE = [sys.executable, str(Path(__file__).with_name("fake_hummingbird.py"))]
@@ -128,6 +131,20 @@ def test_an_added_evaluation_scores_finished_trainings_without_training_again(tm
     assert all(float(row["knn.miou"]) > 0 for row in rows(tmp_path))
     with pytest.raises(UserError, match="its evaluate"):
         go(tmp_path, sweep_file("grid({'seed': [0, 1]})"))  # an evaluation cannot be removed
+
+
+def test_another_default_is_refused_unless_a_run_would_resume_with_it(sweep_file):
+    made = build_schedule(load_sweep(sweep_file("grid({'seed': [0]})")), PRETRAIN, [], None, "DIR")
+
+    def started_with(**settings):
+        before = {**made.reference["settings"]["pretrain"], **settings}
+        reference = {**made.reference, "settings": {**made.reference["settings"], "pretrain": before}}
+        return dataclasses.replace(made, reference=reference)
+
+    SweepFolder("DIR").check_same_sweep(started_with(**{"data.threads": 3}), made)
+    for key, value in (("ema_decay", 0.5), ("total_steps", 7)):
+        with pytest.raises(UserError, match=f"{key} of pretrain was {value} when the sweep was started"):
+            SweepFolder("DIR").check_same_sweep(started_with(**{key: value}), made)
 
 
 def test_nothing_is_written_for_a_bad_sweep(tmp_path, sweep_file):
