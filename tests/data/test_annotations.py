@@ -183,6 +183,11 @@ def test_a_picture_is_read_the_same_in_every_format(tmp_path, kind):
     assert item["image"].shape == (HEIGHT, WIDTH, 3)
 
 
+def test_images_of_labelme_may_lie_beside_its_folder(tmp_path):
+    labelme(tmp_path)
+    np.testing.assert_array_equal(read(tmp_path / "json").source[0]["label"], TRUTH)
+
+
 def test_an_annotation_file_may_be_named_instead_of_its_folder(tmp_path):
     coco(tmp_path)
     write(tmp_path / "other.json", (tmp_path / "instances.json").read_bytes())

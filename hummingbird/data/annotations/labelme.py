@@ -9,6 +9,7 @@ import base64
 import binascii
 import functools
 import math
+import posixpath
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
@@ -59,7 +60,9 @@ def _drawing(store: Store, path: str, images: Images, stroke: float) -> Drawing:
     if found is None and isinstance(content, Mapping) and content.get("imageData"):
         embedded = _decode(text(content, "imageData", where), where)
     drawn = [_shape(one, where, stroke) for one in items(content, "shapes", where)]
-    return Drawing(found or named, where, drawn, size(content, where, "imageHeight", "imageWidth"), embedded)
+    # Images may lie beside the folder of the files, as LabelMe writes it: ../images/a.jpg.
+    relative = posixpath.normpath(posixpath.join(posixpath.dirname(path), named.replace("\\", "/")))
+    return Drawing(found or relative, where, drawn, size(content, where, "imageHeight", "imageWidth"), embedded)
 
 
 def _shape(content: Content, where: str, stroke: float) -> Shape:
