@@ -36,8 +36,8 @@ NOTES = {
     "given": "",
     "demo": "This encoder was trained by `scripts/demo` on rendered scenes for a few minutes. Start with"
     " --checkpoint=timm:vit_small_patch16_224.dino (or your own) for photographs.",
-    "pixels": "No encoder was given, so patches are compared by their raw colours: good enough for frames of one scene,"
-    " not for other places or times. Start with --checkpoint=timm:vit_small_patch16_224.dino (or your own) for more.",
+    "pixels": "Patches are compared by their raw colours, which is enough for frames of one scene but not for other"
+    " places or times. Start with --checkpoint=timm:vit_small_patch16_224.dino (or your own) for more.",
 }
 
 

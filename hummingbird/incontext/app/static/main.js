@@ -96,6 +96,7 @@ function choose(image) {
   image ??= store.shownImages[0] ?? null;
   $("name").textContent = image?.name ?? "";
   $("empty").hidden = Boolean(image);
+  $("explain").style.visibility = image ? "visible" : "hidden";
   $("caption").style.visibility = image ? "visible" : "hidden";
   if (image !== editor.image) explanation.release();
   editor.show(image);
