@@ -27,16 +27,11 @@ def small(item: ImageItem, name: str) -> Picture:
     )
 
 
-def choose_queries(truth: Int[np.ndarray, " N"], predicted: Int[np.ndarray, " N"], count: int, seed: int) -> list[int]:
-    """Draws query images, right and wrong ones in turn as far as there are both, of different classes first."""
-    rng = np.random.default_rng(np.random.SeedSequence([seed, len(truth)]))
-    order = rng.permutation(len(truth))
-    seen = np.unique(truth[order], return_index=True)[1]
-    order = np.concatenate([order[np.sort(seen)], np.delete(order, seen)])
-    kinds = [[int(i) for i in order if (truth[i] == predicted[i]) == right] for right in (True, False)]
-    chosen = [row for pair in zip(*kinds, strict=False) for row in pair]
-    chosen += [row for kind in kinds for row in kind[len(chosen) // 2 :]]
-    return chosen[:count]
+def choose_queries(truth: Int[np.ndarray, " N"], count: int, seed: int) -> list[int]:
+    """Draws query images of different classes first; the same ones for all encoders."""
+    order = np.random.default_rng(np.random.SeedSequence([seed, len(truth)])).permutation(len(truth))
+    seen = np.sort(np.unique(truth[order], return_index=True)[1])
+    return np.concatenate([order[seen], np.delete(order, seen)])[:count].tolist()
 
 
 def neighbour(images: Labelled, index: int, truth: int, similarity: float) -> ImageNeighbour:
@@ -65,7 +60,7 @@ def collect(
       seed: decides the queries.
     """
     train, test, classes = problem.train, problem.test, splits.train.classes
-    chosen = choose_queries(test.labels, predicted, report.queries, seed)
+    chosen = choose_queries(test.labels, report.queries, seed)
     k = min(report.neighbours, len(train.labels))
     ids, cosines = nearest(train.units, test.units[chosen], k, "cosine")
     queries: list[ImageQuery] = []

@@ -61,7 +61,7 @@ def write_report(path: str | os.PathLike[str], result: Result, samples: Samples 
 def write_comparison(
     path: str | os.PathLike[str],
     runs: Sequence[Run],
-    title: str = "Dense nearest-neighbour retrieval",
+    title: str = "",
     notes: Iterable[str] = (),
 ) -> None:
     """Writes one report of several evaluations: encoders side by side where task and data set are the same.
@@ -69,7 +69,7 @@ def write_comparison(
     Args:
       path: the HTML file, written as a whole.
       runs: the evaluations.
-      title: the heading.
+      title: the heading; "": what the evaluations are.
       notes: paragraphs below the heading.
 
     Raises:
@@ -86,6 +86,8 @@ def write_comparison(
             )
     names = list(dict.fromkeys(run.name for run in runs))
     subtitle = " · ".join(names) if len(names) <= NAMED else f"{len(names)} encoders or settings"
+    whole = all(run.result["task"] in WHOLE_IMAGE for run in runs)
+    title = title or ("Evaluation of whole images" if whole else "Dense nearest-neighbour retrieval")
     write_text(path, page(title, subtitle, runs, list(notes)))
 
 
