@@ -19,12 +19,12 @@ def run(devices, steps=3, start=None, **changes):
     program = tiny.program(devices, **changes)
     history = []
     if start is None:
-        state = program.fill(program.init(), tiny.batch(99), jnp.int32(0))
-        state = program.fill(state, tiny.batch(98), jnp.int32(1))
+        state = program.fill(program.init(), tiny.placed(program, 99), jnp.int32(0))
+        state = program.fill(state, tiny.placed(program, 98), jnp.int32(1))
     else:
         state = jax.device_put(start, program.shardings)
     for step in range(steps):
-        state, metrics = program.step(state, tiny.batch(step))
+        state, metrics = program.step(state, tiny.placed(program, step))
         history.append(jax.device_get(metrics))
     return jax.device_get(state), history
 
@@ -82,10 +82,10 @@ def test_the_same_run_twice_is_equal_to_the_bit(one_device):
 
 def test_target_is_the_moving_average_of_the_online_network():
     program, decay = tiny.program(1), tiny.tiny_config().ema_decay
-    state = program.fill(program.init(), tiny.batch(0), jnp.int32(0))
+    state = program.fill(program.init(), tiny.placed(program, 0), jnp.int32(0))
     for step in (1, 2):  # the learning rate of the first step is 0, so that online and target stay equal
         before = jax.device_get(state.target)
-        state, _ = program.step(state, tiny.batch(step))
+        state, _ = program.step(state, tiny.placed(program, step))
     assert set(state.online) - set(before) == {"predictor"}
     online = {name: jax.device_get(state.online[name]) for name in before}
     expected = jax.tree.map(lambda xi, theta: decay * xi + (1 - decay) * theta, before, online)
@@ -96,10 +96,10 @@ def test_target_is_the_moving_average_of_the_online_network():
 
 def test_the_bank_takes_the_mean_target_tokens_of_the_first_view_after_the_step():
     program = tiny.program(1)
-    state = program.fill(program.init(), tiny.batch(0), jnp.int32(0))
+    state = program.fill(program.init(), tiny.placed(program, 0), jnp.int32(0))
     before = jax.device_get(state)
     batch = tiny.batch(1)
-    state, _ = program.step(state, batch)
+    state, _ = program.step(state, tiny.placed(program, 1))
     encode = jax.jit(functools.partial(program.model.apply, method="encode"))
     tokens = encode({"params": before.target}, tiny.augmented(batch)[:, 0]).patches
     written = int(before.bank.cursor)
@@ -166,5 +166,5 @@ def test_a_loss_that_is_not_finite_is_reported():
     program = tiny.program(1)
     state = program.init()
     state = state.replace(online=jax.tree.map(lambda x: x * jnp.nan, state.online))
-    _, metrics = program.step(state, tiny.batch(0))
+    _, metrics = program.step(state, tiny.placed(program, 0))
     assert not metrics["finite"]

@@ -75,6 +75,15 @@ def batch(seed, size=16, side=32, like=None):
     return Batch(views, rng.integers(0, 5, size).astype(np.int32))
 
 
+def placed(program, seed, **like):
+    """`batch` on the devices of a program, as a run places it: for NumPy arrays JAX would trace and compile again."""
+    import jax
+
+    from hummingbird.devices import mesh
+
+    return jax.tree.map(lambda x: mesh.to_global(program.mesh, x), batch(seed, **like))
+
+
 def drawn(shapes, seed=0):
     """Arrays drawn by NumPy for a tree of shapes: scales and variances are 1, integers 0, all else small.
 

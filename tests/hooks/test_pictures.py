@@ -15,6 +15,9 @@ from hummingbird.models import context
 from hummingbird.models.pretrainer import patch_features
 from tests import tiny
 
+# The same in all tests, so that the program that shows them is compiled once.
+SHOWN = {"pictures.images": 3, "pictures.neighbours": 4}
+
 
 @pytest.mark.parametrize(("length", "batch", "hosts"), [(18, 12, 1), (18, 12, 3), (24, 12, 2), (12, 12, 1)])
 def test_every_entry_is_traced_to_its_image(length, batch, hosts):
@@ -42,31 +45,31 @@ def test_every_entry_is_traced_to_its_image(length, batch, hosts):
 def stepped():
     """The tiny run after a step, and the batch of that step."""
     program = tiny.program(1)
-    state = program.fill(program.init(), tiny.batch(99), jnp.int32(0))
-    state = program.fill(state, tiny.batch(98), jnp.int32(1))
+    state = program.fill(program.init(), tiny.placed(program, 99), jnp.int32(0))
+    state = program.fill(state, tiny.placed(program, 98), jnp.int32(1))
     batch = tiny.batch(0)
-    state, _ = program.step(state, batch)
+    state, _ = program.step(state, tiny.placed(program, 0))
     return program.model, state, batch
 
 
 def test_views_match_the_step_and_neighbours_are_the_nearest_older_entries(stepped):
     model, state, batch = stepped
     views = batch.views["global"]
-    config = tiny.tiny_config(**{"pictures.neighbours": 3})
-    shown = jax.device_get(jax.jit(pictures.build_pictures(config).inspect)(state, views[:4]))
+    config = tiny.tiny_config(**SHOWN)
+    shown = jax.device_get(jax.jit(pictures.build_pictures(config).inspect)(state, views[:3]))
     augmented = tiny.augmented(batch)
-    np.testing.assert_allclose(shown.views, augmented[:4], atol=1e-5)
+    np.testing.assert_allclose(shown.views, augmented[:3], atol=1e-5)
     np.testing.assert_allclose(shown.masks.sum(axis=-1), 1, rtol=1e-5)
 
-    tokens = patch_features(model, {"params": state.online}, augmented[:4, 0])
+    tokens = jax.jit(patch_features, static_argnums=0)(model, {"params": state.online}, augmented[:3, 0])
     mean = np.asarray(tokens, np.float64).mean(axis=(1, 2))
     keys = np.asarray(state.bank.keys, np.float64).copy()
     written = (int(state.bank.cursor) - 1) % len(keys)  # the tiny bank has a slot a step
     cosine = np.einsum("nd,srd->nsr", mean, keys)
     cosine /= np.linalg.norm(mean, axis=-1)[:, None, None] * np.linalg.norm(keys, axis=-1)
     cosine[:, written] = -np.inf  # the images themselves
-    np.testing.assert_allclose(shown.similarity, np.sort(cosine.reshape(4, -1))[:, :-4:-1], atol=1e-5)
-    found = np.stack([cosine[i][tuple(shown.nearest[i].T)] for i in range(4)])
+    np.testing.assert_allclose(shown.similarity, np.sort(cosine.reshape(3, -1))[:, :-5:-1], atol=1e-5)
+    found = np.stack([cosine[i][tuple(shown.nearest[i].T)] for i in range(3)])
     np.testing.assert_allclose(found, shown.similarity, atol=1e-5)
 
 
@@ -74,7 +77,7 @@ def test_views_match_the_step_and_neighbours_are_the_nearest_older_entries(stepp
 def test_a_run_draws_a_sheet_every_n_steps(tmp_path, monkeypatch):
     sheets = {}
     monkeypatch.setattr(pictures, "draw", lambda title, rows: sheets.setdefault(title, rows) and draw(title, rows))
-    changes = {"pictures.every": 2, "pictures.images": 3, "pictures.neighbours": 4}
+    changes = {"pictures.every": 2, **SHOWN}
     run = tmp_path / "run"
     tiny.pretrain(run, *hooks.build_hooks(tiny.tiny_config(**changes), str(run)), **changes)
     assert sorted(path.name for path in (run / "pictures").iterdir()) == ["00000002.png", "00000004.png"]
@@ -89,7 +92,7 @@ def test_a_run_draws_a_sheet_every_n_steps(tmp_path, monkeypatch):
 
 def test_entries_from_before_the_start_are_unknown(stepped):
     model, state, (groups, labels) = stepped
-    hook = pictures.build_pictures(tiny.tiny_config(**{"pictures.every": 1, "pictures.images": 2}))
+    hook = pictures.build_pictures(tiny.tiny_config(**{"pictures.every": 1, **SHOWN}))
     batch = {"views": groups, "label": labels, "index": np.arange(len(labels))}
     shown = hook(1, state, model, batch)
     assert shown is not None

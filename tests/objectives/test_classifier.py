@@ -34,6 +34,7 @@ def test_cross_entropy_equals_numpys_in_value_and_gradient(smoothing):
     assert_same_value_and_gradient(ours, independent, logits)
 
 
+@pytest.mark.slow
 @pytest.mark.program
 def test_devices_and_micro_batches_do_not_change_loss_and_gradient():
     one, split = tiny.gradient(1, **CHANGES), tiny.gradient(4, micro_batches=2, **CHANGES)

@@ -103,7 +103,7 @@ def test_decays_and_temperature_may_follow_a_schedule():
     }
     algorithm = dataclasses.replace(program.algorithm, schedules=schedules)
     step = jax.jit(functools.partial(train_step, algorithm))
-    state, usual = program.init(), float(program.step(program.init(), tiny.batch(0))[1]["loss"])
+    state, usual = program.init(), float(program.step(program.init(), tiny.placed(program, 0))[1]["loss"])
     first, metrics = step(state, tiny.batch(0))
     assert float(metrics["loss"]) == pytest.approx(usual, rel=1e-5)
     assert (metrics["ema_decay"], metrics["temperature"]) == (0.0, pytest.approx(0.1))  # they are logged

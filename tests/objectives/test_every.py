@@ -52,7 +52,7 @@ def test_a_run_learns_and_is_equal_to_itself_after_a_stop(name, tmp_path):
     program, run, losses = tiny.program(1, **TINY[name]), tmp_path / "run", []
     state = program.init()
     for _ in range(4):
-        state, metrics = program.step(state, tiny.batch(0, like=program.batch))
+        state, metrics = program.step(state, tiny.placed(program, 0, like=program.batch))
         losses.append(float(metrics["loss"]))
     assert losses[-1] < losses[0] or name == "dino"  # whose target is still nearly random
     assert bool(jax.tree.leaves(state.target)) == program.algorithm.objective.has_target

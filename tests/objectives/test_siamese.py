@@ -91,8 +91,10 @@ def test_mocov3_is_hummingbirds_loss_at_another_scale():
     )  # 2 tau = 1
 
 
+# What they share with the others is tested there: context in test_train_step.py, queues in test_densecl.py.
+@pytest.mark.slow
 @pytest.mark.program
-@pytest.mark.parametrize("name", ["byol", *(pytest.param(name, marks=pytest.mark.slow) for name in NAMES[1:])])
+@pytest.mark.parametrize("name", NAMES)
 def test_devices_and_micro_batches_do_not_change_loss_and_gradient(name):
     changes = {"objective.name": name, "encoder.freeze_patches": name == "mocov3"}
     if name != "byol":  # one of them with context

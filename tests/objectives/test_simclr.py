@@ -66,11 +66,11 @@ def test_the_loss_is_nt_xent_of_projections_normalised_over_both_views_in_value_
 @pytest.mark.program
 def test_there_is_no_target_network_and_the_online_one_fills_the_bank():
     program = tiny.program(1, **SIMCLR)
-    state = program.fill(program.init(), tiny.batch(0), jnp.int32(0))
+    state = program.fill(program.init(), tiny.placed(program, 0), jnp.int32(0))
     assert not jax.tree.leaves((state.target, state.target_stats))
     before = jax.device_get(state)
     batch = tiny.batch(1)
-    state, metrics = program.step(state, batch)
+    state, metrics = program.step(state, tiny.placed(program, 1))
     encode = jax.jit(functools.partial(program.model.apply, method="encode"))
     tokens = encode({"params": before.online}, tiny.augmented(batch)[:, 0]).patches
     np.testing.assert_allclose(state.bank.keys[int(before.bank.cursor)], tokens.mean(axis=1), atol=1e-5)
