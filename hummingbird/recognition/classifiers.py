@@ -115,8 +115,10 @@ def by_weighted_vote(problem: Problem, settings: Images) -> Outcome:
 
 
 def normalised(rows: Float[np.ndarray, "N D"]) -> Float[np.ndarray, "N D"]:
-    """Returns rows of length 1; zeros stay zeros."""
-    norms = np.linalg.norm(rows, axis=1, keepdims=True)
+    """Returns rows of length 1, without copying those that have it; zeros stay zeros."""
+    norms = np.sqrt(np.einsum("nd,nd->n", rows, rows))[:, None]
+    if np.all((norms == 0) | (np.abs(norms - 1) < 1e-5)):
+        return rows
     return rows / np.where(norms > 0, norms, 1)
 
 
