@@ -247,6 +247,24 @@ def test_images_of_16_bits_and_floats_are_read_by_their_range(world):
     assert np.abs(picture[..., 0] - scene(6)[0][..., 0]).mean() < 6
 
 
+def test_pages_of_a_file_are_images_of_their_own(world, capsys):
+    pages = [Image.fromarray(scene(seed)[0]) for seed in (6, 7, 8)]
+    pages[0].save(world / "photos/sub/stack.tif", save_all=True, append_images=pages[1:])
+    write(world / "photos/sub/flat.tif", encode(scene(7)[0], "TIFF"))
+    assert run(world, images=("photos/sub",)) == 0
+    assert json.loads(capsys.readouterr().out)["made"] == 6
+    masks = [np.asarray(Image.open(world / f"out/masks/stack.tif/{number:06}.png")) for number in range(3)]
+    np.testing.assert_array_equal(masks[0], np.asarray(Image.open(world / "out/masks/d.png")))  # scene 6
+    np.testing.assert_array_equal(masks[1], np.asarray(Image.open(world / "out/masks/flat.png")))
+    rows = [row for row in csv.DictReader((world / "out/summary.csv").open()) if row["image"] == "stack.tif"]
+    assert [row["frame"] for row in rows[:: len(IDS)]] == ["0", "1", "2"]
+    page = (world / "out/index.html").read_text()
+    assert "stack.tif, page 3" in page
+    assert "pictures/stack.tif/000002.jpg" in page
+    assert run(world, images=("photos/sub",)) == 0
+    assert json.loads(capsys.readouterr().out)["kept"] == 6
+
+
 def test_depth_is_written_in_metres_and_in_colours(world):
     for seed in (0, 1):
         image, mask = scene(seed)

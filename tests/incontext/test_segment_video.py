@@ -173,7 +173,7 @@ def test_damaged_frames_are_skipped_and_counted(world, caplog):
     assert run(world, images=("films",)) == 0
     assert len(list((world / "out/masks/film.mkv").iterdir())) == 6
     assert len(frames_of(world / "out/overlays/film.mkv.mp4")) == 6
-    assert "film.mkv: 1 damaged packets were skipped" in caplog.text
+    assert "film.mkv: 1 damaged parts were skipped" in caplog.text
 
 
 def sound_alone(path):

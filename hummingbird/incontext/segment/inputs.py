@@ -9,6 +9,7 @@ import os
 from collections import Counter
 from collections.abc import Mapping, Sequence, Set
 
+import PIL.Image
 from etils import epath
 
 from hummingbird.data.image_files import SUFFIXES
@@ -16,6 +17,7 @@ from hummingbird.data.names import printable, shorten
 from hummingbird.data.store import Folder
 from hummingbird.errors import UserError
 
+STACKS = (".tif", ".tiff")  # files that may hold several pages
 VIDEOS = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".wmv", ".ts", ".mts", ".m2ts", ".3gp")
 GLOB = frozenset("*?[")
 
@@ -28,11 +30,13 @@ class Input:
       path: of the file.
       source: the path relative to the folder that all inputs share, for people.
       name: of its results, relative to their folders, without suffix.
+      pages: images in the file; those of a video are not counted.
     """
 
     path: str
     source: str
     name: str
+    pages: int = 1
 
     @functools.cached_property
     def key(self) -> str:
@@ -45,6 +49,11 @@ class Input:
         return is_video(self.path)
 
     @property
+    def has_frames(self) -> bool:
+        """Whether it is a video or has several pages, with a result for each frame or page."""
+        return self.is_video or self.pages > 1
+
+    @property
     def stamp(self) -> str:
         """Size and time of the last change; another one means another file."""
         found = os.stat(self.path)
@@ -54,6 +63,17 @@ class Input:
 def is_video(path: str) -> bool:
     """Returns whether a path has the suffix of a video."""
     return path.lower().endswith(VIDEOS)
+
+
+def count_pages(path: str) -> int:
+    """Returns how many pages a file has; 1 if that is not known, since reading it will report what is wrong."""
+    if not path.lower().endswith(STACKS):
+        return 1
+    try:
+        with PIL.Image.open(path) as picture:
+            return int(getattr(picture, "n_frames", 1))
+    except Exception:  # Pillow's plugins raise what they like on broken files
+        return 1
 
 
 def find_inputs(given: Sequence[str], skipped: Set[str], out: str, named: Mapping[str, str]) -> list[Input]:
@@ -78,10 +98,10 @@ def find_inputs(given: Sequence[str], skipped: Set[str], out: str, named: Mappin
     if not kept:
         raise UserError(f"--images={' '.join(given)}: no images match; supported are {', '.join((*SUFFIXES, *VIDEOS))}")
     base = folders[0] if len(folders) == 1 else os.path.commonpath([os.path.abspath(folder) for folder in folders])
-    inputs = [Input(path, os.path.relpath(path, base).replace(os.sep, "/"), "") for path in kept]
+    inputs = [Input(path, os.path.relpath(path, base).replace(os.sep, "/"), "", count_pages(path)) for path in kept]
     # The name of a file that is gone is free again, so that images which moved keep theirs.
     known = {key: name for key, name in named.items() if os.path.exists(key)}
-    names = name_results({x.key: x.source for x in inputs}, known)
+    names = name_results({x.key: x.source for x in inputs}, known, {x.key for x in inputs if x.has_frames})
     return [dataclasses.replace(x, name=names[x.key]) for x in inputs]
 
 
@@ -110,24 +130,26 @@ def _expand(path: str, text: str, out: str) -> tuple[list[str], str]:
     return matching, os.sep.join(fixed) or (os.sep if path.startswith(os.sep) else ".")
 
 
-def name_results(sources: Mapping[str, str], named: Mapping[str, str]) -> dict[str, str]:
+def name_results(sources: Mapping[str, str], named: Mapping[str, str], whole: Set[str] = frozenset()) -> dict[str, str]:
     """Names the results of each input: its source without suffix, or with it where two would have the same name.
 
-    Videos keep their suffix, so that the folder of their masks is not that of a folder of images. Names do not differ
-    by capitals alone, since some file systems take those for the same.
+    Videos and files of several pages keep their suffix, so that the folder of their masks is not that of a folder of
+    images. Names do not differ by capitals alone, since some file systems take those for the same.
 
     Args:
       sources: of the inputs, by key.
       named: names that earlier runs gave, by key; they stay.
+      whole: keys of inputs that keep their suffix.
 
     Example:
-      >>> name_results({"/x/a.jpg": "a.jpg", "/x/a.png": "a.png", "/x/b/c.jpg": "b/c.jpg", "/x/d.mp4": "d.mp4"}, {})
+      >>> files = {"/x/a.jpg": "a.jpg", "/x/a.png": "a.png", "/x/b/c.jpg": "b/c.jpg", "/x/d.mp4": "d.mp4"}
+      >>> name_results(files, {}, whole={"/x/d.mp4"})
       {'/x/a.jpg': 'a.jpg', '/x/a.png': 'a.png', '/x/b/c.jpg': 'b/c', '/x/d.mp4': 'd.mp4'}
       >>> name_results({"/x/a.jpg": "a.jpg", "/x/a.png": "a.png"}, {"/x/a.jpg": "a"})
       {'/x/a.jpg': 'a', '/x/a.png': 'a.png'}
     """
     plain = {key: _inside(source) for key, source in sources.items()}
-    short = {key: name if is_video(name) else os.path.splitext(name)[0] for key, name in plain.items()}
+    short = {key: name if key in whole else os.path.splitext(name)[0] for key, name in plain.items()}
     counts = Counter(name.casefold() for name in short.values())
     taken = {name.casefold() for name in named.values()}
     names: dict[str, str] = {}

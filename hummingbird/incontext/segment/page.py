@@ -41,7 +41,7 @@ def write(results: Results, inputs: Sequence[Input], writer: Writer, title: str)
       title: what was segmented.
     """
     results.write_page("summary.csv", summary(results, inputs, writer))
-    leaves = [leaf for x in inputs if (leaf := _leaf(results, x, writer)) is not None]
+    leaves = [leaf for x in inputs for leaf in _leaves(results, x, writer)]
     text = json.dumps(leaves).replace("<", "\\u003c")
     template = environment().get_template("index.html.j2")
     results.write_page(
@@ -80,7 +80,7 @@ def summary(results: Results, inputs: Sequence[Input], writer: Writer) -> str:
 
 def _place(entry: Entry) -> Row:
     """Returns the number and time of a frame (empty for an image), and the size."""
-    frame: Row = ["", ""] if entry.frame == WHOLE else [entry.frame, _number(entry.facts["seconds"])]
+    frame: Row = ["", ""] if entry.frame == WHOLE else [entry.frame, _text(entry.facts.get("seconds"))]
     return [*frame, *_numbers(entry.facts["size"])]
 
 
@@ -97,20 +97,28 @@ def _numbers(value: Json) -> list[float]:
     return [_number(one) for one in value] if isinstance(value, Sequence) else []
 
 
+def _text(value: Json) -> str | float:
+    return value if isinstance(value, int | float) else ""
+
+
 def _number(value: Json) -> float:
     return value if isinstance(value, int | float) else 0
 
 
 # ---------------------------------------------------------------- the page
-def _leaf(results: Results, x: Input, writer: Writer) -> Leaf | None:
-    """Returns what the page shows of an input; None if it is not finished."""
-    found = results.entry(x)
-    if found is None:
-        return None
-    by_folder = {path.partition("/")[0]: quote(path) for path in found.files}
+def _leaves(results: Results, x: Input, writer: Writer) -> list[Leaf]:
+    """Returns what the page shows of an input as far as it is finished: one leaf, or one for each page of a file."""
     frames = results.entries(x)
+    if x.has_frames and not x.is_video:
+        return [_leaf(x, f"{x.source}, page {entry.frame + 1}", entry, [entry], writer) for entry in frames]
+    found = results.entry(x)
+    return [] if found is None else [_leaf(x, x.source, found, frames, writer)]
+
+
+def _leaf(x: Input, name: str, found: Entry, frames: Sequence[Entry], writer: Writer) -> Leaf:
+    by_folder = {path.partition("/")[0]: quote(path) for path in found.files}
     return {
-        "name": x.source,
+        "name": name,
         "picture": by_folder.get(PICTURES, ""),
         "painted": by_folder.get(COLOURED, by_folder.get("masks", "")),
         "video": by_folder.get(OVERLAYS, "") if x.is_video else "",
@@ -124,7 +132,7 @@ def _note(x: Input, found: Entry, frames: Sequence[Entry]) -> str:
     sure = sum(_number(entry.facts["confidence"]) for entry in frames) / len(frames)
     length = f", {len(frames)} frames" if x.is_video else ""
     damaged = found.facts.get("damaged")
-    return f"{width} × {height}{length}, confidence {sure:.2f}" + (f", {damaged} damaged packets" if damaged else "")
+    return f"{width} × {height}{length}, confidence {sure:.2f}" + (f", {damaged} damaged parts" if damaged else "")
 
 
 def _areas(frames: Sequence[Entry], writer: Writer) -> list[list[str | float]]:

@@ -204,7 +204,7 @@ class Results:
     def _files_of(self, x: Input) -> Iterator[pathlib.Path]:
         for folder in FOLDERS:
             place = self._root / folder
-            yield from (place / f"{x.name}{suffix}" for suffix in (("", ".mp4") if x.is_video else (".png", ".jpg")))
+            yield from (place / f"{x.name}{suffix}" for suffix in (("", ".mp4") if x.has_frames else (".png", ".jpg")))
 
     def _remove_parts(self) -> None:
         """Removes what a process left that was killed while it wrote a result."""
@@ -240,7 +240,7 @@ class Results:
 
     def entries(self, x: Input) -> list[Entry]:
         """Returns the finished frames of a video in order, or the finished image."""
-        numbers = sorted(frame for source, frame in self._last if source == x.key and (frame >= 0) == x.is_video)
+        numbers = sorted(frame for source, frame in self._last if source == x.key and (frame >= 0) == x.has_frames)
         found = [self.entry(x, number) for number in numbers]
         return [entry for entry in found if entry is not None]
 

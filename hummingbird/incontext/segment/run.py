@@ -22,7 +22,7 @@ from hummingbird.incontext.segment.memory import Memory
 from hummingbird.incontext.segment.pictures import Writer
 from hummingbird.incontext.segment.progress import show_progress
 from hummingbird.incontext.segment.prompting import build_prompt, build_writer, identify, read_items
-from hummingbird.incontext.segment.reading import read_picture
+from hummingbird.incontext.segment.reading import Pages, read_picture
 from hummingbird.incontext.segment.results import OVERLAYS, WHOLE, Results, hold, writing
 from hummingbird.run.files import Json
 
@@ -66,10 +66,10 @@ def segment(checkpoint: str, prompt: str, images: Sequence[str], out: str, confi
         writer = build_writer(annotations, annotated, config)
         run = Run(grown, writer, results, config)
         try:
-            run.images([x for x in inputs if not x.is_video])
+            run.images([x for x in inputs if not x.has_frames])
             for x in inputs:
-                if x.is_video:
-                    run.video(x)
+                if x.has_frames:
+                    run.frames(x)
         finally:
             page.write(results, inputs, writer, describe(inputs))
     if run.broken:
@@ -141,19 +141,19 @@ class Run:
         log.warning("skipped: %s", message)
         self.broken.append(message)
 
-    def video(self, x: Input) -> None:
-        """Labels the frames of a video that are left, then writes the video with its overlay."""
+    def frames(self, x: Input) -> None:
+        """Labels the frames of a video, or pages of a file, that are left; then writes the overlay of the video."""
         if self._results.entry(x):
             self.kept += len(self._results.entries(x))
             return
         try:
-            opened = video.Video(x.path)
+            opened = video.Video(x.path) if x.is_video else Pages(x.path, self._config.value_range)
             self._frames(x, opened)
             self._finish(x, opened)
         except Unreadable as error:
             self._skip(str(error))
 
-    def _frames(self, x: Input, opened: video.Video) -> None:
+    def _frames(self, x: Input, opened: video.Video | Pages) -> None:
         settings = self._config.video
         size = 1 if settings.memory else self._config.batch_size
         if opened.has_sound:
@@ -170,25 +170,25 @@ class Run:
                     if not make:
                         continue
                     found = self._prompt.predict(features)
-                    files = self._writer.files(f"{x.name}/{frame.number:06}", frame.image, found, page=False)
-                    seconds = round(float(frame.time * opened.time_base), 4)
-                    self._results.write(x, frame.number, files, {"seconds": seconds, **self._writer.facts(found)})
+                    files = self._writer.files(f"{x.name}/{frame.number:06}", frame.image, found, not x.is_video)
+                    moment = {"seconds": round(float(frame.time * opened.time_base), 4)} if x.is_video else {}
+                    self._results.write(x, frame.number, files, {**moment, **self._writer.facts(found)})
                     memory.add(frame.number, features, found)
                     self.made += 1
                 for _ in part:
                     advance()
 
-    def _finish(self, x: Input, opened: video.Video) -> None:
+    def _finish(self, x: Input, opened: video.Video | Pages) -> None:
         """Writes the overlay of a video, and says what could not be read of it."""
         entries = {entry.frame: entry for entry in self._results.entries(x)}
         if not entries:
             raise Unreadable(f"{printable(x.path)} holds no frames that can be read")
         if opened.damaged:
-            log.warning("%s: %d damaged packets were skipped", x.source, opened.damaged)
+            log.warning("%s: %d damaged parts were skipped", x.source, opened.damaged)
         elif opened.length > len(entries) * 1.02 + 1:
             log.warning("%s ends early: %d of %d frames", x.source, len(entries), opened.length)
         files: dict[str, int] = {}
-        if self._config.output.overlays:
+        if self._config.output.overlays and isinstance(opened, video.Video):
             name = f"{OVERLAYS}/{x.name}" + ("" if x.name.lower().endswith(".mp4") else ".mp4")
 
             def paint(frame: video.Frame) -> Picture:
