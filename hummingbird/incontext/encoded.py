@@ -143,6 +143,11 @@ def unit(features: Float32[np.ndarray, "N D"]) -> Float32[np.ndarray, "N D"]:
     return units
 
 
+def identity(encoder: Encoder) -> str:
+    """Returns an encoder's fingerprint, or its name if it has none."""
+    return str(getattr(encoder, "fingerprint", None) or getattr(encoder, "name", type(encoder).__name__))
+
+
 # ---------------------------------------------------------------- tiles
 class Band(NamedTuple):
     """Whole rows of patches of a large image.

@@ -37,6 +37,7 @@ class Stored(NamedTuple):
 
     task: str
     classes: dict[int, str]
+    palette: dict[int, tuple[int, int, int]]
     options: Options
     encoder: str
     images: list[Annotated]
@@ -46,6 +47,7 @@ def write(
     path: str | os.PathLike[str],
     task: str,
     classes: Mapping[int, str],
+    palette: Mapping[int, tuple[int, int, int]],
     settings: PromptSettings,
     encoder: str,
     segments: Sequence[Segment],
@@ -55,6 +57,7 @@ def write(
         "format": FORMAT,
         "task": task,
         "classes": list(classes.items()),
+        "palette": [[i, *map(int, colour)] for i, colour in palette.items()],
         "settings": dataclasses.asdict(settings),
         "encoder": encoder,
         "ids": [segment.id for segment in segments],
@@ -90,7 +93,8 @@ def read(path: str | os.PathLike[str]) -> Stored:
                 for i, id in enumerate(head["ids"])
             ]
             classes = {int(i): str(text) for i, text in head["classes"]}
+            palette = {int(i): (int(r), int(g), int(b)) for i, r, g, b in head.get("palette", ())}
             options = cast(Options, dataclasses.asdict(resolve(PromptSettings, head["settings"])))
     except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
         raise UserError(f"{name} is not a prompt, or damaged: {first_line(error)}") from error
-    return Stored(str(head["task"]), classes, options, str(head["encoder"]), images)
+    return Stored(str(head["task"]), classes, palette, options, str(head["encoder"]), images)

@@ -14,6 +14,7 @@ from jaxtyping import Bool, Int, Shaped
 from numpy.typing import ArrayLike
 
 from hummingbird.config.evaluate import Depth as DepthSettings
+from hummingbird.drawing import Picture, class_colours, paint_classes
 from hummingbird.errors import UserError
 from hummingbird.incontext.encoded import Frame
 from hummingbird.tasks import DepthTask, NormalsTask, RegressionTask, SegmentationTask, Task
@@ -253,3 +254,25 @@ def build_kind(name: str, classes: ClassNames, void: int) -> Kind:
     if classes is not None and name != "segmentation":
         raise UserError(f"classes: task={name} has none; leave them out")
     return KINDS[name](classes, void)
+
+
+def paint_labels(
+    labels: Label, task: Task, names: Mapping[int, str], palette: Mapping[int, tuple[int, int, int]], void: int
+) -> Picture:
+    """Paints labels of a prompt.
+
+    Args:
+      labels: as the user has them.
+      task: kind of label.
+      names: of the classes, by id.
+      palette: colours of classes, by id; the others have those of `hummingbird.drawing`.
+      void: id of pixels without a label, which are hatched.
+    """
+    if not task.has_classes:
+        flat = labels.ndim == 2 and task.kind != "depth"
+        return task.paint(labels[..., None] if flat else labels)
+    most = max((*names, *palette), default=0)
+    colours = class_colours([names.get(i, str(i)) for i in range(most + 1)])
+    for number, colour in palette.items():
+        colours[number] = colour
+    return paint_classes(labels, colours, void)

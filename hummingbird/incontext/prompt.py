@@ -8,6 +8,7 @@
     labels, confidence = prompt.predict(image | encoded)         # or a list: two lists; confidence.share, .similarity
     for labels, confidence in prompt.stream(images): ...         # any number of images, a batch in memory
     neighbours = prompt.explain(image | encoded, y, x)           # id, box, weight, similarity, label
+    picture = prompt.paint(labels)                               # prompt.palette: colours of your own
     prompt.save("prompt.npz"); prompt = Prompt.load("prompt.npz", encoder)
     len(prompt), list(prompt), name in prompt, prompt[name].encoded.image, prompt[name].label, prompt.classes
 
@@ -22,6 +23,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import itertools
+import math
 import os
 import threading
 import warnings
@@ -29,25 +31,27 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeAlias, TypeVar, cast, overload
 
 import numpy as np
+from jaxtyping import Shaped
 from numpy.typing import ArrayLike
 from typing_extensions import Unpack
 
 from hummingbird.config.prompt import Options, PromptSettings, Search
 from hummingbird.config.schema import Tree, resolve
+from hummingbird.drawing import Picture
 from hummingbird.encoder import Encoder, load_encoder
 from hummingbird.errors import UserError
 from hummingbird.incontext import files, votes
 from hummingbird.incontext.answers import Neighbour, Prediction, Predictions
-from hummingbird.incontext.encoded import Encoded, View, encode_all, encode_bands
+from hummingbird.incontext.encoded import Encoded, View, encode_all, encode_bands, identity
 from hummingbird.incontext.finder import Finder
 from hummingbird.incontext.images import Pixels, to_rgb
-from hummingbird.incontext.labels import ClassNames, build_kind, local_labels
+from hummingbird.incontext.labels import ClassNames, build_kind, local_labels, paint_labels
 from hummingbird.incontext.snapshot import Numbering, Segment, Snapshot
 from hummingbird.retrieval.threads import cpu_count, in_order
 
 T = TypeVar("T")
 Many: TypeAlias = list[T] | tuple[T, ...]
-Picture: TypeAlias = Pixels | Encoded
+Given: TypeAlias = Pixels | Encoded
 SPARSE = 4  # patches that a prompt has held, in those that it holds, before they are numbered again
 
 
@@ -62,6 +66,7 @@ class Prompt:
 
     Attributes:
       encoder, settings: as given, complete.
+      palette: colours by class id, RGB 0-255, of classes that have one of their own; `save` keeps them.
 
     Raises:
       UserError: a setting out of range, a class named twice, or no encoder at the path.
@@ -91,7 +96,9 @@ class Prompt:
         patch = self.encoder.patch_size
         side = max(1, round(self.settings.input_size / patch)) * patch
         self.view = View(patch, side, self.settings.resize, self.settings.scale)
+        self._fingerprint = f"{identity(self.encoder)} patch={patch}"
         self.kind = build_kind(task, classes, self.settings.void)
+        self.palette: dict[int, tuple[int, int, int]] = {}
         self._writing = threading.Lock()
         self._names = itertools.count(1)
         self._numbering = Numbering()
@@ -131,7 +138,7 @@ class Prompt:
         return {i: str(self.kind.classes.get(i, i)) for i in ids}
 
     # ---------------------------------------------------------------- writers
-    def add(self, image: Picture, label: ArrayLike, id: str | None = None) -> str:
+    def add(self, image: Given, label: ArrayLike, id: str | None = None) -> str:
         """Adds an annotated image; costs its encoding and no more.
 
         Args:
@@ -164,10 +171,10 @@ class Prompt:
         Raises:
           UserError: an unknown id, or a label that does not fit. The prompt then is as before.
         """
-        segment = self._segment(id, self[id].encoded, label)
         with self._writing:
             place = self._find(self._now, id)
-            segment = dataclasses.replace(segment, first=self._now.segments[place].first)
+            before = self._now.segments[place]
+            segment = dataclasses.replace(self._segment(id, before.encoded, label), first=before.first)
             self._set((*self._now.segments[:place], segment, *self._now.segments[place + 1 :]))
 
     def remove(self, id: str) -> None:
@@ -186,10 +193,10 @@ class Prompt:
         return self._encoded(images) if isinstance(images, list | tuple) else self._encoded([images])[0]
 
     @overload
-    def predict(self, images: Picture, **search: Unpack[Search]) -> Prediction: ...
+    def predict(self, images: Given, **search: Unpack[Search]) -> Prediction: ...
     @overload
-    def predict(self, images: Many[Picture], **search: Unpack[Search]) -> Predictions: ...
-    def predict(self, images: Picture | Many[Picture], **search: Unpack[Search]) -> Prediction | Predictions:
+    def predict(self, images: Many[Given], **search: Unpack[Search]) -> Predictions: ...
+    def predict(self, images: Given | Many[Given], **search: Unpack[Search]) -> Prediction | Predictions:
         """Labels an image, or each of a list.
 
         Args:
@@ -207,13 +214,13 @@ class Prompt:
         found = list(self.stream(images, **search))
         return Predictions([x.labels for x in found], [x.confidence for x in found])
 
-    def stream(self, images: Iterable[Picture], **search: Unpack[Search]) -> Iterator[Prediction]:
+    def stream(self, images: Iterable[Given], **search: Unpack[Search]) -> Iterator[Prediction]:
         """Labels any number of images, one batch in memory at a time; see `predict`."""
         chosen, now, waiting = self._chosen(search), self._filled(), iter(images)
         while batch := list(itertools.islice(waiting, self.settings.batch_size)):
             yield from in_order(lambda job: job(), self._jobs(now, batch, chosen), cpu_count())
 
-    def explain(self, image: Picture, y: int, x: int, **search: Unpack[Search]) -> list[Neighbour]:
+    def explain(self, image: Given, y: int, x: int, **search: Unpack[Search]) -> list[Neighbour]:
         """Says which patches of the prompt decided the label of a pixel.
 
         The vote of a pixel is interpolated between those of up to four patches, each of which has k neighbours: the
@@ -233,11 +240,15 @@ class Prompt:
         chosen, (encoded,) = self._chosen(search), self._encoded([image])
         return votes.explain(self._filled(), self.kind, encoded, y, x, chosen.neighbours, chosen.temperature)
 
+    def paint(self, labels: Shaped[np.ndarray, "H W *C"]) -> Picture:
+        """Paints labels or a prediction: classes in their colours, void hatched; values in a range of their own."""
+        return paint_labels(labels, self._now.task, self.classes, self.palette, self.settings.void)
+
     # ---------------------------------------------------------------- files
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes everything but the encoder into one .npz file, atomically."""
-        kind, now = self.kind, self._now
-        files.write(path, kind.name, kind.classes, self.settings, self._fingerprint, now.segments)
+        kind, held = self.kind, self._now.segments
+        files.write(path, kind.name, kind.classes, self.palette, self.settings, self._fingerprint, held)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], encoder: Encoder | str) -> Prompt:
@@ -257,18 +268,15 @@ class Prompt:
                 f"{os.fspath(path)}: the prompt was made with encoder {stored.encoder}, not {prompt._fingerprint}; "
                 "load it with that encoder"
             )
+        prompt.palette = stored.palette
         for annotated in stored.images:
             encoded = Encoded(annotated.image, annotated.features, prompt.view, prompt._fingerprint)
+            if len(encoded.features) != math.prod(encoded.frame.grid):
+                raise UserError(f"{os.fspath(path)} is damaged: image {annotated.id} has another number of patches")
             prompt.add(encoded, annotated.label, annotated.id)
         return prompt
 
     # ---------------------------------------------------------------- inside
-    @property
-    def _fingerprint(self) -> str:
-        encoder = self.encoder
-        name = getattr(encoder, "fingerprint", None) or getattr(encoder, "name", type(encoder).__name__)
-        return f"{name} patch={self.view.patch_size}"
-
     def _set(self, segments: tuple[Segment, ...]) -> None:
         held = sum(len(segment.encoded.features) for segment in segments)
         if self._numbering.size > max(SPARSE * held, 2**20):  # most numbers are of images that are gone
@@ -278,7 +286,7 @@ class Prompt:
         self._now = Snapshot(segments, task, self._numbering)
 
     def _jobs(
-        self, now: Snapshot, images: Sequence[Picture], chosen: PromptSettings
+        self, now: Snapshot, images: Sequence[Given], chosen: PromptSettings
     ) -> Iterator[Callable[[], Prediction]]:
         """Encodes images, and yields what is left to do for each; only what the caller encoded is kept."""
         k, beta, refine = chosen.neighbours, chosen.temperature, chosen.refine != "none"
@@ -316,13 +324,12 @@ class Prompt:
             raise UserError("the prompt is empty: add an annotated image first")
         if len(now.classes) == 1:
             (name,) = self.annotated.values()
-            text = f"the prompt holds annotated pixels of one class only, {name}: everything will be {name}"
-            warnings.warn(text, stacklevel=3)
+            text = "the prompt holds annotated pixels of one class only"
+            warnings.warn(f"{text}, {name}: everything will be {name}", stacklevel=3)
         return now
 
     def _chosen(self, search: Search) -> PromptSettings:
-        chosen = dataclasses.replace(self.settings, **search)
-        return resolve(PromptSettings, dataclasses.asdict(chosen))
+        return resolve(PromptSettings, dataclasses.asdict(dataclasses.replace(self.settings, **search)))
 
     def _segment(self, id: str, encoded: Encoded, label: ArrayLike) -> Segment:
         frame = encoded.frame
@@ -334,7 +341,7 @@ class Prompt:
         if (encoded.view, encoded.encoder) != (self.view, self._fingerprint):
             raise UserError("the image was encoded with another encoder or other settings; encode it again")
 
-    def _encoded(self, images: Sequence[Picture]) -> list[Encoded]:
+    def _encoded(self, images: Sequence[Given]) -> list[Encoded]:
         fresh = [to_rgb(image, self.settings.value_range) for image in images if not isinstance(image, Encoded)]
         made = encode_all(self.encoder, fresh, self.view, self._fingerprint, self.settings.batch_size)
         found = [image if isinstance(image, Encoded) else next(made) for image in images]

@@ -88,11 +88,13 @@ def test_an_encoded_query_is_answered_without_encoding():
 
 def test_a_saved_prompt_answers_as_before(tmp_path):
     prompt, query = filled(), scene(9)[0]
+    prompt.palette = {1: (9, 200, 9)}
     prompt.save(tmp_path / "prompt.npz")
     loaded = hb.Prompt.load(tmp_path / "prompt.npz", Fourier())
     assert list(loaded) == list(prompt)
     assert loaded.classes == prompt.classes
     assert loaded.encoder.encoded == 0
+    assert loaded.palette == {1: (9, 200, 9)}
     same(prompt.predict(query), loaded.predict(query))
 
 
@@ -151,3 +153,14 @@ def test_labels_of_other_numbers_of_channels_are_refused():
     with pytest.raises(UserError, match="2 channels, those before it have 3"):
         prompt.add(scene(1)[0], scene(1)[0][..., :2] / 255.0)
     assert list(prompt) == ["1"]
+
+
+def test_labels_are_painted_in_the_colours_of_the_palette():
+    prompt = filled(1)
+    prompt.palette = {1: (9, 200, 9)}
+    painted = prompt.paint(np.array([[0, 1], [2, VOID]]))
+    assert painted[0, 1].tolist() == [9, 200, 9]
+    assert len({tuple(colour) for colour in painted.reshape(4, 3).tolist()}) == 4
+    depth = hb.Prompt(Fourier(), task="depth", input_size=64)
+    depth.add(scene(0)[0], np.ones((45, 61)))
+    assert depth.paint(depth.predict(scene(0)[0]).labels).shape == (45, 61, 3)
