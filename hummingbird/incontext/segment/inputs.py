@@ -55,8 +55,11 @@ class Input:
 
     @property
     def stamp(self) -> str:
-        """Size and time of the last change; another one means another file."""
-        found = os.stat(self.path)
+        """Size and time of the last change; another one means another file. Empty if the file is gone."""
+        try:
+            found = os.stat(self.path)
+        except OSError:  # reading it will report that
+            return ""
         return f"{found.st_size}-{found.st_mtime_ns}"
 
 

@@ -164,7 +164,7 @@ Writer = ClassWriter | DepthWriter
 
 
 def borders(labels: Integer[np.ndarray, "H W"]) -> Bool[np.ndarray, "H W"]:
-    """Returns the pixels whose right or lower neighbour has another label.
+    """Returns the pixels with another label to their right or below.
 
     Example:
       >>> borders(np.array([[1, 1, 2]])).astype(int)
