@@ -229,7 +229,7 @@ class Prompt:
         Args:
           image: as of `to_rgb`, or what `encode` returned.
           y, x: pixel, counted from the upper left.
-          **search: `neighbours`, `temperature`, `refine` in place of the prompt's.
+          **search: `neighbours`, `temperature` in place of the prompt's.
 
         Returns:
           The neighbours, the one with the largest weight first.
