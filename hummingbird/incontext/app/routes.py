@@ -1,6 +1,7 @@
 """What the page asks of the server: an HTTP interface in JSON, with pictures, masks and files beside it.
 
     POST /api/sessions                              {empty: false}                      -> {id}
+    GET  /api/opening                               what new sessions show              -> {opening}
     GET  /api/sessions/ID                           its state, the encoder, the limits
     POST /api/sessions/ID/events                    {events: [...]}                     -> {revision, refused: [...]}
     GET  /api/sessions/ID/events?since=N&wait=20    events after revision N, as soon as there are some
@@ -24,7 +25,7 @@ import logging
 import pathlib
 import struct
 import zlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TypeVar
 
 import anyio
@@ -40,6 +41,7 @@ from hummingbird.errors import UserError, first_line
 from hummingbird.incontext.app import exports, session
 from hummingbird.incontext.app.engine import Engine, Live
 from hummingbird.incontext.app.guard import Guard
+from hummingbird.incontext.app.requests import integer, objects, read_body, read_json
 from hummingbird.incontext.app.store import MOST_BYTES, MOST_IMAGES, MOST_PIXELS, SessionFolder, Store
 from hummingbird.incontext.app.strokes import number
 from hummingbird.run.files import Json
@@ -47,7 +49,6 @@ from hummingbird.run.files import Json
 log = logging.getLogger(__name__)
 
 STATIC = pathlib.Path(__file__).parent / "static"
-MOST_JSON = 4_000_000  # bytes of a request in JSON
 LONGEST_WAIT = 25.0  # seconds
 MOST_SIDE = 2048  # of a predicted mask, pixels
 MOST_EXPLAINED = 12
@@ -67,12 +68,15 @@ class About:
       name: of the encoder.
       note: what to expect of it; "" if there is nothing to say.
       workdir: where sessions are kept.
+      opening: what new sessions show: the path of --prompt; "" for rendered scenes. A browser returns to the last
+        session that it had of the same.
     """
 
     checkpoint: str
     name: str
     note: str
     workdir: str
+    opening: str = ""
 
 
 class Page:
@@ -99,11 +103,15 @@ class Page:
     # ------------------------------------------------------------ sessions
     async def create(self, request: Request) -> Response:
         """Makes a session, an empty one if {empty: true}."""
-        content = await _json(request)
+        content = await read_json(request)
         made = await run_in_threadpool(self.store.create)
         if not content.get("empty"):
             await self.compute(lambda: self.open_session(made))
         return JSONResponse({"id": made.id})
+
+    async def opening(self, request: Request) -> Response:
+        """Returns what new sessions show."""
+        return JSONResponse({"opening": self.about.opening})
 
     async def state(self, request: Request) -> Response:
         """Returns everything that the page shows."""
@@ -115,15 +123,15 @@ class Page:
 
     async def post_events(self, request: Request) -> Response:
         """Applies events."""
-        found, content = await self._session(request), await _json(request)
-        events = _objects(content, "events")
+        found, content = await self._session(request), await read_json(request)
+        events = objects(content, "events")
         refused = await run_in_threadpool(lambda: found.append(events, from_page=True))
         return JSONResponse({**_revisions(found), "refused": refused})
 
     async def get_events(self, request: Request) -> Response:
         """Returns the events after a revision; waits for some if there are none."""
-        found, since = await self._session(request), _integer(request, "since")
-        wait = min(float(_integer(request, "wait", 0)), LONGEST_WAIT)
+        found, since = await self._session(request), integer(request, "since")
+        wait = min(float(integer(request, "wait", 0)), LONGEST_WAIT)
         loop, happened = asyncio.get_running_loop(), asyncio.Event()
 
         def wake() -> None:
@@ -139,7 +147,7 @@ class Page:
     async def add_image(self, request: Request) -> Response:
         """Adds an image."""
         found, name = await self._session(request), request.query_params.get("name", "image")[-200:]
-        data = await _body(request, MOST_BYTES, name)
+        data = await read_body(request, MOST_BYTES, name)
         return JSONResponse({"id": await run_in_threadpool(lambda: found.add_image(data, name))})
 
     async def picture(self, request: Request) -> Response:
@@ -159,8 +167,8 @@ class Page:
     # ------------------------------------------------------------ predictions
     async def predict(self, request: Request) -> Response:
         """Streams masks of images, in the order in which they are listed."""
-        found, content = await self._session(request), await _json(request)
-        wanted = [(str(item.get("id")), _side(item.get("side"))) for item in _objects(content, "images")]
+        found, content = await self._session(request), await read_json(request)
+        wanted = [(str(item.get("id")), _side(item.get("side"))) for item in objects(content, "images")]
         return StreamingResponse(self._frames(found, wanted), media_type="application/octet-stream")
 
     async def _frames(self, found: SessionFolder, wanted: list[tuple[str, int]]) -> AsyncIterator[bytes]:
@@ -183,7 +191,7 @@ class Page:
     async def explain(self, request: Request) -> Response:
         """Returns the patches that decided a pixel."""
         found, image = await self._session(request), request.query_params.get("image", "")
-        y, x, live = _integer(request, "y"), _integer(request, "x"), self.engine.live(found)
+        y, x, live = integer(request, "y"), integer(request, "x"), self.engine.live(found)
 
         def explained() -> list[Json]:
             live.follow()
@@ -253,6 +261,7 @@ def build_app(page: Page, token: str = "") -> Starlette:
     under = "/api/sessions/{session}"
     routes = [
         Route("/", _index),
+        Route("/api/opening", _answering(page.opening)),
         Route("/api/sessions", _answering(page.create), methods=["POST"]),
         Route(under, _answering(page.state)),
         Route(f"{under}/events", _answering(page.get_events), methods=["GET"]),
@@ -297,47 +306,10 @@ def _download(content: bytes, name: str, kind: str) -> Response:
     return Response(content, media_type=kind, headers={"Content-Disposition": f'attachment; filename="{name}"'})
 
 
-async def _body(request: Request, most: int, name: str) -> bytes:
-    """Reads a body of at most `most` bytes."""
-    parts, length = [], 0
-    async for part in request.stream():
-        length += len(part)
-        if length > most:
-            raise UserError(f"{name} has more than {most:,} bytes, the largest accepted")
-        parts.append(part)
-    return b"".join(parts)
-
-
-async def _json(request: Request) -> dict[str, Json]:
-    try:
-        content = json.loads(await _body(request, MOST_JSON, "the request"))
-    except ValueError as error:
-        raise UserError(f"the request is not JSON: {first_line(error)}") from error
-    if not isinstance(content, dict):
-        raise UserError("the request is not an object")
-    return content
-
-
-def _objects(content: Mapping[str, Json], key: str) -> Sequence[Mapping[str, Json]]:
-    """Returns the list of objects under a key; UserError if there is none."""
-    found = content.get(key)
-    objects = [item for item in found if isinstance(item, dict)] if isinstance(found, list) else []
-    if not isinstance(found, list) or len(objects) < len(found):
-        raise UserError(f"{key}: a list of objects is expected")
-    return objects
-
-
-def _side(value: Json) -> int:
-    return min(max(int(number(value, "side")), 16), MOST_SIDE)
-
-
 def _revisions(found: SessionFolder) -> dict[str, Json]:
     with found.lock:
         return {"revision": found.state.revision, "effective": found.state.effective}
 
 
-def _integer(request: Request, name: str, default: int | None = None) -> int:
-    text = request.query_params.get(name, "" if default is None else str(default))
-    if not text.removeprefix("-").isdecimal() or len(text) > 15:
-        raise UserError(f"{name}: {text[:40]!r} is not an integer")
-    return int(text)
+def _side(value: Json) -> int:
+    return min(max(int(number(value, "side")), 16), MOST_SIDE)

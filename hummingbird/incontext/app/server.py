@@ -159,7 +159,8 @@ def build_page(checkpoint: str | None, prompt: str | None, workdir: pathlib.Path
     chosen, note = choose_checkpoint(checkpoint)
     opening = build_opening(prompt)
     encoder: Encoder = load_encoder(chosen)
-    about = About(chosen, getattr(encoder, "name", chosen), NOTES[note], str(workdir))
+    given = os.path.abspath(prompt) if prompt else ""
+    about = About(chosen, getattr(encoder, "name", chosen), NOTES[note], str(workdir), given)
     return Page(Store(workdir), Engine(encoder, input_size), about, opening)
 
 

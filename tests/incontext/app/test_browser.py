@@ -1,6 +1,7 @@
 """The page in a browser: Chromium, driven by Playwright."""
 
 import contextlib
+import dataclasses
 import io
 import os
 import shutil
@@ -194,7 +195,7 @@ def test_undo_redo_and_clear(served):
 
 
 def test_a_reload_in_the_middle_restores_everything(served):
-    _, tab, _ = served
+    site, tab, address = served
     images = annotate(tab)
     before = tab.array(LABELS, images[0]), tab.array(MASK, images[1])
     tab.page.reload()
@@ -204,6 +205,9 @@ def test_a_reload_in_the_middle_restores_everything(served):
     tab.page.goto(tab.page.url.partition("?")[0])
     tab.page.wait_for_function(READY)
     assert tab.page.evaluate("() => hummingbird.store.session") == tab.id, "the browser remembers its session"
+    site.page.about = dataclasses.replace(site.page.about, opening="a folder")
+    other = Tab(tab.page.context, address)
+    assert other.id != tab.id, "a server with another --prompt opens it"
 
 
 def test_a_second_user_has_another_session(served, chromium):

@@ -18,13 +18,16 @@ let store, predictor, editor, tiles, panel, explanation;
 const undone = new Map(); // {image id: [strokes that Undo removed]}
 
 // ---------------------------------------------------------------- sessions
+let remembered = "session"; // where the browser keeps it; a server with another --prompt opens another one
+
 function remember(id) {
-  localStorage.setItem("session", id);
+  localStorage.setItem(remembered, id);
   history.replaceState(null, "", `/?session=${id}`);
 }
 
 async function openSession() {
-  const wanted = new URLSearchParams(location.search).get("session") || localStorage.getItem("session");
+  remembered = `session ${(await getJson("/api/opening")).opening}`;
+  const wanted = new URLSearchParams(location.search).get("session") || localStorage.getItem(remembered);
   if (wanted) {
     store = new Store(wanted);
     try {
@@ -44,7 +47,7 @@ async function openSession() {
 async function newSession() {
   try {
     const { id } = await postJson("/api/sessions", { empty: true });
-    localStorage.setItem("session", id);
+    localStorage.setItem(remembered, id);
     location.href = `/?session=${id}`;
   } catch (error) {
     say({ text: error.message });
@@ -81,6 +84,7 @@ function hint() {
   else if (!annotated) parts = ["Choose a class and paint a stroke on any image."];
   else if (predictor.values?.length === 1) parts = ["Only ", [named(predictor.values[0]) || "one class"], " has strokes, so every pixel belongs to it. Paint another class."];
   else if (images.every((image) => image.example)) parts = ["Strokes on ", [`${annotated} images`], " label the others. Paint to correct them, or drop images of your own."];
+  else if (annotated === images.length) parts = ["All images are annotated. Drop those that you want labelled."];
   else parts = [[`${annotated} of ${images.length}`], " images annotated. Paint where the prediction is wrong."];
   text.replaceChildren(...parts.map((part) => (Array.isArray(part) ? Object.assign(document.createElement("b"), { textContent: part[0] }) : part)));
 }
