@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple, Protocol, TypeVar, runtime_checkable
@@ -34,6 +35,7 @@ from hummingbird.run import checkpoint
 from hummingbird.run import workdir as workdirs
 from hummingbird.run.files import Json
 from hummingbird.run.finite_check import FiniteCheck
+from hummingbird.run.needs import state_needs
 from hummingbird.run.saver import Saver
 from hummingbird.run.stop_signal import StopSignal
 from hummingbird.run.training_log import Measured, build_training_log
@@ -98,6 +100,10 @@ def _pretrain(
     program = program or build_program(config, images)
     if program.algorithm.objective.label_key:  # before anything is compiled or written
         check_labels(program.algorithm.objective, batches.some_labels(), config.data.name)
+    if jax.process_index() == 0:
+        size = sum(math.prod(x.shape) * x.dtype.itemsize for x in jax.tree.leaves(program.state))
+        staying = program.total_steps // config.keep_every if config.keep_every else 0
+        state_needs(folder, size, config.keep_checkpoints + 1 + staying, batches.buffer_bytes)
     # Held no earlier: a config that is refused leaves nothing behind.
     with workdirs.hold(folder), contextlib.closing(batches):
         start = resume_or_initialise(config, folder, program, batches)

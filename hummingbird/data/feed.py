@@ -29,11 +29,13 @@ class Reading:
       workers: processes; 0: the threads of this one.
       threads: threads per process; 0: images are made when they are needed.
       ahead: images prepared in advance, in all processes together; 0: none.
+      image_bytes: size of the views of an image.
     """
 
     workers: int = 0
     threads: int = 4
     ahead: int = 64
+    image_bytes: int = 0
 
     @property
     def is_parallel(self) -> bool:
@@ -55,7 +57,7 @@ def build_reading(data: TrainingData, host_batch: int, image_bytes: int, remote:
     ahead = min(data.read_ahead * host_batch, max(1, (data.buffer << 20) // image_bytes))
     if data.read_ahead and threads:  # fewer would leave threads without work, whatever the batch
         ahead = max(ahead, 2 * threads * max(1, data.workers))
-    return Reading(data.workers, threads, ahead)
+    return Reading(data.workers, threads, ahead, image_bytes)
 
 
 def cores() -> int:

@@ -179,6 +179,11 @@ class Batches(Iterator[HostBatch]):
         return np.array(found, np.int32)
 
     @property
+    def buffer_bytes(self) -> int:
+        """Memory that views take: those prepared in advance, and two batches."""
+        return (self._reading.ahead + 2 * self._host_batch) * self._reading.image_bytes
+
+    @property
     def broken(self) -> Mapping[int, str]:
         """What is wrong with each unreadable image that was replaced, by its number."""
         return self._broken.own
