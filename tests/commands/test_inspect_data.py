@@ -112,9 +112,15 @@ def test_depth_is_shown_in_metres(tmp_path):
     assert not (tmp_path / "out/augmented.png").exists()
 
 
-def test_the_two_views_of_pretraining_images_are_drawn(tmp_path):
+def photos(root):
+    """Three images, from which all tests draw views of one size: augmentation is compiled once for a shape."""
     for i in range(3):
-        write(tmp_path / f"data/{'ab'[i % 2]}/{i}.jpg", encode(ramp(40, 50, i), "JPEG"))
+        write(root / f"{'ab'[i % 2]}/{i}.jpg", encode(ramp(40, 50, i), "JPEG"))
+    return root
+
+
+def test_the_two_views_of_pretraining_images_are_drawn(tmp_path):
+    photos(tmp_path / "data")
     write(tmp_path / "data/a/9.jpg", b"broken")
     overrides = {"data.name": "images", "data.root": str(tmp_path / "data"), "input_size": 16}
     found = inspect_data.describe(config.resolve("pretrain", overrides=overrides), tmp_path / "out")
@@ -135,7 +141,8 @@ def test_the_exit_status_says_whether_something_is_broken(folder, tmp_path):
         inspect_data.run(str(file), [("data.nme", "x")])
 
 
-def test_the_command_accepts_both_kinds_of_config(folder, tmp_path):
+def test_the_command_accepts_both_kinds_of_config(tmp_path):
+    folder = photos(tmp_path / "data")
     text = f"def get_config():\n    return {{'pooling': 'mean', 'data': {{'name': 'images', 'root': {str(folder)!r}}}}}"
     file = write(tmp_path / "any.py", text)
     assert inspect_data.run(str(file), [("input_size", "16")], str(tmp_path / "out")) == 0
@@ -143,9 +150,9 @@ def test_the_command_accepts_both_kinds_of_config(folder, tmp_path):
 
 
 def test_a_config_that_could_be_of_either_kind_is_read_by_its_data_set(tmp_path, capsys):
-    write(tmp_path / "photos/1.png", encode(ramp(24, 32)))
+    photos(tmp_path / "photos")
     file = write(tmp_path / "mine.py", "def get_config(variant=''):\n    return {'data': {'name': 'images'}}\n")
-    words = [("data.root", str(tmp_path / "photos")), ("input_size", "32")]
+    words = [("data.root", str(tmp_path / "photos")), ("input_size", "16")]
     assert inspect_data.run(str(file), words, out=str(tmp_path / "out")) == 0
     assert "pretrain" in json.loads((tmp_path / "out/data.json").read_text())
     with pytest.raises(UserError, match="'nothing' is not a data set to evaluate with"):
