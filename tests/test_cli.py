@@ -28,7 +28,8 @@ def from_the_root(monkeypatch, repository):
 
 
 def test_pretrain_evaluate_and_info_from_the_command_line(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(train, "build_program", lambda *_: tiny.program())  # which is compiled already
+    program = tiny.program()  # compiled once for all tests
+    monkeypatch.setattr(train, "build_program", lambda *_: program)
     result = tmp_path / "eval"
     run = pathlib.Path(os.path.relpath(tmp_path / "run"))  # as people type it; Orbax wants absolute paths
     assert not run.is_absolute()
