@@ -224,7 +224,8 @@ class Engine:
         live.follow()
         if not len(live.prompt):
             raise UserError("nothing is annotated yet: paint a stroke first")
-        names = {entry.value: entry.name for entry in state.classes.values() if not entry.removed}
+        classes = [entry for entry in state.classes.values() if not entry.removed]
+        names = {entry.value: entry.name for entry in classes}
         found = Prompt(
             self.encoder,
             names,
@@ -233,6 +234,9 @@ class Engine:
             neighbours=state.settings.neighbours,
             temperature=state.settings.temperature,
         )
+        for entry in classes:
+            red, green, blue = bytes.fromhex(entry.colour[1:])
+            found.palette[entry.value] = red, green, blue
         for id in live.prompt:
             encoded = dataclasses.replace(live.encoded(id), image=session.pixels(id))
             found.add(encoded, live.prompt[id].label, id)

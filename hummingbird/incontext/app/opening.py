@@ -185,5 +185,6 @@ def _from_file(path: pathlib.Path) -> Given:
 
     found = {int(value) for x in stored.images for value in np.unique(x.label)} - {void}
     names = stored.classes or {value: f"class {value}" for value in sorted(found)}
-    entries = [Entry(value, name, "") for value, name in names.items()]
+    colours = {value: css(np.array(colour, np.uint8)) for value, colour in stored.palette.items()}
+    entries = [Entry(value, name, colours.get(value, "")) for value, name in names.items()]
     return Given(entries, len(stored.images), images)

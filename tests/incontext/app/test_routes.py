@@ -104,6 +104,7 @@ def test_masks_are_exported_with_ids_and_palette(site):
 
 def test_the_saved_prompt_predicts_the_same_and_opens_the_page(site, tmp_path):
     images = site.painted()
+    site.send({"type": "class.edit", "id": "c-red", "colour": "#aa0011"})
     saved = tmp_path / "copy.npz"
     saved.write_bytes(site.client.get(f"{site.base}/prompt.npz").content)
     prompt = hb.Prompt.load(saved, Colours())
@@ -114,6 +115,7 @@ def test_the_saved_prompt_predicts_the_same_and_opens_the_page(site, tmp_path):
 
 def test_the_command_is_that_of_a_folder_which_opens_the_page(site, tmp_path):
     images = site.painted()
+    site.send({"type": "class.edit", "id": "c-red", "colour": "#aa0011"})
     answer = site.client.get(f"{site.base}/command").json()
     assert shlex.split(answer["command"].replace("\\\n", "")) == [
         *("hummingbird", "segment", "--checkpoint=rgb:8", f"--prompt={answer['prompt']}", "--images=FOLDER"),
@@ -143,7 +145,8 @@ def check_reopened(site, prompt, image, tmp_path):
     """A page with --prompt has the same classes and the same annotated image."""
     again = Site(tmp_path / "again", opening.build_opening(str(prompt))).open(empty=False)
     (found,) = again.state()["images"]
-    assert [entry["name"] for entry in again.state()["classes"]] == ["red", "blue"]
+    kept = [[(x["value"], x["name"], x["colour"]) for x in each.state()["classes"]] for each in (again, site)]
+    assert kept[0] == kept[1]
     labels = again.page.store.get(again.id).labels(found["id"])
     np.testing.assert_array_equal(labels, site.page.store.get(site.id).labels(image))
 
