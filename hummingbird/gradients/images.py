@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -100,12 +100,13 @@ def features(
     check_objectives(objectives, VIEWS)
     if "simclr" in objectives and negatives is None:
         raise UserError("gradients: simclr contrasts an image with others: pass negatives=hb.gradients.fit_negatives()")
-    whole = images if whole is None else whole
-    numbers = image_ids(whole, ids)
+    pictures = list(images)
+    uncut = pictures if whole is None else list(whole)
+    numbers = image_ids(uncut, ids)
     job = Job(frozen, projection, rank, dim or frozen.dim, seed, pooling, negatives)
     parts, embedding = {}, None
     for name in dict.fromkeys(("kl", *objectives)):  # that of KL also gives the embedding, at next to no cost
-        shown = images if name == "kl" else whole
+        shown = pictures if name == "kl" else uncut
         cut = (VIEWS[name](image, size, seed, i) for image, i in zip(shown, numbers, strict=True))
         parts[name], found = run_views(job, name, cut, numbers)
         embedding = found if embedding is None else embedding
@@ -146,7 +147,7 @@ def fit_negatives(
     return Negatives(np.concatenate(found).astype(np.float32), owners, exclude_self)
 
 
-def check_objectives(objectives: Sequence[str], known: Sequence[str] | dict[str, Callable[..., object]]) -> None:
+def check_objectives(objectives: Sequence[str], known: Collection[str]) -> None:
     """Raises UserError that lists the known objectives if one is not among them, or if there are none."""
     wrong = [name for name in objectives if name not in known]
     if wrong or not objectives:
@@ -235,7 +236,8 @@ def outer_products(
         return embedding, outer.delta.reshape(shape), outer.inputs.reshape(shape)
 
     with jax.default_matmul_precision("highest"):
-        return map_images(run, one_by_one, views, kept)
+        embedding, delta, inputs = map_images(run, one_by_one, views, kept)
+    return embedding, delta, inputs
 
 
 def pooled_views(tokens: Float[Array, "n T D"], count: int) -> Float[Array, "B V D"]:

@@ -64,7 +64,8 @@ def run_tokens(
             tokens = backbone.tail(params, last, None) if wanted else last.residual[..., :0]
         return last.residual, last.attended, tokens
 
-    return map_images(run, on_cpu(), images)
+    residual, attended, tokens = map_images(run, on_cpu(), images)
+    return residual, attended, tokens
 
 
 def run_features(

@@ -101,8 +101,8 @@ def tensor_sums(
     left: Float[AnyArray, "n t D"], right: Float[AnyArray, "n t E"], dim: int, key: Key[Array, ""], rank: int = 8
 ) -> Float[Array, "n {dim}"]:
     """Projects sums of t outer products as `tensor` projects each; arguments as of `dense_sums`."""
-    rows = (x.reshape(-1, x.shape[-1]) for x in (left, right))
-    return tensor(*rows, dim, key, rank).reshape(*left.shape[:2], dim).sum(axis=1)
+    deltas, inputs = (x.reshape(-1, x.shape[-1]) for x in (left, right))
+    return tensor(deltas, inputs, dim, key, rank).reshape(*left.shape[:2], dim).sum(axis=1)
 
 
 def tensor(

@@ -92,7 +92,7 @@ def measure_context(name: str, size: int, batch: int, rounds: int, keys: int) ->
     }
 
 
-def measure_images(rounds: int, batch: int = 16) -> dict[str, Any]:
+def measure_images(rounds: int, batch: int = 8) -> dict[str, Any]:
     """Returns what KL adds to the embedding, ours and PyTorch's."""
     from sides.load_torchvision import import_torchvision
 

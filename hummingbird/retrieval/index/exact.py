@@ -45,7 +45,11 @@ class ExactIndex:
                 keys = np.asarray(self.keys[first : first + self.chunk], np.float32)
                 for start in range(0, len(queries), QUERIES):
                     part = slice(start, start + QUERIES)
-                    scores = queries[part] @ keys.T if widths is None else product_scores(queries[part], keys, widths)
+                    scores = (
+                        queries[part] @ keys.T
+                        if widths is None
+                        else np.asarray(product_scores(queries[part], keys, widths))
+                    )
                     add = functools.partial(add_chunk, ids[part], best[part], scores, first)
                     list(pool.map(add, range(0, len(scores), ROWS)))
         return ids, best
