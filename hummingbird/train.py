@@ -175,7 +175,7 @@ def warn_of_schedule(
             "the run was meant to end at step %d and now ends at step %d, so its schedules change: the learning rate"
             " of step %d is %.3g, and was to be %.3g",
             *(last, program.total_steps, step + 1),
-            *(float(program.schedule(step)), float(rate(step))),
+            *(np.asarray(schedule(step)).item() for schedule in (program.schedule, rate)),
         )
 
 
