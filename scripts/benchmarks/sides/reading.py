@@ -23,7 +23,6 @@ from hummingbird.config import PretrainConfig
 from hummingbird.data import array_record_files, feed, images, index, places
 from hummingbird.data.pipeline import build_batches
 from hummingbird.data.sources import build_image_source
-from tests import gcs
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 SHARDS = 16  # folders or archives that entries are divided among
@@ -46,6 +45,9 @@ class Server:
 @contextlib.contextmanager
 def loopback_bucket() -> Iterator[Server]:
     """Directs all clients of gs:// to a server on loopback."""
+    sys.path.append(str(ROOT))  # the tests are no part of the package
+    from tests import gcs
+
     command = [sys.executable, "-m", "tests.gcs"]
     with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout
