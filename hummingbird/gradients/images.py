@@ -178,7 +178,8 @@ def run_views(
     job: Job, name: str, views: Iterator[UInt8[np.ndarray, "V S S 3"]], numbers: Sequence[int]
 ) -> tuple[Float32[np.ndarray, "B F"], Float32[np.ndarray, "B D"]]:
     """Computes the normalised gradients of one objective, and the normalised embeddings of first views."""
-    encoder, size = job.encoder, BATCHES[name]
+    encoder = job.encoder
+    size = min(BATCHES[name], 1 << (len(numbers) - 1).bit_length())  # few sizes, so that few programs are compiled
     spread = spread_for(min(size, len(numbers)))
     heads = {head: build_head(head, job.seed, encoder.dim, DIMS[head])._asdict() for head in HEADS[name]}
     tree: dict[str, Params] = {"encoder": encoder.params, "heads": heads}

@@ -1,5 +1,7 @@
 """Gradient features of images against `jax.grad` of the whole network, and what they do not depend on."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -49,6 +51,20 @@ def test_features_do_not_depend_on_the_batch_its_order_or_the_devices(monkeypatc
     monkeypatch.setattr(door, "BATCHES", {"kl": 2})
     alone = [hb.gradients.features(vit, IMAGES[i : i + 1], **KL) for i in range(2)]
     np.testing.assert_allclose(together[:2], np.concatenate(alone), atol=1e-6)
+
+
+@pytest.mark.slow
+def test_views_are_those_of_the_image_alone_and_not_its_own_negatives():
+    vit, settings = encoder(), {"projection": "tensor", "dim": 8, "size": 16}
+    negatives = hb.gradients.fit_negatives(vit, IMAGES[:2], size=16)
+    assert negatives.outputs.shape[1] == 96
+    both = hb.gradients.features(vit, IMAGES[:2], ("simclr", "dino"), negatives=negatives, **settings)
+    assert both.shape == (2, 8 + 8 + 32)
+    alone = hb.gradients.features(vit, IMAGES[1:2], ("simclr", "dino"), negatives=negatives, **settings)
+    np.testing.assert_allclose(alone[0], both[1], atol=1e-5)
+    own = dataclasses.replace(negatives, exclude_self=False)
+    other = hb.gradients.features(vit, IMAGES[:2], ("simclr",), negatives=own, **settings)
+    assert np.abs(other[:, :8] - both[:, :8]).max() > 1e-3
 
 
 def test_what_gradients_cannot_be_taken_of_is_refused():
