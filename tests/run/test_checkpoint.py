@@ -1,14 +1,11 @@
 """Checkpoints prove what they hold, damaged ones are skipped, and a resumed run equals one that never stopped."""
 
-import errno
 import json
 import logging
 import os
 import pathlib
-import resource
 import shutil
 import signal
-import time
 
 import jax
 import numpy as np
@@ -259,46 +256,6 @@ def test_a_nonfinite_loss_stops_the_run_and_lists_its_images(tmp_path):
     expected = [next(batches)["index"] for _ in range(failure["step"])][-1]
     assert failure["images"] == expected.tolist()
     assert failure["metrics"]["loss"] == "nan"
-
-
-def test_a_failed_save_names_its_step_and_keeps_earlier_ones(tmp_path, caplog):
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-
-    def no_room(step, state, model, batch):  # for files as large as a checkpoint's
-        if step == 3:
-            while not (tmp_path / "run" / "checkpoints" / "00000002" / "manifest.json").exists():
-                time.sleep(0.01)  # the save of step 2 is still in progress
-            resource.setrlimit(resource.RLIMIT_FSIZE, (32 * 1024, limits[1]))
-
-    try:
-        with pytest.raises(UserError, match=r"00000004 \(step 4\) could not be saved: File too large; earlier"):
-            tiny.pretrain(tmp_path / "run", no_room)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    assert "Traceback" not in caplog.text
-    assert checkpoint.load_newest(tmp_path / "run")[1]["step"] == 2
-
-
-def test_a_failed_save_is_raised_once_by_the_next(tmp_path, monkeypatch):
-    state = {"step": np.int32(1), "online": {"x": np.arange(3.0)}}
-    saving = Saver(tmp_path, config={}, keep=1)
-    monkeypatch.setattr(saver, "write_json", full_disk)
-    saving.save(Arrays(jax.tree.map(jax.numpy.asarray, state)), {})
-    with pytest.raises(UserError, match=r"\(step 1\) could not be saved: .*No space left"):
-        saving.save(Arrays(jax.tree.map(jax.numpy.asarray, {**state, "step": np.int32(2)})), {})
-    saving.check()  # raised only once
-
-
-def full_disk(path, content):
-    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-
-class Arrays(dict):
-    """A minimal train state."""
-
-    @property
-    def step(self):
-        return self["step"]
 
 
 @pytest.mark.parametrize(("kind", "said"), [("dtype", "float32 expected"), ("shape", r"\(32, 96\) float32 expected")])

@@ -1,10 +1,18 @@
-"""Which checkpoints stay, and what a run says when it resumes with another end."""
+"""Which checkpoints stay, what a failed save costs, and what a run says when it resumes with another end."""
+
+import errno
+import os
+import resource
+import time
 
 import jax
+import numpy as np
+import pytest
 
 from hummingbird import train
+from hummingbird.errors import UserError
 from hummingbird.program import learning_rate_of
-from hummingbird.run import checkpoint
+from hummingbird.run import checkpoint, saver
 from hummingbird.run.saver import Saver
 from tests import tiny
 
@@ -15,6 +23,10 @@ class Arrays(dict):
     @property
     def step(self):
         return self["step"]
+
+
+def full_disk(path, content):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def test_checkpoints_of_chosen_steps_stay(tmp_path):
@@ -35,3 +47,31 @@ def test_a_resumed_run_with_another_end_warns_with_both_learning_rates(caplog):
     assert rate[0] != rate[1]
     assert "meant to end at step 40 and now ends at step 4, so its schedules change" in caplog.text
     assert f"of step 3 is {rate[0]}, and was to be {rate[1]}" in caplog.text
+
+
+def test_a_failed_save_names_its_step_and_keeps_earlier_ones(tmp_path, caplog):
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def no_room(step, state, model, batch):  # for files as large as a checkpoint's
+        if step == 3:
+            while not (tmp_path / "run" / "checkpoints" / "00000002" / "manifest.json").exists():
+                time.sleep(0.01)  # the save of step 2 is still in progress
+            resource.setrlimit(resource.RLIMIT_FSIZE, (32 * 1024, limits[1]))
+
+    try:
+        with pytest.raises(UserError, match=r"00000004 \(step 4\) could not be saved: File too large; earlier"):
+            tiny.pretrain(tmp_path / "run", no_room)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert "Traceback" not in caplog.text
+    assert checkpoint.load_newest(tmp_path / "run")[1]["step"] == 2
+
+
+def test_a_failed_save_is_raised_once_by_the_next(tmp_path, monkeypatch):
+    state = {"step": np.int32(1), "online": {"x": np.arange(3.0)}}
+    saving = Saver(tmp_path, config={}, keep=1)
+    monkeypatch.setattr(saver, "write_json", full_disk)
+    saving.save(Arrays(jax.tree.map(jax.numpy.asarray, state)), {})
+    with pytest.raises(UserError, match=r"\(step 1\) could not be saved: .*No space left"):
+        saving.save(Arrays(jax.tree.map(jax.numpy.asarray, {**state, "step": np.int32(2)})), {})
+    saving.check()  # raised only once
