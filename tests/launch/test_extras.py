@@ -12,7 +12,13 @@ from tests.test_imports import tracked
 
 # {extra: modules that no line imports by name: the clients that fsspec and tensorboardX need for gs://}
 CLIENTS = {"tpu": {"gcsfs", "google.cloud.storage"}, "gcs": {"gcsfs", "google.cloud.storage"}}
-OPTIONAL = {"huggingface_hub": "hub", "torch": "torch"}  # every other import belongs to the dependencies
+# {package: the extra that brings it}; every other import belongs to the dependencies
+OPTIONAL = {
+    "huggingface_hub": "hub",
+    "torch": "torch",
+    "av": "video",
+    **dict.fromkeys(("anyio", "starlette", "uvicorn"), "app"),
+}
 
 
 @functools.cache
@@ -28,7 +34,7 @@ def imported() -> set[str]:
     return {name for name in found if name.partition(".")[0] != "hummingbird"}
 
 
-@pytest.mark.parametrize("extra", ["tpu", "cuda13", "gcs", "hub"])
+@pytest.mark.parametrize("extra", ["tpu", "cuda13", "gcs", "hub", "video", "app"])
 def test_every_import_is_found_with_the_extra_alone(extra):
     hiding = Hiding(installed([extra]))
     expected = {name for name in imported() if OPTIONAL.get(name.partition(".")[0], extra) == extra}
