@@ -106,14 +106,21 @@ def _write_missing(source: ImageSource, folder: str, records: int, progress: Pro
             for i in range(count)
             if i not in progress.done
         }
+
+        def keep(future: concurrent.futures.Future[Shard]) -> None:
+            shard = future.result()
+            _move(f"{part}/{shard.file}", f"{folder}/{shard.file}")
+            progress.add(waiting[future], shard)
+
         finished = concurrent.futures.as_completed(waiting)
         try:
             for future in rich.progress.track(finished, "writing shards", total=len(waiting), transient=True):
-                shard = future.result()
-                _move(f"{part}/{shard.file}", f"{folder}/{shard.file}")
-                progress.add(waiting[future], shard)
+                keep(future)
         except BaseException:
             pool.shutdown(cancel_futures=True)
+            for future, number in waiting.items():  # those that end while the others stop
+                if number not in progress.done and not future.cancelled() and future.exception() is None:
+                    keep(future)
             raise
 
 

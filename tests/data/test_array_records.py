@@ -58,15 +58,15 @@ def test_an_interrupted_conversion_continues_and_a_finished_one_is_verified(fold
         array_record_files.write(source, str(out), records=5)
     assert not (out / "dataset.json").exists()
     assert not list(out.glob(".part-*"))
-    done = len((out / "progress.jsonl").read_text().splitlines()) - 1
+    assert len((out / "progress.jsonl").read_text().splitlines()) == 1 + 2
     made.clear()
     monkeypatch.setattr(array_record_files, "_write_shard", lambda *a: made.append(a) or whole(*a))
     assert array_record_files.write(source, str(out), records=5) == 3
-    assert len(made) == 3 - done
+    assert len(made) == 1
     assert contents(images("imagenet", out)) == contents(source)
     assert sorted(os.listdir(out)) == ["dataset.json", *(f"images-0000{i}-of-00003.arrayrecord" for i in range(3))]
     assert array_record_files.write(source, str(out), records=5) == 3
-    assert len(made) == 3 - done  # verified, not written
+    assert len(made) == 1  # verified, not written
     shard = out / "images-00001-of-00003.arrayrecord"
     content = bytearray(shard.read_bytes())
     content[-1] ^= 1

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from hummingbird.data import fetch
 from hummingbird.data.store import warn_once
 from tests.data.files import (
     assert_refused,
@@ -215,6 +216,7 @@ def forbid(monkeypatch):
         return guarded
 
     monkeypatch.setattr(epath.Path("/").__class__, "read_bytes", guard(read))
+    monkeypatch.setattr(fetch, "open", guard(open), raising=False)
     monkeypatch.setattr(os, "scandir", guard(scan))
     return lambda path: forbidden.add(os.fspath(path))
 

@@ -30,7 +30,7 @@ def product_scores(
     """Returns (f . f' + sum_l (delta_l . delta'_l) (a . a')) / (L + 1) of parts that are L2-normalised.
 
     Example:
-      >>> row = np.array([[1.0, 0.0, 1.0, 0.0, 1.0]], np.float32)
+      >>> row = jax.numpy.array([[1.0, 0.0, 1.0, 0.0, 1.0]])
       >>> product_scores(row, row, Widths(2, 1, 1)).item()
       1.0
     """
