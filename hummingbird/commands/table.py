@@ -40,10 +40,9 @@ def _evaluate(arguments: argparse.Namespace, overrides: Overrides) -> None:
 
 
 def _segment(arguments: argparse.Namespace, overrides: Overrides) -> None:
-    from hummingbird import config
-    from hummingbird.incontext.segment import segment
+    from hummingbird.incontext.segment import resolve_config, segment
 
-    resolved = config.resolve("segment", None, overrides)
+    resolved = resolve_config(arguments.prompt, overrides)
     images = [path for group in arguments.images for path in group]
     print(json.dumps(segment(arguments.checkpoint, arguments.prompt, images, arguments.out, resolved)))
 
@@ -199,8 +198,8 @@ COMMANDS: dict[str, Command] = {
             path_option("--checkpoint", CHECKPOINT_HELP, required=True),
             path_option(
                 "--prompt",
-                "annotated images: a folder with images/ and labels/, images beside masks, or an export of LabelMe,"
-                " COCO, CVAT or Label Studio",
+                "annotated images: folder with images/ and labels/, images beside masks, export of LabelMe, COCO, CVAT"
+                " or Label Studio, or prompt.npz of Prompt.save or the page",
                 required=True,
             ),
             path_option(

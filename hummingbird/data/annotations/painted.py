@@ -7,7 +7,7 @@ import logging
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from jaxtyping import Int32
+from jaxtyping import Int32, Shaped, UInt8
 
 from hummingbird.data.annotations.interface import Classes, Drawing, Label, Size
 from hummingbird.data.image_files import image_size
@@ -89,10 +89,10 @@ class Painted:
         return label
 
 
-def content_digest(item: DenseItem) -> str:
+def content_digest(image: UInt8[np.ndarray, "H W 3"], label: Shaped[np.ndarray, "H W *C"]) -> str:
     """Returns twelve hexadecimal digits that depend on every pixel of an image and its label."""
-    digest = hashlib.sha256(repr((item["image"].shape, item["label"].dtype.str)).encode())
-    for array in (item["image"], item["label"]):
+    digest = hashlib.sha256(repr((image.shape, label.dtype.str)).encode())
+    for array in (image, label):
         digest.update(array.tobytes())
     return digest.hexdigest()[:12]
 

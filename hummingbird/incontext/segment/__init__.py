@@ -7,5 +7,6 @@
 from __future__ import annotations
 
 from hummingbird.incontext.segment.run import segment
+from hummingbird.incontext.segment.saved import resolve_config
 
-__all__ = ["segment"]
+__all__ = ["resolve_config", "segment"]

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import functools
 import logging
 import os
 from collections.abc import Sequence
 
 from hummingbird.config.segment import SegmentConfig
-from hummingbird.data.annotations import read_annotations
 from hummingbird.data.interface import Unreadable, reason
 from hummingbird.data.names import printable
 from hummingbird.drawing import Picture
@@ -21,9 +19,10 @@ from hummingbird.incontext.segment.inputs import Input, describe, find_inputs
 from hummingbird.incontext.segment.memory import Memory
 from hummingbird.incontext.segment.pictures import Writer
 from hummingbird.incontext.segment.progress import show_progress
-from hummingbird.incontext.segment.prompting import build_prompt, build_writer, identify, read_items
+from hummingbird.incontext.segment.prompting import Annotated
 from hummingbird.incontext.segment.reading import Pages, read_picture
 from hummingbird.incontext.segment.results import OVERLAYS, WHOLE, Results, hold, writing
+from hummingbird.incontext.segment.saved import Saved, is_saved
 from hummingbird.run.files import Json
 
 log = logging.getLogger(__name__)
@@ -34,7 +33,7 @@ def segment(checkpoint: str, prompt: str, images: Sequence[str], out: str, confi
 
     Args:
       checkpoint: as of `hummingbird.load_encoder`.
-      prompt: annotated images, as of `hummingbird.data.annotations.read_annotations`.
+      prompt: annotated images, as of `hummingbird.data.annotations.read_annotations`; or a file of `Prompt.save`.
       images: folders, files and patterns.
       out: folder of the results; the same call resumes.
       config: all settings.
@@ -46,24 +45,18 @@ def segment(checkpoint: str, prompt: str, images: Sequence[str], out: str, confi
       UserError: bad input, before anything is written; or inputs that cannot be read, after all others are done.
     """
     Results(out)  # refuses a folder of others before anything expensive
-    decode = functools.partial(read_picture, value_range=config.value_range)
-    annotations = read_annotations(prompt, config.prompt, config.task, config.void, decode)
-    annotated = read_items(annotations, prompt)
-    found = find_inputs(images, annotations.labels, out, {})
+    source = Saved(prompt, config) if is_saved(prompt) else Annotated(prompt, config)
+    found = find_inputs(images, source.labels, out, {})
     if any(x.is_video for x in found):
         video.check_installed()
     encoder = build_encoder(checkpoint, config.encoder)
     with hold(out):
         results = Results(out)
-        inputs = find_inputs(images, annotations.labels, out, results.names)
+        inputs = find_inputs(images, source.labels, out, results.names)
         log.info("--images: %s", describe(inputs))
-        identity, about = (
-            identify(encoder, annotations, annotated, config),
-            {"checkpoint": checkpoint, "prompt": prompt},
-        )
-        results.plan(inputs, identity, about)
-        grown = build_prompt(encoder, annotations, annotated, config)
-        writer = build_writer(annotations, annotated, config)
+        results.plan(inputs, source.identify(encoder), {"checkpoint": checkpoint, "prompt": prompt})
+        grown = source.build_prompt(encoder)
+        writer = source.build_writer(grown)
         run = Run(grown, writer, results, config)
         try:
             run.images([x for x in inputs if not x.has_frames])
