@@ -3,8 +3,9 @@
     scripts/bench refine --checkpoint=runs/demo/pretrain [--camvid=camvid_mini] [--input_size=128] [--sides=guided]
 
 The prompt is the whole training set with full masks, on the rendered `scenes` and, if --camvid names a folder in the
-layout of `configs/evaluate/folder.py`, on that. `sides/refinements.py` has the refinements; `ours` is what a prompt
-does with refine=guided, `none` without.
+layout of `configs/evaluate/folder.py`, on that. `sides/refinements.py` has the refinements of votes; `ours` is what a
+prompt does with refine=guided, `none` without. `sides/features.py` upsamples the features of an image to twice the grid
+instead, before the search; its seconds include search and votes.
 """
 
 from __future__ import annotations
@@ -14,12 +15,14 @@ import json
 import time
 
 import numpy as np
+from sides.features import FEATURES
 from sides.refinements import SIDES
 
 import hummingbird as hb
 from hummingbird import config as configs
 from hummingbird.data.interface import DenseSource
 from hummingbird.data.sources import build_dense_source
+from hummingbird.incontext.encoded import Frame, unit
 from hummingbird.incontext.nearest import search
 from hummingbird.incontext.refine import refined_winners
 from hummingbird.incontext.votes import vote
@@ -41,6 +44,7 @@ def main() -> None:
     wanted = tuple(options.sides.split(","))
     sides = {name: side for name, side in SIDES.items() if name == "none" or name.startswith(wanted)}
     sides |= {"ours": None} if "ours".startswith(wanted) else {}
+    finer = {name: side for name, side in FEATURES.items() if name.startswith(wanted)}
     encoder, result = hb.load_encoder(options.checkpoint), {}
     data = {"scenes": ("evaluate/scenes", {}, 96)}
     if options.camvid:
@@ -51,44 +55,64 @@ def main() -> None:
         prompt = hb.Prompt(encoder, prompt_set.classes, input_size=size)
         for i in range(len(prompt_set)):
             prompt.add(prompt_set[i]["image"], prompt_set[i]["label"])
-        result[name] = score(prompt, queries, sides)
+        result[name] = score(prompt, queries, sides, finer)
     print(json.dumps({"checkpoint": options.checkpoint, "input_size": options.input_size, **result}))
 
 
-def score(prompt: hb.Prompt, queries: DenseSource, sides: dict) -> dict[str, dict[str, float]]:
-    """Returns mIoU, boundary IoU and seconds an image of each refinement."""
-    count = len(queries.classes)
-    iou = {name: SegmentationMetrics(queries.classes) for name in sides}
-    boundary = {name: BoundaryIou(count) for name in sides}
-    seconds = dict.fromkeys(sides, 0.0)
+def score(prompt: hb.Prompt, queries: DenseSource, sides: dict, finer: dict) -> dict[str, dict[str, float]]:
+    """Returns mIoU, boundary IoU and seconds an image of each refinement of votes and of features."""
+    names = [*sides, *finer]
+    iou = {name: SegmentationMetrics(queries.classes) for name in names}
+    boundary = {name: BoundaryIou(len(queries.classes)) for name in names}
+    seconds = dict.fromkeys(names, 0.0)
+
+    def add(name, item, start, labels) -> None:
+        seconds[name] += time.perf_counter() - start
+        iou[name].add(item["label"], labels)
+        boundary[name].add(item["label"], labels)
+
     for i in range(len(queries)):
         item = queries[i]
-        encoded, now, chosen = prompt.encode(item["image"]), prompt._filled(), prompt.settings
-        found = vote(now, search(now, encoded.features, chosen.neighbours), chosen.neighbours, chosen.temperature)
-        frame = encoded.frame
-        (rows, columns), canvas = frame.shown, frame.canvas
-        grid = np.ascontiguousarray(found.votes.reshape(*frame.grid, -1)[:rows, :columns])
-        down = interpolation(rows, canvas[0])[: frame.height]
-        across = interpolation(columns, canvas[1])[: frame.width].T
-        candidates = np.flatnonzero(grid.max((0, 1)) > LEAST)
-        planes = np.stack([down @ grid[..., c] @ across for c in candidates])
+        image, encoded = item["image"], prompt.encode(item["image"])
+        frame, (rows, columns) = encoded.frame, encoded.frame.shown
+        features = encoded.features.reshape(*frame.grid, -1)[:rows, :columns]
+        grid = votes_of(prompt, features)
+        candidates, planes = upsampled(grid, frame)
         for name, side in sides.items():
             start = time.perf_counter()
             if side is None:
-                labels = refined_winners(grid, canvas, item["image"]).classes
+                labels = refined_winners(grid, frame.canvas, image).classes
             else:
-                labels = candidates[side(planes, item["image"]).argmax(0)].astype(np.int32)
-            seconds[name] += time.perf_counter() - start
-            iou[name].add(item["label"], labels)
-            boundary[name].add(item["label"], labels)
+                labels = candidates[side(planes, image).argmax(0)].astype(np.int32)
+            add(name, item, start, labels)
+        for name, side in finer.items():
+            start = time.perf_counter()
+            chosen, planes = upsampled(votes_of(prompt, side(features, image)), frame)
+            add(name, item, start, chosen[planes.argmax(0)].astype(np.int32))
     return {
         name: {
             "miou": round(float(iou[name].result()["miou"]), 2),
             "boundary_iou": round(boundary[name].result(), 2),
             "seconds": round(seconds[name] / len(queries), 4),
         }
-        for name in sides
+        for name in names
     }
+
+
+def votes_of(prompt: hb.Prompt, features: np.ndarray) -> np.ndarray:
+    """Returns what the neighbours of a grid of features vote, [h, w, D] to [h, w, C]."""
+    now, chosen = prompt._filled(), prompt.settings
+    units = unit(features.reshape(-1, features.shape[-1]))
+    found = vote(now, search(now, units, chosen.neighbours), chosen.neighbours, chosen.temperature)
+    return np.ascontiguousarray(found.votes.reshape(*features.shape[:2], -1))
+
+
+def upsampled(grid: np.ndarray, frame: Frame) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the classes with enough votes, and their votes at the pixels of the image, [P, H, W]."""
+    down = interpolation(grid.shape[0], frame.canvas[0])[: frame.height]
+    across = interpolation(grid.shape[1], frame.canvas[1])[: frame.width].T
+    candidates = np.flatnonzero(grid.max((0, 1)) > LEAST)
+    return candidates, np.stack([down @ grid[..., c] @ across for c in candidates])
 
 
 if __name__ == "__main__":
