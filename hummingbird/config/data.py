@@ -76,7 +76,7 @@ class TrainingData(Data):
         high=1024,
         resumable=True,
     )
-    read_ahead: int = setting(2, "batches whose images are prepared in advance, per host", low=0, resumable=True)
+    read_ahead: int = setting(2, "batches to prepare in advance, per host", low=0, resumable=True)
     buffer: int = setting(
         4096, "most MiB of views prepared in advance, per host, beside the two batches in use", low=1, resumable=True
     )

@@ -28,7 +28,7 @@ class PromptSettings:
     neighbours: int = setting(30, "k, patches of the prompt that vote for a patch", low=1)
     temperature: float = setting(0.02, "beta, softmax temperature of the neighbours' votes (Eq. 1)", above=0)
     refine: Literal["none", "guided"] = setting(
-        "none", "votes follow the edges of the image (guided filter); not in the paper, whose numbers are without it"
+        "none", "smooth votes along image edges (guided filter); published numbers do not use it"
     )
     batch_size: int = setting(8, "images encoded at a time", low=1)
 

@@ -106,7 +106,7 @@ def _find(what: Described) -> Index | None:
 
 
 def _is_newest(what: Described, cached: str) -> bool:
-    """Returns whether the bucket has no index of another size than the cached one."""
+    """Returns whether the cached index has the size of the one in the bucket, or the bucket has none."""
     if not is_remote(what.root):
         return True
     try:

@@ -101,7 +101,7 @@ class Splits(NamedTuple):
       train: images to retrieve from and to train on.
       test: images to classify, with the same class ids.
       validation: an official split to choose settings on; None: there is none.
-      choice: how train and test were told apart.
+      choice: how the images were split into train and test.
     """
 
     train: Labelled

@@ -30,7 +30,7 @@ class Images:
         """Finds an image.
 
         Args:
-          named: path or address, of this machine or of another one.
+          named: path or URL of the image; it may come from another machine.
           beside: path of the file that names it; an image in the same folder is preferred.
 
         Returns:
