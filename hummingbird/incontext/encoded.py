@@ -75,16 +75,6 @@ class Frame:
         return self.window.cells(self.patch_size)
 
     @property
-    def grid(self) -> tuple[int, int]:
-        """Rows and columns of patches."""
-        return len(self.cells.rows) - 1, len(self.cells.columns) - 1
-
-    @property
-    def shown(self) -> tuple[int, int]:
-        """Rows and columns of patches that show some of the image; those of padding follow."""
-        return int(np.count_nonzero(np.diff(self.cells.rows))), int(np.count_nonzero(np.diff(self.cells.columns)))
-
-    @property
     def canvas(self) -> tuple[int, int]:
         """Height and width of the patches that show some of the image, in its pixels."""
         return self.window.canvas(self.patch_size)

@@ -230,7 +230,7 @@ def local_labels(kind: Kind, label: Label, frame: Frame) -> tuple[Int[np.ndarray
     local = task.local_labels(label[down, across], Cells(edges_down, edges_across))
     chosen = np.flatnonzero(local.labelled)
     row, column = np.divmod(chosen, columns.stop - columns.start)
-    patches = (rows.start + row) * frame.grid[1] + columns.start + column
+    patches = (rows.start + row) * frame.cells.grid[1] + columns.start + column
     return patches, task.label_columns(local.values[chosen])
 
 

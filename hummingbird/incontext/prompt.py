@@ -271,7 +271,7 @@ class Prompt:
         prompt.palette = stored.palette
         for annotated in stored.images:
             encoded = Encoded(annotated.image, annotated.features, prompt.view, prompt._fingerprint)
-            if len(encoded.features) != math.prod(encoded.frame.grid):
+            if len(encoded.features) != math.prod(encoded.frame.cells.grid):
                 raise UserError(f"{os.fspath(path)} is damaged: image {annotated.id} has another number of patches")
             prompt.add(encoded, annotated.label, annotated.id)
         return prompt

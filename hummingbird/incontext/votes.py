@@ -57,8 +57,8 @@ def decide(task: Task, kind: Kind, found: Votes, frame: Frame, guide: Image | No
     """Turns the votes of the patches of an image into labels of its pixels; refined by the image, if it is given."""
 
     def maps(values: Float32[np.ndarray, "N ..."]) -> Float32[np.ndarray, "h w *C"]:
-        rows, columns = frame.shown
-        return np.ascontiguousarray(values.reshape(*frame.grid, *values.shape[1:])[:rows, :columns])
+        rows, columns = frame.cells.shown
+        return np.ascontiguousarray(values.reshape(*frame.cells.grid, *values.shape[1:])[:rows, :columns])
 
     inside, votes = np.s_[: frame.height, : frame.width], maps(found.votes)
     if found.agreement is None:
@@ -99,10 +99,10 @@ def explain(now: Snapshot, kind: Kind, encoded: Encoded, y: int, x: int, k: int,
     frame = encoded.frame
     if not (0 <= y < frame.height and 0 <= x < frame.width):
         raise UserError(f"pixel ({y}, {x}) lies outside of the image of {frame.height}x{frame.width} pixels")
-    (rows, columns), canvas = frame.shown, frame.canvas
+    (rows, columns), canvas = frame.cells.shown, frame.canvas
     down, across = interpolation(rows, canvas[0])[y], interpolation(columns, canvas[1])[x]
     near = [(i, j) for i in np.flatnonzero(down) for j in np.flatnonzero(across)]
-    queries = np.array([i * frame.grid[1] + j for i, j in near])
+    queries = np.array([i * frame.cells.grid[1] + j for i, j in near])
     found = search(now, encoded.features[queries], min(k, len(now)))
     shares = np.array([down[i] * across[j] for i, j in near])
     weights = attention_weights(found.similarity, beta) * (shares / shares.sum())[:, None]

@@ -51,16 +51,6 @@ class Example:
     original: Image | None = None
     local: LocalLabels | None = None
 
-    @property
-    def grid(self) -> tuple[int, int]:
-        """Rows and columns of patches."""
-        return len(self.cells.rows) - 1, len(self.cells.columns) - 1
-
-    @property
-    def shown(self) -> tuple[int, int]:
-        """Rows and columns of patches that show some of the image; those of padding follow."""
-        return int(np.count_nonzero(np.diff(self.cells.rows))), int(np.count_nonzero(np.diff(self.cells.columns)))
-
 
 class Prepared(NamedTuple):
     """An encoder input with its label.

@@ -248,8 +248,8 @@ class Predictor:
         task, protocol = self.evaluation.task, self.evaluation.protocol
         example = dataclasses.replace(example, label=example.label.astype(task.label_dtype, copy=False))
         weights = attention_weights(similarity, protocol.temperature)
-        votes = self.bank.labels.vote(ids, weights).reshape(*example.grid, -1)
-        (rows, columns), (height, width) = example.shown, example.label.shape[:2]
+        votes = self.bank.labels.vote(ids, weights).reshape(*example.cells.grid, -1)
+        (rows, columns), (height, width) = example.cells.shown, example.label.shape[:2]
         prediction = task.predict(np.ascontiguousarray(votes[:rows, :columns]), *example.canvas)[:height, :width]
         metrics = task.metrics()
         score = metrics.add(example.label, prediction)

@@ -73,7 +73,7 @@ class SampleCollector:
                 "prediction": prediction,
                 "error": self.evaluation.task.error(truth, prediction),
                 "score": score,
-                "features": features.reshape(*example.grid, -1).astype(np.float16),
+                "features": features.reshape(*example.cells.grid, -1).astype(np.float16),
                 "attention": None,
                 "neighbours": [
                     self._patch(example, int(patch), ids[patch], similarity[patch], weights[patch])
@@ -128,7 +128,7 @@ class SampleCollector:
         weights: Float[np.ndarray, " k"],
     ) -> Patch:
         """Describes a query patch and its neighbours."""
-        row, column = position = divmod(patch, example.grid[1])
+        row, column = position = divmod(patch, example.cells.grid[1])
         top, bottom = (int(edge) for edge in example.cells.rows[row : row + 2])
         left, right = (int(edge) for edge in example.cells.columns[column : column + 2])
         crop, inner = self._crop(example.image, position)
@@ -146,7 +146,7 @@ class SampleCollector:
         """Describes a bank entry."""
         image, epoch, patch = (int(x[entry]) for x in (self.bank.image, self.bank.epoch, self.bank.patch))
         example = self._prompt_example(image, epoch)
-        position = divmod(patch, example.grid[1])
+        position = divmod(patch, example.cells.grid[1])
         label, fraction = self.bank.labels.describe(entry)
         return {
             "weight": weight,

@@ -25,6 +25,16 @@ class Cells(NamedTuple):
     columns: Edges
 
     @property
+    def grid(self) -> tuple[int, int]:
+        """Rows and columns of patches."""
+        return len(self.rows) - 1, len(self.columns) - 1
+
+    @property
+    def shown(self) -> tuple[int, int]:
+        """Rows and columns of patches that show some of the image; those of padding follow."""
+        return int(np.count_nonzero(np.diff(self.rows))), int(np.count_nonzero(np.diff(self.columns)))
+
+    @property
     def areas(self) -> Float64[np.ndarray, " N"]:
         """Pixels in each cell, row by row."""
         return np.outer(np.diff(self.rows), np.diff(self.columns)).ravel()

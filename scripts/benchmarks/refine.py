@@ -74,8 +74,8 @@ def score(prompt: hb.Prompt, queries: DenseSource, sides: dict, finer: dict) -> 
     for i in range(len(queries)):
         item = queries[i]
         image, encoded = item["image"], prompt.encode(item["image"])
-        frame, (rows, columns) = encoded.frame, encoded.frame.shown
-        features = encoded.features.reshape(*frame.grid, -1)[:rows, :columns]
+        frame, (rows, columns) = encoded.frame, encoded.frame.cells.shown
+        features = encoded.features.reshape(*frame.cells.grid, -1)[:rows, :columns]
         grid = votes_of(prompt, features)
         candidates, planes = upsampled(grid, frame)
         for name, side in sides.items():

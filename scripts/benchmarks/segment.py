@@ -125,7 +125,7 @@ def bank(
     """Returns the seconds of an image apart from encoding, with a bank of random keys."""
     rng, (patches, dim) = np.random.default_rng(0), query.features.shape
     prompt = hb.Prompt(encoder, classes, input_size=options.input_size, batch_size=1)
-    label = rng.integers(0, len(classes), query.frame.grid).repeat(16, 0).repeat(16, 1)
+    label = rng.integers(0, len(classes), query.frame.cells.grid).repeat(16, 0).repeat(16, 1)
     label = label[: query.frame.height, : query.frame.width]
     for _ in range(-(-length // patches)):
         features = normalise(rng.normal(size=(patches, dim)).astype(np.float32))[0]

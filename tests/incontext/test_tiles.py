@@ -24,10 +24,10 @@ def test_tiles_of_an_encoder_without_context_equal_the_whole_image(size, scale):
 def test_bands_follow_one_another_and_hold_few_rows():
     image = scene(0)[0].repeat(5, axis=0)
     bands = list(encode_bands(Fourier(), image, VIEW, 4))
-    rows = [len(band.features) // VIEW.frame(*image.shape[:2]).grid[1] for band in bands]
+    rows = [len(band.features) // VIEW.frame(*image.shape[:2]).cells.grid[1] for band in bands]
     assert [band.first for band in bands] == np.cumsum([0, *rows[:-1]]).tolist()
     assert max(rows) <= 4
-    assert sum(rows) == VIEW.frame(*image.shape[:2]).grid[0]
+    assert sum(rows) == VIEW.frame(*image.shape[:2]).cells.grid[0]
 
 
 class Border(Fourier):
@@ -41,7 +41,7 @@ class Border(Fourier):
 
 def test_seams_are_smooth():
     (found,) = encode_all(Border(), [np.full((8, 400, 3), 90, np.uint8)], View(8, 96, "none"), "", 4)
-    row = found.features.reshape(*found.frame.grid, -1)[5]
+    row = found.features.reshape(*found.frame.cells.grid, -1)[5]
     (plain,) = Border()(np.full((1, 96, 96, 3), 90, np.uint8))
     plain = plain[5] / np.linalg.norm(plain[5], axis=-1, keepdims=True)
     jump = np.linalg.norm(np.diff(plain, axis=0), axis=-1).max()

@@ -30,10 +30,10 @@ def test_images_keep_their_aspect_and_are_padded_to_few_shapes():
     for index, resized in ((0, (48, 64)), (1, (48, 55))):
         example = prepare_query(source, index, task, protocol)
         assert example.image.shape == (48, 64, 3)  # the side of 55 is padded to a multiple of 16
-        assert example.grid == (6, 8)
+        assert example.cells.grid == (6, 8)
         height, width = example.label.shape
-        assert example.shown == (6, -(-resized[1] // 8))
-        assert example.canvas == (height, round(8 * example.shown[1] * width / resized[1]))
+        assert example.cells.shown == (6, -(-resized[1] // 8))
+        assert example.canvas == (height, round(8 * example.cells.shown[1] * width / resized[1]))
         assert example.cells.columns[-1] == width
     sliding = protocol_of(**SHORTER, windows="slide")[2]
     assert prepare_query(source, 1, task, sliding).image.shape == (48, 56, 3)  # to whole patches
@@ -69,7 +69,7 @@ def test_square_images_are_the_same_in_every_way():
         shorter = protocol_of(input_size=56, resize="shorter", windows=windows)[2]
         one, other = (prepare_query(FakeSource(1, size=(56, 56)), 0, task, p) for p in (squash, shorter))
         np.testing.assert_array_equal(one.image, other.image)
-        assert (one.grid, one.canvas) == (other.grid, other.canvas) == ((7, 7), (56, 56))
+        assert (one.cells.grid, one.canvas) == (other.cells.grid, other.canvas) == ((7, 7), (56, 56))
 
 
 @pytest.mark.parametrize("shape", [(48, 48), (48, 104), (200, 48), (120, 120)])

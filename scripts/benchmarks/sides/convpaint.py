@@ -73,8 +73,8 @@ class PixelClassifier:
 
 def at(frame: Frame, features: np.ndarray, y: np.ndarray, x: np.ndarray) -> np.ndarray:
     """Returns the bilinearly upsampled features at pixels, [n, D]."""
-    (rows, columns), canvas = frame.shown, frame.canvas
-    grid = features.reshape(*frame.grid, -1)[:rows, :columns]
+    (rows, columns), canvas = frame.cells.shown, frame.canvas
+    grid = features.reshape(*frame.cells.grid, -1)[:rows, :columns]
     down, across = interpolation(rows, canvas[0]), interpolation(columns, canvas[1])
     found = np.zeros((len(y), grid.shape[-1]), np.float32)
     for i in range(2):
