@@ -20,16 +20,22 @@ def test_a_notebook_is_stored_without_outputs(path):
     assert not [cell.id for cell in code if cell.outputs or cell.execution_count]
 
 
+def execute(name, monkeypatch):
+    """Executes a notebook; returns how many pictures it shows, and what it prints."""
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.delenv("MPLBACKEND", raising=False)  # the kernel draws into the notebook
+    notebook = nbformat.read(ROOT / f"scripts/notebooks/{name}.ipynb", as_version=4)
+    nbclient.NotebookClient(notebook, timeout=120, kernel_name="python3").execute(cwd=str(ROOT / "scripts/notebooks"))
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", ())]
+    images = sum("image/png" in output.get("data", {}) for output in outputs)
+    return images, "".join(output.get("text", "") for output in outputs if output.get("name") == "stdout")
+
+
 @pytest.mark.slow
 @pytest.mark.process
 def test_the_quickstart_runs_and_scores_two_encoders(monkeypatch):
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    monkeypatch.delenv("MPLBACKEND", raising=False)  # the kernel draws into the notebook
-    notebook = nbformat.read(ROOT / "scripts/notebooks/quickstart.ipynb", as_version=4)
-    nbclient.NotebookClient(notebook, timeout=120, kernel_name="python3").execute(cwd=str(ROOT / "scripts/notebooks"))
-    outputs = [output for cell in notebook.cells for output in cell.get("outputs", ())]
-    assert any("image/png" in output.get("data", {}) for output in outputs)
-    printed = "".join(output.get("text", "") for output in outputs if output.get("name") == "stdout")
+    images, printed = execute("quickstart", monkeypatch)
+    assert images
     assert re.search(r"mIoU \d+\.\d, pixel accuracy \d+\.\d\nfiles: metrics.json, report.html, samples.npz", printed)
     assert len(re.findall(r"\d neighbours: \d+\.\d mIoU", printed)) == 3
 
@@ -37,12 +43,7 @@ def test_the_quickstart_runs_and_scores_two_encoders(monkeypatch):
 @pytest.mark.slow
 @pytest.mark.process
 def test_two_annotated_images_segment_the_rest_and_explain_a_pixel(monkeypatch):
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    monkeypatch.delenv("MPLBACKEND", raising=False)  # the kernel draws into the notebook
-    notebook = nbformat.read(ROOT / "scripts/notebooks/incontext.ipynb", as_version=4)
-    nbclient.NotebookClient(notebook, timeout=120, kernel_name="python3").execute(cwd=str(ROOT / "scripts/notebooks"))
-    outputs = [output for cell in notebook.cells for output in cell.get("outputs", ())]
-    assert sum("image/png" in output.get("data", {}) for output in outputs) == 2
-    printed = "".join(output.get("text", "") for output in outputs if output.get("name") == "stdout")
+    images, printed = execute("incontext", monkeypatch)
+    assert images == 2
     assert re.search(r"weight 0\.\d\d, similarity \d\.\d\d, image [12]: \w+", printed)
     assert "answers as before: True" in printed
