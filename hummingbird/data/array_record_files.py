@@ -7,8 +7,7 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import rich.progress
 from array_record.python.array_record_module import ArrayRecordWriter
@@ -68,7 +67,7 @@ class Progress:
       done: finished shards by number.
     """
 
-    def __init__(self, folder: str, what: dict[str, Any]):
+    def __init__(self, folder: str, what: Mapping[str, str | int]):
         """Reads what an earlier start has finished; UserError if it converted other images."""
         self._path, self._lines = f"{folder}/{PROGRESS}", [json.dumps(what)]
         self.done: dict[int, Shard] = {}

@@ -15,13 +15,12 @@ import json
 import time
 
 import numpy as np
+from sides import labelled
 from sides.features import FEATURES
 from sides.refinements import SIDES
 
 import hummingbird as hb
-from hummingbird import config as configs
 from hummingbird.data.interface import DenseSource
-from hummingbird.data.sources import build_dense_source
 from hummingbird.incontext.encoded import Frame, unit
 from hummingbird.incontext.nearest import search
 from hummingbird.incontext.refine import refined_winners
@@ -36,9 +35,7 @@ LEAST = 0.02  # votes of a class somewhere in an image, from which on it is a ca
 def main() -> None:
     """Scores all refinements on the same votes."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--checkpoint", default="runs/demo/pretrain")
-    parser.add_argument("--camvid", default="", help="a folder of images and masks")
-    parser.add_argument("--input_size", type=int, default=128, help="for --camvid; scenes are encoded at 96")
+    labelled.add_options(parser)
     parser.add_argument("--sides", default="", help="beginnings of the names of refinements, with commas; default: all")
     options = parser.parse_args()
     wanted = tuple(options.sides.split(","))
@@ -46,12 +43,7 @@ def main() -> None:
     sides |= {"ours": None} if "ours".startswith(wanted) else {}
     finer = {name: side for name, side in FEATURES.items() if name.startswith(wanted)}
     encoder, result = hb.load_encoder(options.checkpoint), {}
-    data = {"scenes": ("evaluate/scenes", {}, 96)}
-    if options.camvid:
-        data["camvid"] = ("evaluate/folder", {"data.root": options.camvid}, options.input_size)
-    for name, (file, overrides, size) in data.items():
-        config = configs.resolve("evaluate", file, overrides)
-        prompt_set, queries = (build_dense_source(config, split) for split in ("prompt", "query"))
+    for name, prompt_set, queries, size in labelled.data_sets(options):
         prompt = hb.Prompt(encoder, prompt_set.classes, input_size=size)
         for i in range(len(prompt_set)):
             prompt.add(prompt_set[i]["image"], prompt_set[i]["label"])

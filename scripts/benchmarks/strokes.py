@@ -14,12 +14,11 @@ import json
 import time
 
 import numpy as np
+from sides import labelled
 from sides.convpaint import PixelClassifier
 from sides.strokes import strokes
 
 import hummingbird as hb
-from hummingbird import config as configs
-from hummingbird.data.sources import build_dense_source
 from hummingbird.incontext.encoded import Encoded
 from hummingbird.tasks.class_metrics import SegmentationMetrics
 
@@ -36,20 +35,13 @@ CLASSIFIERS = ("random forest", "gradient boosting")
 def main() -> None:
     """Measures and prints one JSON line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--checkpoint", default="runs/demo/pretrain")
-    parser.add_argument("--camvid", default="", help="a folder of images and masks")
-    parser.add_argument("--input_size", type=int, default=128, help="for --camvid; scenes are encoded at 96")
+    labelled.add_options(parser)
     parser.add_argument("--images", type=int, default=34, help="annotated images at most")
     parser.add_argument("--queries", type=int, default=17, help="images to predict at most")
     parser.add_argument("--classifiers", nargs="*", default=CLASSIFIERS)
     options = parser.parse_args()
     encoder, result = hb.load_encoder(options.checkpoint), {}
-    data = {"scenes": ("evaluate/scenes", {}, 96)}
-    if options.camvid:
-        data["camvid"] = ("evaluate/folder", {"data.root": options.camvid}, options.input_size)
-    for name, (file, overrides, size) in data.items():
-        config = configs.resolve("evaluate", file, overrides)
-        prompt_set, queries = (build_dense_source(config, split) for split in ("prompt", "query"))
+    for name, prompt_set, queries, size in labelled.data_sets(options):
         prompt = hb.Prompt(encoder, prompt_set.classes, input_size=size)
         shown = [prompt_set[i] for i in range(min(options.images, len(prompt_set)))]
         wanted = [queries[i] for i in range(min(options.queries, len(queries)))]
@@ -80,8 +72,8 @@ def score(
         ready = time.perf_counter()
         predictions = [predict(encoded) for encoded in queries]
         end = time.perf_counter()
-        for item, labelled in zip(wanted, predictions, strict=True):
-            metrics.add(item["label"], labelled.astype(np.int32))
+        for item, prediction in zip(wanted, predictions, strict=True):
+            metrics.add(item["label"], prediction.astype(np.int32))
         found[name] = {
             "miou": round(float(metrics.result()["miou"]), 2),
             "fit": round(ready - start, 3),
