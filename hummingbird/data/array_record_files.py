@@ -9,7 +9,6 @@ import os
 import tempfile
 from collections.abc import Mapping, Sequence
 
-import rich.progress
 from array_record.python.array_record_module import ArrayRecordWriter
 
 from hummingbird.data.array_records import FORMAT, MANIFEST, Shard, encode
@@ -19,6 +18,7 @@ from hummingbird.data.interface import ImageSource, image_name
 from hummingbird.data.store import open_path
 from hummingbird.errors import UserError, first_line
 from hummingbird.run.files import write_json, write_text
+from hummingbird.run.progress import show_progress
 
 PROGRESS = "progress.jsonl"
 RECORDS = 8192  # of a shard: about 1 GB of ImageNet's photographs
@@ -111,10 +111,11 @@ def _write_missing(source: ImageSource, folder: str, records: int, progress: Pro
             _move(f"{part}/{shard.file}", f"{folder}/{shard.file}")
             progress.add(waiting[future], shard)
 
-        finished = concurrent.futures.as_completed(waiting)
         try:
-            for future in rich.progress.track(finished, "writing shards", total=len(waiting), transient=True):
-                keep(future)
+            with show_progress("writing", len(waiting), "shards", True) as advance:
+                for future in concurrent.futures.as_completed(waiting):
+                    keep(future)
+                    advance()
         except BaseException:
             pool.shutdown(cancel_futures=True)
             for future, number in waiting.items():  # those that end while the others stop
@@ -145,10 +146,12 @@ def _checksum(path: str) -> str:
 
 def _verify(folder: str, shards: Sequence[Shard]) -> None:
     """Compares finished shards with their checksums; UserError names one that differs."""
-    for shard in rich.progress.track(shards, "verifying", transient=True):
-        path = f"{folder}/{shard.file}"
-        if _size(path) != shard.bytes or _checksum(path) != shard.sha256:
-            raise UserError(f"{path} differs from its checksum; delete it and {MANIFEST}, and convert again")
+    with show_progress("verifying", len(shards), "shards", True) as advance:
+        for shard in shards:
+            path = f"{folder}/{shard.file}"
+            if _size(path) != shard.bytes or _checksum(path) != shard.sha256:
+                raise UserError(f"{path} differs from its checksum; delete it and {MANIFEST}, and convert again")
+            advance()
 
 
 def _size(path: str) -> int:

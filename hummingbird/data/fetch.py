@@ -14,6 +14,8 @@ from typing import TypeVar
 import fsspec
 from etils.epath import backend
 
+from hummingbird.errors import first_line
+
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 
@@ -72,24 +74,20 @@ def retried(read: Callable[[], T], where: str) -> T:
         except Exception as error:
             if not _may_pass(error):
                 raise
-            log.warning("reading %s failed (%s); trying again in %g s", where, _first_line(error), pause)
+            log.warning("reading %s failed (%s); trying again in %g s", where, first_line(error), pause)
             time.sleep(pause)
     try:
         return read()
     except OSError:
         raise
     except Exception as error:  # a client's own type
-        raise OSError(_first_line(error)) from error
+        raise OSError(first_line(error)) from error
 
 
 def _may_pass(error: Exception) -> bool:
     if isinstance(error, LASTING):
         return False
     return not isinstance(error, OSError) or error.errno is None or error.errno in PASSING
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 class Ranges(io.RawIOBase):

@@ -100,7 +100,7 @@ class Encoding:
 
         def encode(rows: Sequence[int]) -> Iterator[Batch]:
             batches = embed(self.vectors, inputs, rows, self.batch_size)
-            return track(batches, -(-len(rows) // self.batch_size), text, self.progress)
+            return track(batches, -(-len(rows) // self.batch_size), text, self.progress, "batches")
 
         with self.clock(f"encode_{name}"):
             if self.cache:

@@ -1,4 +1,4 @@
-"""How long an evaluation takes: seconds by part, and progress bars."""
+"""How long an evaluation takes: seconds by part, and progress."""
 
 from __future__ import annotations
 
@@ -7,10 +7,8 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
-import rich.console
-import rich.progress
-
 from hummingbird.retrieval.processes import first
+from hummingbird.run.progress import show_progress
 
 T = TypeVar("T")
 
@@ -39,7 +37,9 @@ class Clock:
             self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
 
 
-def track(items: Iterable[T], total: int, text: str, enabled: bool) -> Iterator[T]:
-    """Yields the items under a progress bar with the time left, on stderr and in the first process only."""
-    console = rich.console.Console(stderr=True)
-    return iter(rich.progress.track(items, text, total=total, console=console, disable=not (enabled and first())))
+def track(items: Iterable[T], total: int, text: str, enabled: bool, unit: str = "images") -> Iterator[T]:
+    """Yields the items and shows how far they are, in the first process only; see `show_progress`."""
+    with show_progress(text, total, unit, enabled and first()) as advance:
+        for item in items:
+            yield item
+            advance()

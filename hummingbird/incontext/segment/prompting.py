@@ -23,9 +23,9 @@ from hummingbird.incontext.encoded import identity
 from hummingbird.incontext.prompt import Prompt
 from hummingbird.incontext.segment.batches import batches
 from hummingbird.incontext.segment.pictures import ClassWriter, DepthWriter, Writer
-from hummingbird.incontext.segment.progress import show_progress
 from hummingbird.incontext.segment.reading import read_picture
 from hummingbird.run.files import Json
+from hummingbird.run.progress import show_progress
 
 log = logging.getLogger(__name__)
 

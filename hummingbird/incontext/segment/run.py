@@ -18,12 +18,12 @@ from hummingbird.incontext.segment.batches import ahead, batches
 from hummingbird.incontext.segment.inputs import Input, describe, find_inputs
 from hummingbird.incontext.segment.memory import Memory
 from hummingbird.incontext.segment.pictures import Writer
-from hummingbird.incontext.segment.progress import show_progress
 from hummingbird.incontext.segment.prompting import Annotated
 from hummingbird.incontext.segment.reading import Pages, read_picture
 from hummingbird.incontext.segment.results import OVERLAYS, WHOLE, Results, hold, writing
 from hummingbird.incontext.segment.saved import Saved, is_saved
 from hummingbird.run.files import Json
+from hummingbird.run.progress import show_progress
 
 log = logging.getLogger(__name__)
 

@@ -116,7 +116,7 @@ def encode(
     encode_chunk(0)  # compiles
     with concurrent.futures.ThreadPoolExecutor(cpu_count()) as pool:
         chunks = range(size, len(keys), size)
-        for _ in track(pool.map(encode_chunk, chunks), len(chunks), text, bool(text)):
+        for _ in track(pool.map(encode_chunk, chunks), len(chunks), text, bool(text), "chunks"):
             pass
 
 
