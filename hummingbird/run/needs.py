@@ -10,7 +10,15 @@ from etils import epath
 
 log = logging.getLogger(__name__)
 
-GB = 1e9
+
+def in_words(size: float) -> str:
+    """Returns a number of bytes as gigabytes, or as megabytes if there are few.
+
+    Example:
+      >>> in_words(1.5e9), in_words(3.2e6)
+      ('1.50 GB', '3.2 MB')
+    """
+    return f"{size / 1e9:.2f} GB" if size >= 1e9 else f"{size / 1e6:.3g} MB"
 
 
 def state_needs(folder: epath.Path, checkpoint_bytes: int, kept: int, buffer_bytes: int) -> None:
@@ -24,8 +32,8 @@ def state_needs(folder: epath.Path, checkpoint_bytes: int, kept: int, buffer_byt
     """
     needed = kept * checkpoint_bytes
     log.info(
-        "the run needs up to %.2f GB in %s (%d checkpoints of %.2f GB) and %.2f GB of each host's memory to read ahead",
-        *(needed / GB, folder, kept, checkpoint_bytes / GB, buffer_bytes / GB),
+        "the run needs up to %s in %s (%d checkpoints of %s) and %s of each host's memory to read ahead",
+        *(in_words(needed), folder, kept, in_words(checkpoint_bytes), in_words(buffer_bytes)),
     )
     if "://" in os.fspath(folder):
         return
@@ -33,6 +41,6 @@ def state_needs(folder: epath.Path, checkpoint_bytes: int, kept: int, buffer_byt
     free = shutil.disk_usage(there).free
     if free < needed:
         log.warning(
-            "%s has room for %.2f GB, and the run's checkpoints will take %.2f GB: free some, or set keep_checkpoints",
-            *(there, free / GB, needed / GB),
+            "%s has room for %s, and the run's checkpoints will take %s: free some, or set keep_checkpoints",
+            *(there, in_words(free), in_words(needed)),
         )
