@@ -15,9 +15,9 @@ from jaxtyping import Shaped
 
 from hummingbird.data.image_files import decode_image
 from hummingbird.data.interface import DenseSource, ImageSource, Unreadable, image_name
-from hummingbird.drawing import Picture
 from hummingbird.run.files import Json
 from hummingbird.tasks import Task
+from hummingbird.tasks.drawing import Picture
 
 SAMPLE = 200  # items read by default
 SHOWN = 8  # items kept for a picture

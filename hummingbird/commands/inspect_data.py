@@ -21,12 +21,12 @@ from hummingbird.data.image_sets import build_labelled
 from hummingbird.data.interface import DenseSource, ImageSource, Unreadable
 from hummingbird.data.sources import DENSE, IMAGES, build_dense_source, build_image_source, look_up
 from hummingbird.data.views import build_view_groups
-from hummingbird.drawing import Picture, Tile, sheet
 from hummingbird.errors import UserError
 from hummingbird.retrieval.examples import Example, prepare_prompt
 from hummingbird.retrieval.protocol import EvalProtocol, build_protocol
 from hummingbird.run.files import Json, write_json
 from hummingbird.tasks import WHOLE_IMAGE, Task, build_task
+from hummingbird.tasks.drawing import Picture, Tile, sheet
 
 SIDE = 224  # of a tile, pixels
 LISTED = 50  # broken and void images printed at most

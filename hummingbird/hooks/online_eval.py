@@ -25,10 +25,10 @@ from hummingbird.models.frozen import FrozenEncoder
 from hummingbird.models.frozen_vit import FrozenViT
 from hummingbird.models.pretrainer import Pretrainer
 from hummingbird.models.vit import unstacked
-from hummingbird.recognition import landmarks
-from hummingbird.recognition import measure as classify_images
-from hummingbird.recognition.preflight import check_config
 from hummingbird.retrieval.evaluate import measure
+from hummingbird.retrieval.recognition import landmarks
+from hummingbird.retrieval.recognition import measure as classify_images
+from hummingbird.retrieval.recognition.preflight import check_config
 from hummingbird.tasks import Scores
 from hummingbird.train_step import TrainState
 

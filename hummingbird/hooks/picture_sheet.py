@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from hummingbird.drawing import Picture, Tile, overlay_heat, resize, sheet
+from hummingbird.tasks.drawing import Picture, Tile, overlay_heat, resize, sheet
 
 SIDE = 160  # of a tile, pixels
 

@@ -14,10 +14,10 @@ from jaxtyping import Bool, Int, Shaped
 from numpy.typing import ArrayLike
 
 from hummingbird.config.evaluate import Depth as DepthSettings
-from hummingbird.drawing import Picture, class_colours, paint_classes
 from hummingbird.errors import UserError
 from hummingbird.incontext.encoded import Frame
 from hummingbird.tasks import DepthTask, NormalsTask, RegressionTask, SegmentationTask, Task
+from hummingbird.tasks.drawing import Picture, class_colours, paint_classes
 from hummingbird.tasks.patches import Cells, Edges
 from hummingbird.tasks.task import Column
 
@@ -265,7 +265,7 @@ def paint_labels(
       labels: as the user has them.
       task: kind of label.
       names: of the classes, by id.
-      palette: colours of classes, by id; the others have those of `hummingbird.drawing`.
+      palette: colours of classes, by id; the others have those of `hummingbird.tasks.drawing`.
       void: id of pixels without a label, which are hatched.
     """
     if not task.has_classes:

@@ -37,7 +37,6 @@ from typing_extensions import Unpack
 
 from hummingbird.config.prompt import Options, PromptSettings, Search
 from hummingbird.config.schema import Tree, resolve
-from hummingbird.drawing import Picture
 from hummingbird.encoder import Encoder, load_encoder
 from hummingbird.errors import UserError
 from hummingbird.incontext import files, votes
@@ -48,6 +47,7 @@ from hummingbird.incontext.images import Pixels, to_rgb
 from hummingbird.incontext.labels import ClassNames, build_kind, local_labels, paint_labels
 from hummingbird.incontext.snapshot import Numbering, Segment, Snapshot
 from hummingbird.retrieval.threads import cpu_count, in_order
+from hummingbird.tasks.drawing import Picture
 
 T = TypeVar("T")
 Many: TypeAlias = list[T] | tuple[T, ...]

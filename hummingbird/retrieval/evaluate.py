@@ -1,6 +1,6 @@
 """Dense nearest-neighbour retrieval with a frozen encoder: from two sources and an encoder to metrics (Sec. 3.1).
 
-`hummingbird.recognition` evaluates whole images, if `data.task` says so.
+`hummingbird.retrieval.recognition` evaluates whole images, if `data.task` says so.
 
 `evaluate` is what `hummingbird evaluate` runs, and `hb.evaluate` in Python; `measure` is its part that knows nothing of
 files, for data sets that are open already.
@@ -97,7 +97,7 @@ def evaluate(
     config = resolved(config, {**flatten(overrides), **flatten(settings), **place})
     loaded = build_encoder(encoder, config.encoder) if isinstance(encoder, str) else encoder
     if config.data.task in WHOLE_IMAGE:
-        from hummingbird.recognition.evaluate import evaluate as evaluate_images
+        from hummingbird.retrieval.recognition.evaluate import evaluate as evaluate_images
 
         return evaluate_images(loaded, config, workdir)
     folder = None if workdir is None else together(lambda: make_workdir(os.fspath(workdir)))

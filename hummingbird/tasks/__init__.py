@@ -12,7 +12,7 @@ from hummingbird.tasks.task import Annotated, BankLabels, Kind, LocalLabels, Met
 from hummingbird.tasks.whole_image import ClassificationTask, ImageRetrievalTask
 
 KINDS: dict[str, type[Task]] = {kind.kind: kind for kind in (SegmentationTask, DepthTask, RegressionTask, NormalsTask)}
-# Labels of whole images; what depends on them is in `hummingbird.recognition`.
+# Labels of whole images; what depends on them is in `hummingbird.retrieval.recognition`.
 WHOLE_IMAGE: dict[str, type[Kind]] = {"classification": ClassificationTask, "image_retrieval": ImageRetrievalTask}
 # Protocols with local labels of their own: (kind, protocol).
 BY_PROTOCOL: dict[tuple[str, str], type[Task]] = {("segmentation", "capi"): PixelVoteTask}

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped, UInt8
 
-from hummingbird.drawing import Picture, class_colours, css, hatch, paint_classes, paint_values
+from hummingbird.tasks.drawing import Picture, class_colours, css, hatch, paint_classes, paint_values
 
 RED = np.array([226, 42, 36], np.float32)
 DEPTHS, ERRORS = "viridis", "magma"  # colour maps

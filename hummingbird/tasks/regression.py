@@ -11,10 +11,10 @@ import numpy as np
 from jaxtyping import Bool, Float, Float32, Int, Shaped
 
 from hummingbird.config import EvaluateConfig
-from hummingbird.drawing import Picture, css, hatch, paint_values
 from hummingbird.errors import UserError
 from hummingbird.run.files import Json
 from hummingbird.tasks.depth import MeanValues
+from hummingbird.tasks.drawing import Picture, css, hatch, paint_values
 from hummingbird.tasks.painting import DEPTHS, ERRORS, Painter, Scale, Swatch
 from hummingbird.tasks.patches import Cells
 from hummingbird.tasks.task import Annotated, Choices, Column, LocalLabels, Metrics, Score, Scores, Task

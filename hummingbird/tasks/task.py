@@ -14,8 +14,8 @@ import numpy as np
 from jaxtyping import Bool, Float, Float32, Int, Shaped
 
 from hummingbird.config import EvaluateConfig
-from hummingbird.drawing import Picture
 from hummingbird.run.files import Json
+from hummingbird.tasks.drawing import Picture
 from hummingbird.tasks.painting import Painter
 from hummingbird.tasks.patches import Cells
 

@@ -18,7 +18,7 @@ from collections.abc import Callable
 import jax
 import numpy as np
 
-from hummingbird.recognition import knn
+from hummingbird.retrieval.recognition import knn
 from hummingbird.retrieval.results import peak_memory
 
 CLASSES = 1000

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hummingbird import config, drawing
+from hummingbird import config
 from hummingbird.commands import data_check, inspect_data
 from hummingbird.data.sources import build_dense_source
 from hummingbird.errors import UserError
 from hummingbird.retrieval.examples import prepare_prompt
 from hummingbird.retrieval.protocol import build_protocol
-from hummingbird.tasks import build_task
+from hummingbird.tasks import build_task, drawing
 from tests.data.files import blocks, encode, make_folder, ramp, write
 
 

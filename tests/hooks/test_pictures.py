@@ -7,12 +7,12 @@ import pytest
 from PIL import Image
 
 from hummingbird import hooks
-from hummingbird.drawing import BLANK, GAP, MARGIN, TEXT
 from hummingbird.hooks import pictures
 from hummingbird.hooks.origins import Origins, Thumbnails
 from hummingbird.hooks.picture_sheet import SIDE, Row, draw
 from hummingbird.models import context
 from hummingbird.models.pretrainer import patch_features
+from hummingbird.tasks.drawing import BLANK, GAP, MARGIN, TEXT
 from tests import tiny
 
 # The same in all tests, so that the program that shows them is compiled once.

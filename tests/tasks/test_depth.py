@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 
 from hummingbird.config.evaluate import Depth
-from hummingbird.drawing import hatch
 from hummingbird.errors import UserError
 from hummingbird.tasks.depth import DepthMetrics, DepthTask, MeanValues, eigen_crop, patch_depth
+from hummingbird.tasks.drawing import hatch
 from hummingbird.tasks.patches import Cells, patch_cells
 
 

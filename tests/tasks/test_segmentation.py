@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from hummingbird.drawing import hatch
 from hummingbird.errors import UserError
 from hummingbird.tasks.class_metrics import SegmentationMetrics
+from hummingbird.tasks.drawing import hatch
 from hummingbird.tasks.patches import Cells, patch_cells
 from hummingbird.tasks.segmentation import PROTOCOLS, SegmentationTask, class_areas, patch_labels
 

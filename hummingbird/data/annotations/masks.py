@@ -21,8 +21,8 @@ from hummingbird.data.label_files import NUMPY_START, decode_depth, id_table
 from hummingbird.data.names import match_names, printable, shorten, text_lines
 from hummingbird.data.pairs import Pair, Pairs, Reading, pair_up
 from hummingbird.data.store import Store, read_in_or_beside
-from hummingbird.drawing import class_colours
 from hummingbird.errors import UserError
+from hummingbird.tasks.drawing import class_colours
 
 log = logging.getLogger(__name__)
 

@@ -16,8 +16,8 @@ from hummingbird.data.label_files import IGNORE, MAX_ID
 from hummingbird.data.names import names_fingerprint, printable, repeated, shorten
 from hummingbird.data.pairs import Reading, decode_to_fit
 from hummingbird.data.store import Store
-from hummingbird.drawing import BACKGROUND_CLASSES, class_colours
 from hummingbird.errors import UserError
+from hummingbird.tasks.drawing import BACKGROUND_CLASSES, class_colours
 
 log = logging.getLogger(__name__)
 

@@ -15,13 +15,13 @@ from hummingbird.config.segment import PromptFiles
 from hummingbird.data import scenes
 from hummingbird.data.annotations import read_annotations
 from hummingbird.data.label_files import IGNORE
-from hummingbird.drawing import css
 from hummingbird.errors import UserError
 from hummingbird.incontext import files
 from hummingbird.incontext.app.exports import CLASSES
 from hummingbird.incontext.app.session import MOST_CLASSES, Event
 from hummingbird.incontext.app.store import MOST_IMAGES, SessionFolder, encode_picture
 from hummingbird.run.files import Json
+from hummingbird.tasks.drawing import css
 
 # Scenes of world 0, each as four frames of a moving camera: even raw pixels find the surfaces of one frame in another.
 SCENES = (43, 15)

@@ -15,10 +15,10 @@ from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
 from hummingbird.data.label_files import IGNORE
-from hummingbird.drawing import class_colours, css
 from hummingbird.errors import UserError
 from hummingbird.incontext.app.strokes import Stroke, identifier, number, parse_stroke
 from hummingbird.run.files import Json
+from hummingbird.tasks.drawing import class_colours, css
 
 Event: TypeAlias = Mapping[str, Json]
 

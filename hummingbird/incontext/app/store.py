@@ -29,11 +29,11 @@ from PIL import Image
 
 from hummingbird.data.image_files import decode_image, image_size
 from hummingbird.data.label_files import IGNORE
-from hummingbird.drawing import fit, resize
 from hummingbird.errors import UserError, first_line
 from hummingbird.incontext.app.session import SERVER_ONLY, Event, Picture, Session
 from hummingbird.incontext.app.strokes import paint
 from hummingbird.run.files import write_bytes
+from hummingbird.tasks.drawing import fit, resize
 
 MOST_BYTES = 40_000_000  # of an uploaded file
 MOST_PIXELS = 50_000_000  # of an image

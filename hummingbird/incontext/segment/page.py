@@ -11,11 +11,11 @@ from urllib.parse import quote
 
 import jinja2
 
-from hummingbird.drawing import css
 from hummingbird.incontext.segment.inputs import Input
 from hummingbird.incontext.segment.pictures import DEPTHS, ClassWriter, Writer, gradient
 from hummingbird.incontext.segment.results import COLOURED, OVERLAYS, PICTURES, WHOLE, Entry, Results
 from hummingbird.run.files import Json
+from hummingbird.tasks.drawing import css
 
 Row = list[str | int | float]
 

@@ -12,10 +12,10 @@ from PIL import Image
 
 from hummingbird.config.segment import Output
 from hummingbird.data.annotations import Classes
-from hummingbird.drawing import Picture, css, fit, paint_values
 from hummingbird.incontext.answers import Prediction
 from hummingbird.incontext.segment.results import COLOURED, CONFIDENCE, DEPTH, MASKS, OVERLAYS, PICTURES
 from hummingbird.run.files import Json
+from hummingbird.tasks.drawing import Picture, css, fit, paint_values
 
 JPEG = {"quality": 90, "subsampling": 0}  # full colour resolution, so that thin areas keep their colour
 DEEPEST = 65534  # largest stored depth; 65535 means that there is none

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from hummingbird.config.segment import SegmentConfig
 from hummingbird.data.interface import Unreadable, reason
 from hummingbird.data.names import printable
-from hummingbird.drawing import Picture
 from hummingbird.encoder import build_encoder
 from hummingbird.errors import UserError
 from hummingbird.incontext.prompt import Prompt
@@ -24,6 +23,7 @@ from hummingbird.incontext.segment.results import OVERLAYS, WHOLE, Results, hold
 from hummingbird.incontext.segment.saved import Saved, is_saved
 from hummingbird.run.files import Json
 from hummingbird.run.progress import show_progress
+from hummingbird.tasks.drawing import Picture
 
 log = logging.getLogger(__name__)
 

@@ -9,9 +9,9 @@ from typing import NamedTuple
 import numpy as np
 from markupsafe import Markup, escape
 
-from hummingbird.drawing import paint_values
 from hummingbird.retrieval.report.elements import png
 from hummingbird.retrieval.report.runs import show
+from hummingbird.tasks.drawing import paint_values
 from hummingbird.tasks.painting import Scale
 
 # Okabe and Ito's colours, ordered so that the first three are distinct for every kind of colour vision.

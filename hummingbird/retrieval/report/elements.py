@@ -15,7 +15,7 @@ import numpy as np
 from markupsafe import Markup
 from PIL import Image
 
-from hummingbird.drawing import Picture, fit
+from hummingbird.tasks.drawing import Picture, fit
 from hummingbird.tasks.painting import Swatch
 
 LONGEST = 400  # longer side of a picture, pixels

@@ -8,10 +8,10 @@ import numpy as np
 import scipy.linalg
 from jaxtyping import Float, UInt8
 
-from hummingbird.drawing import fit, overlay_heat
 from hummingbird.retrieval.report.elements import Cell, Grid, flat, photo
 from hummingbird.retrieval.report.runs import Group, Run
 from hummingbird.retrieval.sample_files import Query
+from hummingbird.tasks.drawing import fit, overlay_heat
 
 SEVERAL = 4  # images shown for several encoders
 

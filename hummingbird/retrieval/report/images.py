@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from hummingbird.drawing import Picture, paint_values
 from hummingbird.retrieval.report.elements import Cell, FactRow, Facts, Grid, flat, photo
 from hummingbird.retrieval.report.runs import Group, Run, finite, show
 from hummingbird.retrieval.sample_files import ImageNeighbour, ImageQuery
+from hummingbird.tasks.drawing import Picture, paint_values
 
 SCORES = {"top1": "top-1", "mean_per_class": "mean per class", "top5": "top-5"}
 SEVERAL = 4  # query images shown for several encoders

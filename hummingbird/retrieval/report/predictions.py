@@ -5,12 +5,12 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 
-from hummingbird.drawing import fit, resize
 from hummingbird.retrieval.report.charts import colour_bar
 from hummingbird.retrieval.report.elements import LONGEST, Cell, Grid, flat, photo
 from hummingbird.retrieval.report.runs import Group, show
 from hummingbird.retrieval.sample_files import Query
 from hummingbird.tasks import Score
+from hummingbird.tasks.drawing import fit, resize
 from hummingbird.tasks.painting import Painter
 
 SEVERAL = 6  # images shown for several encoders

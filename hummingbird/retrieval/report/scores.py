@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from hummingbird.drawing import class_colours, css
 from hummingbird.retrieval.report import charts
 from hummingbird.retrieval.report.elements import Bars, FactRow, Facts
 from hummingbird.retrieval.report.runs import MAIN_SCORES, Group, Run, finite, show
 from hummingbird.tasks import Score
+from hummingbird.tasks.drawing import class_colours, css
 from hummingbird.tasks.painting import Swatch
 
 # Scores of classes by their key in metrics.json.

@@ -16,21 +16,21 @@ from hummingbird.data.ground_truth import GroundTruth, Landmark, read_ground_tru
 from hummingbird.data.image_files import SUFFIXES, decode_image
 from hummingbird.data.names import names_fingerprint, shorten
 from hummingbird.data.store import Store, enter, open_store
-from hummingbird.drawing import fit
 from hummingbird.encoder import Encoder
 from hummingbird.errors import UserError
 from hummingbird.gradients.pca import fit_pca
-from hummingbird.recognition.classifiers import normalised
-from hummingbird.recognition.embed import Prepared
-from hummingbird.recognition.inputs import Encoding, build_encoding
-from hummingbird.recognition.pictures import SIDE
-from hummingbird.recognition.precision import average_precision, mean_scores, medium
-from hummingbird.recognition.prepare import Preparation, cut
 from hummingbird.retrieval.processes import first
 from hummingbird.retrieval.progress import Clock
+from hummingbird.retrieval.recognition.classifiers import normalised
+from hummingbird.retrieval.recognition.embed import Prepared
+from hummingbird.retrieval.recognition.inputs import Encoding, build_encoding
+from hummingbird.retrieval.recognition.pictures import SIDE
+from hummingbird.retrieval.recognition.precision import average_precision, mean_scores, medium
+from hummingbird.retrieval.recognition.prepare import Preparation, cut
 from hummingbird.retrieval.results import Result, describe_encoder, peak_memory
 from hummingbird.retrieval.sample_files import ImageNeighbour, ImageQuery, ImageSamples
 from hummingbird.run.files import Json, versions
+from hummingbird.tasks.drawing import fit
 
 FILES = {"roxford5k": "gnd_roxford5k.pkl", "rparis6k": "gnd_rparis6k.pkl"}
 TREE = "gnd_roxford5k.pkl (or gnd_rparis6k.pkl) and its images, in folders of any names"

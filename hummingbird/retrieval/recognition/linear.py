@@ -13,7 +13,7 @@ import numpy as np
 from jax import Array
 from jaxtyping import Float32, Int32
 
-from hummingbird.recognition.embed import Embedded
+from hummingbird.retrieval.recognition.embed import Embedded
 
 MOMENTUM = 0.9
 REFERENCE = 256  # batch that learning rates are meant for

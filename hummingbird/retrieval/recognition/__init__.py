@@ -1,5 +1,5 @@
 """Evaluation of whole images with a frozen encoder: k-NN, few-shot and linear classification, and image retrieval."""
 
-from hummingbird.recognition.evaluate import evaluate, measure
+from hummingbird.retrieval.recognition.evaluate import evaluate, measure
 
 __all__ = ["evaluate", "measure"]

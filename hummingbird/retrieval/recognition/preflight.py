@@ -7,9 +7,9 @@ import numpy as np
 from hummingbird.config import EvaluateConfig
 from hummingbird.data.labelled import Splits
 from hummingbird.errors import UserError
-from hummingbird.recognition.few_shot import check_shots
-from hummingbird.recognition.inputs import LabelledInputs
-from hummingbird.recognition.prepare import Preparation
+from hummingbird.retrieval.recognition.few_shot import check_shots
+from hummingbird.retrieval.recognition.inputs import LabelledInputs
+from hummingbird.retrieval.recognition.prepare import Preparation
 
 
 def check_config(config: EvaluateConfig) -> None:

@@ -6,12 +6,12 @@ import pytest
 from hummingbird.config.images import Images, Linear, Logistic
 from hummingbird.errors import UserError
 from hummingbird.gradients.pca import fit_pca, skipped
-from hummingbird.recognition import knn
-from hummingbird.recognition.classifiers import CLASSIFIERS, Problem
-from hummingbird.recognition.embed import Embedded
-from hummingbird.recognition.few_shot import draw_shots
-from hummingbird.recognition.logistic import fit_logistic
-from hummingbird.recognition.scores import confusion, mean_per_class, per_class, top1, top5
+from hummingbird.retrieval.recognition import knn
+from hummingbird.retrieval.recognition.classifiers import CLASSIFIERS, Problem
+from hummingbird.retrieval.recognition.embed import Embedded
+from hummingbird.retrieval.recognition.few_shot import draw_shots
+from hummingbird.retrieval.recognition.logistic import fit_logistic
+from hummingbird.retrieval.recognition.scores import confusion, mean_per_class, per_class, top1, top5
 
 DIM, CLASSES = 12, 5
 
@@ -86,7 +86,7 @@ def test_logistic_regression_has_scikit_learns_coefficients(intercept):
 def test_blocks_of_rows_do_not_change_logistic_regression(monkeypatch):
     train = problem().train
     whole = fit_logistic(train.units, train.labels, CLASSES, (1e-2,))[0].weights
-    monkeypatch.setattr("hummingbird.recognition.rows.BLOCK", 64)  # 200 rows: the last block is padded
+    monkeypatch.setattr("hummingbird.retrieval.recognition.rows.BLOCK", 64)  # 200 rows: the last block is padded
     np.testing.assert_allclose(fit_logistic(train.units, train.labels, CLASSES, (1e-2,))[0].weights, whole, atol=1e-3)
 
 

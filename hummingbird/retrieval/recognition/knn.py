@@ -6,10 +6,10 @@ import jax
 import numpy as np
 from jaxtyping import Float, Float32, Int, Int32
 
-from hummingbird.recognition.scores import TOP, best_first
 from hummingbird.retrieval.index.build import build_index
 from hummingbird.retrieval.index.interface import Neighbours
 from hummingbird.retrieval.processes import gather_columns, own_slice
+from hummingbird.retrieval.recognition.scores import TOP, best_first
 
 QUERIES = 1024  # whose votes are counted at a time: a row has a number for each class
 CHUNK = 65_536  # keys converted at a time

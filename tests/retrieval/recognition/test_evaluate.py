@@ -11,9 +11,9 @@ from hummingbird import cli, retrieval
 from hummingbird import config as configs
 from hummingbird.errors import UserError
 from hummingbird.models.architecture import build_architecture
-from hummingbird.recognition.inputs import build_encoding
-from hummingbird.recognition.prepare import Preparation
 from hummingbird.retrieval.progress import Clock
+from hummingbird.retrieval.recognition.inputs import build_encoding
+from hummingbird.retrieval.recognition.prepare import Preparation
 from hummingbird.retrieval.report import read_runs
 from hummingbird.weights.own import frozen_vit, random_params
 from tests.data.test_image_sets import picture, write
@@ -79,7 +79,7 @@ def test_features_of_a_cache_are_not_encoded_again(tmp_path):
 
 
 def test_encoding_resumes_where_it_was_interrupted(tmp_path, monkeypatch):
-    monkeypatch.setattr("hummingbird.recognition.cache.COMMIT", 1)
+    monkeypatch.setattr("hummingbird.retrieval.recognition.cache.COMMIT", 1)
     whole = evaluate()
 
     class Stops(Colours):

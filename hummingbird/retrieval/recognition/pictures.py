@@ -9,11 +9,11 @@ from hummingbird.config.evaluate import Report
 from hummingbird.data.image_files import decode_image
 from hummingbird.data.interface import ImageItem
 from hummingbird.data.labelled import Labelled, Splits
-from hummingbird.drawing import Picture, fit
-from hummingbird.recognition.classifiers import Problem
-from hummingbird.recognition.knn import nearest
-from hummingbird.recognition.scores import confusion
+from hummingbird.retrieval.recognition.classifiers import Problem
+from hummingbird.retrieval.recognition.knn import nearest
+from hummingbird.retrieval.recognition.scores import confusion
 from hummingbird.retrieval.sample_files import ImageNeighbour, ImageQuery, ImageSamples
+from hummingbird.tasks.drawing import Picture, fit
 
 SIDE = 160  # of the pictures, pixels
 MOST_CLASSES = 1000  # of a confusion matrix that is kept

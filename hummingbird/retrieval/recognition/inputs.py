@@ -14,13 +14,13 @@ from hummingbird.config import EvaluateConfig
 from hummingbird.data.labelled import Labelled
 from hummingbird.encoder import Encoder, arithmetic
 from hummingbird.errors import UserError
-from hummingbird.recognition.cache import cached, in_memory
-from hummingbird.recognition.embed import Batch, Embedded, Inputs, Prepared, embed
-from hummingbird.recognition.pooled import choose
-from hummingbird.recognition.prepare import Preparation
-from hummingbird.recognition.vectors import Gradients, Pooled
 from hummingbird.retrieval.processes import gather_columns
 from hummingbird.retrieval.progress import Clock, track
+from hummingbird.retrieval.recognition.cache import cached, in_memory
+from hummingbird.retrieval.recognition.embed import Batch, Embedded, Inputs, Prepared, embed
+from hummingbird.retrieval.recognition.pooled import choose
+from hummingbird.retrieval.recognition.prepare import Preparation
+from hummingbird.retrieval.recognition.vectors import Gradients, Pooled
 from hummingbird.run.files import Json
 
 

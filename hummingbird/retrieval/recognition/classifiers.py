@@ -12,12 +12,12 @@ from hummingbird.config.images import Images
 from hummingbird.data.labelled import stratified
 from hummingbird.errors import UserError
 from hummingbird.gradients.pca import fit_pca
-from hummingbird.recognition import knn
-from hummingbird.recognition.embed import Embedded
-from hummingbird.recognition.linear import fit_linear
-from hummingbird.recognition.logistic import fit_logistic
-from hummingbird.recognition.rows import predict
-from hummingbird.recognition.scores import TOP, best_first, mean_per_class, top1, top5
+from hummingbird.retrieval.recognition import knn
+from hummingbird.retrieval.recognition.embed import Embedded
+from hummingbird.retrieval.recognition.linear import fit_linear
+from hummingbird.retrieval.recognition.logistic import fit_logistic
+from hummingbird.retrieval.recognition.rows import predict
+from hummingbird.retrieval.recognition.scores import TOP, best_first, mean_per_class, top1, top5
 from hummingbird.run.files import Json
 
 

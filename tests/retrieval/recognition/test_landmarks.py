@@ -9,9 +9,9 @@ import pytest
 import hummingbird as hb
 from hummingbird.data.ground_truth import Landmark, read_ground_truth
 from hummingbird.errors import UserError
-from hummingbird.recognition.precision import Relevance, average_precision, mean_scores, precisions
+from hummingbird.retrieval.recognition.precision import Relevance, average_precision, mean_scores, precisions
 from tests.data.test_image_sets import picture
-from tests.recognition.test_evaluate import Colours
+from tests.retrieval.recognition.test_evaluate import Colours
 
 
 def numbers(*values):

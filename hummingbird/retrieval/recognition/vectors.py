@@ -12,8 +12,8 @@ from jaxtyping import Float32, UInt8
 from hummingbird import gradients
 from hummingbird.encoder import Encoder
 from hummingbird.errors import UserError
-from hummingbird.recognition.embed import Embedded, image_id
-from hummingbird.recognition.pooled import POOLING
+from hummingbird.retrieval.recognition.embed import Embedded, image_id
+from hummingbird.retrieval.recognition.pooled import POOLING
 
 Pictures = Sequence[UInt8[np.ndarray, "_ _ 3"]]
 

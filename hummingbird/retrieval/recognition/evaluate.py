@@ -18,18 +18,18 @@ from hummingbird.data.image_sets import SETS, build_labelled
 from hummingbird.data.labelled import Labelled, Splits
 from hummingbird.encoder import Encoder
 from hummingbird.gradients.pca import skipped
-from hummingbird.recognition import landmarks
-from hummingbird.recognition.classifiers import CLASSIFIERS, Outcome, Problem
-from hummingbird.recognition.embed import Embedded
-from hummingbird.recognition.few_shot import draw_shots
-from hummingbird.recognition.inputs import Encoding, LabelledInputs, build_encoding
-from hummingbird.recognition.knn import index_kind
-from hummingbird.recognition.pictures import collect
-from hummingbird.recognition.preflight import check_config, check_splits
-from hummingbird.recognition.scores import per_class
 from hummingbird.retrieval.bank.keys import key_dtype
 from hummingbird.retrieval.processes import first, together
 from hummingbird.retrieval.progress import Clock
+from hummingbird.retrieval.recognition import landmarks
+from hummingbird.retrieval.recognition.classifiers import CLASSIFIERS, Outcome, Problem
+from hummingbird.retrieval.recognition.embed import Embedded
+from hummingbird.retrieval.recognition.few_shot import draw_shots
+from hummingbird.retrieval.recognition.inputs import Encoding, LabelledInputs, build_encoding
+from hummingbird.retrieval.recognition.knn import index_kind
+from hummingbird.retrieval.recognition.pictures import collect
+from hummingbird.retrieval.recognition.preflight import check_config, check_splits
+from hummingbird.retrieval.recognition.scores import per_class
 from hummingbird.retrieval.result_files import make_workdir, write_results
 from hummingbird.retrieval.results import Result, describe_encoder, peak_memory
 from hummingbird.retrieval.sample_files import ImageSamples

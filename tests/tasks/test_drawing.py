@@ -4,8 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
-from hummingbird import drawing
-from hummingbird.drawing import GAP, MARGIN, TEXT, Tile
+from hummingbird.tasks import drawing
+from hummingbird.tasks.drawing import GAP, MARGIN, TEXT, Tile
 
 
 def test_void_is_hatched_and_classes_keep_their_colours():

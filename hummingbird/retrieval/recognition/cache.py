@@ -17,9 +17,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import numpy as np
 
 from hummingbird.errors import UserError
-from hummingbird.recognition.embed import Batch, Embedded
 from hummingbird.retrieval.checksums import checksum, damaged
 from hummingbird.retrieval.processes import own_part
+from hummingbird.retrieval.recognition.embed import Batch, Embedded
 from hummingbird.run import locks
 from hummingbird.run.files import Json, write_json
 

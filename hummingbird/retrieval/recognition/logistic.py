@@ -15,7 +15,7 @@ import scipy.optimize
 from jax import Array
 from jaxtyping import Float32, Float64, Int32
 
-from hummingbird.recognition.rows import Rows, place
+from hummingbird.retrieval.recognition.rows import Rows, place
 
 HISTORY = 10  # of L-BFGS
 
