@@ -11,6 +11,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "hummingbird"
 LONGEST = 350
+MOST_ROOMS = 20  # that a newcomer can keep in mind
 
 # Where a reader finds the layers: a block of text with one layer a line, the modules first, then what they hold.
 ARCHITECTURE = ROOT / ".github" / "ARCHITECTURE.md"
@@ -137,6 +138,10 @@ def test_tensorflow_is_never_imported():
 
 def test_no_module_is_a_drawer_of_odds_and_ends():
     assert not [name for name in MODULES if name.rpartition(".")[2] in ("utils", "util", "helpers", "misc", "common")]
+
+
+def test_the_top_level_stays_small():
+    assert len(PLACE) <= MOST_ROOMS, f"more than {MOST_ROOMS} modules at the top level: {', '.join(PLACE)}"
 
 
 def test_files_stay_short():
