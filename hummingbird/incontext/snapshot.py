@@ -72,23 +72,30 @@ class Snapshot:
       segments: in the order of their numbers.
       task: kind of label.
       numbering: the numbers are its.
-
-    Attributes:
-      numbers: of all keys, ascending.
-      rows: for each number, which key it is; -1 if it is none.
     """
 
     def __init__(self, segments: tuple[Segment, ...], task: Task, numbering: Numbering):
         self.segments, self.task, self.numbering = segments, task, numbering
-        self.numbers = np.concatenate([np.zeros(0, np.int32), *(x.rows + x.first for x in segments)]).astype(np.int32)
-        self.rows = np.full(numbering.size, -1, np.int32)
-        self.rows[self.numbers] = np.arange(len(self.numbers), dtype=np.int32)
+        self._size = numbering.size  # which grows with the next image
         self._lock = threading.Lock()
         self._index: Index | None = None
         self._labels: BankLabels | None = None
 
     def __len__(self) -> int:
-        return len(self.numbers)
+        return sum(map(len, self.segments))
+
+    # Made when first used: a prompt of many images is filled one by one, and each makes a snapshot.
+    @functools.cached_property
+    def numbers(self) -> Int32[np.ndarray, " n"]:
+        """Numbers of all keys, ascending."""
+        return np.concatenate([np.zeros(0, np.int32), *(x.rows + x.first for x in self.segments)]).astype(np.int32)
+
+    @functools.cached_property
+    def rows(self) -> Int32[np.ndarray, " size"]:
+        """Says for each number which key it is; -1 if it is none."""
+        rows = np.full(self._size, -1, np.int32)
+        rows[self.numbers] = np.arange(len(self.numbers), dtype=np.int32)
+        return rows
 
     @property
     def index(self) -> Index:
