@@ -14,12 +14,12 @@ import jax
 import jax.numpy as jnp
 from jax.stages import Compiled
 
-from hummingbird import program as programs
 from hummingbird.config import PretrainConfig
 from hummingbird.devices import chips, flops, hlo
 from hummingbird.devices.chips import GIB, Chip
 from hummingbird.devices.mesh import Device
 from hummingbird.errors import UserError, first_line
+from hummingbird.train import program as programs
 
 
 class Roofline(TypedDict):

@@ -11,11 +11,11 @@ import optax
 import pytest
 
 from hummingbird import config, train
-from hummingbird import program as programs
 from hummingbird.errors import UserError
 from hummingbird.objectives import OBJECTIVES
 from hummingbird.objectives.hummingbird import Hummingbird
 from hummingbird.run import checkpoint
+from hummingbird.train import program as programs
 from hummingbird.train_step import train_step
 from tests import tiny
 

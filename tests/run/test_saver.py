@@ -11,9 +11,9 @@ import pytest
 
 from hummingbird import train
 from hummingbird.errors import UserError
-from hummingbird.program import learning_rate_of
 from hummingbird.run import checkpoint, saver
 from hummingbird.run.saver import Saver
+from hummingbird.train.program import learning_rate_of
 from tests import tiny
 
 

@@ -30,7 +30,6 @@ from hummingbird.devices import mesh as meshes
 from hummingbird.errors import Preempted, UserError
 from hummingbird.models.pretrainer import Pretrainer
 from hummingbird.objectives import Batch, Objective
-from hummingbird.program import Program, build_program, learning_rate_of, seconds_at_peak
 from hummingbird.run import checkpoint
 from hummingbird.run import workdir as workdirs
 from hummingbird.run.files import Json
@@ -39,6 +38,7 @@ from hummingbird.run.needs import state_needs
 from hummingbird.run.saver import Saver
 from hummingbird.run.stop_signal import StopSignal
 from hummingbird.run.training_log import Measured, build_training_log
+from hummingbird.train.program import Program, build_program, learning_rate_of, seconds_at_peak
 from hummingbird.train_step import TrainState
 from hummingbird.weights import warm_start
 

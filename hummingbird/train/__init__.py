@@ -1,0 +1,16 @@
+"""Training: the loop, what a run compiles, and pretraining."""
+
+from hummingbird.train.loop import Hook, check_labels, fill_bank, pretrain, warn_of_schedule
+from hummingbird.train.program import Program, build_program, learning_rate_of, seconds_at_peak
+
+__all__ = [
+    "Hook",
+    "Program",
+    "build_program",
+    "check_labels",
+    "fill_bank",
+    "learning_rate_of",
+    "pretrain",
+    "seconds_at_peak",
+    "warn_of_schedule",
+]
