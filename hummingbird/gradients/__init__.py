@@ -1,6 +1,6 @@
 """Gradients of frozen encoders as features (FUNGI: "No Train, all Gain", NeurIPS 2024)."""
 
-from hummingbird.gradients.door import of
+from hummingbird.gradients.door import Door, of
 from hummingbird.gradients.heads import Head, build_head
 from hummingbird.gradients.images import Negatives, features, fit_negatives
 from hummingbird.gradients.incontext import GradientEncoder, in_context
@@ -8,6 +8,7 @@ from hummingbird.gradients.losses import attraction, dino, info_nce, kl_to_unifo
 from hummingbird.gradients.pca import Pca, fit_pca
 
 __all__ = [
+    "Door",
     "GradientEncoder",
     "Head",
     "Negatives",

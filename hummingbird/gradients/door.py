@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 from collections.abc import Callable, Mapping
 
 import jax
@@ -24,6 +26,97 @@ DIMS = {"kl": losses.KL_DIM, "simclr": losses.SIMCLR_DIM}
 Embed = Callable[[Params, PyTree[AnyArray]], Float[Array, "V D"]]
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class Door:
+    """Gradient features of a function of parameters, at one of its linear layers; `of` computes them in one call.
+
+    Attributes:
+      apply: (params, views) -> embeddings [V, D], for views with V as the first axis of every array.
+      params: its parameters.
+      layer: the linear layer, as a path through the parameters: "encoder/layer_11/attention/output/dense" for
+        {"kernel": [E, D], "bias": [D]}, or without a bias.
+      objective: "kl", or "simclr" of the views against `negatives`.
+      negatives: embeddings of views of other samples, for "simclr".
+      dim: outputs of the projection; None: D.
+      seed: draws head and projection.
+      head_dim: outputs of the head; None: those for images (Table 17).
+      beside: (params, views) -> embeddings [V, D], of which that of the first view stands beside the gradient; None:
+        `apply`.
+    """
+
+    apply: Embed
+    params: Params
+    layer: str
+    objective: str = "kl"
+    negatives: Float[AnyArray, "N D"] | None = None
+    dim: int | None = None
+    seed: int = 0
+    head_dim: int | None = None
+    beside: Embed | None = None
+
+    def __post_init__(self) -> None:
+        """Refuses a layer or an objective that does not exist."""
+        find_layer(self.params, self.layer)
+        if self.objective not in DIMS:
+            raise UserError(f"gradients: objective {self.objective!r} is not one of {', '.join(DIMS)}")
+
+    def __call__(self, inputs: PyTree[AnyArray]) -> Float32[np.ndarray, "B F"]:
+        """Computes the features of samples, a tree of arrays [B, V, ...].
+
+        Raises:
+          UserError: views that do not fit the objective.
+        """
+        leaves = jax.tree.leaves(inputs)
+        if not leaves or any(x.ndim < 2 for x in leaves):
+            raise UserError("gradients: inputs need arrays [B, V, ...]: samples, then their views (one for kl)")
+        samples, views = leaves[0].shape[:2]
+        contrasts = self.objective == "simclr"
+        if contrasts != (views > 1) or contrasts != (self.negatives is not None):
+            raise UserError("gradients: kl takes one view of a sample, simclr takes two or more, and negatives")
+        size, found = min(SAMPLES, samples), list[np.ndarray]()
+        for start in range(0, samples, size):
+            part = jax.tree.map(lambda x, rows=slice(start, start + size): padded(x[rows], size), inputs)
+            found.append(np.asarray(self.run(self.params, part))[: samples - start])
+        return np.concatenate(found)
+
+    def gradients(self, params: Params, part: PyTree[AnyArray]) -> tuple[Float[Array, "b D E"], Float[Array, "b D"]]:
+        """Returns each sample's gradient of kernel and bias, as outer(delta, [a; 1]), and its unit embedding."""
+        names = self.layer.split("/")
+        width = jax.eval_shape(self.apply, params, jax.tree.map(lambda x: x[0], part)).shape[-1]
+        with jax.ensure_compile_time_eval():
+            head = build_head(self.objective, self.seed, width, self.head_dim or DIMS[self.objective])
+        others = None if self.negatives is None else jnp.asarray(self.negatives) @ head.kernel + head.bias
+
+        def one(views: PyTree[Array]) -> tuple[Array, Array]:
+            def loss(linear: dict[str, Array]) -> tuple[Float[Array, ""], Float[Array, " D"]]:
+                embedding = self.apply(with_layer(params, names, linear), views).astype(jnp.float32)
+                return loss_of(self.objective, head, embedding, others), embedding[0]
+
+            found, first = jax.grad(loss, has_aux=True)(find_layer(params, self.layer))
+            first = first if self.beside is None else self.beside(params, jax.tree.map(lambda x: x[:1], views))[0]
+            rows = [found["kernel"], *([found["bias"][None]] if "bias" in found else [])]
+            return jnp.concatenate(rows).T, losses.unit(first)
+
+        with jax.default_matmul_precision("highest"):
+            return jax.lax.map(one, part)
+
+    @functools.cached_property
+    def run(self) -> Callable[[Params, PyTree[AnyArray]], Float[Array, "b F"]]:
+        """The compiled function of parameters and some samples."""
+
+        @jax.jit
+        def run(params: Params, part: PyTree[AnyArray]) -> Float[Array, "b F"]:
+            gradients, first = self.gradients(params, part)
+            most = jnp.max(jnp.abs(gradients), axis=(1, 2), keepdims=True)
+            scaled = gradients / jnp.maximum(most, jnp.finfo(jnp.float32).tiny)
+            key = named_key(self.seed, "gradients projection")
+            return jnp.concatenate(
+                [losses.unit(dense_matrices(scaled, self.dim or first.shape[1], key)), first], axis=1
+            )
+
+        return run
+
+
 def of(
     apply: Embed,
     params: Params,
@@ -34,6 +127,7 @@ def of(
     negatives: Float[AnyArray, "N D"] | None = None,
     dim: int | None = None,
     seed: int = 0,
+    head_dim: int | None = None,
 ) -> Float32[np.ndarray, "B F"]:
     """Computes gradient features of samples of any kind.
 
@@ -41,15 +135,8 @@ def of(
     ViTs, `features` gives the same numbers for a fraction of the cost.
 
     Args:
-      apply: (params, views) -> embeddings [V, D], for views with V as the first axis of every array.
-      params: its parameters.
+      apply, params, layer, objective, negatives, dim, seed, head_dim: the attributes of `Door`.
       inputs: tree of arrays [B, V, ...]: V views of each of B samples; one view for "kl".
-      layer: the linear layer, as a path through the parameters: "encoder/layer_11/attention/output/dense" for
-        {"kernel": [E, D], "bias": [D]}, or without a bias.
-      objective: "kl", or "simclr" of the views against `negatives`.
-      negatives: embeddings of views of other samples, for "simclr".
-      dim: outputs of the projection; None: D.
-      seed: draws head and projection.
 
     Returns:
       The L2-normalised projected gradient and the L2-normalised embedding of the first view, side by side.
@@ -63,35 +150,13 @@ def of(
       >>> of(apply, params, np.ones((2, 1, 3)), "dense").shape
       (2, 8)
     """
-    linear, names = find_layer(params, layer), layer.split("/")
-    leaves = jax.tree.leaves(inputs)
-    if objective not in DIMS:
-        raise UserError(f"gradients: objective {objective!r} is not one of {', '.join(DIMS)}")
-    if not leaves or any(x.ndim < 2 for x in leaves):
-        raise UserError("gradients: inputs need arrays [B, V, ...]: samples, then their views (one for kl)")
-    samples, views = leaves[0].shape[:2]
-    if (objective == "simclr") != (views > 1) or (objective == "simclr") != (negatives is not None):
-        raise UserError("gradients: kl takes one view of a sample, simclr takes two or more, and negatives")
-    shape = jax.eval_shape(apply, params, jax.tree.map(lambda x: x[0], inputs))
-    width = shape.shape[-1]
-    head, key = build_head(objective, seed, width, DIMS[objective]), named_key(seed, "gradients projection")
-    others = None if negatives is None else jnp.asarray(negatives) @ head.kernel + head.bias
+    return Door(apply, params, layer, objective, negatives, dim, seed, head_dim)(inputs)
 
-    def loss(linear: dict[str, Array], views: PyTree[Array]) -> tuple[Float[Array, ""], Float[Array, " D"]]:
-        embedding = apply(with_layer(params, names, linear), views).astype(jnp.float32)
-        return loss_of(objective, head, embedding, others), losses.unit(embedding[0])
 
-    @jax.jit
-    def run(part: PyTree[Array]) -> Float[Array, "b F"]:
-        found, embedding = jax.lax.map(lambda x: jax.grad(loss, has_aux=True)(linear, x), part)
-        rows = [found["kernel"], *([found["bias"][:, None]] if "bias" in found else [])]
-        gradients = jnp.concatenate(rows, axis=1).swapaxes(1, 2)  # [b, D, E + 1], as outer(delta, [a; 1])
-        most = jnp.max(jnp.abs(gradients), axis=(1, 2), keepdims=True)
-        scaled = gradients / jnp.maximum(most, jnp.finfo(jnp.float32).tiny)
-        return jnp.concatenate([losses.unit(dense_matrices(scaled, dim or width, key)), embedding], axis=1)
-
-    parts = [slice(start, start + SAMPLES) for start in range(0, samples, SAMPLES)]
-    return np.concatenate([np.asarray(run(jax.tree.map(lambda x, part=part: x[part], inputs))) for part in parts])
+def padded(x: AnyArray, size: int) -> AnyArray:
+    """Returns rows up to `size`; the first one stands for those that are missing, so that one program serves all."""
+    short = size - x.shape[0]
+    return x if not short else np.concatenate([np.asarray(x), np.repeat(np.asarray(x)[:1], short, axis=0)])
 
 
 def loss_of(

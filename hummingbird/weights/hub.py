@@ -40,12 +40,14 @@ class Address:
       repository: "ORG/NAME".
       file: path in the repository; empty: the weights that it holds.
       revision: branch, tag or commit; None: the default branch.
+      beside: names of other files to take, if they are beside the weights.
     """
 
     name: str
     repository: str
     file: str
     revision: str | None
+    beside: tuple[str, ...] = ()
 
 
 def is_hub(path: str | os.PathLike[str]) -> bool:
@@ -90,14 +92,18 @@ def read(name: str) -> files.Source:
     return dataclasses.replace(files.read(path), origin=origin)
 
 
-def fetch(name: str) -> tuple[pathlib.Path, files.Origin]:
+def fetch(name: str, beside: tuple[str, ...] = ()) -> tuple[pathlib.Path, files.Origin]:
     """Returns the file of weights (or list of shards) of a name on the hub in the cache, and its commit.
+
+    Args:
+      name: `hf:ORG/NAME`, for example.
+      beside: names of other files to have in the cache beside it, as far as the repository has them.
 
     Raises:
       UserError: the name is malformed; the extra `hub` is not installed; the repository, revision or file is not there
         or not accessible; it holds no weights, or several; the hub is out of reach and the cache lacks them.
     """
-    address = parse(name)
+    address = dataclasses.replace(parse(name), beside=beside)
     pinned = re.fullmatch(r"[0-9a-f]{40}", address.revision or "")
     try:
         path, folder = (_cached(address) if pinned else None) or _download(address)
@@ -173,7 +179,8 @@ def _chosen(address: Address, names: list[str]) -> list[str]:
         )
     folder, file = posixpath.split(choices[0])
     beside = [posixpath.basename(name) for name in names if posixpath.dirname(name) == folder]
-    return [choices[0], *(posixpath.join(folder, name) for name in files.descriptions(beside, file))]
+    kept = [*files.descriptions(beside, file), *(name for name in address.beside if name in beside)]
+    return [choices[0], *(posixpath.join(folder, name) for name in kept)]
 
 
 def _snapshot(address: Address, names: list[str], offline: bool) -> pathlib.Path:
