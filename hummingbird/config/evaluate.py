@@ -82,7 +82,9 @@ class Retrieval:
         "salient", "which patches of an image to keep: by Eq. 5, at random, or all until the bank is full (Fig. 6)"
     )
     key_dtype: Literal["auto", "float32", "bfloat16"] = setting(
-        "auto", "type of stored keys; auto: float32 up to 512 MiB, in the longest bank of runs that share an encoding"
+        "auto",
+        "type of stored keys; auto: float32 up to 512 MiB, in the longest bank of runs that share an encoding, and "
+        "always with distance=l2 or standardise, which would magnify rounding",
     )
     bank: str = setting(
         "",
@@ -113,6 +115,12 @@ class Retrieval:
     def raw_keys(self) -> bool:
         """Whether the bank holds features that are not L2-normalised."""
         return self.distance != "cosine" or self.standardise
+
+    @property
+    def stored_dtype(self) -> str:
+        """`key_dtype`, with "auto" decided where it does not depend on the size of the bank."""
+        unscaled = self.distance == "l2" or self.standardise
+        return "float32" if self.key_dtype == "auto" and unscaled else self.key_dtype
 
 
 @dataclasses.dataclass(frozen=True)

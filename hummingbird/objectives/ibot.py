@@ -110,7 +110,7 @@ class IBOT(Common):
         return {GLOBAL: masked, **others}, {GLOBAL: target.encode_views(views[GLOBAL], tokens=True)}
 
     def loss(self, online: Network, target: Network | None, batch: Batch, extra: Params, schedules: Scheduled) -> Loss:
-        """Computes the loss of the whole batch and moves both centres."""
+        """Computes the loss of the whole batch and moves the centres, if there are any."""
         assert target is not None
         trained, tau = schedules["prototypes"], schedules["teacher_temperature"]
         student, online = online.apply(self.heads, IbotHeads.images, every_view(online), trained)  # [B, V, K]
@@ -120,8 +120,11 @@ class IBOT(Common):
         images = across_views(probabilities, student, self.dino.student_temperature)  # Eq. 2
         patches, mean = self.patch_loss(online, target, leaf(extra, "patch_centre"), trained, tau)  # Eq. 3
         metrics = {"loss_ssl": images, "loss_patches": patches, "teacher_entropy": entropy(probabilities)}
-        patch_centre = momentum * leaf(extra, "patch_centre") + (1 - momentum) * mean
-        centres = {"centre": moved_centre(centre, teacher, momentum), "patch_centre": patch_centre}
+        if self.dino.centring == "sinkhorn":  # reads no centres
+            centres = extra
+        else:
+            patch_centre = momentum * leaf(extra, "patch_centre") + (1 - momentum) * mean
+            centres = {"centre": moved_centre(centre, teacher, momentum), "patch_centre": patch_centre}
         return Loss(images + self.settings.weight * patches, metrics, online, target, centres)
 
     def patch_loss(

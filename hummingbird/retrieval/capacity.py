@@ -40,7 +40,7 @@ def check_room(
       apart: keys stay with the processes that encode them, if the devices search; otherwise each process has all.
     """
     searched = longest or entries
-    itemsize = key_dtype(retrieval.key_dtype, searched, dim).itemsize
+    itemsize = key_dtype(retrieval.stored_dtype, searched, dim).itemsize
     if retrieval.index == "device" and (problem := device_shortage(searched, dim, retrieval)):
         raise DeviceMemoryError(problem)
     several = jax.process_count() > 1 and not stored  # who build a bank in memory, also one to be kept
@@ -76,7 +76,7 @@ def device_shortage(entries: int, dim: int, retrieval: Retrieval) -> str:
     """Says why a bank will not fit the devices, those of all processes; "" if it will."""
     if retrieval.raw_keys:  # each process searches all keys by itself, in float32
         return shortage(entries, dim + 1, 4)
-    itemsize = key_dtype(retrieval.key_dtype, entries, dim).itemsize
+    itemsize = key_dtype(retrieval.stored_dtype, entries, dim).itemsize
     return shortage(entries, dim, itemsize, jax.device_count() if jax.process_count() > 1 else None)
 
 
@@ -87,7 +87,7 @@ def searching_bytes(entries: int, dim: int, retrieval: Retrieval) -> int:
         return WORKING_BYTES + 4 * entries * (dim + 1) + index_bytes(kind, entries, dim + 1, 4, 1)
     if retrieval.index == "auto" and devices_fit(entries, dim, retrieval):
         return WORKING_BYTES
-    itemsize, block = key_dtype(retrieval.key_dtype, entries, dim).itemsize, retrieval.scann.dimensions_per_block
+    itemsize, block = key_dtype(retrieval.stored_dtype, entries, dim).itemsize, retrieval.scann.dimensions_per_block
     return WORKING_BYTES + index_bytes(retrieval.index, entries, dim, itemsize, block)
 
 
@@ -96,7 +96,7 @@ def entries_in_memory(longest: int, dim: int, retrieval: Retrieval) -> int | Non
     available = available_memory()
     if available is None:
         return None
-    size = dim * key_dtype(retrieval.key_dtype, longest, dim).itemsize + ENTRY_BYTES
+    size = dim * key_dtype(retrieval.stored_dtype, longest, dim).itemsize + ENTRY_BYTES
     return max(0, available - searching_bytes(longest, dim, retrieval)) // size
 
 

@@ -121,7 +121,7 @@ def rehearse_images(evaluation: Evaluation, prompt: int, query: int, patches: in
     keys, zero = features[id(shown)]
     if not shown.local.labelled.any():
         return keys.shape[-1]  # an augmented image may be cropped to pixels without a label
-    builder = BankBuilder(patches, task, evaluation.retrieval.key_dtype)
+    builder = BankBuilder(patches, task, evaluation.retrieval.stored_dtype)
     add_example(rehearsal, builder, shown, keys, zero, patches)
     bank = builder.finish()
     index = over_space(rehearsal, bank, lambda keys: build_index(keys, "exact"))

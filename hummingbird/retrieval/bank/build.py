@@ -91,7 +91,7 @@ def build_bank(
     """
     plan, task = plan or plan_bank(evaluation), evaluation.task
     jobs = [(image, epoch) for epoch in range(plan.passes) for image in plan.quota]
-    builder = BankBuilder(plan.capacity, task, evaluation.retrieval.key_dtype, columns, plan.longest)
+    builder = BankBuilder(plan.capacity, task, evaluation.retrieval.stored_dtype, columns, plan.longest)
     together(lambda: fill_bank(evaluation, builder, own_part(jobs), plan.quota))
     if jax.process_count() == 1:
         return builder.finish()
@@ -257,7 +257,7 @@ def bank_identity(evaluation: Evaluation) -> Identity:
         "labels": getattr(evaluation.prompt, "content", None),
         "task": task.form,
         "channels": task.channels,
-        "key_dtype": evaluation.retrieval.key_dtype,
+        "key_dtype": evaluation.retrieval.stored_dtype,
         **{name: protocol[name] for name in BANK_CHOICES},
         **task.local_choices,
         **({"keys": "raw"} if evaluation.retrieval.raw_keys else {}),
