@@ -157,6 +157,9 @@ def places_of(arch: Architecture, rows: int, columns: int) -> Places:
         return Rotation(jnp.asarray(np.cos(angles), jnp.float32), jnp.asarray(np.sin(angles), jnp.float32))
     if arch.relative and arch.grid:
         r, c, index = relative_matrix(arch.relative, arch.grid, (rows, columns))
+        # Registers take the entries of [CLS]; without one, its entries are unused.
+        tokens = np.concatenate([np.zeros(arch.prefix, int), np.arange(1, rows * columns + 1)])
+        index = index[np.ix_(tokens, tokens)]
         return Relative(jnp.asarray(r, jnp.float32), jnp.asarray(c, jnp.float32), jnp.asarray(index))
     return None
 
