@@ -108,6 +108,10 @@ class Results:
         measured = {row.run.label for row in self.rows}
         return [name for name in self.schedule.published if name not in measured]
 
+    def larger_is_better(self, metric: str) -> bool:
+        """Returns the direction of a metric."""
+        return self.maximise if metric == self.objective else is_maximised(metric)
+
     def count(self, state: str) -> int:
         """Returns the number of runs in a state."""
         return sum(row.state == state for row in self.rows)
@@ -121,11 +125,16 @@ def collect(schedule: Schedule, folder: SweepFolder) -> Results:
     objective = schedule.objective or next(iter(headlines), PRETRAIN_SHOWN)
     maximise = schedule.maximise
     if maximise is None:
-        maximise = objective.rpartition(".")[2] not in LOWER_IS_BETTER
+        maximise = is_maximised(objective)
     published = [metric for scores in schedule.published.values() for metric in scores]
     shown = [objective, *headlines, *published, *(name for name in names if name == PRETRAIN_SHOWN)]
     shown = list(dict.fromkeys(shown))
     return Results(schedule, rows, summarise(rows, schedule.repeat, objective, maximise), objective, maximise, shown)
+
+
+def is_maximised(metric: str) -> bool:
+    """Returns whether a larger value of a metric is better, by its name."""
+    return metric.rpartition(".")[2] not in LOWER_IS_BETTER
 
 
 def read_row(schedule: Schedule, folder: SweepFolder, run: Run) -> Row:

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from hummingbird.sweep.collect import Results, Row, collect
 from hummingbird.sweep.folder import DONE, FAILED, RUNNING, SweepFolder
+from hummingbird.sweep.pairs import difference_table, differences
 from hummingbird.sweep.schedule import Schedule
 from hummingbird.sweep.tables import duration, number, terminal_table
 
@@ -98,6 +99,9 @@ class Display:
                 console.print(command, soft_wrap=True, highlight=False, markup=False)
             console.print()
         console.print(terminal_table(results))
+        if found := differences(results):
+            console.print()
+            console.print(difference_table(found))
         for row in failed:
             console.print(f"\n{row.run.name} failed:", style="red", markup=False)
             console.print(row.tail, markup=False, highlight=False)

@@ -92,6 +92,7 @@ def build_schedule(
         maximise=sweep.maximise,
         repeat=list(sweep.repeat),
         published={name: dict(scores) for name, scores in sweep.published.items()},
+        compare=list(sweep.compare),
     )
 
 

@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 
 from hummingbird.sweep.collect import Results, Summary
 from hummingbird.sweep.names import short_keys
+from hummingbird.sweep.pairs import Difference, differences
 from hummingbird.sweep.tables import number
 
 # Placeholders that `svg` replaces by the page's colours.
@@ -43,6 +44,21 @@ def plots(results: Results) -> list[tuple[Markup, str]]:
     with matplotlib.rc_context():
         set_style()
         return [plot for metric in results.shown if (plot := _plot(results, metric)) is not None]
+
+
+def difference_plots(results: Results) -> list[tuple[Markup, str]]:
+    """Returns a plot of the paired differences in each metric, and its caption."""
+    found, repeat = differences(results), ", ".join(results.schedule.repeat)
+    with matplotlib.rc_context():
+        set_style()
+        return [
+            (
+                forest([one for one in found if one.metric == metric]),
+                f"Differences in {metric}, paired by {repeat}. Bar: 95% confidence interval of the mean; dots: single "
+                "pairs.",
+            )
+            for metric in dict.fromkeys(one.metric for one in found)
+        ]
 
 
 def _plot(results: Results, metric: str) -> tuple[Markup, str] | None:
@@ -134,6 +150,23 @@ def dots(summaries: list[Summary], metric: str, labels: list[str], published: Se
     ax.set_ylim(len(labels) - 0.5, -0.6)
     ax.margins(x=0.12)
     ax.set_xlabel(metric)
+    ax.grid(axis="x")
+    return svg(figure)
+
+
+def forest(found: Sequence[Difference]) -> Markup:
+    """Draws a line per difference: its mean, the 95% interval, the single pairs as dots; a line marks no difference."""
+    figure = Figure(figsize=(6.4, 0.8 + 0.34 * len(found)), layout="constrained")
+    ax = figure.add_subplot()
+    ax.axvline(0, color=INK, linewidth=0.8)
+    for row, one in enumerate(found):
+        half = one.half_width
+        ax.errorbar(one.mean, row, xerr=half, color=LINE, marker="o", markersize=6, capsize=3, linewidth=1.5)
+        ax.plot(one.values, [row] * len(one.values), ".", color=LINE, alpha=0.5, markersize=4)
+    ax.set_yticks(range(len(found)), [one.label for one in found])
+    ax.set_ylim(len(found) - 0.5, -0.6)
+    ax.margins(x=0.12)
+    ax.set_xlabel(f"difference in {found[0].metric}")
     ax.grid(axis="x")
     return svg(figure)
 

@@ -8,7 +8,8 @@ from hummingbird.retrieval.report.page import environment
 from hummingbird.run.files import write_text
 from hummingbird.sweep.collect import Results
 from hummingbird.sweep.folder import DONE, FAILED, RUNNING, WAITING, SweepFolder
-from hummingbird.sweep.plots import plots
+from hummingbird.sweep.pairs import HEADS, differences
+from hummingbird.sweep.plots import difference_plots, plots
 from hummingbird.sweep.tables import number, numeric_heads, table_cells, to_csv
 
 
@@ -41,6 +42,9 @@ def page(results: Results, folder: SweepFolder) -> str:
             if results.count(state)
         ],
         plots=plots(results),
+        difference_heads=HEADS,
+        differences=[one.cells() for one in differences(results)],
+        difference_plots=difference_plots(results),
         heads=heads,
         numeric=numeric_heads(results),
         body=list(zip(body, states, strict=True)),

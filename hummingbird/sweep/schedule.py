@@ -114,6 +114,7 @@ class Schedule:
       repeat: keys that only repeat a setting.
       program: the command line of `hummingbird`.
       published: scores to show beside those measured, by name of a run and metric.
+      compare: pairs of names of runs whose differences are shown.
     """
 
     identity: Identity
@@ -126,6 +127,7 @@ class Schedule:
     repeat: list[str]
     program: list[str] = dataclasses.field(default_factory=lambda: [*python_command(), "-m", "hummingbird"])
     published: dict[str, dict[str, float]] = dataclasses.field(default_factory=dict)
+    compare: Pairs = dataclasses.field(default_factory=list)
 
     def to_json(self) -> dict[str, Json]:
         """Returns the content of sweep.json, in which commands are called tasks."""
@@ -136,13 +138,14 @@ class Schedule:
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> Schedule:
         """Restores a schedule; KeyError or TypeError if the content is not one."""
-        rest = {key: value for key, value in content.items() if key not in ("runs", "tasks")}
+        rest = {key: value for key, value in content.items() if key not in ("runs", "tasks", "compare")}
+        compare = [(first, second) for first, second in content.get("compare", [])]
         runs = [Run(**run) for run in content["runs"]]
         commands = {
             id: Command(**{**command, "overrides": [(key, value) for key, value in command["overrides"]]})
             for id, command in content["tasks"].items()
         }
-        return cls(runs=runs, commands=commands, **rest)
+        return cls(runs=runs, commands=commands, compare=compare, **rest)
 
 
 def settings_key(settings: Mapping[str, str]) -> str:

@@ -16,7 +16,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TypeAlias, TypeVar
 
 import numpy as np
@@ -46,6 +46,8 @@ class Sweep:
       repeat: keys that only repeat a setting; tables and plots average over them.
       published: scores to show beside those measured: {name of a run: {"voc.miou": 70.5}}. Names that no run has
         become rows of their own.
+      compare: pairs of named runs; the page shows the first minus the second over runs that repeat the same settings,
+        with a 95% confidence interval.
     """
 
     job: str
@@ -56,10 +58,20 @@ class Sweep:
     maximise: bool | None = None
     repeat: tuple[str, ...] = ("seed",)
     published: Mapping[str, Mapping[str, float]] = dataclasses.field(default_factory=dict)
+    compare: Sequence[tuple[str, str]] = ()
 
     def __post_init__(self) -> None:
         if self.job not in JOBS:
             raise UserError(f"sweep: job {self.job!r} is not known, expected one of {', '.join(JOBS)}")
+        names = {str(point["name"]) for point in self.points if "name" in point}
+        for name in (name for pair in self.compare for name in pair):
+            if name not in names:
+                raise UserError(f"sweep: compare names {name!r}, which no run is called; the names: {shown(names)}")
+
+
+def shown(names: Collection[str]) -> str:
+    """Lists names for an error."""
+    return ", ".join(sorted(names)) or "none"
 
 
 def grid(axes: Axes) -> list[Point]:

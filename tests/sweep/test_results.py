@@ -5,9 +5,13 @@ import dataclasses
 import re
 
 import pytest
+from scipy import stats
 
+from hummingbird.errors import UserError
+from hummingbird.sweep import Sweep
 from hummingbird.sweep.collect import Results, Row, read_last_line, summarise
-from hummingbird.sweep.plots import plots
+from hummingbird.sweep.pairs import differences
+from hummingbird.sweep.plots import difference_plots, plots
 from hummingbird.sweep.schedule import Run, Schedule
 from hummingbird.sweep.tables import duration, number, table_cells, to_csv
 
@@ -112,3 +116,32 @@ def test_numbers_and_durations_are_formatted():
         "–",
     ]
     assert [duration(0), duration(3.21), duration(125), duration(3723)] == ["–", "3.2 s", "2:05", "1:02:03"]
+
+
+def test_differences_are_paired_by_seed_with_students_interval():
+    seeds = {"a": [1, 0, 2, 3], "b": [0, 1, 2]}  # in another order, and one without a partner
+    scores = {"a": [31.0, 30.0, 35.0, 99.0], "b": [29.0, 29.5, 32.0]}
+    settings = [{"k": name, "seed": str(seed)} for name in seeds for seed in seeds[name]]
+    results = made(settings, scores["a"] + scores["b"], labels=["a"] * 4 + ["b"] * 3)
+    schedule = dataclasses.replace(results.schedule, compare=[("a", "b")])
+    (one,) = differences(dataclasses.replace(results, schedule=schedule))
+    assert one.values == [1.0, 1.5, 3.0]
+    expected = stats.ttest_1samp(one.values, 0).confidence_interval(0.95)
+    assert (one.mean - one.half_width, one.mean + one.half_width) == pytest.approx((expected.low, expected.high))
+    assert one.cells() == ["a − b", "miou", "+1.83", "−0.75 to +4.42", "3 of 3"]
+    ((svg, caption),) = difference_plots(dataclasses.replace(results, schedule=schedule))
+    assert ">a − b<" in svg
+    assert caption.startswith("Differences in miou, paired by seed.")
+
+
+def test_a_single_pair_has_no_interval_and_lower_errors_are_better():
+    settings = [{"k": name, "seed": "0"} for name in "ab"]
+    results = made(settings, [0.5, 0.4], labels=["a", "b"], maximise=False)
+    schedule = dataclasses.replace(results.schedule, compare=[("b", "a"), ("b", "c")])
+    (one,) = differences(dataclasses.replace(results, schedule=schedule))
+    assert one.cells() == ["b − a", "miou", "−0.10", "–", "1 of 1"]
+
+
+def test_a_comparison_of_runs_that_do_not_exist_is_refused():
+    with pytest.raises(UserError, match="compare names 'c', which no run is called; the names: a, b"):
+        Sweep("pretrain", [{"name": "a"}, {"name": "b"}], compare=[("a", "b"), ("c", "a")])

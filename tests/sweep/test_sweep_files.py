@@ -15,7 +15,7 @@ from hummingbird.sweep.spec import load_sweep
 
 FILES = sorted((Path(__file__).parents[2] / "configs" / "sweeps").glob("*.py"))
 RUNS = {
-    "ablation": (12, 12),
+    "ablation": (20, 20),
     "bank_length_evaluation": (10, 10),
     "bank_length_pretraining": (6, 6),
     "capi": (8, 8),
