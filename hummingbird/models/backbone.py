@@ -16,7 +16,7 @@ from typing import NamedTuple, TypeAlias
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Key, UInt8
 
 from hummingbird.errors import UserError
 from hummingbird.models.params import Params
@@ -192,8 +192,18 @@ class Backbone(abc.ABC):
     def features(self, params: Params, images: Images) -> Output:
         """Returns the features."""
 
-    def layers(self, params: Params, images: Images, layers: tuple[int, ...], norm: bool) -> list[Output]:
-        """Returns the outputs of several layers from one forward pass; see `FrozenEncoder.outputs`."""
+    def layers(
+        self,
+        params: Params,
+        images: Images,
+        layers: tuple[int, ...],
+        norm: bool,
+        drop_keys: Key[Array, " B"] | None = None,
+    ) -> list[Output]:
+        """Returns the outputs of several layers from one forward pass; see `FrozenEncoder.outputs`.
+
+        `drop_keys`: one key per image for stochastic depth, which a ViT has if it is trained with a drop path.
+        """
         raise UserError(f"{self} has no layers to choose from; {WITH_LAYERS}")
 
     def body(self, params: Params, images: Images) -> LastBlock:

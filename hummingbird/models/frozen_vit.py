@@ -9,7 +9,7 @@ import dataclasses
 
 import jax.numpy as jnp
 from jax import Array
-from jaxtyping import Float
+from jaxtyping import Float, Key
 
 from hummingbird.errors import UserError
 from hummingbird.models.architecture import Architecture
@@ -27,6 +27,7 @@ from hummingbird.models.backbone import (
     indices,
     to_unit,
 )
+from hummingbird.models.blocks import survival_factors
 from hummingbird.models.params import Params, leaf, subtree
 from hummingbird.models.vit import ViT, split_tokens, to_grid
 
@@ -39,11 +40,15 @@ class FrozenViT(Backbone):
       arch: the transformer.
       chosen: which tokens are the features.
       dtype: how it computes, a key of `ARITHMETIC`.
+      drop_path: where it is trained: probability that an image skips a branch of the last layer.
+      remat: where it is trained: recompute each block in the backward pass.
     """
 
     arch: Architecture
     chosen: Features = LAST_LAYER
     dtype: str = "float32"
+    drop_path: float = 0.0
+    remat: bool = False
 
     def __post_init__(self) -> None:
         self.chosen.indices(self.depth)
@@ -78,15 +83,22 @@ class FrozenViT(Backbone):
 
     def module(self) -> ViT:
         """Returns the Flax module."""
-        return ViT(self.arch, dtype=jnp.dtype(ARITHMETIC[self.dtype].dtype))
+        return ViT(self.arch, remat=self.remat, dtype=jnp.dtype(ARITHMETIC[self.dtype].dtype))
 
     def features(self, params: Params, images: Images) -> Output:
         chosen = self.chosen
         layers = self._run(params, images, chosen.indices(self.depth), chosen.kind, chosen.norm)
         return self._output(jnp.concatenate(layers, axis=-1), images)
 
-    def layers(self, params: Params, images: Images, layers: tuple[int, ...], norm: bool) -> list[Output]:
-        outputs = self._run(params, images, indices(layers, self.depth), "tokens", norm)
+    def layers(
+        self,
+        params: Params,
+        images: Images,
+        layers: tuple[int, ...],
+        norm: bool,
+        drop_keys: Key[Array, " B"] | None = None,
+    ) -> list[Output]:
+        outputs = self._run(params, images, indices(layers, self.depth), "tokens", norm, drop_keys)
         return [self._output(x, images) for x in outputs]
 
     def body(self, params: Params, images: Images) -> LastBlock:
@@ -130,13 +142,23 @@ class FrozenViT(Backbone):
         mean, std = jnp.asarray(self.arch.mean, jnp.float32), jnp.asarray(self.arch.std, jnp.float32)
         return (to_unit(images) - mean) / std
 
-    def _run(self, params: Params, images: Images, layers: tuple[int, ...], kind: str, norm: bool) -> list[Array]:
+    def _run(
+        self,
+        params: Params,
+        images: Images,
+        layers: tuple[int, ...],
+        kind: str,
+        norm: bool,
+        drop_keys: Key[Array, " B"] | None = None,
+    ) -> list[Array]:
         """Returns [B, T, D] for each of `layers`, counted from 0."""
-        vit = self._bound(params, self.dtype)
+        vit, factors = self._bound(params, self.dtype), None
+        if drop_keys is not None and self.drop_path:
+            factors = survival_factors(drop_keys, self.depth, self.drop_path)
         x, places = vit.embed(self._normalized(images))
         found: dict[int, Array] = {}
         for i, block in enumerate(vit.layers[: max(layers) + 1]):
-            before, (x, _) = x, block(x, places)
+            before, (x, _) = x, block(x, places, None if factors is None else factors[i])
             if i in layers and kind != "tokens":
                 found[i] = block.split(before)[kind]
             elif i in layers:

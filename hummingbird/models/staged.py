@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jax.typing import DTypeLike
-from jaxtyping import Float
+from jaxtyping import Float, Key
 
 from hummingbird.errors import UserError
 from hummingbird.models.architecture import MEAN, STD
@@ -129,7 +129,14 @@ class FrozenStages(Backbone):
     def features(self, params: Params, images: Images) -> Output:
         return self.layers(params, images, (self.stage(),), self.chosen.norm)[0]
 
-    def layers(self, params: Params, images: Images, layers: tuple[int, ...], norm: bool) -> list[Output]:
+    def layers(
+        self,
+        params: Params,
+        images: Images,
+        layers: tuple[int, ...],
+        norm: bool,
+        drop_keys: Key[Array, " B"] | None = None,
+    ) -> list[Output]:
         stages = indices(layers, self.depth)
         model = self.module().bind({"params": params})
         maps = model.stages(self.normalized(images, max(stages)), count=max(stages) + 1)
