@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from hummingbird import cli
-from hummingbird.train import loop
+from hummingbird.train import pretraining
 from tests import tiny
 
 TINY = [f"--config={tiny.CONFIG}", *(f"--config.{key}={value}" for key, value in tiny.DATA.items())]
@@ -30,7 +30,7 @@ def from_the_root(monkeypatch, repository):
 
 def test_pretrain_evaluate_and_info_from_the_command_line(tmp_path, capsys, monkeypatch):
     program = tiny.program()  # compiled once for all tests
-    monkeypatch.setattr(loop, "build_program", lambda *_: program)
+    monkeypatch.setattr(pretraining, "build_program", lambda *_: program)
     result = tmp_path / "eval"
     run = pathlib.Path(os.path.relpath(tmp_path / "run"))  # as people type it; Orbax wants absolute paths
     assert not run.is_absolute()

@@ -1,154 +1,12 @@
-"""The commands of `hummingbird`: what each does, its arguments, and the function that runs it."""
+"""The commands of `hummingbird`: what each does, its arguments, and the function in `commands.runners` that runs it."""
 
 from __future__ import annotations
 
 import argparse
-import json
-import pathlib
-import sys
 
-from hummingbird.commands.declare import Command, Overrides, colour, grid_size, layer_numbers, option, path_option
-from hummingbird.commands.printing import print_all, show
-from hummingbird.errors import UserError
+from hummingbird.commands import runners
+from hummingbird.commands.declare import Command, colour, grid_size, layer_numbers, option, path_option
 
-
-# ---------------------------------------------------------------- running them
-def _pretrain(arguments: argparse.Namespace, overrides: Overrides) -> None:
-    from hummingbird import config, hooks, train
-    from hummingbird.devices import distributed
-
-    if arguments.init_from is not None:
-        overrides = [*overrides, ("init_from", arguments.init_from)]
-    resolved = config.resolve("pretrain", arguments.config, overrides)
-    distributed.initialize()
-    train.pretrain(resolved, arguments.workdir, hooks.build_hooks(resolved, arguments.workdir))
-
-
-def _evaluate(arguments: argparse.Namespace, overrides: Overrides) -> None:
-    from hummingbird import config, retrieval
-    from hummingbird.devices import distributed
-
-    resolved = config.resolve("evaluate", arguments.config, overrides)
-    distributed.initialize()
-    result = retrieval.evaluate(arguments.checkpoint, resolved, arguments.workdir)
-    scores = {name: value for name, value in result["metrics"].items() if not isinstance(value, dict)}
-    index = {"index": result["index"]["kind"], "recall_at_k": result["index"]["recall_at_k"]}
-    print(json.dumps({"task": result["task"], "dataset": result["dataset"], **scores, **index}))
-    report = pathlib.Path(arguments.workdir) / "report.html"
-    if resolved.report.enabled and report.exists():
-        print(f"report: {report}", file=sys.stderr)
-
-
-def _segment(arguments: argparse.Namespace, overrides: Overrides) -> None:
-    from hummingbird.incontext.segment import resolve_config, segment
-
-    resolved = resolve_config(arguments.prompt, overrides)
-    images = [path for group in arguments.images for path in group]
-    print(json.dumps(segment(arguments.checkpoint, arguments.prompt, images, arguments.out, resolved)))
-
-
-def _sweep(arguments: argparse.Namespace, overrides: Overrides) -> int:
-    from hummingbird import sweep
-
-    failed = sweep.run(
-        arguments.config,
-        arguments.sweep,
-        arguments.workdir,
-        arguments.launcher,
-        overrides,
-        checkpoint=arguments.checkpoint,
-        parallel=arguments.parallel,
-    )
-    return 1 if failed else 0
-
-
-def _plan(arguments: argparse.Namespace, overrides: Overrides) -> None:
-    from hummingbird import config
-    from hummingbird.commands import plan
-
-    result = plan.plan(config.resolve("pretrain", arguments.config, overrides), arguments.topology)
-    print(plan.table(result) if arguments.table else json.dumps(result))
-
-
-def _info(arguments: argparse.Namespace, overrides: Overrides) -> None:
-    from hummingbird.commands import info
-
-    if arguments.models:
-        return print_all(info.list_models(arguments.path, arguments.json))
-    if arguments.path is None:
-        raise UserError("info needs a path, or --models to list encoders that load by name")
-    found = info.describe(arguments.path, arguments.family)
-    show(found if arguments.json else info.shortened(found), arguments.json)
-
-
-def _import(arguments: argparse.Namespace, overrides: Overrides) -> None:
-    from hummingbird import weights
-
-    names = ("family", "features", "layers", "norm", "prefix", "heads", "grid", "mean", "std")
-    show(weights.import_weights(arguments.src, arguments.dst, **{name: getattr(arguments, name) for name in names}))
-
-
-def _export(arguments: argparse.Namespace, overrides: Overrides) -> None:
-    from hummingbird import weights
-
-    show(weights.export_weights(arguments.src, arguments.dst, format=arguments.format, network=arguments.network))
-
-
-def _data(arguments: argparse.Namespace, overrides: Overrides) -> int:
-    from hummingbird.commands import inspect_data, prepare_data
-
-    if arguments.convert:
-        return prepare_data.convert(arguments.config, arguments.convert, arguments.out, overrides)
-    if arguments.index:
-        return prepare_data.index(arguments.config, overrides)
-    return inspect_data.run(arguments.config, overrides, out=arguments.out, check_all=arguments.all)
-
-
-def _bank(arguments: argparse.Namespace, overrides: Overrides) -> None:
-    from hummingbird import config, encoder
-    from hummingbird.data.sources import build_dense_source
-    from hummingbird.retrieval.bank import files
-    from hummingbird.retrieval.evaluation import build_evaluation
-    from hummingbird.retrieval.fitted_encodings import FittedEncodings, needs_fit
-    from hummingbird.retrieval.own_encodings import Kept
-
-    if arguments.action == "build":
-        if not (arguments.config and arguments.checkpoint):
-            raise UserError("bank build needs --config=NAME and --checkpoint=PATH")
-        resolved = config.resolve("evaluate", arguments.config, [*overrides, ("retrieval.bank", arguments.path)])
-        loaded = encoder.build_encoder(arguments.checkpoint, resolved.encoder)
-        evaluation = build_evaluation(loaded, resolved, build_dense_source(resolved, "prompt"))
-        (FittedEncodings() if needs_fit(evaluation) else Kept()).bank(evaluation)
-    report = files.verify_bank if arguments.action == "verify" else files.describe_bank
-    show(report(arguments.path), arguments.json)
-
-
-def _report(arguments: argparse.Namespace, overrides: Overrides) -> None:
-    from hummingbird.retrieval import report
-
-    runs = report.read_runs(arguments.workdirs)
-    try:
-        report.write_comparison(arguments.out, runs)
-    except OSError as error:
-        raise UserError(f"--out={arguments.out}: cannot be written ({error.strerror}); name another file") from error
-    print(f"report: {arguments.out}, {len(runs)} evaluations" if len(runs) > 1 else f"report: {arguments.out}")
-
-
-def _serve(arguments: argparse.Namespace, overrides: Overrides) -> int:
-    from hummingbird.incontext.app import server
-
-    return server.serve(
-        arguments.checkpoint,
-        arguments.prompt,
-        arguments.port,
-        arguments.host,
-        arguments.workdir,
-        arguments.input_size,
-        arguments.open,
-    )
-
-
-# ---------------------------------------------------------------- declaring them
 NAME = "NAME[:variant]"
 CONFIG_HELP = "config: shipped one, such as evaluate/pascal_voc, or file; --config.KEY=VALUE overrides a setting"
 CHECKPOINT_HELP = (
@@ -164,7 +22,7 @@ JSON = option("--json", "print one line of JSON", action="store_true")
 
 COMMANDS: dict[str, Command] = {
     "pretrain": Command(
-        _pretrain,
+        runners.run_pretrain,
         "pretrain an encoder",
         (
             CONFIG,
@@ -178,13 +36,19 @@ COMMANDS: dict[str, Command] = {
         ("pretrain",),
     ),
     "evaluate": Command(
-        _evaluate,
+        runners.run_evaluate,
         "score a frozen encoder by retrieval",
         (CONFIG, path_option("--checkpoint", CHECKPOINT_HELP, required=True), WORKDIR),
         ("evaluate",),
     ),
+    "finetune": Command(
+        runners.run_finetune,
+        "train a decoder on an encoder, frozen or trained too, and score it",
+        (CONFIG, path_option("--checkpoint", CHECKPOINT_HELP, required=True), WORKDIR),
+        ("finetune",),
+    ),
     "report": Command(
-        _report,
+        runners.run_report,
         "show finished evaluations side by side on one page",
         (
             path_option("workdirs", "workdir of an evaluation, or folder of several such as a sweep", "DIR", nargs="+"),
@@ -192,7 +56,7 @@ COMMANDS: dict[str, Command] = {
         ),
     ),
     "segment": Command(
-        _segment,
+        runners.run_segment,
         "label your own images and videos from a few annotated ones",
         (
             path_option("--checkpoint", CHECKPOINT_HELP, required=True),
@@ -219,7 +83,7 @@ COMMANDS: dict[str, Command] = {
         ("segment",),
     ),
     "serve": Command(
-        _serve,
+        runners.run_serve,
         "label your own images from a few strokes, on a page on this machine",
         (
             path_option("--checkpoint", f"{CHECKPOINT_HELP}; default: the newest run under runs/demo, else rgb:16"),
@@ -232,7 +96,7 @@ COMMANDS: dict[str, Command] = {
         ),
     ),
     "sweep": Command(
-        _sweep,
+        runners.run_sweep,
         "run many pretrainings or evaluations from one file of overrides",
         (
             path_option("--config", f"{CONFIG_HELP}; left out if the sweep names its evaluations", NAME),
@@ -250,7 +114,7 @@ COMMANDS: dict[str, Command] = {
         ("pretrain", "evaluate"),
     ),
     "plan": Command(
-        _plan,
+        runners.run_plan,
         "compile the train step for a TPU topology, without the hardware",
         (
             CONFIG,
@@ -260,7 +124,7 @@ COMMANDS: dict[str, Command] = {
         ("pretrain",),
     ),
     "info": Command(
-        _info,
+        runners.run_info,
         "describe a training run, a memory bank or a weights file",
         (
             path_option("path", "workdir, step folder, bank, weights file or hf:ORG/NAME", nargs="?"),
@@ -272,7 +136,7 @@ COMMANDS: dict[str, Command] = {
         ),
     ),
     "import": Command(
-        _import,
+        runners.run_import,
         "convert weights of another project",
         (
             path_option("src", "weights file or folder, hf:ORG/NAME or timm:NAME.TAG", "SRC"),
@@ -301,7 +165,7 @@ COMMANDS: dict[str, Command] = {
         ),
     ),
     "export": Command(
-        _export,
+        runners.run_export,
         "write an encoder in a format that other projects load",
         (
             path_option("src", "training workdir, step folder or imported folder", "SRC"),
@@ -317,7 +181,7 @@ COMMANDS: dict[str, Command] = {
         ),
     ),
     "data": Command(
-        _data,
+        runners.run_data,
         "check the data that a config reads, and write pictures of it",
         (
             path_option("config", CONFIG_HELP, NAME),
@@ -329,7 +193,7 @@ COMMANDS: dict[str, Command] = {
         ("pretrain", "evaluate"),
     ),
     "bank": Command(
-        _bank,
+        runners.run_bank,
         "build, describe or verify a memory bank",
         (
             option("action", "build, info or verify", metavar="ACTION", choices=("build", "info", "verify")),

@@ -13,30 +13,35 @@ Example:
 
 from __future__ import annotations
 
+import types
 from collections.abc import Mapping, Sequence
 from typing import Literal, TypeAlias, TypeVar, overload
 
 from hummingbird.config import schema
+from hummingbird.config.decoder_presets import decoder_preset
 from hummingbird.config.evaluate import EvaluateConfig
 from hummingbird.config.files import as_dict, load_file
+from hummingbird.config.finetune import FinetuneConfig
 from hummingbird.config.listing import list_settings
 from hummingbird.config.presets import PRESETS
 from hummingbird.config.pretrain import PretrainConfig
 from hummingbird.config.schema import Setting, Tree, Value, to_flat
 from hummingbird.config.segment import SegmentConfig
 
-Kind = Literal["pretrain", "evaluate", "segment"]
-Config = TypeVar("Config", PretrainConfig, EvaluateConfig, SegmentConfig)
+Kind = Literal["pretrain", "evaluate", "segment", "finetune"]
+Config = TypeVar("Config", PretrainConfig, EvaluateConfig, SegmentConfig, FinetuneConfig)
 Overrides: TypeAlias = "Sequence[tuple[str, str]] | Tree"
 
-KINDS: dict[str, type[PretrainConfig] | type[EvaluateConfig] | type[SegmentConfig]] = {
+KINDS: dict[str, type[PretrainConfig] | type[EvaluateConfig] | type[SegmentConfig] | type[FinetuneConfig]] = {
     "pretrain": PretrainConfig,
     "evaluate": EvaluateConfig,
     "segment": SegmentConfig,
+    "finetune": FinetuneConfig,
 }
 
 __all__ = [
     "EvaluateConfig",
+    "FinetuneConfig",
     "PretrainConfig",
     "SegmentConfig",
     "Setting",
@@ -58,20 +63,22 @@ def resolve(kind: Literal["evaluate"], path: str | None = None, overrides: Overr
 @overload
 def resolve(kind: Literal["segment"], path: str | None = None, overrides: Overrides = ()) -> SegmentConfig: ...
 @overload
+def resolve(kind: Literal["finetune"], path: str | None = None, overrides: Overrides = ()) -> FinetuneConfig: ...
+@overload
 def resolve(
     kind: Literal["pretrain", "evaluate"], path: str | None = None, overrides: Overrides = ()
 ) -> PretrainConfig | EvaluateConfig: ...
 @overload
 def resolve(
     kind: str, path: str | None = None, overrides: Overrides = ()
-) -> PretrainConfig | EvaluateConfig | SegmentConfig: ...
+) -> PretrainConfig | EvaluateConfig | SegmentConfig | FinetuneConfig: ...
 def resolve(
     kind: str, path: str | None = None, overrides: Overrides = ()
-) -> PretrainConfig | EvaluateConfig | SegmentConfig:
+) -> PretrainConfig | EvaluateConfig | SegmentConfig | FinetuneConfig:
     """Builds the complete, checked config of a job.
 
     Args:
-      kind: "pretrain", "evaluate" or "segment".
+      kind: "pretrain", "evaluate", "segment" or "finetune".
       path: config file, or name of a shipped one ("evaluate/pascal_voc"; `kind` may be left out), with ":variant" if it
         takes one; None: defaults alone.
       overrides: pairs of key and text as typed on the command line, or a (nested or dotted) dict of typed values.
@@ -88,13 +95,21 @@ def resolve(
     differences = schema.flatten(load_file(path, kind) if path else {})
     if isinstance(overrides, Mapping):
         differences = {**differences, **schema.flatten(overrides)}
-        return schema.resolve(KINDS[kind], with_preset(differences))
-    return schema.resolve(KINDS[kind], with_preset(differences, dict(overrides).get("protocol")), overrides)
+        return schema.resolve(KINDS[kind], with_preset(kind, differences))
+    return schema.resolve(KINDS[kind], with_preset(kind, differences, dict(overrides)), overrides)
 
 
-def with_preset(differences: Tree, protocol: str | None = None) -> Tree:
-    """Returns differences from the defaults with those that come with their protocol, or with the one given."""
-    return {**PRESETS.get(str(protocol or differences.get("protocol")), {}), **differences}
+def with_preset(kind: str, differences: Tree, texts: Mapping[str, str] = types.MappingProxyType({})) -> Tree:
+    """Returns differences from the defaults, after those that come with their protocol or preset.
+
+    Args:
+      kind: of the config.
+      differences: flat.
+      texts: what is typed on the command line, which may name the protocol or preset.
+    """
+    given = {**differences, **texts}
+    preset = decoder_preset(given) if kind == "finetune" else PRESETS.get(str(given.get("protocol")), {})
+    return {**preset, **differences}
 
 
 def replace(config: Config, changes: Tree) -> Config:
@@ -104,7 +119,10 @@ def replace(config: Config, changes: Tree) -> Config:
       >>> replace(resolve("evaluate"), {"retrieval.neighbours": 90}).retrieval.neighbours
       90
     """
-    return schema.resolve(type(config), {**to_flat(config), **with_preset(schema.flatten(changes))})
+    kind = next(kind for kind, made in KINDS.items() if made is type(config))
+    flat = schema.flatten(changes)
+    chosen = any(key in flat for key in ("protocol", "decoder.preset"))
+    return schema.resolve(type(config), {**to_flat(config), **(with_preset(kind, flat) if chosen else flat)})
 
 
 def of_run(flat: Tree, **changes: Value) -> PretrainConfig:

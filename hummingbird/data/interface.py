@@ -6,7 +6,7 @@ left to the input pipeline. A source raises `Unreadable` for an item that it can
 
 from __future__ import annotations
 
-from typing import Protocol, TypedDict, runtime_checkable
+from typing import Protocol, TypedDict, TypeVar, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float32, Int32, UInt8
@@ -47,6 +47,9 @@ class ImageItem(TypedDict):
 
     image: UInt8[np.ndarray, "H W 3"] | bytes
     label: int
+
+
+Item = TypeVar("Item", covariant=True)
 
 
 @runtime_checkable
@@ -92,7 +95,18 @@ class ImageSource(Protocol):
     def __getitem__(self, index: int, /) -> ImageItem: ...
 
 
-def image_name(source: ImageSource, index: int) -> str:
+@runtime_checkable
+class Readable(Protocol[Item]):
+    """Items of one kind by number, as both kinds of sources are."""
+
+    fingerprint: str
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> Item: ...
+
+
+def image_name(source: object, index: int) -> str:
     """Names an image for messages without reading it: by its file if the source knows it, else by its number."""
     name = getattr(source, "name", None)
     return name(index) if name else f"image {index}"

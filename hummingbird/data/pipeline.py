@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import json
-import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, TypedDict
 
 import grain
@@ -21,17 +19,14 @@ from jaxtyping import Int32, Int64, UInt8
 from hummingbird.config import PretrainConfig
 from hummingbird.config.data import Augment
 from hummingbird.data import crops
-from hummingbird.data.broken import BrokenImages, build_broken_images
-from hummingbird.data.feed import HostShare, Reading, build_reading, open_feed
+from hummingbird.data.batches import Batches, Collation, first_readable, make_dataset
+from hummingbird.data.broken import build_broken_images
+from hummingbird.data.feed import build_reading
 from hummingbird.data.interface import ImageSource, Unreadable, image_name
 from hummingbird.data.sources import Cached, build_image_source
 from hummingbird.data.views import ViewGroup, build_view_groups
 from hummingbird.errors import UserError
 from hummingbird.run.files import Json
-
-log = logging.getLogger(__name__)
-
-MOST_IN_A_ROW = 100  # give up after this many consecutive unreadable images
 
 
 class Views(TypedDict):
@@ -81,20 +76,12 @@ class MakeViews(grain.transforms.RandomMap):
         self._crop = functools.partial(crops.crop_groups, groups=groups, lenient=lenient)
 
     def random_map(self, element: int, rng: np.random.Generator) -> Views:
-        broken: list[tuple[int, str]] = []
-        while True:
-            index = (int(element) + len(broken)) % len(self._source)
-            try:
-                item = self._source[index]
-                views = self._crop(rng, item["image"], name=image_name(self._source, index))
-            except Unreadable as error:
-                broken.append((index, str(error)))
-                if len(broken) == MOST_IN_A_ROW:
-                    raise UserError(
-                        f"{MOST_IN_A_ROW} images in a row are unreadable; the first: {broken[0][1]}"
-                    ) from error
-                continue
-            return {"views": views, "label": item["label"], "index": index, "broken": broken}
+        def make(index: int) -> tuple[dict[str, UInt8[np.ndarray, "V S S 3"]], int]:
+            item = self._source[index]
+            return self._crop(rng, item["image"], name=image_name(self._source, index)), item["label"]
+
+        (views, label), index, broken = first_readable(make, int(element), len(self._source))
+        return {"views": views, "label": label, "index": index, "broken": broken}
 
 
 def collate(items: Sequence[Views]) -> Collated:
@@ -117,57 +104,20 @@ def join(parts: Sequence[Collated]) -> Collated:
     }
 
 
-class Batches(Iterator[HostBatch]):
-    """Endless, resumable iterator over batches.
+VIEWS = Collation(collate, join)
+
+
+class ViewBatches(Batches[HostBatch]):
+    """Batches of views, with the images that they are of.
 
     Attributes:
       source: all images, of which this host reads some.
-      fingerprint: identifies the data and their order.
     """
 
-    def __init__(
-        self,
-        source: ImageSource,
-        dataset: grain.MapDataset[Views],
-        host_batch: int,
-        fingerprint: Mapping[str, Json],
-        reading: Reading,
-        broken: BrokenImages,
-        start_over: bool = False,
-    ):
-        """Starts at the first batch.
-
-        Args:
-          source: all images.
-          dataset: the images of this host's batches, one after the other.
-          host_batch: how many of them make a batch.
-          fingerprint: as above.
-          reading: how many images are read at a time.
-          broken: counts the unreadable images.
-          start_over: `set_state` with a position in other data goes to the start of these instead of refusing.
-        """
-        self.source, self.fingerprint = source, fingerprint
-        self._broken = broken
-        self._dataset, self._host_batch, self._reading = dataset, host_batch, reading
-        self._start_over = start_over
-        self._position = 0
-        self._iterator: grain.DatasetIterator[Collated] | None = None
-
-    def __iter__(self) -> Batches:
-        return self
-
-    def __next__(self) -> HostBatch:
-        if self._iterator is None:
-            self._iterator = iter(self._open())
-        try:
-            batch = next(self._iterator)
-        except RuntimeError as error:  # what Grain raises when a worker is gone
-            if not self._reading.workers:
-                raise
-            raise RuntimeError(f"a data worker died, batch {self._position} is lost: {error}") from error
-        self._broken.add(batch["broken"])
-        self._position += 1
-        return {"views": batch["views"], "label": batch["label"], "index": batch["index"]}
+    def __init__(self, source: ImageSource, *args: Any, **kwargs: Any):
+        """Starts at the first batch; arguments as of `Batches`."""
+        super().__init__(*args, **kwargs)
+        self.source = source
 
     def some_labels(self, count: int = 8) -> Int32[np.ndarray, " n"]:
         """Returns the labels of at most `count` images spread over the source, without those that cannot be read."""
@@ -177,82 +127,6 @@ class Batches(Iterator[HostBatch]):
             with contextlib.suppress(Unreadable):
                 found.append(self.source[int(index)]["label"])
         return np.array(found, np.int32)
-
-    @property
-    def buffer_bytes(self) -> int:
-        """Memory that views take: those prepared in advance, and two batches."""
-        return (self._reading.ahead + 2 * self._host_batch) * self._reading.image_bytes
-
-    @property
-    def broken(self) -> Mapping[int, str]:
-        """What is wrong with each unreadable image that was replaced, by its number."""
-        return self._broken.own
-
-    def _open(self) -> grain.IterDataset[Collated]:
-        """Reads from `_position` on."""
-        images = self._dataset[self._position * self._host_batch :]
-        return open_feed(images, self._host_batch, self._reading, collate, join)
-
-    def get_state(self) -> dict[str, Json]:
-        """Returns the position in the data, to be saved as JSON; independent of hosts, workers and threads."""
-        return {"position": self._position, "fingerprint": self.fingerprint, "broken": self._broken.get_state()}
-
-    def set_state(self, state: Mapping[str, Any]) -> None:
-        """Continues from a position that `get_state` returned.
-
-        Raises:
-          UserError: the position is in other data, unless `start_over`.
-        """
-        try:
-            check_fingerprint(state["fingerprint"], self.fingerprint)
-        except UserError as error:
-            if not self._start_over:
-                raise
-            log.warning("%s; starting from the beginning of the new data", str(error).partition("; ")[0])
-            state = {"position": 0, "broken": []}
-        self.close()
-        self._position = int(state["position"])
-        self._broken.set_state(state["broken"])
-
-    def close(self) -> None:
-        """Stops reading ahead and ends the workers."""
-        if self._iterator is not None:
-            self._iterator.close()
-            self._iterator = None
-
-
-def check_fingerprint(saved: Mapping[str, Json], current: Mapping[str, Json]) -> None:
-    """Refuses to resume on different data, which would silently change the batches.
-
-    Raises:
-      UserError: the fingerprints differ; the message names every difference.
-    """
-    differing = [
-        f"{key} was {json.dumps(saved.get(key))}, is {json.dumps(current.get(key))}"
-        for key in sorted({*saved, *current})
-        if json.dumps(saved.get(key)) != json.dumps(current.get(key))
-    ]
-    if differing:
-        raise UserError(
-            f"the data differ from those that the run has read ({', '.join(differing)}); set data.start_over=true to"
-            " continue with the new data from their start, or use another workdir"
-        )
-
-
-def make_dataset(
-    transform: grain.transforms.RandomMap, images: int, seed: int, batch_size: int, host: int = 0, hosts: int = 1
-) -> grain.MapDataset:
-    """Makes the endless sequence of the images in a host's batches: image n is a function of the arguments and n.
-
-    Args:
-      transform: makes an item, as `collate` takes it, from the number of an image.
-      images: number of images.
-      seed: decides order and crops.
-      batch_size: images in the global batch.
-      host, hosts: this process's number, and how many there are.
-    """
-    dataset = grain.MapDataset.range(images).seed(seed).shuffle().repeat().random_map(transform)
-    return HostShare(dataset, batch_size // hosts, host, hosts)
 
 
 def _unusual_views(augment: Augment) -> dict[str, Json]:
@@ -269,7 +143,7 @@ def _unusual_views(augment: Augment) -> dict[str, Json]:
 
 def build_batches(
     config: PretrainConfig, seed: int, host: int = 0, hosts: int = 1, source: ImageSource | None = None
-) -> Batches:
+) -> ViewBatches:
     """Builds the batches of views that one of `hosts` processes reads.
 
     Args:
@@ -305,4 +179,4 @@ def build_batches(
     image_bytes = sum(group.count * group.size**2 * 3 for group in groups.values())
     reading = build_reading(data, host_batch, image_bytes, getattr(source, "remote", False))
     broken = build_broken_images(data, len(source))
-    return Batches(source, dataset, host_batch, fingerprint, reading, broken, data.start_over)
+    return ViewBatches(source, dataset, host_batch, fingerprint, reading, broken, VIEWS, data.start_over)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 
@@ -13,11 +13,12 @@ from hummingbird.config.data import EvaluationData, TrainingData
 from hummingbird.config.data import Scenes as SceneSettings
 from hummingbird.data import array_records, datasets, folder, images, nyu
 from hummingbird.data.from_tfds import TFDSDense, TFDSImages
-from hummingbird.data.interface import DenseSource, ImageItem, ImageSource, image_name
+from hummingbird.data.interface import DenseItem, DenseSource, ImageItem, ImageSource, Readable, image_name
 from hummingbird.data.scenes import Scenes
 from hummingbird.errors import UserError
 
 Builder = TypeVar("Builder")
+Item = TypeVar("Item", ImageItem, DenseItem)
 
 # Where each split of `scenes` starts: so far apart that splits stay disjoint whatever their lengths (at most 10**8).
 SCENES_FIRST = {"pretrain": 0, "prompt": 10**9, "query": 2 * 10**9}
@@ -125,15 +126,15 @@ def look_up(table: Mapping[str, Builder], name: str, job: str) -> Builder:
     return table[kind]
 
 
-class Cached:
+class Cached(Generic[Item]):
     """Keeps the items of a source in memory, in the order they are first read, until `limit` bytes are used.
 
     It never evicts: under shuffling every item is equally likely to be read next.
     """
 
-    def __init__(self, source: ImageSource, limit: int):
+    def __init__(self, source: Readable[Item], limit: int):
         self._source, self._limit, self._left = source, limit, limit
-        self._kept: dict[int, ImageItem] = {}
+        self._kept: dict[int, Item] = {}
         self.fingerprint = source.fingerprint
         self.remote = getattr(source, "remote", False)
 
@@ -147,13 +148,17 @@ class Cached:
     def name(self, index: int) -> str:
         return image_name(self._source, index)
 
-    def __getitem__(self, index: int) -> ImageItem:
+    def __getitem__(self, index: int) -> Item:
         kept = self._kept.get(index)
         if kept is None:
             kept = self._source[index]
-            image = kept["image"]
-            size = image.nbytes if isinstance(image, np.ndarray) else len(image)
+            size = sum(size_of(value) for value in kept.values())
             if size <= self._left:  # two threads may both pass here, which overshoots the limit by an image each
                 self._left -= size
                 self._kept[index] = kept
         return kept
+
+
+def size_of(value: object) -> int:
+    """Returns the bytes of an array or of an encoded image; 0 for anything else."""
+    return value.nbytes if isinstance(value, np.ndarray) else len(value) if isinstance(value, bytes) else 0

@@ -16,7 +16,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jax.tree_util import KeyPath, keystr
 from jaxtyping import Shaped
 
-from hummingbird.config import PretrainConfig
+from hummingbird.config import FinetuneConfig, PretrainConfig
 from hummingbird.errors import UserError
 
 BATCH = ("data", "fsdp")  # the axes that images and bank rows are split over
@@ -34,11 +34,11 @@ class Device(Protocol):
         ...
 
 
-def build_mesh(config: PretrainConfig, devices: Sequence[Device] | None = None) -> Mesh:
-    """Builds the mesh of a pretraining config.
+def build_mesh(config: PretrainConfig | FinetuneConfig, devices: Sequence[Device] | None = None) -> Mesh:
+    """Builds the mesh of a run.
 
     Args:
-      config: reads `mesh.*`, `batch_size`, `micro_batches` and `context.bank_length`.
+      config: reads `mesh.*`, `batch_size`, `micro_batches` and, of pretraining, `context.bank_length`.
       devices: to use; None: all.
 
     Raises:
@@ -58,9 +58,10 @@ def build_mesh(config: PretrainConfig, devices: Sequence[Device] | None = None) 
     return Mesh(grid, BATCH, axis_types=(AxisType.Auto, AxisType.Auto))
 
 
-def _check_divisible(config: PretrainConfig, devices: int) -> None:
+def _check_divisible(config: PretrainConfig | FinetuneConfig, devices: int) -> None:
     """Raises UserError unless batch, micro-batches and bank rows can be split evenly over the devices."""
-    batch, bank, parts = config.batch_size, config.context.bank_length, config.micro_batches
+    batch, parts = config.batch_size, config.micro_batches
+    bank = config.context.bank_length if isinstance(config, PretrainConfig) else 0
     multiple = f"not a multiple of the {devices} devices"
     for key, value in (("batch_size", batch), ("context.bank_length", bank)):
         if value % devices:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import abc
 import dataclasses
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import jax.numpy as jnp
 import numpy as np
@@ -187,6 +187,12 @@ class Backbone(abc.ABC):
     def with_std(self, std: tuple[float, float, float]) -> Backbone:
         """Returns the backbone with other standard deviations."""
         raise UserError(f"{self} does not divide its pixels by standard deviations")
+
+    def with_dtype(self, dtype: str) -> Backbone:
+        """Returns the backbone with another arithmetic. Raises UserError for what is not in `ARITHMETIC`."""
+        check_dtype(dtype)
+        backbone: Any = self  # all of them are frozen dataclasses
+        return dataclasses.replace(backbone, dtype=dtype)
 
     @abc.abstractmethod
     def features(self, params: Params, images: Images) -> Output:

@@ -23,15 +23,16 @@ class Result(TypedDict):
         commit, fingerprint, patch_size, dim, and how it computes: dtype, backend and device_kind.
       metrics: scores by key; mIoU 0-100, RMSE in metres.
       protocol: every choice that affects the score.
-      memory: length and size of the bank, its index, and the index's recall.
+      memory: length and size of the bank, its index, and the index's recall; not of a trained decoder.
       index: its kind, whether it is exact, its recall on a sample of query patches (None: exact or not measured), and
-        all settings of an approximate one.
+        all settings of an approximate one; not of a trained decoder.
       queries: number of images and patches.
       seconds: by part; parts that were not needed are 0, time spent on data fractions is one entry.
       peak_memory_bytes: largest resident size of the process.
       warnings: messages for the user.
       versions: of Python, this package and those that it computes with.
       config: all settings of the evaluation by dotted key; `hummingbird.config.resolve` takes them back.
+      decoder: of a trained decoder, which head it is and how it was fitted.
       features: of gradient features, all that they depend on beside encoder and prompt; only with `features.gradients`.
       fractions: scores with parts of the prompt; only with `data.fractions`.
     """
@@ -42,14 +43,15 @@ class Result(TypedDict):
     encoder: dict[str, Json]
     metrics: Scores
     protocol: dict[str, Json]
-    memory: dict[str, str | int | float | bool | None]
-    index: dict[str, Json]
+    memory: NotRequired[dict[str, str | int | float | bool | None]]
+    index: NotRequired[dict[str, Json]]
     queries: dict[str, int]
     seconds: dict[str, float]
     peak_memory_bytes: int
     warnings: list[str]
     versions: dict[str, str]
     config: dict[str, Json]
+    decoder: NotRequired[dict[str, Json]]
     features: NotRequired[dict[str, Json]]
     fractions: NotRequired[list[FractionScores]]
 

@@ -33,6 +33,8 @@ from hummingbird.run.files import Json
 log = logging.getLogger(__name__)
 
 KIND = "hummingbird training checkpoint"
+DECODER = "hummingbird decoder checkpoint"
+KINDS = (KIND, DECODER)
 State = TypeVar("State")
 Loaded = TypeVar("Loaded")
 
@@ -41,7 +43,7 @@ class Manifest(TypedDict):
     """What manifest.json of a step holds.
 
     Attributes:
-      kind: `KIND`.
+      kind: one of `KINDS`.
       step: optimiser steps taken.
       fingerprint: checksum over all arrays; equal for states that are equal to the bit.
       parameters: number of parameters of the online network.
@@ -182,7 +184,7 @@ def read_manifest(folder: epath.Path) -> Manifest:
         manifest = json.loads((folder / "manifest.json").read_text())
     except ValueError as error:
         raise Damaged(f"its manifest.json is broken ({error})") from error
-    if not isinstance(manifest, dict) or manifest.get("kind") != KIND:
+    if not isinstance(manifest, dict) or manifest.get("kind") not in KINDS:
         raise Damaged("its manifest.json does not belong to a training checkpoint")
     return Manifest(**manifest)
 

@@ -65,6 +65,7 @@ class Saver:
       keep: number of newest finished steps to keep.
       keep_every: finished steps that this divides stay too; 0: none, and never step 0.
       init_from: where the parameters at step 0 came from, for the manifest.
+      kind: one of `checkpoint.KINDS`.
     """
 
     def __init__(
@@ -75,9 +76,10 @@ class Saver:
         keep: int,
         keep_every: int = 0,
         init_from: Mapping[str, Json] | None = None,
+        kind: str = checkpoint.KIND,
     ):
         self._workdir, self._config, self._keep = checkpoint.absolute(workdir), dict(config), keep
-        self._keep_every = keep_every
+        self._keep_every, self._kind = keep_every, kind
         self._init_from = None if init_from is None else dict(init_from)
         hosts = jax.process_count()
         meet = set(range(hosts)) if hosts > 1 else None  # None would meet in a collective
@@ -133,7 +135,7 @@ class Saver:
         else:
             checksums = fingerprint.start_checksums(arrays)
         manifest: dict[str, Json] = {
-            "kind": checkpoint.KIND,
+            "kind": self._kind,
             "step": step,
             "parameters": sum(x.size for n, x in arrays.items() if n.startswith("online.")),
             "config": self._config,

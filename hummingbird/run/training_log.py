@@ -18,7 +18,6 @@ from etils import epath
 from jax import Array
 from jaxtyping import UInt8
 
-from hummingbird.config import PretrainConfig
 from hummingbird.run.goodput import Goodput
 from hummingbird.run.sinks import Curves, JsonLines, PictureFiles, ProgressLine, Sink, TensorBoard
 from hummingbird.run.timer import StepTimer, clock_text, rates
@@ -139,10 +138,11 @@ class TrainingLog:
 
 
 def build_training_log(
-    config: PretrainConfig,
     workdir: epath.Path,
     start: int,
     total_steps: int,
+    log_every: int,
+    batch_size: int,
     schedule: optax.Schedule,
     start_time: float,
     seconds_at_peak: float | None,
@@ -150,10 +150,11 @@ def build_training_log(
     """Builds the log of a run that writes metrics.jsonl, TensorBoard events, pictures, curves.png and goodput.json.
 
     Args:
-      config: of the run.
       workdir: gets the files.
       start: step the run starts or resumes from.
       total_steps: last step.
+      log_every: steps between records.
+      batch_size: images in the global batch.
       schedule: learning rate by step.
       start_time: when this process started the run, seconds since the epoch.
       seconds_at_peak: of a step at the published peak of the devices; None if unknown.
@@ -165,6 +166,4 @@ def build_training_log(
         sinks += [PictureFiles(workdir), Curves(workdir)]
         if start < total_steps:
             goodput.write()
-    return TrainingLog(
-        StepTimer(), goodput, sinks, total_steps, config.log_every, config.batch_size, schedule, seconds_at_peak
-    )
+    return TrainingLog(StepTimer(), goodput, sinks, total_steps, log_every, batch_size, schedule, seconds_at_peak)

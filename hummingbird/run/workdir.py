@@ -18,9 +18,11 @@ from hummingbird.run.files import write_json
 
 CONFIG = "config.json"
 LOCK = ".lock"
+# A setting that the config of such a run always has.
+MARKS = {"pretrain": "context.bank_length", "finetune": "decoder.name"}
 
 
-def check(folder: epath.Path, config: Mapping[str, Value]) -> None:
+def check(folder: epath.Path, config: Mapping[str, Value], kind: str = "pretrain") -> None:
     """Compares the config of the run in `folder`, if there is one, with this run's; writes nothing.
 
     Settings that were added since are not compared, so that old runs can be resumed. Nor is `data.*`, since a data set
@@ -29,17 +31,18 @@ def check(folder: epath.Path, config: Mapping[str, Value]) -> None:
     Args:
       folder: the workdir; need not exist.
       config: this run's flat config.
+      kind: of the config, a key of `MARKS`.
 
     Raises:
       UserError: the folder holds something else, or a run whose config differs in a key that may not change.
     """
     with _one_line(folder, "read"):
         if (folder / CONFIG).exists():
-            saved = _read(folder / CONFIG)
+            saved = _read(folder / CONFIG, kind)
             # A setting that was added since had its default.
             fixed = {
                 k: saved.get(k, s.default)
-                for k, s in declared("pretrain").items()
+                for k, s in declared(kind).items()
                 if not (s.resumable or k.startswith("data."))
             }
             changed = [k for k, value in fixed.items() if value != config[k]]
@@ -111,12 +114,14 @@ def _one_line(folder: epath.Path, verb: str) -> Iterator[None]:
         raise UserError(f"workdir {folder} cannot be {verb}: {first_line(error)}") from error
 
 
-def _read(path: epath.Path) -> dict[str, Value]:
-    """Reads the flat config at `path`; UserError if it is not a config of this project."""
+def _read(path: epath.Path, kind: str = "pretrain") -> dict[str, Value]:
+    """Reads the flat config at `path`; UserError if it is not a config of this kind."""
     try:
         content = json.loads(path.read_text())
     except ValueError as error:
         raise UserError(f"{path} is not a config of this project ({first_line(error)}); use another workdir") from error
-    if not isinstance(content, dict) or "context.bank_length" not in content:
-        raise UserError(f"{path} is not a config of this project; use another workdir")
+    found = [name for name, key in MARKS.items() if isinstance(content, dict) and key in content]
+    if kind not in found:
+        what = f"belongs to `hummingbird {found[0]}`" if found else "is not a config of this project"
+        raise UserError(f"{path} {what}; use another workdir")
     return {k: tuple(v) if isinstance(v, list) else v for k, v in content.items()}  # JSON has no tuples

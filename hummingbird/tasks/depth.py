@@ -198,7 +198,7 @@ class DepthTask(Task):
     channels = 1
     void = 0.0
 
-    def __init__(self, settings: DepthSettings = DepthSettings()):  # noqa: B008 - frozen
+    def __init__(self, settings: DepthSettings = DepthSettings()):
         self.settings = settings
         self.local_choices: Choices = {"depth_low": settings.low, "depth_high": settings.high}
         self.choices: Choices = {**self.local_choices, "eigen_crop": settings.eigen_crop}

@@ -1,6 +1,6 @@
-"""Training: the loop, what a run compiles, and pretraining."""
+"""Training: the loop that takes steps, and pretraining, which gives it some."""
 
-from hummingbird.train.loop import Hook, check_labels, fill_bank, pretrain, warn_of_schedule
+from hummingbird.train.pretraining import Hook, check_labels, fill_bank, pretrain, warn_of_schedule
 from hummingbird.train.program import Program, build_program, learning_rate_of, seconds_at_peak
 
 __all__ = [

@@ -1,4 +1,4 @@
-"""The pretraining loop: restore, step, log, save, call hooks."""
+"""The loop: step, log, save, call hooks. It takes the steps of any program (state, batch) -> (state, metrics)."""
 
 # JAX's own annotations are partly unknown.
 # pyright: reportUnknownMemberType=false
@@ -6,108 +6,179 @@
 from __future__ import annotations
 
 import contextlib
-import logging
+import dataclasses
 import math
-import time
-from collections.abc import Callable, Iterator, Mapping
-from typing import NamedTuple, Protocol, TypeVar, runtime_checkable
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Generic, NamedTuple, TypeVar
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from clu.parameter_overview import count_parameters
+import optax
 from etils import epath
+from jax import Array
 from jax.experimental import multihost_utils
-from jaxtyping import Int
 
-from hummingbird.config import PretrainConfig, replace, to_flat
 from hummingbird.config.schema import Value
-from hummingbird.data.interface import ImageSource
-from hummingbird.data.pipeline import Batches, HostBatch, build_batches
-from hummingbird.data.views import GLOBAL
-from hummingbird.devices import board
-from hummingbird.devices import mesh as meshes
-from hummingbird.errors import Preempted, UserError
-from hummingbird.models.pretrainer import Pretrainer
-from hummingbird.objectives import Batch, Objective
+from hummingbird.data.batches import AnyBatch, Batches
+from hummingbird.errors import Preempted
 from hummingbird.run import checkpoint
 from hummingbird.run import workdir as workdirs
 from hummingbird.run.files import Json
 from hummingbird.run.finite_check import FiniteCheck
 from hummingbird.run.needs import state_needs
-from hummingbird.run.saver import Saver
+from hummingbird.run.saver import Saver, Stepped
 from hummingbird.run.stop_signal import StopSignal
 from hummingbird.run.training_log import Measured, build_training_log
-from hummingbird.train.program import Program, build_program, learning_rate_of, seconds_at_peak
-from hummingbird.train_step import TrainState
-from hummingbird.weights import warm_start
 
 T = TypeVar("T")
-log = logging.getLogger(__name__)
+State = TypeVar("State", bound=Stepped)
 
 
-@runtime_checkable
-class Hook(Protocol):
-    """What happens beside training. Called after every step, on every process. May have a method `close()`."""
+@dataclasses.dataclass(frozen=True)
+class Saving:
+    """Which checkpoints a run saves and keeps.
 
-    def __call__(self, step: int, state: TrainState, model: Pretrainer, batch: HostBatch, /) -> Measured | None:
-        """Returns metrics to log and pictures to show, if any.
+    Attributes:
+      every: steps between checkpoints; the last step is always saved.
+      keep: newest checkpoints to keep.
+      keep_every: checkpoints of steps that this divides stay too; 0: none.
+      kind: what they hold.
+    """
 
-        Args:
-          step: steps taken.
-          state: after the step; the next step donates its buffers.
-          model: encoder, contextualisation and pooling.
-          batch: this process's part of the batch.
-        """
-        ...
+    every: int
+    keep: int
+    keep_every: int = 0
+    kind: str = checkpoint.KIND
 
 
-def pretrain(
-    config: PretrainConfig, workdir: str, hooks: tuple[Hook, ...] = (), program: Program | None = None
-) -> TrainState:
-    """Runs a pretraining config to its last step; resumes from the newest sound checkpoint in `workdir`.
+@dataclasses.dataclass(frozen=True)
+class Run(Generic[State, AnyBatch]):
+    """What the loop has to know about a run, whatever it trains.
+
+    Attributes:
+      step: takes the global batch of which a process gives its part: (state, batch) -> (state, metrics). Among the
+        metrics are "loss", "gradient_norm" and "finite".
+      batches: this process's parts of the batches; the loop closes them.
+      state: shapes of the state.
+      total_steps: last step.
+      schedule: learning rate by step.
+      batch_size: images in the global batch.
+      log_every: steps between log lines.
+      saving: which checkpoints to save.
+      seconds_at_peak: of a step at the published peak of the devices; None if unknown.
+      hooks: called after every step, on every process, with the steps taken, the state and this process's part of the
+        batch; they return metrics to log and pictures to show, if any. The next step donates the state's buffers.
+    """
+
+    step: Callable[[State, AnyBatch], tuple[State, Mapping[str, Array]]]
+    batches: Batches[AnyBatch]
+    state: State
+    total_steps: int
+    schedule: optax.Schedule
+    batch_size: int
+    log_every: int
+    saving: Saving
+    seconds_at_peak: Callable[[], float | None] = lambda: None
+    hooks: Sequence[Callable[[int, State, AnyBatch], Measured | None]] = ()
+
+
+class Start(NamedTuple, Generic[State]):
+    """Where a run starts.
+
+    Attributes:
+      state: the state at its first step.
+      resuming: whether it comes from a checkpoint of this run.
+      config: flat config, to save with the checkpoints.
+      init_from: where parameters at step 0 came from; None if all were drawn at random.
+    """
+
+    state: State
+    resuming: bool
+    config: Mapping[str, Value]
+    init_from: Mapping[str, Json] | None
+
+
+def train(folder: epath.Path, run: Run[State, AnyBatch], begin: Callable[[], Start[State]], start_time: float) -> State:
+    """Holds a workdir and takes all steps of a run.
 
     Args:
-      config: resolved config of kind "pretrain".
-      workdir: gets config.json, metrics.jsonl, TensorBoard events, curves.png, goodput.json and checkpoints/.
-      hooks: called after every step.
-      program: `build_program` for this config and data, so that several runs compile once; None: built here.
+      folder: the workdir.
+      run: what is trained.
+      begin: restores the newest checkpoint or makes the state at step 0.
+      start_time: when this process started the run, seconds since the epoch.
 
     Returns:
       The state after the last step.
 
     Raises:
-      UserError: the workdir cannot be written, is in use or belongs to another config; the objective needs labels that
-        the images do not have; the loss is no longer finite.
+      UserError: the workdir is in use or cannot be written; the loss is no longer finite.
       Preempted: SIGTERM arrived; the state is saved.
     """
-    start_time = time.time()
-    folder = epath.Path(workdir)
     if jax.process_index() == 0:
-        workdirs.check(folder, to_flat(config))
-    with board.sharing_troubles(board.Board()):
-        return _pretrain(config, folder, hooks, program, start_time)
-
-
-def _pretrain(
-    config: PretrainConfig, folder: epath.Path, hooks: tuple[Hook, ...], program: Program | None, start_time: float
-) -> TrainState:
-    batches = first_process_first(
-        lambda: build_batches(config, config.seed, jax.process_index(), jax.process_count()), "the list of images"
-    )
-    images = batches.fingerprint["images"]
-    assert isinstance(images, int)
-    program = program or build_program(config, images)
-    if program.algorithm.objective.label_key:  # before anything is compiled or written
-        check_labels(program.algorithm.objective, batches.some_labels(), config.data.name)
-    if jax.process_index() == 0:
-        size = sum(math.prod(x.shape) * x.dtype.itemsize for x in jax.tree.leaves(program.state))
-        staying = program.total_steps // config.keep_every if config.keep_every else 0
-        state_needs(folder, size, config.keep_checkpoints + 1 + staying, batches.buffer_bytes)
+        size = sum(math.prod(x.shape) * x.dtype.itemsize for x in jax.tree.leaves(run.state))
+        saving = run.saving
+        staying = run.total_steps // saving.keep_every if saving.keep_every else 0
+        state_needs(folder, size, saving.keep + 1 + staying, run.batches.buffer_bytes)
     # Held no earlier: a config that is refused leaves nothing behind.
-    with workdirs.hold(folder), contextlib.closing(batches):
-        start = resume_or_initialise(config, folder, program, batches)
-        return run_steps(config, folder, hooks, program, batches, start, start_time)
+    with workdirs.hold(folder), contextlib.closing(run.batches):
+        return run_steps(folder, run, begin(), start_time)
+
+
+def run_steps(folder: epath.Path, run: Run[State, AnyBatch], start: Start[State], start_time: float) -> State:
+    """Takes the steps from `start` to the last; see `train`."""
+    state, first, last = start.state, int(start.state.step) + 1, run.total_steps
+    peak = run.seconds_at_peak()
+    finite = FiniteCheck(folder)
+    with (
+        build_saver(folder, run.saving, start) as saver,
+        StopSignal() as stopped,
+        build_training_log(
+            folder, first - 1, last, run.log_every, run.batch_size, run.schedule, start_time, peak
+        ) as training_log,
+        _closing(run.hooks),
+    ):
+        if not start.resuming:
+            saver.save(state, run.batches.get_state())
+        for step in range(first, last + 1):
+            with training_log.timer.waiting(finite.running):
+                batch = next(run.batches)
+            state, metrics = run.step(state, batch)
+            preempted = stopped(step) and step < last
+            due = preempted or step == last or step % run.saving.every == 0
+            finite.add(step, batch["index"], metrics)
+            if due:
+                finite.now()
+            measured: dict[str, float | np.ndarray] = {}
+            for hook in () if preempted else run.hooks:  # when preempted, only seconds remain to save
+                with training_log.timer.other():
+                    measured |= hook(step, state, batch) or {}
+            # Log before saving: resuming skips saved steps, so an unlogged line would be lost.
+            training_log.step(step, metrics, measured)
+            if due:
+                with training_log.saving(step):
+                    saver.save(state, run.batches.get_state())
+            saver.check()
+            if preempted:
+                saver.wait()
+                raise Preempted(f"stopped by a signal at step {step} of {last}; the state is saved")
+    return state
+
+
+def build_saver(folder: epath.Path, saving: Saving, start: Start[State]) -> Saver:
+    """Builds what saves the checkpoints of a run."""
+    return Saver(
+        folder,
+        config=start.config,
+        keep=saving.keep,
+        keep_every=saving.keep_every,
+        init_from=start.init_from,
+        kind=saving.kind,
+    )
+
+
+def resumable(folder: epath.Path) -> bool:
+    """Returns whether a workdir has a checkpoint; a run whose first save was interrupted starts again."""
+    return any(checkpoint.is_finished(step) for step in checkpoint.steps(folder))
 
 
 def first_process_first(build: Callable[[], T], what: str) -> T:
@@ -119,154 +190,8 @@ def first_process_first(build: Callable[[], T], what: str) -> T:
     return build() if made is None else made
 
 
-class Start(NamedTuple):
-    """Where a run starts.
-
-    Attributes:
-      state: the state at its first step.
-      resuming: whether it comes from a checkpoint of this run.
-      config: flat config, to save with the checkpoints.
-      init_from: where the parameters at step 0 came from; None if they were drawn at random.
-    """
-
-    state: TrainState
-    resuming: bool
-    config: Mapping[str, Value]
-    init_from: Mapping[str, Json] | None
-
-
-def resume_or_initialise(config: PretrainConfig, folder: epath.Path, program: Program, batches: Batches) -> Start:
-    """Restores the newest sound checkpoint and the position in the data, or starts a new run with a filled bank."""
-    flat = to_flat(config)
-    # A run whose first save was interrupted starts again.
-    resuming = any(checkpoint.is_finished(step) for step in checkpoint.steps(folder))
-    given = None
-    if resuming:
-        if config.init_from:
-            log.info("--init_from=%s is ignored: %s has a checkpoint to resume from", config.init_from, folder)
-        flat["init_from"] = workdirs.recorded(folder, "init_from") or ""
-    elif config.init_from:
-        given = warm_start.read(config.init_from, program.model.encoder, checkpoint.to_arrays(program.state))
-    if jax.process_index() == 0:
-        workdirs.claim(folder, flat)
-
-    if resuming:
-        state, manifest = checkpoint.restore_newest(folder, program.state, program.shardings)
-        batches.set_state(manifest["data"])
-        log.info("resuming from step %d of %d", int(state.step), program.total_steps)
-        warn_of_schedule(config, program, manifest["config"], int(state.step), len(batches.source))
-        return Start(state, True, flat, manifest.get("init_from"))
-    state: TrainState = program.init()
-    if given is not None:
-        state = warm_start.put(given, state, program.shardings)
-    state = fill_bank(config, program, state, batches.source)
-    log.info("%s parameters on %s", f"{count_parameters({'online': state.online}):,}", program.mesh)
-    return Start(state, False, flat, given and given.record)
-
-
-def warn_of_schedule(
-    config: PretrainConfig, program: Program, saved: Mapping[str, Value], step: int, images: int
-) -> None:
-    """Warns where a resumed run is to end at another step than it was meant to: its schedules change on the way."""
-    earlier = {name: saved[name] for name in ("epochs", "total_steps") if name in saved}
-    last, rate = learning_rate_of(replace(config, earlier), images)
-    if last != program.total_steps:
-        log.warning(
-            "the run was meant to end at step %d and now ends at step %d, so its schedules change: the learning rate"
-            " of step %d is %.3g, and was to be %.3g",
-            *(last, program.total_steps, step + 1),
-            *(np.asarray(schedule(step)).item() for schedule in (program.schedule, rate)),
-        )
-
-
-def run_steps(
-    config: PretrainConfig,
-    folder: epath.Path,
-    hooks: tuple[Hook, ...],
-    program: Program,
-    batches: Batches,
-    start: Start,
-    start_time: float,
-) -> TrainState:
-    """Takes the steps from `start` to the last; see `pretrain`."""
-    state, first, last = start.state, int(start.state.step) + 1, program.total_steps
-    peak = seconds_at_peak(config, program)
-    finite = FiniteCheck(folder)
-    with (
-        build_saver(config, folder, start) as saver,
-        StopSignal() as stopped,
-        build_training_log(config, folder, first - 1, last, program.schedule, start_time, peak) as training_log,
-        _closing(hooks),
-    ):
-        if not start.resuming:
-            saver.save(state, batches.get_state())
-        for step in range(first, last + 1):
-            with training_log.timer.waiting(finite.running):
-                batch = next(batches)
-            state, metrics = program.step(state, to_devices(config, program, batch))
-            preempted = stopped(step) and step < last
-            due = preempted or step == last or step % config.checkpoint_every == 0
-            finite.add(step, batch["index"], metrics)
-            if due:
-                finite.now()
-            measured: dict[str, float | np.ndarray] = {}
-            for hook in () if preempted else hooks:  # when preempted, only seconds remain to save
-                with training_log.timer.other():
-                    measured |= hook(step, state, program.model, batch) or {}
-            # Log before saving: resuming skips saved steps, so an unlogged line would be lost.
-            training_log.step(step, metrics, measured)
-            if due:
-                with training_log.saving(step):
-                    saver.save(state, batches.get_state())
-            saver.check()
-            if preempted:
-                saver.wait()
-                raise Preempted(f"stopped by a signal at step {step} of {last}; the state is saved")
-    return state
-
-
-def build_saver(config: PretrainConfig, folder: epath.Path, start: Start) -> Saver:
-    """Builds what saves the checkpoints of a run."""
-    keep, every = config.keep_checkpoints, config.keep_every
-    return Saver(folder, config=start.config, keep=keep, keep_every=every, init_from=start.init_from)
-
-
-def to_devices(config: PretrainConfig, program: Program, batch: HostBatch) -> Batch:
-    """Makes the global batch on the devices from each process's part; checks the labels on the way."""
-    check_labels(program.algorithm.objective, batch["label"], config.data.name)
-    views = {name: meshes.to_global(program.mesh, x) for name, x in batch["views"].items()}
-    return Batch(views, meshes.to_global(program.mesh, batch["label"]))
-
-
-def check_labels(objective: Objective, labels: Int[np.ndarray, " b"], data_name: str) -> None:
-    """Raises UserError for labels that the objective cannot use; an empty array is none to judge by."""
-    if not labels.size:
-        return
-    if objective.label_key and (labels < 0).all():
-        hint = "; data.scenes.labels=true draws scenes that have" if data_name == "scenes" else ""
-        raise UserError(f"config key {objective.label_key}: the images of data.name={data_name} have no labels{hint}")
-    if objective.classes and labels.max() >= objective.classes:
-        raise UserError(
-            f"config key supervised.classes: {objective.classes}, but an image is of class number {labels.max()}; use "
-            f"at least {labels.max() + 1}"
-        )
-
-
-def fill_bank(config: PretrainConfig, program: Program, state: TrainState, source: ImageSource) -> TrainState:
-    """Fills the bank with features of batches drawn for this purpose, so that no step attends to an empty entry."""
-    rounds = -(-config.context.bank_length // config.batch_size)
-    if rounds:
-        batches = build_batches(config, config.seed + 1, jax.process_index(), jax.process_count(), source)
-        with contextlib.closing(batches):
-            for i in range(rounds):
-                batch = next(batches)
-                batch["views"] = {GLOBAL: batch["views"][GLOBAL][:, :1]}  # all that crosses to the devices
-                state = program.fill(state, to_devices(config, program, batch), jnp.int32(i))
-    return state
-
-
 @contextlib.contextmanager
-def _closing(hooks: tuple[Hook, ...]) -> Iterator[None]:
+def _closing(hooks: Sequence[object]) -> Iterator[None]:
     """Closes the hooks that have something to close."""
     try:
         yield

@@ -16,7 +16,7 @@ from hummingbird.data import feed, pipeline
 from hummingbird.data.broken import BrokenImages, build_broken_images
 from hummingbird.data.pipeline import build_batches
 from hummingbird.errors import UserError
-from hummingbird.train import loop
+from hummingbird.train import pretraining
 from tests.data.files import encode, ramp, write
 
 BASE = {
@@ -195,7 +195,7 @@ def test_start_over_reads_other_data_from_the_beginning(caplog):
 def test_the_bank_is_filled_from_the_same_source_with_the_first_views_alone(monkeypatch):
     filled = []
     program = types.SimpleNamespace(fill=lambda state, batch, i: filled.append(batch) or state)
-    monkeypatch.setattr(loop, "to_devices", lambda config, program, batch: batch)
+    monkeypatch.setattr(pretraining, "to_devices", lambda config, program, batch: batch)
     source = batches().source
     monkeypatch.setattr(pipeline, "build_image_source", None)  # building it again would fail
     train.fill_bank(config.resolve("pretrain", overrides={**BASE, "context.bank_length": 16}), program, "state", source)

@@ -10,7 +10,7 @@ import pytest
 import hummingbird as hb
 from hummingbird import train
 from hummingbird.errors import UserError
-from hummingbird.train import loop
+from hummingbird.train import pretraining
 from tests import reference, tiny
 from tests.directional import assert_same_value_and_gradient
 
@@ -56,7 +56,7 @@ def test_images_without_labels_are_refused_before_anything_is_compiled_or_writte
     config = tiny.tiny_config(**CHANGES)
     with (
         pytest.raises(UserError, match=r"data.name=scenes have no labels; data.scenes.labels=true draws scenes that"),
-        mock.patch.object(loop, "resume_or_initialise") as begun,
+        mock.patch.object(pretraining, "resume_or_initialise") as begun,
     ):
         train.pretrain(config, str(tmp_path / "run"))
     assert not begun.called

@@ -20,7 +20,7 @@ from hummingbird.errors import Preempted, UserError
 from hummingbird.run import checkpoint, fingerprint, saver
 from hummingbird.run.files import write_json
 from hummingbird.run.saver import Saver
-from hummingbird.train import loop
+from hummingbird.train import pretraining
 from tests import tiny
 
 
@@ -295,7 +295,7 @@ class Poison:
 
 def test_a_given_program_is_used_in_place_of_a_new_one(tmp_path, monkeypatch, finished):
     program = tiny.program()
-    monkeypatch.setattr(loop, "build_program", lambda *_, **__: pytest.fail("a second program was built"))
+    monkeypatch.setattr(pretraining, "build_program", lambda *_, **__: pytest.fail("a second program was built"))
     monkeypatch.setattr("hummingbird.run.curves.write", lambda workdir: True)  # which takes seconds
     state = train.pretrain(tiny.tiny_config(), str(tmp_path / "run"), program=program)
     assert jax.tree.all(jax.tree.map(np.array_equal, jax.device_get(state), finished[1]))

@@ -11,6 +11,7 @@ from hummingbird.run.files import Json
 TABLES = {
     "metrics": "Scores",
     "encoder": "Encoder",
+    "decoder": "Decoder",
     "protocol": "Protocol",
     "memory": "Memory bank",
     "index": "Index",

@@ -53,9 +53,17 @@ def write_report(path: str | os.PathLike[str], result: Result, samples: Samples 
     """
     encoder = str(result.get("encoder", {}).get("name", "encoder"))
     title = f"{describe_kind(result['task']).title} on {data_name(result)}"
-    how = "whole images" if result["task"] in WHOLE_IMAGE else "dense nearest-neighbour retrieval"
     run = Run(encoder, result, *((None, samples) if samples and "confusion" in samples else (samples, None)))
-    write_text(path, page(title, f"{how}, frozen encoder {encoder}", [run]))
+    write_text(path, page(title, f"{method(result)} encoder {encoder}", [run]))
+
+
+def method(result: Result) -> str:
+    """Says in a few words what was done with an encoder."""
+    if "decoder" in result:
+        decoder = result["decoder"]
+        state = "trained" if decoder.get("train_encoder") else "frozen"
+        return f"decoder {decoder.get('name')}, {decoder.get('iterations')} steps, {state}"
+    return f"{'whole images' if result['task'] in WHOLE_IMAGE else 'dense nearest-neighbour retrieval'}, frozen"
 
 
 def write_comparison(

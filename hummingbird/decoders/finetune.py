@@ -1,0 +1,236 @@
+"""Fits a decoder on annotated images and scores it: what `hummingbird finetune` runs, and `hb.decoders.fit`."""
+
+# JAX's own annotations are partly unknown.
+# pyright: reportUnknownMemberType=false
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import os
+import pathlib
+import time
+from collections.abc import Mapping, Sequence
+
+import jax
+import numpy as np
+from etils import epath
+from jax import Array
+
+from hummingbird import config as configs
+from hummingbird.config.finetune import FinetuneConfig
+from hummingbird.config.schema import Value
+from hummingbird.data.batches import Batches
+from hummingbird.data.interface import DenseSource
+from hummingbird.data.pair_batches import PairBatch, build_pair_batches
+from hummingbird.data.sources import build_dense_source
+from hummingbird.decoders.inference import build_inference
+from hummingbird.decoders.program import Program, build_program
+from hummingbird.decoders.results import describe
+from hummingbird.decoders.score import Scoring, samples_of, score
+from hummingbird.decoders.step import Batch, DecoderState
+from hummingbird.decoders.trained import Decoder
+from hummingbird.devices import board
+from hummingbird.devices import mesh as meshes
+from hummingbird.encoder import build_encoder
+from hummingbird.errors import UserError
+from hummingbird.models.frozen import FrozenEncoder
+from hummingbird.models.params import Params, subtree
+from hummingbird.retrieval.evaluation import check_sources
+from hummingbird.retrieval.processes import first, together
+from hummingbird.retrieval.progress import Clock
+from hummingbird.retrieval.result_files import write_results
+from hummingbird.retrieval.results import Result
+from hummingbird.retrieval.selection import subset
+from hummingbird.run import checkpoint
+from hummingbird.run import workdir as workdirs
+from hummingbird.run.files import Json
+from hummingbird.tasks import Task, build_task
+from hummingbird.tasks.class_metrics import check_classes
+from hummingbird.train import loop
+from hummingbird.train.loop import Run, Saving, Start
+
+log = logging.getLogger(__name__)
+LABELLED = 8  # training images that are read to find out whether there are labels
+
+
+@dataclasses.dataclass(frozen=True)
+class Setup:
+    """What a run consists of, before anything is compiled or written.
+
+    Attributes:
+      config: of the run.
+      encoder: what the decoder is on.
+      prompt, query: images to train on and to predict.
+      images: numbers of the prompt images to train on.
+      task: kind of label.
+    """
+
+    config: FinetuneConfig
+    encoder: FrozenEncoder
+    prompt: DenseSource
+    query: DenseSource
+    images: Sequence[int]
+    task: Task
+
+    @property
+    def origin(self) -> dict[str, Json]:
+        """Which encoder the decoder is on, as checkpoints record it."""
+        return {"encoder": self.encoder.name, "fingerprint": self.encoder.fingerprint}
+
+
+def finetune(config: FinetuneConfig, encoder: FrozenEncoder | str, workdir: str | os.PathLike[str]) -> Result:
+    """Fits a decoder, resuming from the newest sound checkpoint in `workdir`, and scores it.
+
+    Args:
+      config: resolved config of kind "finetune".
+      encoder: or what `load_encoder` takes.
+      workdir: gets what a training run writes, and metrics.json and report.html as an evaluation.
+
+    Returns:
+      The content of metrics.json.
+
+    Raises:
+      UserError: data, labels, encoder or settings that do not fit; a workdir of another run or of another encoder.
+      Preempted: SIGTERM arrived; the state is saved.
+    """
+    start_time, clock = time.time(), Clock()
+    folder = epath.Path(workdir)
+    if first():
+        workdirs.check(folder, configs.to_flat(config), "finetune")
+    with board.sharing_troubles(board.Board()), clock("total"):
+        setup = build_setup(config, encoder)
+        check_origin(setup, folder)
+        with clock("train"):
+            decoder, steps = fit_decoder(setup, folder, start_time)
+        result = score_decoder(setup, decoder, steps, folder, clock)
+    return result
+
+
+def build_setup(
+    config: FinetuneConfig, encoder: FrozenEncoder | str, sources: tuple[DenseSource, DenseSource] | None = None
+) -> Setup:
+    """Loads the encoder and opens the data. Raises UserError where they do not fit each other or the config."""
+    evaluation = config.evaluation()
+    if isinstance(encoder, str):
+        encoder = build_encoder(encoder, dataclasses.replace(config.encoder, dtype="float32"))
+    dtype = "bfloat16" if config.dtype == "bfloat16" else config.encoder.dtype
+    encoder = dataclasses.replace(encoder, backbone=encoder.backbone.with_dtype(dtype))
+    prompt, query = sources or (build_dense_source(evaluation, "prompt"), build_dense_source(evaluation, "query"))
+    check_sources(prompt, query)
+    task = build_task(prompt, evaluation)
+    images = subset(len(prompt), config.data.fraction, config.data.max_images, config.seed)
+    check_labels(prompt, images, task, config)
+    build_inference(config, encoder.patch_size)
+    return Setup(config, encoder, prompt, query, images, task)
+
+
+def check_labels(source: DenseSource, images: Sequence[int], task: Task, config: FinetuneConfig) -> None:
+    """Raises UserError if none of a few training images has a label."""
+    chosen = np.linspace(0, len(images) - 1, min(LABELLED, len(images))).astype(int)
+    if not any(task.valid(source[images[int(i)]]["label"]).any() for i in chosen):
+        raise UserError(
+            f"data.name={config.data.name}: {len(chosen)} of the {len(images)} training images were read and none has "
+            "a label; choose another data.prompt"
+        )
+
+
+def fit_decoder(setup: Setup, folder: epath.Path, start_time: float) -> tuple[Decoder, int]:
+    """Takes all steps; returns the decoder and their number."""
+    config = setup.config
+    program = build_program(config, setup.encoder.backbone, setup.encoder.params, setup.task, len(setup.images))
+    batches = build_pair_batches(
+        config, setup.prompt, setup.images, setup.task, jax.process_index(), jax.process_count()
+    )
+    frozen: Params = {}
+    if program.frozen:
+        frozen = jax.device_put(setup.encoder.params, program.frozen_shardings)
+    run = build_run(setup, program, batches, frozen)
+    state = loop.train(folder, run, lambda: resume_or_initialise(setup, folder, program, batches), start_time)
+    return trained(setup, program, state), program.total_steps
+
+
+def build_run(
+    setup: Setup, program: Program, batches: Batches[PairBatch], frozen: Params
+) -> Run[DecoderState, PairBatch]:
+    """Builds what the loop has to know."""
+    config, task = setup.config, setup.task
+
+    def step(state: DecoderState, batch: PairBatch) -> tuple[DecoderState, Mapping[str, Array]]:
+        if task.has_classes:
+            check_classes(batch["label"], task.channels, int(task.void))
+        arrays = [meshes.to_global(program.mesh, x) for x in (batch["image"], batch["label"])]
+        return program.step(frozen, state, Batch(*arrays))
+
+    return Run(
+        step=step,
+        batches=batches,
+        state=program.state,
+        total_steps=program.total_steps,
+        schedule=program.schedule,
+        batch_size=config.batch_size,
+        log_every=config.log_every,
+        saving=Saving(config.checkpoint_every, config.keep_checkpoints, kind=checkpoint.DECODER),
+    )
+
+
+def resume_or_initialise(
+    setup: Setup, folder: epath.Path, program: Program, batches: Batches[PairBatch]
+) -> Start[DecoderState]:
+    """Restores the newest sound checkpoint and the position in the data, or starts with a random head."""
+    flat: dict[str, Value] = configs.to_flat(setup.config)
+    resuming = loop.resumable(folder)
+    if resuming:
+        state, manifest = checkpoint.restore_newest(folder, program.state, program.shardings)
+        batches.set_state(manifest["data"])
+        log.info("resuming from step %d of %d", int(state.step), program.total_steps)
+    else:
+        state = program.init(setup.encoder.params)
+    if first():
+        workdirs.claim(folder, flat)
+    return Start(state, resuming, flat, setup.origin)
+
+
+def check_origin(setup: Setup, folder: epath.Path) -> None:
+    """Raises UserError if the decoder in a workdir is on another encoder."""
+    if not loop.resumable(folder):
+        return
+    recorded = checkpoint.load_newest(folder, wanted=lambda name: False).manifest.get("init_from") or {}
+    if recorded.get("fingerprint") != setup.encoder.fingerprint:
+        raise UserError(
+            f"workdir {folder} holds a decoder of another encoder ({recorded.get('encoder')}, not "
+            f"{setup.encoder.name}); use its checkpoint, or another workdir"
+        )
+
+
+def trained(setup: Setup, program: Program, state: DecoderState) -> Decoder:
+    """Returns the decoder of a state."""
+    whole = meshes.replicated(program.mesh)
+    online, stats = jax.device_get(jax.jit(lambda *x: x, out_shardings=whole)(state.online, state.online_stats))
+    encoder = subtree(online, "encoder") if "encoder" in online else setup.encoder.params
+    name = f"{setup.config.decoder.name} on {setup.encoder.name}"
+    return Decoder(program.fit.model, encoder, subtree(online, "decoder"), stats, name)
+
+
+def score_decoder(setup: Setup, decoder: Decoder, steps: int, folder: epath.Path, clock: Clock) -> Result:
+    """Scores a decoder on the query images and writes the files of an evaluation."""
+    config, data = setup.config, setup.config.data
+    images = subset(len(setup.query), 1.0, data.max_queries or data.max_images, config.seed)
+    report = config.report
+    shown = {images[i] for i in subset(len(images), 1.0, report.queries, config.seed + 1)} if report.enabled else set()
+    scoring = Scoring(
+        setup.query,
+        images,
+        setup.task,
+        build_inference(config, decoder.patch_size),
+        config.decoder.metric_size,
+        config.batch_size,
+        shown,
+        config.progress,
+    )
+    scores, queries = score(decoder, scoring, clock)
+    result = describe(config, setup.encoder, (setup.prompt, setup.query), scoring, scores, len(setup.images), steps)
+    result["seconds"] = dict(clock.seconds)
+    samples = samples_of(decoder, scoring, queries) if report.enabled else None
+    together(lambda: write_results(pathlib.Path(folder), result, samples) if first() else None)
+    return result
