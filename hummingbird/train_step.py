@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax import Array
+from jax.sharding import Mesh
 from jax.typing import ArrayLike
 from jaxtyping import Float, Int, Key, UInt8
 
@@ -23,7 +24,8 @@ from hummingbird.data.augment import Photometric, first_view, photometric
 from hummingbird.data.views import GLOBAL
 from hummingbird.models import context
 from hummingbird.models.context import ContextBank
-from hummingbird.models.network import initialise, read_bank
+from hummingbird.models.network import Network, initialise, read_bank
+from hummingbird.models.parallel import on_mesh
 from hummingbird.models.params import Params
 from hummingbird.models.pretrainer import Pretrainer, ViewOutputs, patch_features
 from hummingbird.objectives import Batch, Objective
@@ -70,6 +72,7 @@ class Algorithm:
       augment: {view group: settings of `data.augment.photometric`}.
       seed: augmentation is keyed by fold_in(seed, step).
       micro_batches: parts of the batch that pass the encoders one after the other; the result does not depend on it.
+      mesh: devices of the run.
     """
 
     model: Pretrainer
@@ -79,6 +82,7 @@ class Algorithm:
     augment: Mapping[str, Photometric]
     seed: int
     micro_batches: int
+    mesh: Mesh
 
 
 def train_step(algorithm: Algorithm, state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
@@ -149,12 +153,9 @@ def forward(
     target = read_bank(model, state.target, state.target_stats, state.bank) if objective.has_target else None
 
     # 2. Views x1 ~ T1, x2 ~ T2, ... [B, V, S, S, 3], by theta and by xi: encoded, contextualised, pooled [B, V, D].
-    def encode(views: Mapping[str, Array], positions: Array) -> tuple[PerImage, PerImage]:
-        rngs = jax.vmap(jax.random.fold_in, (None, 0))(key, positions)
-        student = dataclasses.replace(online, drop_keys=rngs) if model.encoder.drop_path else online
-        return objective.per_image(student, target, augmented(algorithm, key, views, positions), rngs)
-
-    outputs, targets = in_micro_batches(encode, algorithm.micro_batches, batch.views, jnp.arange(len(batch.labels)))
+    encode = on_mesh(functools.partial(encode_images, algorithm), algorithm.mesh)
+    networks = [online, target] if target else [online]
+    outputs, targets = encode(networks, key, batch.views, jnp.arange(len(batch.labels)))
     online = dataclasses.replace(online, outputs=outputs)
     target = target and dataclasses.replace(target, outputs=targets)
 
@@ -162,6 +163,32 @@ def forward(
     loss = objective.loss(online, target, batch, state.extra, schedules)
     target_stats = loss.target.stats if loss.target else state.target_stats
     return loss.value, Passed(outputs, targets, loss.online.stats, target_stats, loss.extra, loss.metrics)
+
+
+def encode_images(
+    algorithm: Algorithm,
+    networks: list[Network],
+    key: Key[Array, ""],
+    views: Mapping[str, UInt8[Array, "b _ _ _ 3"]],
+    positions: Int[Array, " b"],
+) -> tuple[PerImage, PerImage]:
+    """Computes what the networks make of a device's images; see `Objective.per_image`.
+
+    Args:
+      algorithm: what the step consists of.
+      networks: the online network, and the target network if there is one.
+      key: of the step.
+      views: by group.
+      positions: of the images in the global batch.
+    """
+    online, target = (*networks, None)[:2]
+
+    def encode(views: Mapping[str, Array], positions: Array) -> tuple[PerImage, PerImage]:
+        rngs = jax.vmap(jax.random.fold_in, (None, 0))(key, positions)
+        student = dataclasses.replace(online, drop_keys=rngs) if algorithm.model.encoder.drop_path else online
+        return algorithm.objective.per_image(student, target, augmented(algorithm, key, views, positions), rngs)
+
+    return in_micro_batches(encode, algorithm.micro_batches, views, positions)
 
 
 def augmented(
@@ -226,8 +253,7 @@ def init_state(algorithm: Algorithm, key: Key[Array, ""], bank: ContextBank, siz
       size: side of the views, pixels. Under `jax.jit` nothing is computed with views.
     """
     model, objective = algorithm.model, algorithm.objective
-    images = max(2, bank.keys.shape[1])  # the rows of a bank divide over the devices that attend to it
-    params, running = initialise(model, key, jnp.zeros((images, 2, size, size, 3)), bank.keys)
+    params, running = initialise(model, key, jnp.zeros((2, 2, size, size, 3)), bank.keys)
     heads = objective.init(key, model.encoder.width)
     theta, stats = {**params, **heads.params}, {**running, **heads.stats}
     # Copies, because a step donates its buffers.

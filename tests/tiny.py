@@ -108,6 +108,17 @@ def drawn_heads(objective, width=32, seed=0):
     return drawn(jax.eval_shape(lambda key: objective.init(key, width), jax.random.key(0)), seed)
 
 
+def network(params, stats, outputs):
+    """The tiny network without a bank, after it has made `outputs` of a batch."""
+    import jax.numpy as jnp
+
+    from hummingbird.models.context import init_bank
+    from hummingbird.models.network import Network
+
+    empty = jnp.zeros((0, 1, 32))
+    return Network(program(1).model, params, stats, init_bank(0, 1, 32), empty, empty, outputs)
+
+
 def gradient(devices=1, seed=0, **changes):
     """Loss, gradient and new `extra` of a batch, in a state drawn by NumPy and without augmentation.
 
@@ -142,6 +153,6 @@ def assert_same_gradient(one, other):
 
     np.testing.assert_allclose(one[0], other[0], rtol=1e-4)
     # A bias before batch norm has no gradient but rounding errors, in proportion to the gradients around it.
-    noise = 2e-6 * max(1.0, *(np.abs(x).max() for x in jax.tree.leaves(one[1])))
+    noise = 4e-6 * max(1.0, *(np.abs(x).max() for x in jax.tree.leaves(one[1])))
     for ours, theirs in zip(jax.tree.leaves(one[1:]), jax.tree.leaves(other[1:]), strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-2, atol=1e-3 * np.abs(ours).max() + noise)

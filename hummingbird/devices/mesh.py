@@ -98,13 +98,14 @@ def state_shardings(mesh: Mesh, state: State) -> State:
     def place(path: KeyPath, x: jax.ShapeDtypeStruct) -> NamedSharding:
         if keystr(path[:1], simple=True) == "bank":
             return rows if x.ndim else replicated(mesh)
-        return NamedSharding(mesh, _fsdp_spec(x.shape, mesh.shape["fsdp"]))
+        return NamedSharding(mesh, parameter_spec(x.shape, mesh))
 
     return jax.tree_util.tree_map_with_path(place, state)
 
 
-def _fsdp_spec(shape: tuple[int, ...], parts: int) -> PartitionSpec:
-    """Splits the longest axis that `parts` divides; small arrays are not split."""
+def parameter_spec(shape: tuple[int, ...], mesh: Mesh) -> PartitionSpec:
+    """Splits the longest axis that the "fsdp" devices divide; small arrays are not split."""
+    parts = mesh.shape["fsdp"]
     if parts == 1 or math.prod(shape) < MIN_SHARDED:
         return PartitionSpec()
     axes = [axis for axis, size in enumerate(shape) if size % parts == 0]

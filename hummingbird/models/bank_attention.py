@@ -1,4 +1,4 @@
-"""How tokens attend to the bank: over all entries (Eq. 1) or over the nearest ones, on one device or on a mesh.
+"""How tokens attend to the bank: over all entries (Eq. 1) or over the nearest ones.
 
 What attending to the 30 nearest entries costs and changes: a step of the paper's ViT-B at 153,600 entries takes 15.1
 Tflop per v3 core instead of 32.8 (`hummingbird plan`; 9.1 without a bank). On features of photographs from a small
@@ -17,11 +17,9 @@ import functools
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Float, Int
 
 from hummingbird.config.pretrain import Context
-from hummingbird.devices.mesh import BATCH
 from hummingbird.models.context import Attended, BankAttention, attend, grouped
 
 TOKENS_AT_A_TIME = 1024  # tokens whose nearest keys and values are gathered together
@@ -102,28 +100,11 @@ def _largest(scores: Array, k: int, approximate: bool) -> tuple[Array, Array]:
     return jax.lax.platform_dependent(scores, tpu=functools.partial(jax.lax.approx_max_k, k=k), default=exact)
 
 
-def on_mesh(attention: BankAttention, mesh: Mesh) -> BankAttention:
-    """Runs `attention` on a mesh: each device's own tokens attend to the whole bank.
-
-    Keys and values arrive with their rows split over the devices and are gathered once, before the first chunk;
-    gathering chunk by chunk would do it twice, forward and backward. The gradient of the values is summed and scattered
-    once, after the last chunk.
-    """
-    tokens, rows, whole = PartitionSpec(BATCH), PartitionSpec(None, BATCH), PartitionSpec()
-
-    @functools.partial(jax.shard_map, mesh=mesh, in_specs=(tokens, whole, rows), out_specs=tokens, check_vma=False)
-    def local(q: Array, keys: Array, values: Array) -> Attended:
-        return attention(q, keys, jax.lax.all_gather(values, BATCH, axis=1, tiled=True))
-
-    return local
-
-
-def build_bank_attention(context: Context, mesh: Mesh | None = None) -> BankAttention:
+def build_bank_attention(context: Context) -> BankAttention:
     """Builds the attention over the bank from a config's `context` group.
 
     Args:
       context: reads `temperature`, `chunk`, `neighbours` and `search`.
-      mesh: devices of the run; None: one device.
     """
     attention: BankAttention = functools.partial(attend, beta=context.temperature, chunk=context.chunk)
     if context.neighbours:
@@ -134,4 +115,4 @@ def build_bank_attention(context: Context, mesh: Mesh | None = None) -> BankAtte
             neighbours=context.neighbours,
             approximate=context.search == "approximate",
         )
-    return attention if mesh is None or mesh.size == 1 else on_mesh(attention, mesh)
+    return attention

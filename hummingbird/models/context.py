@@ -117,7 +117,7 @@ def contextualise(
 
     Args:
       q: patch tokens.
-      keys: keys of the bank; need not be normalised.
+      keys: keys of the bank, as `unit_keys` makes them.
       values: values of the bank.
       weight: lambda.
       attention: CA; gets unit rows in the dtype of the values.
@@ -125,7 +125,7 @@ def contextualise(
     Returns:
       The mixed tokens in the dtype of q, and what the tokens read from the bank.
     """
-    read = attention(l2_normalize(q).astype(values.dtype), unit_keys(keys, values.dtype), values)
+    read = attention(l2_normalize(q).astype(values.dtype), keys, values)
     mixed = (1 - weight) * l2_normalize(q) + weight * l2_normalize(read.output)
     return mixed.astype(q.dtype), read
 

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
@@ -14,7 +15,7 @@ import jax
 from jax import Array
 from jaxtyping import Bool, Float, Int, Key
 
-from hummingbird.models.context import ContextBank
+from hummingbird.models.context import ContextBank, unit_keys
 from hummingbird.models.params import Params
 from hummingbird.models.pretrainer import Pretrainer, ViewOutputs
 
@@ -23,6 +24,11 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
+@functools.partial(
+    jax.tree_util.register_dataclass,
+    data_fields=["params", "stats", "bank", "keys", "values", "outputs", "drop_keys"],
+    meta_fields=["model"],
+)
 @dataclasses.dataclass(frozen=True)
 class Network:
     """A network during one step. Immutable: calls that change running statistics return a new one.
@@ -32,6 +38,7 @@ class Network:
       params: theta or xi, heads included.
       stats: running batch-norm statistics; empty if nothing has batch norm.
       bank: the memory bank that it attends to.
+      keys: of the bank as its tokens attend to them, [slots, rows, D]; see `context.unit_keys`.
       values: phi(k) of the bank's keys, [slots, rows, D].
       outputs: {view group: what it made of the whole batch}; empty before the batch has passed it.
       drop_keys: one key per image for stochastic depth; None in the target network, and without it.
@@ -41,6 +48,7 @@ class Network:
     params: Params
     stats: Params
     bank: ContextBank
+    keys: Array
     values: Array
     outputs: Mapping[str, ViewOutputs] = dataclasses.field(default_factory=dict[str, ViewOutputs])
     drop_keys: Key[Array, " B"] | None = None
@@ -65,7 +73,7 @@ class Network:
             # Far from the small numbers by which objectives tell their own draws apart.
             drop_keys = jax.vmap(jax.random.fold_in, (0, None))(drop_keys, 2**31 - 1 - group)
         method = Pretrainer.encode_views
-        return self.apply(self.model, method, views, self.bank.keys, self.values, mask, keep, drop_keys, tokens)[0]
+        return self.apply(self.model, method, views, self.keys, self.values, mask, keep, drop_keys, tokens)[0]
 
     def apply(
         self, module: M, method: Callable[Concatenate[M, P], T], *args: P.args, **kwargs: P.kwargs
@@ -87,7 +95,7 @@ class Network:
 
 def read_bank(model: Pretrainer, params: Params, stats: Params, bank: ContextBank) -> Network:
     """Returns the network after it has computed the values of the bank, v = phi(k) (Eq. 2)."""
-    network = Network(model, params, stats, bank, bank.keys)
+    network = Network(model, params, stats, bank, unit_keys(bank.keys, model.dtype), bank.keys)
     values, network = network.apply(model, Pretrainer.values, bank.keys)
     return dataclasses.replace(network, values=values)
 

@@ -20,7 +20,6 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jax.sharding import Mesh
 from jax.typing import DTypeLike
 from jaxtyping import Bool, Float, Int, Key
 
@@ -29,7 +28,7 @@ from hummingbird.config.objectives import MASKED
 from hummingbird.errors import UserError
 from hummingbird.models.backbone import Tokens
 from hummingbird.models.bank_attention import build_bank_attention
-from hummingbird.models.context import BankAttention, contextualise
+from hummingbird.models.context import BankAttention, contextualise, unit_keys
 from hummingbird.models.params import Params
 from hummingbird.models.pooling import POOLING
 from hummingbird.models.value_head import ValueHead
@@ -88,7 +87,7 @@ class Pretrainer(nn.Module):
 
     def __call__(self, views: Float[Array, "B V S S 3"], keys: Float[Array, "slots rows D"]) -> ViewOutputs:
         """Runs every part, for initialisation and tests."""
-        return self.encode_views(views, keys, self.values(keys))
+        return self.encode_views(views, unit_keys(keys, self.dtype), self.values(keys))
 
     def values(self, keys: Float[Array, "slots rows D"], train: bool = True) -> Float[Array, "slots rows D"]:
         """Computes v = phi(k) (Eq. 2) for the keys of the bank; without a bank returns the empty `keys`.
@@ -113,48 +112,28 @@ class Pretrainer(nn.Module):
 
         Args:
           views: pixels in [0, 1].
-          keys: keys of the bank.
-          values: what `values` returns for them.
+          keys: keys of the bank, as `unit_keys` makes them.
+          values: what `values` returns for the bank.
           mask, keep: as of `ViT`, for each view.
           drop_keys: one key per image for stochastic depth; None: without.
           tokens: whether the outputs have `tokens`.
-        """
-
-        encoded = self.encode_each(views, mask, keep, drop_keys)
-        # All views read the bank together, [B, V N, D], so that it is streamed and gathered from other devices once.
-        together = jnp.concatenate([self.pooling_tokens(h) for h in encoded], axis=1)
-        contextual, stats = self.contextualise(together, keys, values)
-        pooled, masks = zip(*(self.pool(c) for c in jnp.split(contextual, len(encoded), axis=1)), strict=True)  # Eq. 3
-        summary = [h.patches.astype(jnp.float32).mean(axis=1) for h in encoded]
-        by_view = {name: x.reshape(len(views), len(encoded), -1) for name, x in stats.items()}
-        patches = jnp.stack([h.patches for h in encoded], axis=1) if tokens else None
-        summaries, vectors, weights = (jnp.stack(x, axis=1) for x in (summary, pooled, masks))
-        return ViewOutputs(summaries, vectors, weights, by_view, patches)
-
-    def encode_each(
-        self,
-        views: Float[Array, "B V S S 3"],
-        mask: Bool[Array, "B V N"] | None,
-        keep: Int[Array, "B V K"] | None,
-        drop_keys: Key[Array, " B"] | None,
-    ) -> list[Tokens]:
-        """Returns the tokens of each of V views; arguments as of `encode_views`.
-
-        More than two pass the encoder as one batch, so that many small crops take no longer to compile than one. Two
-        pass one after the other: together they would give other rounding errors than in runs that were started before.
         """
         batch, count = views.shape[:2]
         drops: Array | None = None
         if drop_keys is not None:
             drops = jax.vmap(jax.vmap(jax.random.fold_in, (None, 0)), (0, None))(drop_keys, jnp.arange(count))  # [B, V]
-        if count <= 2:
-            options = [[None if x is None else x[:, i] for x in (mask, keep, drops)] for i in range(count)]
-            return [self.encode(views[:, i], *options[i]) for i in range(count)]
-        together = [None if x is None else x.reshape(batch * count, *x.shape[2:]) for x in (mask, keep, drops)]
-        h = self.encode(views.reshape(batch * count, *views.shape[2:]), *together)
-        patches = h.patches.reshape(batch, count, *h.patches.shape[1:])
-        cls = None if h.cls is None else h.cls.reshape(batch, count, -1)
-        return [Tokens(patches[:, i], None if cls is None else cls[:, i]) for i in range(count)]
+        # All views pass together, [B V, ...]: the bank is streamed once, and the step compiles in half the time.
+        options = [None if x is None else x.reshape(batch * count, *x.shape[2:]) for x in (mask, keep, drops)]
+        h = self.encode(views.reshape(batch * count, *views.shape[2:]), *options)
+        contextual, stats = self.contextualise(self.pooling_tokens(h), keys, values)
+        pooled, masks = self.pool(contextual)  # Eq. 3
+        summary = h.patches.astype(jnp.float32).mean(axis=1)
+
+        def by_view(x: Array) -> Array:
+            return x.reshape(batch, count, *x.shape[1:])
+
+        own = [by_view(x) for x in (summary, pooled, masks)]
+        return ViewOutputs(*own, jax.tree.map(by_view, stats), by_view(h.patches) if tokens else None)
 
     def encode(
         self,
@@ -174,6 +153,10 @@ class Pretrainer(nn.Module):
         self, h: Float[Array, "B N D"], keys: Float[Array, "slots rows D"], values: Float[Array, "slots rows D"]
     ) -> tuple[Float[Array, "B N D"], dict[str, Array]]:
         """Computes c = psi((1 - lambda) q / |q| + lambda vhat / |vhat|) (App. B); without a bank c = h.
+
+        Args:
+          h: tokens of some images.
+          keys, values: as of `encode_views`.
 
         Returns:
           c, and the statistics of each token's attention that `ViewOutputs.attention_stats` lists, [B, N] each.
@@ -203,12 +186,11 @@ def patch_features(
 DTYPES: dict[str, DTypeLike] = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
 
-def build_pretrainer(config: PretrainConfig, mesh: Mesh | None = None) -> Pretrainer:
+def build_pretrainer(config: PretrainConfig) -> Pretrainer:
     """Builds the network of a pretraining config.
 
     Args:
       config: reads `objective.name`, `encoder`, `pooling`, `context`, `heads.bn_momentum`, `input_size` and `dtype`.
-      mesh: devices of the run; None: one device.
 
     Raises:
       UserError: no such encoder, or views that its patches do not divide.
@@ -228,7 +210,7 @@ def build_pretrainer(config: PretrainConfig, mesh: Mesh | None = None) -> Pretra
         context_weight=config.context.weight,
         context_hidden=config.context.hidden_dim,
         context_chunk=config.context.chunk,
-        bank_attention=build_bank_attention(config.context, mesh),
+        bank_attention=build_bank_attention(config.context),
         bn_momentum=config.heads.bn_momentum,
         dtype=dtype,
     )

@@ -78,7 +78,7 @@ def build_program(config: PretrainConfig, examples: int, devices: list[Any] | No
     """
     mesh = meshes.build_mesh(config, devices)
     split, whole = meshes.batch_sharding(mesh), meshes.replicated(mesh)
-    model = build_pretrainer(config, mesh)
+    model = build_pretrainer(config)
     objective = build_objective(config, functools.partial(jax.lax.with_sharding_constraint, shardings=whole))
     steps_per_epoch = examples / config.batch_size
     total_steps, learning_rate = learning_rate_of(config, examples)
@@ -92,6 +92,7 @@ def build_program(config: PretrainConfig, examples: int, devices: list[Any] | No
         augment=build_augment(config),
         seed=config.seed,
         micro_batches=config.micro_batches,
+        mesh=mesh,
     )
 
     def init() -> TrainState:

@@ -18,6 +18,7 @@ from hummingbird import config as configs
 from hummingbird.errors import UserError
 from hummingbird.models.architecture import Architecture, build_architecture
 from hummingbird.models.backbone import ARITHMETIC, Backbone, Images, Output, to_unit
+from hummingbird.models.context import unit_keys
 from hummingbird.models.frozen import FrozenEncoder, Pooling
 from hummingbird.models.frozen_vit import FrozenViT
 from hummingbird.models.params import Params, leaf, subtree
@@ -64,7 +65,8 @@ def _pool(model: Pretrainer, params: Params, images: Images) -> tuple[Float[Arra
     """Contextualises the tokens of images with the run's bank and pools them: vectors and weights."""
     keys, variables = leaf(params, "keys"), {name: subtree(params, name) for name in ("params", "batch_stats")}
     bound = model.bind(variables)
-    context, _ = bound.contextualise(bound.encode(to_unit(images)).patches, keys, bound.values(keys, train=False))
+    values = bound.values(keys, train=False)
+    context, _ = bound.contextualise(bound.encode(to_unit(images)).patches, unit_keys(keys, model.dtype), values)
     return bound.pool(context)
 
 

@@ -67,7 +67,7 @@ from hummingbird.data import augment
 from hummingbird.data.views import GLOBAL
 from hummingbird.devices import chips, flops
 from hummingbird.models.bank_attention import build_bank_attention
-from hummingbird.models.context import contextualise
+from hummingbird.models.context import contextualise, unit_keys
 from hummingbird.models.pretrainer import build_pretrainer
 from hummingbird.objectives import Batch
 
@@ -152,7 +152,7 @@ def temporaries(config: Any) -> dict[str, int]:
         return model.apply(variables, keys, method="values", mutable=["batch_stats"])[0]
 
     def read(q: Any, values: Any, keys: Any) -> Any:
-        return contextualise(q, keys, values, config.context.weight, attention)[0]
+        return contextualise(q, unit_keys(keys, values.dtype), values, config.context.weight, attention)[0]
 
     def only(q: Any, values: Any, keys: Any, out: Any) -> Any:
         c, back = jax.vjp(lambda q, values: read(q, values, keys), q, values)

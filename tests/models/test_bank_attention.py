@@ -6,7 +6,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from hummingbird.models import bank_attention, context
 from tests import reference
@@ -53,42 +52,3 @@ def test_only_the_nearest_values_get_a_gradient():
 
 def test_keys_carry_no_gradient():
     assert not np.any(jax.jit(jax.grad(lambda k: of_nearest(2)(Q, k, VALUES).output.sum()))(KEYS))
-
-
-@pytest.mark.parametrize("shape", [(4, 1), (2, 2)])
-@pytest.mark.parametrize("attention", [ALL, of_nearest(5)], ids=["all", "nearest"])
-def test_attention_on_a_mesh_equals_that_on_one_device(attention, shape):
-    mesh = Mesh(np.asarray(jax.devices()[:4]).reshape(shape), ("data", "fsdp"), axis_types=(AxisType.Auto,) * 2)
-    split = lambda *spec: NamedSharding(mesh, PartitionSpec(*spec))
-    batch = ("data", "fsdp")
-
-    def loss(attention):
-        def f(q, keys, values):
-            mixed, read = context.contextualise(q, keys, values, 0.2, attention)
-            return jnp.sum(jnp.sin(mixed)) + 0 * read.entropy.sum(), read
-
-        return jax.value_and_grad(f, (0, 2), has_aux=True)
-
-    values = RNG.normal(size=KEYS.shape).astype(np.float32)
-    want = jax.jit(loss(attention))(Q, KEYS, values)
-    on_mesh = jax.device_put((Q, KEYS, values), (split(batch), split(None, batch), split(None, batch)))
-    compiled = jax.jit(loss(bank_attention.on_mesh(attention, mesh))).lower(*on_mesh).compile()
-    jax.tree.map(lambda g, w: np.testing.assert_allclose(g, w, atol=2e-5), compiled(*on_mesh), want)
-
-
-def test_bank_crosses_devices_once_and_not_once_a_chunk():
-    from hummingbird.devices import hlo
-
-    mesh = Mesh(np.asarray(jax.devices()[:4]).reshape(4, 1), ("data", "fsdp"), axis_types=(AxisType.Auto,) * 2)
-    rows = NamedSharding(mesh, PartitionSpec(None, ("data", "fsdp")))
-    tokens = NamedSharding(mesh, PartitionSpec(("data", "fsdp")))
-
-    def collectives(slots):
-        attention = bank_attention.on_mesh(functools.partial(context.attend, beta=BETA, chunk=8), mesh)
-        loss = lambda q, k, v: jnp.sin(context.contextualise(q, k, v, 0.2, attention)[0]).sum()
-        arrays = [jax.ShapeDtypeStruct(s, jnp.float32) for s in ((24, 16), (slots, 8, 16), (slots, 8, 16))]
-        step = jax.jit(jax.grad(loss, (0, 2)), in_shardings=(tokens, rows, rows), out_shardings=(tokens, rows))
-        return hlo.collectives(step.lower(*arrays).compile().as_text())
-
-    counts = [sum(entry["count"] for entry in collectives(slots).values()) for slots in (2, 16)]
-    assert counts == [3, 3]  # keys, values, and the gradient of the values

@@ -7,6 +7,7 @@ import pytest
 
 from hummingbird import config
 from hummingbird.config.schema import flatten
+from hummingbird.models.context import unit_keys
 from hummingbird.models.pretrainer import build_pretrainer
 from hummingbird.objectives import build_objective
 from tests import reference
@@ -63,7 +64,7 @@ def test_gradients_equal_central_differences_in_float64():
     tokens = np.random.default_rng(2).normal(size=(6, 4, 16))
 
     def pool(module, h, keys):
-        return module.pool(module.contextualise(h, keys, module.values(keys))[0])[0]
+        return module.pool(module.contextualise(h, unit_keys(keys, h.dtype), module.values(keys))[0])[0]
 
     def ours(params, h):
         own = {**variables, "params": params}
@@ -90,16 +91,20 @@ def test_gradients_equal_central_differences_in_float64():
         assert np.sum(np.asarray(g, np.float64) * direction) == pytest.approx(slope, rel=2e-2, abs=2e-2)
 
 
-def test_many_views_that_pass_together_are_encoded_as_if_each_passed_alone():
-    model, _, variables, _ = build(**{"encoder.drop_path": 0.5, "encoder.depth": 2, "pooling": "cls"})
+def test_views_that_pass_together_are_encoded_as_if_each_passed_alone():
+    model, _, variables, keys = build(**{"encoder.drop_path": 0.5, "encoder.depth": 2, "pooling": "cls"})
     views = np.random.default_rng(4).random((6, 3, *VIEWS.shape[2:])).astype(np.float32)
-    keys = jax.random.split(jax.random.key(1), 6)
-    together = call(model, variables, views, None, None, keys, method="encode_each")
-    for i, tokens in enumerate(together):
-        own = jax.vmap(jax.random.fold_in, (0, None))(keys, i)
+    rngs = jax.random.split(jax.random.key(1), 6)
+
+    def encode(module, views, rngs):
+        return module.encode_views(views, unit_keys(keys, jnp.float32), module.values(keys), None, None, rngs, True)
+
+    together = call(model, variables, views, rngs, method=encode)
+    for i in range(3):
+        own = jax.vmap(jax.random.fold_in, (0, None))(rngs, i)
         alone = call(model, variables, views[:, i], None, None, own, method="encode")
-        np.testing.assert_allclose(tokens.patches, alone.patches, atol=1e-5)
-        np.testing.assert_allclose(tokens.cls, alone.cls, atol=1e-5)
+        np.testing.assert_allclose(together.tokens[:, i], alone.patches, atol=1e-5)
+        np.testing.assert_allclose(together.summary[:, i], alone.patches.mean(axis=1), atol=1e-5)
 
 
 def test_lambda_zero_reads_nothing_from_the_bank():

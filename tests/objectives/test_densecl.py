@@ -9,8 +9,6 @@ import pytest
 
 from hummingbird import train
 from hummingbird.errors import UserError
-from hummingbird.models.context import init_bank
-from hummingbird.models.network import Network
 from hummingbird.models.pretrainer import ViewOutputs
 from hummingbird.objectives import Batch
 from hummingbird.objectives.densecl import average_grid, enqueue, matched
@@ -68,9 +66,7 @@ def run_loss(objective, params, pooled, places, target, target_pooled, target_pl
     def network(params, pooled, places):
         pooled, places = jnp.asarray(pooled, jnp.float32), jnp.asarray(places, jnp.float32)
         outputs = ViewOutputs(pooled[:, None], pooled[:, None], pooled[:, None, :1], {}, places[:, None])
-        return Network(
-            tiny.program(1).model, params, {}, init_bank(0, BATCH, 32), jnp.zeros((0, BATCH, 32)), {"global": outputs}
-        )
+        return tiny.network(params, {}, {"global": outputs})
 
     online = network(params, pooled, places)
     return objective.loss(

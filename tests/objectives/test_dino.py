@@ -9,8 +9,6 @@ import pytest
 
 from hummingbird import train
 from hummingbird.errors import UserError
-from hummingbird.models.context import init_bank
-from hummingbird.models.network import Network
 from hummingbird.models.pretrainer import ViewOutputs
 from hummingbird.objectives import Batch, distillation
 from hummingbird.objectives.schedules import build_schedules
@@ -41,7 +39,7 @@ def dino_loss(student, teacher, tau):
 
 
 def network(params, outputs):
-    return Network(tiny.program(1).model, params, {}, init_bank(0, 6, 32), jnp.zeros((0, 6, 32)), outputs)
+    return tiny.network(params, {}, outputs)
 
 
 sinkhorn = jax.jit(distillation.sinkhorn)

@@ -8,8 +8,6 @@ import pytest
 import hummingbird as hb
 from hummingbird import train
 from hummingbird.errors import UserError
-from hummingbird.models.context import init_bank
-from hummingbird.models.network import Network
 from hummingbird.models.pretrainer import ViewOutputs
 from hummingbird.objectives import Batch
 from tests import reference, tiny
@@ -21,7 +19,7 @@ NAMES = ("byol", "simsiam", "mocov3")
 
 def network(heads, params, pooled):
     outputs = {"global": ViewOutputs(pooled[..., :1], pooled, pooled[..., :1], {})}
-    return Network(tiny.program(1).model, params, heads.stats, init_bank(0, 6, 32), jnp.zeros((0, 6, 32)), outputs)
+    return tiny.network(params, heads.stats, outputs)
 
 
 def by_view(head, params, x):

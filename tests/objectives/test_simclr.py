@@ -12,8 +12,6 @@ from hummingbird import train
 from hummingbird.commands import plan
 from hummingbird.encoder import load_encoder
 from hummingbird.errors import UserError
-from hummingbird.models.context import init_bank
-from hummingbird.models.network import Network
 from hummingbird.models.pretrainer import ViewOutputs
 from hummingbird.objectives import Batch
 from hummingbird.run import checkpoint
@@ -38,9 +36,7 @@ def test_the_loss_is_nt_xent_of_projections_normalised_over_both_views_in_value_
 
     def ours(params, pooled):
         outputs = {"global": ViewOutputs(pooled[..., :1], pooled, pooled[..., :1], {})}
-        network = Network(
-            tiny.program(1).model, params, heads.stats, init_bank(0, 6, 32), jnp.zeros((0, 6, 32)), outputs
-        )
+        network = tiny.network(params, heads.stats, outputs)
         batch = Batch({}, jnp.zeros(6, jnp.int32))
         return objective.loss(network, None, batch, {}, {"temperature": tau}).value
 

@@ -16,7 +16,7 @@ from flax import traverse_util
 from hummingbird import config as settings
 from hummingbird.data import augment, crops
 from hummingbird.models.bank_attention import build_bank_attention
-from hummingbird.models.context import l2_normalize
+from hummingbird.models.context import l2_normalize, unit_keys
 from hummingbird.models.pretrainer import Pretrainer, build_pretrainer, patch_features
 from hummingbird.run import checkpoint
 
@@ -81,8 +81,8 @@ def contextualised(model: Pretrainer, variables: Any, q: Any, keys: Any, gradien
 
     def run(module: Pretrainer, q: Any) -> tuple[Any, Any]:
         values = module.values(jnp.asarray(keys))
-        unit = l2_normalize(jnp.asarray(keys))
-        return module.contextualise(q[None], keys, values)[0][0], module.bank_attention(l2_normalize(q), unit, values)
+        unit = unit_keys(jnp.asarray(keys), values.dtype)
+        return module.contextualise(q[None], unit, values)[0][0], module.bank_attention(l2_normalize(q), unit, values)
 
     apply = lambda q: model.apply(variables, q, method=run, mutable=["batch_stats"])[0]
     (c, read), back = jax.vjp(apply, q)
