@@ -97,9 +97,9 @@ COMMANDS: dict[str, Command] = {
     ),
     "sweep": Command(
         runners.run_sweep,
-        "run many pretrainings or evaluations from one file of overrides",
+        "run many pretrainings, evaluations or decoders from one file of overrides",
         (
-            path_option("--config", f"{CONFIG_HELP}; left out if the sweep names its evaluations", NAME),
+            path_option("--config", f"{CONFIG_HELP}; left out if the sweep names its evaluations or decoders", NAME),
             path_option("--sweep", "sweep: shipped one, such as sweeps/table5, or file", NAME, required=True),
             WORKDIR,
             CHECKPOINT,
@@ -111,7 +111,7 @@ COMMANDS: dict[str, Command] = {
             ),
             option("--parallel", "number of runs at a time; default: one per GPU", metavar="N", type=int),
         ),
-        ("pretrain", "evaluate"),
+        ("pretrain", "evaluate", "finetune"),
     ),
     "plan": Command(
         runners.run_plan,

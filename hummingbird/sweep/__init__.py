@@ -1,4 +1,4 @@
-"""Sweeps: many pretrainings or evaluations from one file of overrides, and one table of their results."""
+"""Sweeps: many pretrainings, evaluations or decoders from one file of overrides, and one table of their results."""
 
 from __future__ import annotations
 

@@ -8,6 +8,7 @@ import math
 import pathlib
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from hummingbird.run.files import Json
 from hummingbird.sweep.folder import DONE, FAILED, RUNNING, WAITING, Status, SweepFolder
@@ -17,6 +18,7 @@ from hummingbird.sweep.schedule import Run, Schedule
 HEADLINES = ("miou", "rmse", "accuracy", "map_medium")  # the score of an evaluation that a table shows first
 MEANS = ("accuracy", "few_shot_accuracy")  # scores that are averaged over data sets, as papers do
 LOWER_IS_BETTER = ("rmse", "abs_rel", "rmse_log", "sq_rel", "mae", "loss", "seconds", "seconds_per_step")
+ADAPTING = ("prepare_prompt", "encode_prompt", "fill_bank", "load_bank", "build_index", "encode_crops", "steps")
 PRETRAIN_SHOWN = "pretrain.loss"
 
 
@@ -147,12 +149,26 @@ def read_row(schedule: Schedule, folder: SweepFolder, run: Run) -> Row:
             metrics |= {f"pretrain.{name}": value for name, value in last.items()}
         elif statuses[stage]["state"] == DONE:
             content = json.loads((folder.workdir(id) / "metrics.json").read_text())
-            alone = schedule.identity["job"] == "evaluate" and not schedule.identity["evaluate"]
-            prefix = "" if alone else f"{stage}."
-            metrics |= {f"{prefix}{name}": value for name, value in numbers(content["metrics"]).items()}
+            prefix = "" if stage == schedule.identity["job"] else f"{stage}."
+            metrics |= {f"{prefix}{name}": value for name, value in measured(content).items()}
     metrics |= means(metrics, [stage for stage in run.stages if stage != "pretrain"])
     seconds = sum(status.get("seconds", 0.0) for status in statuses.values())
     return Row(run, overall_state(statuses), metrics, seconds, failure(statuses))
+
+
+def measured(content: Mapping[str, Any]) -> dict[str, float]:
+    """Returns the numbers of a metrics.json: its scores, annotated images, and seconds of adapting to them.
+
+    Adapting is encoding the prompt and filling the bank, or training the decoder; what comes before it, such as
+    compiling, is left out.
+    """
+    found = numbers(content["metrics"])
+    seconds = content.get("seconds", {})
+    images = content.get("memory", {}).get("prompt_images") or content.get("protocol", {}).get("training_images")
+    adapting = [seconds[name] for name in ADAPTING if name in seconds]
+    extra = {"images": images, "adaptation_seconds": sum(adapting) if adapting else None}
+    held_out = numbers(content.get("held_out", {}).get("metrics", {}))
+    return {**found, **numbers(extra), **{f"held_out_{name}": value for name, value in held_out.items()}}
 
 
 def means(metrics: Mapping[str, float], evaluations: Sequence[str]) -> dict[str, float]:
@@ -179,7 +195,7 @@ def overall_state(statuses: Mapping[str, Status]) -> str:
 def failure(statuses: Mapping[str, Status]) -> str:
     """Returns the last lines of the logs of failed commands."""
     tails = {stage: s.get("tail", "") for stage, s in statuses.items() if s["state"] == FAILED}
-    # The evaluations of a failed pretraining only say that it failed.
+    # What follows a failed pretraining only says that it failed.
     return tails.get("pretrain", "\n".join(tails.values()))
 
 

@@ -18,7 +18,8 @@ from hummingbird.sweep.names import as_text, name_runs
 from hummingbird.sweep.schedule import Command, Identity, Pairs, Reference, Run, Schedule, settings_key
 from hummingbird.sweep.spec import Sweep
 
-SPECIAL = ("name", "checkpoint")  # keys of a point that are not settings
+SPECIAL = ("name", "checkpoint", "stages")  # keys of a point that are not settings
+NAMED = {"evaluate": "an evaluation", "finetune": "a decoder"}  # kinds of stages that a sweep names
 # Settings in which banks may differ that are cut from one encoding of the prompt.
 CUT = r"retrieval\.(memory_length|augmentation_epochs)$"
 # Settings that change how a bank is searched and shown, not what is encoded into it.
@@ -47,9 +48,9 @@ def build_schedule(
 
     Args:
       sweep: what the sweep file returned.
-      config_path: config of all runs; None for evaluation sweeps that name their evaluations.
+      config_path: config of all runs; None for sweeps without pretraining that name their evaluations and decoders.
       overrides: pairs of key and text, the same for all runs.
-      checkpoint: the encoder of an evaluation sweep.
+      checkpoint: the encoder of a sweep without pretraining.
       folder: the sweep's folder, which will hold the checkpoints.
       old: schedule of an earlier call; its names are kept, so that a growing sweep keeps its folders.
 
@@ -80,6 +81,7 @@ def build_schedule(
         "config": os.path.normpath(config_path) if config_path else "",
         "overrides": [list(pair) for pair in overrides],
         "evaluate": dict(sweep.evaluate),
+        "finetune": dict(sweep.finetune),
         "checkpoint": checkpoint or sweep.checkpoint,
     }
     return Schedule(
@@ -104,9 +106,11 @@ def check_sweep(
     for key, _ in overrides:
         if key in swept:
             raise UserError(f"--config.{key} fixes a key that the sweep varies; remove one of the two")
-    named = sweep.job == "evaluate" and sweep.evaluate
+    named = sweep.job != "pretrain" and (sweep.evaluate or sweep.finetune)
     if named and config_path:
-        raise UserError(f"--config={config_path}: the sweep file names its evaluations; leave --config out")
+        raise UserError(
+            f"--config={config_path}: the sweep file names its evaluations and decoders; leave --config out"
+        )
     if not named and not config_path:
         raise UserError(f"--config is missing: give the config of kind {sweep.job} that the sweep varies")
     if sweep.job == "pretrain" and (checkpoint or "checkpoint" in swept):
@@ -123,47 +127,65 @@ def stage_commands(
 ) -> list[Command]:
     """Returns the commands of one run, with the stage as id; evaluations of a pretraining have no checkpoint yet."""
     pairs = [*overrides, *((key, value) for key, value in point.items() if key not in SPECIAL)]
-    if sweep.job == "evaluate":
-        encoder = point.get("checkpoint") or checkpoint or sweep.checkpoint
-        if not encoder:
-            raise UserError("no encoder: give --checkpoint=PATH, or 'checkpoint' in the sweep file")
-        if not sweep.evaluate:
-            return [Command("evaluate", "evaluate", config_path or "", pairs, encoder)]
-        shared, by_evaluation = split_pairs(pairs, list(sweep.evaluate))
-        settings = {name: [*shared, *by_evaluation[name]] for name in sweep.evaluate}
-        return [Command(name, "evaluate", path, settings[name], encoder) for name, path in sweep.evaluate.items()]
-    own, by_evaluation = split_pairs(pairs, list(sweep.evaluate))
-    evaluations = [Command(name, "evaluate", path, by_evaluation[name]) for name, path in sweep.evaluate.items()]
-    return [Command("pretrain", "pretrain", config_path or "", own), *evaluations]
+    kinds = {**dict.fromkeys(sweep.evaluate, "evaluate"), **dict.fromkeys(sweep.finetune, "finetune")}
+    chosen = choose_stages(point.get("stages"), list(kinds))
+    own, by_stage = split_pairs(pairs, kinds)
+    paths = {**sweep.evaluate, **sweep.finetune}
+    if sweep.job == "pretrain":
+        stages = [Command(name, kinds[name], paths[name], by_stage[name]) for name in chosen]
+        return [Command("pretrain", "pretrain", config_path or "", own), *stages]
+    encoder = point.get("checkpoint") or checkpoint or sweep.checkpoint
+    if not encoder:
+        raise UserError("no encoder: give --checkpoint=PATH, or 'checkpoint' in the sweep file")
+    if not kinds:
+        return [Command(sweep.job, sweep.job, config_path or "", pairs, encoder)]
+    return [Command(name, kinds[name], paths[name], [*own, *by_stage[name]], encoder) for name in chosen]
 
 
-def split_pairs(pairs: Pairs, evaluations: Sequence[str]) -> tuple[Pairs, dict[str, Pairs]]:
-    """Returns the settings of the pretraining (or of all evaluations, where there is none) and of each evaluation.
+def choose_stages(wanted: str | None, names: Sequence[str]) -> list[str]:
+    """Returns the evaluations and decoders of a run: all, or those that its "stages" lists.
 
-    "evaluate.KEY" goes to all evaluations, "evaluate.NAME.KEY" to one.
+    Example:
+      >>> choose_stages(None, ["voc", "upernet"]), choose_stages("upernet", ["voc", "upernet"])
+      (['voc', 'upernet'], ['upernet'])
     """
-    groups = {key.partition(".")[0] for key in config.declared("evaluate")} | {"pretrain"}
-    for name in evaluations:
-        if name in groups or not re.fullmatch(r"[\w-]+", name):
-            raise UserError(
-                f"sweep: an evaluation cannot be called {name!r}; choose a short word that is not a setting"
-            )
+    if wanted is None:
+        return list(names)
+    chosen = wanted.split(",")
+    for name in chosen:
+        if name not in names:
+            raise UserError(f"stages: {name!r} is no evaluation or decoder of the sweep: {', '.join(names) or 'none'}")
+    return [name for name in names if name in chosen]
+
+
+def split_pairs(pairs: Pairs, kinds: Mapping[str, str]) -> tuple[Pairs, dict[str, Pairs]]:
+    """Returns the settings of the pretraining (or of all stages, where there is none) and of each stage by name.
+
+    "evaluate.KEY" goes to all evaluations, "evaluate.NAME.KEY" to one; likewise "finetune." and decoders.
+
+    Args:
+      pairs: key and text.
+      kinds: "evaluate" or "finetune" for each stage.
+    """
+    groups = {kind: {key.partition(".")[0] for key in config.declared(kind)} for kind in set(kinds.values())}
+    for name, kind in kinds.items():
+        if name in {"pretrain", *NAMED, *groups[kind]} or not re.fullmatch(r"[\w-]+", name):
+            what = NAMED[kind]
+            raise UserError(f"sweep: {what} cannot be called {name!r}; choose a short word that is not a setting")
     own: Pairs = []
-    by_evaluation: dict[str, Pairs] = {name: [] for name in evaluations}
+    by_stage: dict[str, Pairs] = {name: [] for name in kinds}
     for key, value in pairs:
-        if not key.startswith("evaluate."):
+        kind, _, setting = key.partition(".")
+        if kind not in NAMED:
             own.append((key, value))
             continue
-        if not evaluations:
-            raise UserError(f"config key {key}: the sweep file names no evaluation")
-        setting = key.removeprefix("evaluate.")
+        alike = [name for name in kinds if kinds[name] == kind]
+        if not alike:
+            raise UserError(f"config key {key}: the sweep file names no {NAMED[kind].partition(' ')[2]}")
         name, _, rest = setting.partition(".")
-        if name in by_evaluation:
-            by_evaluation[name].append((rest, value))
-        else:
-            for pairs_of_one in by_evaluation.values():
-                pairs_of_one.append((setting, value))
-    return own, by_evaluation
+        for receiver in [name] if name in alike else alike:
+            by_stage[receiver].append((rest if name in alike else setting, value))
+    return own, by_stage
 
 
 def resolve(command: Command) -> dict[str, Json]:

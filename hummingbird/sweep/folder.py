@@ -131,8 +131,9 @@ class SweepFolder:
     def check_same_sweep(self, old: Schedule, new: Schedule) -> None:
         """Raises UserError unless `new` is the sweep of this folder, perhaps with more runs or evaluations."""
         before, now = same_spelling(old.identity), same_spelling(new.identity)
-        if before["evaluate"]:  # evaluations that have been added leave finished commands as they are
-            now["evaluate"] = {name: path for name, path in now["evaluate"].items() if name in before["evaluate"]}
+        for kind in ("evaluate", "finetune"):  # what has been added leaves finished commands as they are
+            if known_stages := before.get(kind):
+                now[kind] = {name: path for name, path in now.get(kind, {}).items() if name in known_stages}
         known: dict[str, object] = {**before}
         for key, value in now.items():
             if known.get(key) != value:
@@ -148,7 +149,7 @@ class SweepFolder:
                 "runs can be added to a sweep, but not removed; choose another folder"
             )
         for stage, settings in old.reference["settings"].items():
-            harmless = harmless_settings("pretrain" if stage == "pretrain" else "evaluate")
+            harmless = harmless_settings(kind_of(stage, new.identity))
             for key, value in settings.items():
                 now = new.reference["settings"][stage].get(key, value)
                 if now != value and key not in harmless:
@@ -184,8 +185,16 @@ def same_spelling(identity: Identity) -> Identity:
     from hummingbird.config.names import canonical  # workers compare no sweeps
 
     evaluate = {name: canonical(path, "evaluate") for name, path in identity["evaluate"].items()}
+    finetune = {name: canonical(path, "finetune") for name, path in identity.get("finetune", {}).items()}
     config = identity["config"] and canonical(identity["config"], identity["job"])
-    return {**identity, "config": config, "evaluate": evaluate}
+    return {**identity, "config": config, "evaluate": evaluate, "finetune": finetune}
+
+
+def kind_of(stage: str, identity: Identity) -> str:
+    """Returns the kind of command of a stage of a sweep."""
+    if stage in ("pretrain", identity["job"]):
+        return stage
+    return "finetune" if stage in identity.get("finetune", {}) else "evaluate"
 
 
 def job_lock(job: list[str]) -> str:

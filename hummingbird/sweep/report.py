@@ -23,10 +23,11 @@ def page(results: Results, folder: SweepFolder) -> str:
     """Returns sweep.html."""
     heads, body, states = table_cells(results)
     best, identity = results.best, results.schedule.identity
+    stages = {**identity["evaluate"], **identity.get("finetune", {})}
     template = environment("hummingbird.sweep").get_template("sweep.html.j2")
     return template.render(
         title=f"Sweep of {os.path.basename(os.path.normpath(folder.path))}",
-        subtitle=f"{len(results.rows)} runs of {identity['config'] or ', '.join(identity['evaluate'].values())}",
+        subtitle=f"{len(results.rows)} runs of {identity['config'] or ', '.join(stages.values())}",
         notes=[],
         warnings=[],
         objective=f"{results.objective} {'↑' if results.maximise else '↓'}",
@@ -53,7 +54,7 @@ def page(results: Results, folder: SweepFolder) -> str:
             ("job", identity["job"]),
             ("config", identity["config"] or "–"),
             ("overrides", " ".join(f"{key}={value}" for key, value in identity["overrides"]) or "–"),
-            ("evaluations", ", ".join(f"{name}: {path}" for name, path in identity["evaluate"].items()) or "–"),
+            ("evaluations and decoders", ", ".join(f"{name}: {path}" for name, path in stages.items()) or "–"),
             ("checkpoint", identity["checkpoint"] or "–"),
             ("repeats", ", ".join(results.schedule.repeat)),
         ],

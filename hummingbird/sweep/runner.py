@@ -27,12 +27,13 @@ def run(
     """Runs or resumes a sweep: finished runs stay, failed and killed ones are run again.
 
     Args:
-      config_path: the config of all runs, a file or a shipped one; None if the sweep names its evaluations.
+      config_path: the config of all runs, a file or a shipped one; None if the sweep names its evaluations or
+        decoders.
       sweep_path: the sweep, a file or a shipped one (see `hummingbird.sweep.spec`).
       workdir: the sweep's folder.
       launcher: "local", "slurm" or "print".
       overrides: pairs of key and text for all runs.
-      checkpoint: the encoder of an evaluation sweep.
+      checkpoint: the encoder of a sweep without pretraining.
       parallel: runs at a time; None: one per GPU, or one.
       program: the command line of `hummingbird`, such as one in a container; None: this Python's.
 

@@ -1,9 +1,9 @@
 """What a sweep will run: its runs, their commands, and the jobs that commands are grouped into.
 
-A run is one point of the sweep. Its commands are a pretraining and the evaluations of its checkpoint, or evaluations
-of one encoder. A job is a list of commands that one process runs in order. In a sweep's folder the command
-"weight=0.2/pretrain" has the workdir runs/weight=0.2/pretrain, and beside it pretrain.log and pretrain.json (its
-status).
+A run is one point of the sweep. Its commands are a pretraining and the evaluations and decoders of its checkpoint, or
+evaluations and decoders of one encoder. A job is a list of commands that one process runs in order. In a sweep's folder
+the command "weight=0.2/pretrain" has the workdir runs/weight=0.2/pretrain, and beside it pretrain.log and pretrain.json
+(its status).
 
 Every worker imports this module, so it imports nothing heavy.
 """
@@ -13,7 +13,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Mapping
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 from hummingbird.run.files import Json
 from hummingbird.sweep.python import python_command
@@ -27,10 +27,10 @@ class Command:
 
     Attributes:
       id: "run/stage".
-      kind: "pretrain" or "evaluate".
+      kind: "pretrain", "evaluate" or "finetune".
       config: config file of that kind.
       overrides: pairs of key and text.
-      checkpoint: the encoder of an evaluation.
+      checkpoint: the encoder of an evaluation or a decoder.
       bank: folder of the encoded prompt that several evaluations share; empty: not shared.
       cut: whether each of them cuts its own bank from the shared one; then one process has to run them all.
     """
@@ -45,7 +45,7 @@ class Command:
 
     @property
     def stage(self) -> str:
-        """The part of its run: "pretrain", or the name of an evaluation."""
+        """The part of its run: "pretrain", or the name of an evaluation or a decoder."""
         return self.id.rpartition("/")[2]
 
     @property
@@ -85,6 +85,7 @@ class Identity(TypedDict):
     config: str
     overrides: list[list[str]]
     evaluate: dict[str, str]
+    finetune: NotRequired[dict[str, str]]
     checkpoint: str | None
 
 

@@ -7,8 +7,10 @@
                      evaluate={"scenes": "evaluate/scenes"})
 
 A point is a flat dict from config key to value. Keys that start with "evaluate." belong to the evaluations that the
-sweep names: "evaluate.retrieval.neighbours" to all of them, "evaluate.voc.data.root" to the one called voc. Two keys
-are not settings: "name" (the run's name in tables and folders) and, in evaluation sweeps, "checkpoint".
+sweep names: "evaluate.retrieval.neighbours" to all of them, "evaluate.voc.data.root" to the one called voc; keys that
+start with "finetune." belong to its decoders in the same way. Some keys are not settings: "name" (the run's name in
+tables and folders), "stages" (the evaluations and decoders that the run consists of; without it, all) and, unless the
+sweep pretrains, "checkpoint".
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ Value: TypeAlias = "bool | int | float | str | np.generic | np.ndarray | Sequenc
 Point: TypeAlias = dict[str, Value]
 Axes: TypeAlias = Mapping[str, Sequence[Value] | np.ndarray]
 Draw: TypeAlias = Callable[[np.random.Generator], Value]
-JOBS = ("pretrain", "evaluate")
+JOBS = ("pretrain", "evaluate", "finetune")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,11 +38,12 @@ class Sweep:
     """A sweep.
 
     Attributes:
-      job: kind of the command's --config: "pretrain" or "evaluate".
+      job: kind of the command's --config: "pretrain", "evaluate" or "finetune".
       points: overrides of each run.
-      evaluate: configs, files or shipped ones, of evaluations by name: those that follow each pretraining or, in an
-        evaluation sweep, those of each encoder; the command then takes no --config.
-      checkpoint: the encoder of an evaluation sweep, unless the command gives one.
+      evaluate: configs, files or shipped ones, of evaluations by name: those that follow each pretraining or, in a
+        sweep without pretraining, those of each encoder; the command then takes no --config.
+      finetune: the same for decoders: each is trained on the encoder and scored.
+      checkpoint: the encoder of a sweep without pretraining, unless the command gives one.
       objective: metric to sort runs by, such as "voc.miou"; empty: the first evaluation's headline score.
       maximise: whether larger is better; None: known from the metric.
       repeat: keys that only repeat a setting; tables and plots average over them.
@@ -53,6 +56,7 @@ class Sweep:
     job: str
     points: Sequence[Point]
     evaluate: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    finetune: Mapping[str, str] = dataclasses.field(default_factory=dict)
     checkpoint: str | None = None
     objective: str = ""
     maximise: bool | None = None
@@ -63,6 +67,9 @@ class Sweep:
     def __post_init__(self) -> None:
         if self.job not in JOBS:
             raise UserError(f"sweep: job {self.job!r} is not known, expected one of {', '.join(JOBS)}")
+        twice = self.evaluate.keys() & self.finetune.keys()
+        if twice:
+            raise UserError(f"sweep: an evaluation and a decoder are both called {shown(twice)}; rename one")
         names = {str(point["name"]) for point in self.points if "name" in point}
         for name in (name for pair in self.compare for name in pair):
             if name not in names:

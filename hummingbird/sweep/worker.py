@@ -27,7 +27,7 @@ class Worker:
 
     Args:
       folder: the sweep's folder.
-      commands: in order; if a pretraining fails, its evaluations are not run.
+      commands: in order; if a pretraining fails, what uses its encoder is not run.
       program: the command line of `hummingbird`.
       parent: process id; the worker stops when that process ends. None: it runs on its own.
     """
@@ -49,7 +49,7 @@ class Worker:
             while left and not self.stopped:
                 left = self._run_batch(left)
             if batch[0].kind == "pretrain" and self.folder.state(batch[0].id) == FAILED:
-                self._fail_evaluations()
+                self._fail_others()
                 return
 
     def _batches(self) -> list[list[Command]]:
@@ -59,9 +59,9 @@ class Worker:
             batches.setdefault(command.bank or command.id, []).append(command)
         return list(batches.values())
 
-    def _fail_evaluations(self) -> None:
+    def _fail_others(self) -> None:
         for command in self.commands:
-            if command.kind == "evaluate":
+            if command.kind != "pretrain":
                 self.folder.set_status(command.id, FAILED, tail="its pretraining failed")
 
     def _run_batch(self, batch: list[Command]) -> list[Command]:

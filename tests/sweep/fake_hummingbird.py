@@ -40,7 +40,10 @@ def main(arguments):
         trained = pathlib.Path(rest["checkpoint"]) / "weight"
         weight = float(trained.read_text()) if trained.exists() else weight
         metrics = {"miou": 50 - 100 * (weight - 0.2) ** 2 + 0.1 * seed, "per_class_iou": {"a": None}}
-        (workdir / "metrics.json").write_text(json.dumps({"task": "segmentation", "metrics": metrics}))
+        content = {"task": "segmentation", "metrics": metrics}
+        if kind == "finetune":
+            content |= {"seconds": {"steps": 2.5}, "protocol": {"training_images": 7}}
+        (workdir / "metrics.json").write_text(json.dumps(content))
     return 0
 
 

@@ -55,6 +55,70 @@ def test_a_config_may_be_named_in_another_way_when_a_sweep_is_resumed(tmp_path):
         folder.check_same_sweep(old, build_schedule(renamed, "pretrain/demo", (), None, "W", old))
 
 
+LINEAR = "configs/finetune/linear.py"
+
+
+def decoders_of(points, job="evaluate", config=None, overrides=(), **more):
+    stages = {"evaluate": {"nn": SCENES}, "finetune": {"linear": LINEAR, "e2e": LINEAR}, "checkpoint": "rgb:8"}
+    return build_schedule(Sweep(job, points, **{**stages, **more}), config, overrides, None, "W")
+
+
+def test_decoders_are_trained_beside_evaluations_with_their_own_settings():
+    shared = [("data.fraction", "0.5"), ("finetune.epochs", "2"), ("finetune.e2e.decoder.train_encoder", "true")]
+    schedule = decoders_of([{}], overrides=[*shared, ("evaluate.nn.retrieval.neighbours", "5")])
+    found = {id: (command.kind, dict(command.overrides)) for id, command in schedule.commands.items()}
+    assert found == {
+        "run/nn": ("evaluate", {"data.fraction": "0.5", "retrieval.neighbours": "5"}),
+        "run/linear": ("finetune", {"data.fraction": "0.5", "epochs": "2"}),
+        "run/e2e": ("finetune", {"data.fraction": "0.5", "epochs": "2", "decoder.train_encoder": "true"}),
+    }
+    assert len(schedule.jobs) == 3
+    assert Schedule.from_json(schedule.to_json()) == schedule
+
+
+def test_a_run_may_consist_of_some_stages_only():
+    points = [{"stages": "nn", "data.fraction": 0.5}, {"stages": ("linear", "e2e"), "total_steps": 3}]
+    schedule = decoders_of(points, finetune={"linear": LINEAR, "e2e": f"{LINEAR}:pascal_voc"})
+    assert [list(run.stages) for run in schedule.runs] == [["nn"], ["linear", "e2e"]]
+    with pytest.raises(UserError, match="stages: 'voc' is no evaluation or decoder of the sweep: nn, linear, e2e"):
+        decoders_of([{"stages": "voc"}])
+
+
+def test_decoders_follow_a_pretraining_and_stand_alone():
+    sweep = Sweep("pretrain", [{"finetune.epochs": 2}], finetune={"linear": LINEAR})
+    schedule = build_schedule(sweep, PRETRAIN, (), None, "W")
+    assert schedule.jobs == [["epochs=2/pretrain", "epochs=2/linear"]]
+    assert schedule.commands["epochs=2/linear"].checkpoint == "W/runs/epochs=2/pretrain"
+    alone = build_schedule(Sweep("finetune", grid({"seed": [0, 1]})), LINEAR, (), "rgb:8", "W")
+    assert [command.arguments[0] for command in alone.commands.values()] == ["finetune", "finetune"]
+    assert [list(run.stages) for run in alone.runs] == [["finetune"], ["finetune"]]
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ({"config": LINEAR}, "the sweep file names its evaluations and decoders; leave --config out"),
+        ({"finetune": {"nn": LINEAR}}, "an evaluation and a decoder are both called nn"),
+        ({"finetune": {"decoder": LINEAR}}, "a decoder cannot be called 'decoder'"),
+        ({"finetune": {}, "overrides": [("finetune.epochs", "1")]}, "finetune.epochs: the sweep file names no decoder"),
+        ({"overrides": [("finetune.linear.epoch", "1")]}, "epochs"),
+        ({"checkpoint": None}, "no encoder: give --checkpoint=PATH"),
+    ],
+)
+def test_decoders_that_do_not_fit_are_refused(more, message):
+    with pytest.raises(UserError, match=message):
+        decoders_of([{}], **more)
+
+
+def test_decoders_can_be_added_to_a_sweep_but_not_changed(tmp_path):
+    folder, old = SweepFolder(tmp_path), decoders_of([{}], finetune={"linear": LINEAR})
+    folder.check_same_sweep(old, decoders_of([{}]))
+    changed = decoders_of([{}], finetune={"linear": LINEAR}, overrides=[])
+    folder.check_same_sweep(old, changed)
+    with pytest.raises(UserError, match="its finetune is"):
+        folder.check_same_sweep(old, decoders_of([{}], finetune={"linear": f"{LINEAR}:ade20k"}))
+
+
 def test_values_become_command_line_text():
     assert [as_text(v) for v in (None, True, (0.1, 1), 1e-5, "qkv", 3)] == [
         "none",

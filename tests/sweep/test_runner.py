@@ -133,6 +133,26 @@ def test_an_added_evaluation_scores_finished_trainings_without_training_again(tm
         go(tmp_path, sweep_file("grid({'seed': [0, 1]})"))  # an evaluation cannot be removed
 
 
+@pytest.mark.process
+def test_decoders_are_trained_beside_retrieval_and_resumed(tmp_path, sweep_file):
+    more = f"evaluate={{'nn': {SCENES!r}}}, finetune={{'linear': 'finetune/linear'}}, checkpoint='rgb:8'"
+    file = sweep_file("grid({'seed': [0, 1]})", "evaluate", more)
+    run = {"parallel": 2, "program": FAKE}
+    assert sweep.run(None, file, str(tmp_path / "work"), **run) == 0
+    assert sweep.run(None, file, str(tmp_path / "work"), **run) == 0
+    assert [starts(tmp_path, f"seed={seed}/{stage}") for seed in (0, 1) for stage in ("nn", "linear")] == [1] * 4
+    found = rows(tmp_path)
+    assert all(float(row["nn.miou"]) > 0 and float(row["linear.miou"]) > 0 for row in found)
+    assert all(float(row["linear.adaptation_seconds"]) == 2.5 and row["linear.images"] == "7" for row in found)
+    assert "nn: configs/evaluate/scenes.py, linear: finetune/linear" in (tmp_path / "work" / "sweep.html").read_text()
+
+
+@pytest.mark.process
+def test_what_follows_a_failed_pretraining_is_not_run(tmp_path, sweep_file):
+    assert go(tmp_path, sweep_file("[{'seed': 666}]", more="finetune={'linear': 'finetune/linear'}")) == 1
+    assert not (tmp_path / "work" / "runs" / "seed=666" / "linear").exists()
+
+
 def test_another_default_is_refused_unless_a_run_would_resume_with_it(sweep_file):
     made = build_schedule(load_sweep(sweep_file("grid({'seed': [0]})")), PRETRAIN, [], None, "DIR")
 
