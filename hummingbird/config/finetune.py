@@ -16,6 +16,12 @@ from hummingbird.errors import UserError
 class FinetuneData(EvaluationData):
     """Which images are trained on (the prompt) and which are predicted (the queries), and how fast they are read."""
 
+    held_out: float = setting(
+        0.0,
+        "share of the training images that is not trained on but scored too: to choose settings without the queries",
+        low=0,
+        high=0.9,
+    )
     max_broken: int | None = setting(
         None,
         "unreadable images, each replaced by the next one, before the run stops; none: data.broken_fraction",

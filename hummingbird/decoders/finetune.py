@@ -26,7 +26,7 @@ from hummingbird.data.pair_batches import PairBatch, build_pair_batches
 from hummingbird.data.sources import build_dense_source
 from hummingbird.decoders.inference import build_inference
 from hummingbird.decoders.program import Program, build_program
-from hummingbird.decoders.results import describe
+from hummingbird.decoders.results import describe, seconds_of_steps
 from hummingbird.decoders.score import Scoring, samples_of, score
 from hummingbird.decoders.step import Batch, DecoderState
 from hummingbird.decoders.trained import Decoder
@@ -41,7 +41,7 @@ from hummingbird.retrieval.processes import first, together
 from hummingbird.retrieval.progress import Clock
 from hummingbird.retrieval.result_files import write_results
 from hummingbird.retrieval.results import Result
-from hummingbird.retrieval.selection import subset
+from hummingbird.retrieval.selection import hold_out, subset
 from hummingbird.run import checkpoint
 from hummingbird.run import workdir as workdirs
 from hummingbird.run.files import Json
@@ -63,6 +63,7 @@ class Setup:
       encoder: what the decoder is on.
       prompt, query: images to train on and to predict.
       images: numbers of the prompt images to train on.
+      held_out: numbers of those that are scored instead.
       task: kind of label.
     """
 
@@ -71,6 +72,7 @@ class Setup:
     prompt: DenseSource
     query: DenseSource
     images: Sequence[int]
+    held_out: Sequence[int]
     task: Task
 
     @property
@@ -103,6 +105,7 @@ def finetune(config: FinetuneConfig, encoder: FrozenEncoder | str, workdir: str 
         check_origin(setup, folder)
         with clock("train"):
             decoder, steps = fit_decoder(setup, folder, start_time)
+        clock.seconds |= seconds_of_steps(folder)
         result = score_decoder(setup, decoder, steps, folder, clock)
     return result
 
@@ -120,9 +123,12 @@ def build_setup(
     check_sources(prompt, query)
     task = build_task(prompt, evaluation)
     images = subset(len(prompt), config.data.fraction, config.data.max_images, config.seed)
+    images, held_out = hold_out(images, config.data.held_out, config.seed)
+    if not images:
+        raise UserError(f"config key data.held_out: {config.data.held_out} leaves no image to train on")
     check_labels(prompt, images, task, config)
     build_inference(config, encoder.patch_size)
-    return Setup(config, encoder, prompt, query, images, task)
+    return Setup(config, encoder, prompt, query, images, held_out, task)
 
 
 def check_labels(source: DenseSource, images: Sequence[int], task: Task, config: FinetuneConfig) -> None:
@@ -230,6 +236,9 @@ def score_decoder(setup: Setup, decoder: Decoder, steps: int, folder: epath.Path
     )
     scores, queries = score(decoder, scoring, clock)
     result = describe(config, setup.encoder, (setup.prompt, setup.query), scoring, scores, len(setup.images), steps)
+    if setup.held_out:
+        rest = dataclasses.replace(scoring, source=setup.prompt, images=setup.held_out, shown=set())
+        result["held_out"] = {"images": len(setup.held_out), "metrics": score(decoder, rest, Clock())[0]}
     result["seconds"] = dict(clock.seconds)
     samples = samples_of(decoder, scoring, queries) if report.enabled else None
     together(lambda: write_results(pathlib.Path(folder), result, samples) if first() else None)

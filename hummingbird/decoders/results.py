@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
+
+from etils import epath
 
 from hummingbird import config as configs
 from hummingbird.config.finetune import FinetuneConfig
@@ -67,6 +70,26 @@ def describe(
     }
 
 
+def seconds_of_steps(folder: epath.Path) -> dict[str, float]:
+    """Returns {"steps": seconds} of training as a run's metrics.jsonl has it: reading, encoding and stepping.
+
+    What a step needs once, such as compiling, is left out: the first step counts as much as the others on average. A
+    run of a single step has no such time.
+    """
+    path = folder / "metrics.jsonl"
+    lines: list[dict[str, float]] = (
+        [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    )
+    steps = [0, *(int(line["step"]) for line in lines)]
+    known = [
+        (last - first, line["seconds_per_step"])
+        for first, last, line in zip(steps, steps[1:], lines, strict=False)
+        if "seconds_per_step" in line
+    ]
+    counted = sum(count for count, _ in known)
+    return {"steps": steps[-1] * sum(count * seconds for count, seconds in known) / counted} if counted else {}
+
+
 def describe_decoder(config: FinetuneConfig, images: int, steps: int) -> dict[str, Json]:
     """Returns what metrics.json says about a decoder."""
     decoder, optimizer = config.decoder, config.optimizer
@@ -83,4 +106,5 @@ def describe_decoder(config: FinetuneConfig, images: int, steps: int) -> dict[st
         "warmup": warmup_steps(optimizer, steps),
         "cache_features": decoder.cache_features,
         "selected_on": "nothing: one run, scored after its last step",
+        "held_out": config.data.held_out,
     }

@@ -11,7 +11,7 @@ from hummingbird.retrieval.bank.sampling import features_per_image
 from hummingbird.retrieval.protocol import EvalProtocol
 
 # Purposes of random numbers; an image and pass has its own stream for each.
-AUGMENTATION, SAMPLING, RECALL, REPORT = range(4)
+AUGMENTATION, SAMPLING, RECALL, REPORT, HELD_OUT = range(5)
 
 
 def stream(seed: int, index: int, epoch: int, purpose: int) -> np.random.Generator:
@@ -34,6 +34,20 @@ def subset(length: int, fraction: float, most: int | None, seed: int) -> Sequenc
         return range(length)
     order = np.random.default_rng(np.random.SeedSequence([seed, length])).permutation(length)
     return sorted(order[:wanted].tolist())
+
+
+def hold_out(images: Sequence[int], share: float, seed: int) -> tuple[Sequence[int], Sequence[int]]:
+    """Divides image numbers into those to learn from and those to choose settings by, at least one if `share` is not 0.
+
+    Example:
+      >>> [len(part) for part in hold_out(range(20), 0.1, seed=0)], hold_out(range(3), 0.0, seed=0)
+      ([18, 2], (range(0, 3), []))
+    """
+    if not share:
+        return images, []
+    count = max(1, round(len(images) * share))
+    chosen = set(stream(seed, len(images), 0, HELD_OUT).permutation(len(images))[:count].tolist())
+    return [x for i, x in enumerate(images) if i not in chosen], [images[i] for i in sorted(chosen)]
 
 
 def prompt_images(length: int, protocol: EvalProtocol) -> tuple[Sequence[int], int]:

@@ -4,9 +4,11 @@ import json
 
 import numpy as np
 import pytest
+from etils import epath
 
 from hummingbird import cli, config
 from hummingbird.decoders.finetune import finetune
+from hummingbird.decoders.results import seconds_of_steps
 from hummingbird.encoder import load_encoder
 from hummingbird.errors import UserError
 
@@ -69,6 +71,24 @@ def test_training_helps(tmp_path, encoder):
         for steps in (1, 60)
     ]
     assert scores[1]["pixel_accuracy"] > scores[0]["pixel_accuracy"] + 5
+
+
+def test_images_that_are_held_out_are_scored_apart_and_steps_are_timed(tmp_path, encoder):
+    result = finetune(finetune_config(**{"data.held_out": 0.4}), encoder, tmp_path / "run")
+    assert (result["held_out"]["images"], result["protocol"]["training_images"]) == (2, 4)
+    assert set(result["held_out"]["metrics"]) == set(result["metrics"])
+    assert 0 < result["seconds"]["steps"] < result["seconds"]["train"]
+    with pytest.raises(UserError, match=r"data\.held_out: 0\.5 leaves no image to train on"):
+        finetune(finetune_config(**{"data.held_out": 0.5, "data.max_images": 1}), encoder, tmp_path / "none")
+
+
+def test_steps_cost_what_the_log_says_also_after_a_pause(tmp_path):
+    lines = [(1, None), (4, 0.5), (5, None), (7, 2.0)]  # steps 1 and 5 compiled
+    text = [json.dumps({"step": n} | ({} if s is None else {"seconds_per_step": s})) for n, s in lines]
+    (tmp_path / "metrics.jsonl").write_text("\n".join(text))
+    assert seconds_of_steps(epath.Path(tmp_path)) == {"steps": pytest.approx(7 * (3 * 0.5 + 2 * 2.0) / 5)}
+    (tmp_path / "metrics.jsonl").write_text(text[0])
+    assert seconds_of_steps(epath.Path(tmp_path)) == {}
 
 
 def test_a_head_that_does_not_fit_the_labels_is_refused_before_anything_is_written(tmp_path, encoder):
