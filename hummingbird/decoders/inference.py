@@ -14,7 +14,7 @@ from jaxtyping import Float32, Shaped, UInt8
 
 from hummingbird.config.finetune import FinetuneConfig
 from hummingbird.data.window import PADDING, Side, Window, squashed
-from hummingbird.decoders.windows import check_windows, starts
+from hummingbird.errors import UserError
 from hummingbird.tasks import Task
 from hummingbird.tasks.upsampling import interpolation
 
@@ -53,6 +53,27 @@ def build_inference(config: FinetuneConfig, patch: int) -> Inference:
     if decoder.inference == "slide":
         check_windows(window, stride, patch)
     return Inference(decoder.inference, config.input_size, window, stride, decoder.scales, decoder.flip)
+
+
+def starts(length: int, window: int, stride: int) -> tuple[int, ...]:
+    """Returns where windows begin along a side; the last one is pushed inwards.
+
+    Example:
+      >>> starts(683, 512, 341), starts(512, 512, 341)
+      ((0, 171), (0,))
+    """
+    count = max(0, -(-(length - window) // stride)) + 1
+    return tuple(max(0, min(i * stride, length - window)) for i in range(count))
+
+
+def check_windows(window: int, stride: int, patch: int) -> None:
+    """Raises UserError unless windows are whole patches and leave no gap."""
+    if window < patch:
+        raise UserError(f"config key decoder.window: {window} pixels are less than a patch of {patch}; use more")
+    if window % patch:
+        raise UserError(f"config key decoder.window: {window} is not a multiple of the patch size {patch}")
+    if not 0 < stride <= window:
+        raise UserError(f"config key decoder.stride: {stride} is not between 1 and the window of {window} pixels")
 
 
 class View(NamedTuple):

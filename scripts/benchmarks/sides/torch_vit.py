@@ -55,12 +55,17 @@ class TorchViT(torch.nn.Module):
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """[B, 3, H, W] -> [B, N, D]."""
+        return self.norm(self.outputs(images, (len(self.layers) - 1,))[0])
+
+    def outputs(self, images: torch.Tensor, layers: tuple[int, ...]) -> list[torch.Tensor]:
+        """[B, 3, H, W] -> [B, N, D] of each of `layers`, without the final norm."""
         x = self.stem(images).flatten(2).transpose(1, 2) + self.positions
-        batch, tokens, width = x.shape
-        for layer in self.layers:
+        (batch, tokens, width), found = x.shape, dict[int, torch.Tensor]()
+        for i, layer in enumerate(self.layers):
             qkv = layer["qkv"](layer["norm1"](x)).reshape(batch, tokens, 3, self.heads, width // self.heads)
             q, k, v = qkv.permute(2, 0, 3, 1, 4)
             mixed = functional.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(batch, tokens, width)
             x = x + layer["out"](mixed)
             x = x + layer["down"](functional.gelu(layer["up"](layer["norm2"](x))))
-        return self.norm(x)
+            found[i] = x
+        return [found[i] for i in layers]
