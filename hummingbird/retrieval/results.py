@@ -33,7 +33,6 @@ class Result(TypedDict):
       versions: of Python, this package and those that it computes with.
       config: all settings of the evaluation by dotted key; `hummingbird.config.resolve` takes them back.
       decoder: of a trained decoder, which head it is and how it was fitted.
-    held_out: NotRequired[dict[str, Json]]
       held_out: scores on prompt images that it was not trained on, and their number; only with `data.held_out`.
       features: of gradient features, all that they depend on beside encoder and prompt; only with `features.gradients`.
       fractions: scores with parts of the prompt; only with `data.fractions`.
@@ -54,6 +53,7 @@ class Result(TypedDict):
     versions: dict[str, str]
     config: dict[str, Json]
     decoder: NotRequired[dict[str, Json]]
+    held_out: NotRequired[dict[str, Json]]
     features: NotRequired[dict[str, Json]]
     fractions: NotRequired[list[FractionScores]]
 
