@@ -69,6 +69,12 @@ class Context:
     temperature: float = setting(0.02, "beta of the attention over the bank; our choice, not in the paper", above=0)
     hidden_dim: int = setting(4096, "hidden width of the value head phi (App. B)", low=1)
     chunk: int = setting(2048, "bank entries processed at a time; affects only memory", low=1, resumable=True)
+    attention: Literal["auto", "streaming", "fused"] = setting(
+        "auto",
+        "how all entries are read: streaming (XLA, context.chunk at a time), or fused (one Pallas kernel for TPUs; "
+        "elsewhere interpreted, slowly); auto: fused on the TPUs for which it compiles; the same result up to rounding",
+        resumable=True,
+    )
     neighbours: int = setting(0, "nearest entries each token attends to; 0: all, as in the paper", low=0, high=10_000)
     search: Literal["exact", "approximate"] = setting(
         "exact", "search for context.neighbours; approximate: jax.lax.approx_max_k on TPU, exact elsewhere"
@@ -247,6 +253,11 @@ class PretrainConfig:
         if self.context.neighbours > bank:
             raise UserError(
                 f"config key context.neighbours: {self.context.neighbours} is more than context.bank_length {bank}"
+            )
+        if self.context.neighbours and self.context.attention == "fused":
+            raise UserError(
+                "config key context.attention: the fused kernel attends to all entries; use auto or streaming with "
+                "context.neighbours"
             )
         if batch % self.micro_batches:
             raise UserError(f"config key micro_batches: {self.micro_batches} does not divide batch_size {batch}")

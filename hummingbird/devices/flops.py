@@ -47,6 +47,9 @@ def _of_equation(equation: core.JaxprEqn) -> float:
         return 2.0 * math.prod(_shape(equation.outvars[0])) * per_output
     if name == "scan":
         return params["length"] * _of_jaxpr(params["jaxpr"].jaxpr)
+    if name == "pallas_call":  # its jaxpr is for one block
+        blocks = math.prod(int(n) for n in params["grid_mapping"].grid)
+        return blocks * _of_jaxpr(params["jaxpr"])
     if name == "shard_map":  # its jaxpr is for one device and its part of the arrays
         return params["mesh"].size * _of_jaxpr(params["jaxpr"])
     if name == "cond":

@@ -20,7 +20,10 @@ from jax import Array
 from jaxtyping import Float, Int
 
 from hummingbird.config.pretrain import Context
+from hummingbird.devices.mesh import Device
+from hummingbird.errors import UserError
 from hummingbird.models.context import Attended, BankAttention, attend, grouped
+from hummingbird.models.fused_attention import attend_fused
 
 TOKENS_AT_A_TIME = 1024  # tokens whose nearest keys and values are gathered together
 
@@ -100,19 +103,38 @@ def _largest(scores: Array, k: int, approximate: bool) -> tuple[Array, Array]:
     return jax.lax.platform_dependent(scores, tpu=functools.partial(jax.lax.approx_max_k, k=k), default=exact)
 
 
-def build_bank_attention(context: Context) -> BankAttention:
+MIB = 2**20
+# Vector memory that the fused kernel may use, by `device_kind`: the TPUs for which it compiles up to D = 1280, as
+# `hummingbird plan --topology=T` shows. On v3, whose units take float32 operands only, it has to be chosen by hand.
+FUSED = {"TPU v4": 16 * MIB, "TPU v5 lite": 32 * MIB, "TPU v5": 32 * MIB, "TPU v6 lite": 32 * MIB}
+
+
+def build_bank_attention(context: Context, device: Device | None = None) -> BankAttention:
     """Builds the attention over the bank from a config's `context` group.
 
     Args:
-      context: reads `temperature`, `chunk`, `neighbours` and `search`.
+      context: reads `temperature`, `chunk`, `attention`, `neighbours` and `search`.
+      device: one of those that will attend; None: the first of this machine.
+
+    Raises:
+      UserError: the fused kernel does not run on this device.
     """
-    attention: BankAttention = functools.partial(attend, beta=context.temperature, chunk=context.chunk)
+    beta, chunk = context.temperature, context.chunk
     if context.neighbours:
-        attention = functools.partial(
-            attend_nearest,
-            beta=context.temperature,
-            chunk=context.chunk,
-            neighbours=context.neighbours,
-            approximate=context.search == "approximate",
+        approximate = context.search == "approximate"
+        return functools.partial(
+            attend_nearest, beta=beta, chunk=chunk, neighbours=context.neighbours, approximate=approximate
         )
-    return attention
+    kind = (device or jax.devices()[0]).device_kind
+    if context.attention == "fused" or (context.attention == "auto" and kind in FUSED):
+        return _fused(beta, kind)
+    return functools.partial(attend, beta=beta, chunk=chunk)
+
+
+def _fused(beta: float, kind: str) -> BankAttention:
+    if kind == "cpu":
+        return functools.partial(attend_fused, beta=beta, interpret=True)
+    if not kind.startswith("TPU"):
+        raise UserError(f"config key context.attention: the fused kernel is for TPUs, not for {kind}; use streaming")
+    wide = kind in ("TPU v2", "TPU v3")
+    return functools.partial(attend_fused, beta=beta, vmem=FUSED.get(kind, 16 * MIB), wide=wide)

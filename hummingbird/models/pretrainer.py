@@ -25,6 +25,7 @@ from jaxtyping import Bool, Float, Int, Key
 
 from hummingbird.config import PretrainConfig
 from hummingbird.config.objectives import MASKED
+from hummingbird.devices.mesh import Device
 from hummingbird.errors import UserError
 from hummingbird.models.backbone import Tokens
 from hummingbird.models.bank_attention import build_bank_attention
@@ -186,14 +187,15 @@ def patch_features(
 DTYPES: dict[str, DTypeLike] = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
 
-def build_pretrainer(config: PretrainConfig) -> Pretrainer:
+def build_pretrainer(config: PretrainConfig, device: Device | None = None) -> Pretrainer:
     """Builds the network of a pretraining config.
 
     Args:
       config: reads `objective.name`, `encoder`, `pooling`, `context`, `heads.bn_momentum`, `input_size` and `dtype`.
+      device: one of those that it will run on; None: the first of this machine.
 
     Raises:
-      UserError: no such encoder, or views that its patches do not divide.
+      UserError: no such encoder, views that its patches do not divide, or a kernel that is not for this device.
     """
     dtype = DTYPES[config.dtype]
     encoder = dataclasses.asdict(config.encoder)
@@ -210,7 +212,7 @@ def build_pretrainer(config: PretrainConfig) -> Pretrainer:
         context_weight=config.context.weight,
         context_hidden=config.context.hidden_dim,
         context_chunk=config.context.chunk,
-        bank_attention=build_bank_attention(config.context),
+        bank_attention=build_bank_attention(config.context, device),
         bn_momentum=config.heads.bn_momentum,
         dtype=dtype,
     )

@@ -78,7 +78,7 @@ def build_program(config: PretrainConfig, examples: int, devices: list[Any] | No
     """
     mesh = meshes.build_mesh(config, devices)
     split, whole = meshes.batch_sharding(mesh), meshes.replicated(mesh)
-    model = build_pretrainer(config)
+    model = build_pretrainer(config, mesh.devices.flat[0])
     objective = build_objective(config, functools.partial(jax.lax.with_sharding_constraint, shardings=whole))
     steps_per_epoch = examples / config.batch_size
     total_steps, learning_rate = learning_rate_of(config, examples)
