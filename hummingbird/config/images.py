@@ -48,10 +48,11 @@ class Linear:
 class Images:
     """Evaluation of whole images, for `data.task` classification and image_retrieval."""
 
-    pooling: Literal["auto", "cls", "mean", "cls_mean", "qkv"] = setting(
+    pooling: Literal["auto", "cls", "mean", "cls_mean", "qkv", "layers"] = setting(
         "auto",
-        "one vector for an image: the [CLS] token after the final norm, the mean of the patches, both concatenated, or "
-        "a training run's own attention pooling; auto: cls where there is one, else mean",
+        "one vector for an image: the [CLS] token after the final norm, the mean of the patches, both concatenated, a "
+        "training run's own attention pooling, or layers: the [CLS] of the last four blocks and the mean of the "
+        "patches, of which `linear` tries four parts (DINOv2); auto: cls where there is one, else mean",
     )
     crop: Literal["centre", "squash", "aspect"] = setting(
         "centre",

@@ -165,6 +165,18 @@ class FrozenEncoder:
             raise UserError(f"{self.name} has no [CLS] token; take the mean of its patch features instead")
         return self._run(_Call(self.backbone, _cls), images)[0]
 
+    def class_tokens(
+        self, images: UInt8[np.ndarray, "B H W 3"], layers: tuple[int, ...]
+    ) -> list[Float[np.ndarray, "B D"]]:
+        """Returns the normed [CLS] tokens of several layers, then the mean of the last one's patches.
+
+        Raises:
+          UserError: the encoder has no [CLS] token, or not these layers.
+        """
+        if not self.backbone.has_cls:
+            raise UserError(f"{self.name} has no [CLS] token; take the mean of its patch features instead")
+        return self._run(_Call(self.backbone, _class_tokens, (tuple(layers),)), images)
+
     def attention(self, images: UInt8[np.ndarray, "B H W 3"]) -> Float[np.ndarray, "B h w"] | None:
         """Returns the weights of attention pooling, which sum to 1 in each image; None without such pooling."""
         return None if self.pooling is None else self._run(self.pooling.apply, images, pooling=True)[0]
@@ -280,6 +292,11 @@ def _layers(backbone: Backbone, params: Params, images: Array, layers: tuple[int
 def _cls(backbone: Backbone, params: Params, images: Array) -> list[Array]:
     cls = backbone.features(params, images).cls
     return [] if cls is None else [cls]
+
+
+def _class_tokens(backbone: Backbone, params: Params, images: Array, layers: tuple[int, ...]) -> list[Array]:
+    found = backbone.layers(params, images, layers, True)
+    return [*(output.cls for output in found if output.cls is not None), found[-1].patches.mean(axis=(1, 2))]
 
 
 def precision(dtype: str) -> contextlib.AbstractContextManager[None]:

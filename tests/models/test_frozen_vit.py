@@ -139,3 +139,13 @@ def test_every_product_of_an_encoder_has_the_precision_of_its_dtype(dtype, preci
         assert len(products) > 8
         for line in products:
             assert f"precision = [{precision}, {precision}]" in line or line in positions, line
+
+
+def test_class_tokens_of_several_layers_stand_before_the_mean_of_the_patches():
+    encoder = encoder_of(ALL_AT_ONCE)
+    found = encoder.class_tokens(IMAGES, (-2, -1))
+    outputs = encoder.outputs(encoder.params, IMAGES, (0, 1))
+    for one, output in zip(found, [*(x.cls for x in outputs), outputs[-1].patches.mean((1, 2))], strict=True):
+        np.testing.assert_allclose(one, output, atol=2e-5)
+    with pytest.raises(UserError, match=r"random has no \[CLS\] token"):
+        encoder_of(PLAIN).class_tokens(IMAGES, (-1,))

@@ -16,6 +16,7 @@ from hummingbird.retrieval.recognition import knn
 from hummingbird.retrieval.recognition.embed import Embedded
 from hummingbird.retrieval.recognition.linear import fit_linear
 from hummingbird.retrieval.recognition.logistic import fit_logistic
+from hummingbird.retrieval.recognition.pooled import feature_sets
 from hummingbird.retrieval.recognition.rows import predict
 from hummingbird.retrieval.recognition.scores import TOP, best_first, mean_per_class, top1, top5
 from hummingbird.run.files import Json
@@ -144,18 +145,28 @@ def by_logistic_regression(problem: Problem, settings: Images) -> Outcome:
 
 
 def by_linear_layer(problem: Problem, settings: Images) -> Outcome:
-    """Classifies by a linear layer on features that are not normalised; the learning rate is chosen."""
+    """Classifies by a linear layer on features that are not normalised; learning rate and layers are chosen."""
     linear = settings.linear
     on_test = linear.selected_on == "test"
     split = validation(problem, settings.validation)
     fit_on, judge, again = (problem.train, problem.test, False) if on_test else split
     rates, size = linear.learning_rates, (linear.batch_size, linear.steps, problem.seed)
-    fitted = fit_linear(fit_on, problem.classes, rates, *size)
-    accuracies = [top1(judge.labels, predict(w, judge.units, judge.norms).argmax(axis=1)) for w in fitted]
-    best = int(np.argmax(accuracies))
-    weights = fit_linear(problem.train, problem.classes, rates[best : best + 1], *size)[0] if again else fitted[best]
-    ranking = best_first(predict(weights, problem.test.units, problem.test.norms), TOP)
-    return outcome(problem, ranking, {"learning_rate": rates[best], f"{linear.selected_on}_top1": accuracies})
+    sets = feature_sets(settings.pooling, problem.train.units.shape[1])
+    parts = {name: (fit_on.columns(x), judge.columns(x)) for name, x in sets.items()}
+    fitted = {name: fit_linear(mine, problem.classes, rates, *size) for name, (mine, _) in parts.items()}
+    accuracies = {
+        name: [top1(other.labels, predict(w, other.units, other.norms).argmax(axis=1)) for w in fitted[name]]
+        for name, (_, other) in parts.items()
+    }
+    name = max(accuracies, key=lambda name: max(accuracies[name]))
+    best = int(np.argmax(accuracies[name]))
+    train, test = problem.train.columns(sets[name]), problem.test.columns(sets[name])
+    weights = fit_linear(train, problem.classes, rates[best : best + 1], *size)[0] if again else fitted[name][best]
+    ranking = best_first(predict(weights, test.units, test.norms), TOP)
+    chosen: dict[str, Json] = {"learning_rate": rates[best], f"{linear.selected_on}_top1": accuracies[name]}
+    if len(sets) > 1:
+        chosen |= {"features": name, f"{linear.selected_on}_best": {key: max(x) for key, x in accuracies.items()}}
+    return outcome(problem, ranking, chosen)
 
 
 class Validation(NamedTuple):

@@ -61,6 +61,12 @@ class Embedded(NamedTuple):
         """Returns some of the images."""
         return Embedded(*(column[rows] for column in self))
 
+    def columns(self, chosen: np.ndarray) -> Embedded:
+        """Returns some of the features, scaled as before."""
+        if len(chosen) == self.units.shape[1]:
+            return self
+        return self._replace(units=self.units[:, chosen])
+
     def raw(self) -> Float32[np.ndarray, "N D"]:
         """Returns the features as the encoder gave them."""
         return self.units * self.norms[:, None]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from jaxtyping import Float, Float32, UInt8
+from jaxtyping import Float, Float32, Int, UInt8
 
 from hummingbird.encoder import Encoder
 from hummingbird.errors import UserError
@@ -46,7 +46,35 @@ def qkv(encoder: Encoder, images: Images) -> Float[np.ndarray, "B D"]:
     return pooled
 
 
-POOLING: dict[str, Pool] = {"cls": cls, "mean": mean, "cls_mean": cls_mean, "qkv": qkv}
+LAYERS = (-4, -3, -2, -1)  # of `layers`
+
+
+def layers(encoder: Encoder, images: Images) -> Float32[np.ndarray, "B E"]:
+    """Returns the [CLS] tokens of the last four blocks and the mean of the last one's patches, side by side."""
+    if not isinstance(encoder, FrozenEncoder):
+        raise UserError("config key images.pooling: this encoder gives patch features alone; use mean")
+    return np.concatenate(encoder.class_tokens(images, LAYERS), axis=1)
+
+
+def feature_sets(pooling: str, width: int) -> dict[str, Int[np.ndarray, " e"]]:
+    """Returns which columns of pooled features are tried by linear probing, by name (DINOv2, eval/linear.py).
+
+    Of `layers`: the [CLS] of the last block or of the last four, without and with the mean of the patches.
+
+    Example:
+      >>> {name: len(columns) for name, columns in feature_sets("layers", 5 * 8).items()}
+      {'1 block': 8, '1 block and patches': 16, '4 blocks': 32, '4 blocks and patches': 40}
+    """
+    if pooling != "layers":
+        return {pooling: np.arange(width)}
+    count = len(LAYERS)
+    tokens, patches = np.split(np.arange(width), [width * count // (count + 1)])
+    sets = {"1 block": tokens[-len(patches) :], "4 blocks": tokens}
+    both = {f"{name} and patches": np.concatenate([columns, patches]) for name, columns in sets.items()}
+    return dict(sorted({**sets, **both}.items()))
+
+
+POOLING: dict[str, Pool] = {"cls": cls, "mean": mean, "cls_mean": cls_mean, "qkv": qkv, "layers": layers}
 
 
 def choose(name: str, encoder: Encoder) -> str:

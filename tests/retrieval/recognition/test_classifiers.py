@@ -11,6 +11,7 @@ from hummingbird.retrieval.recognition.classifiers import CLASSIFIERS, Problem
 from hummingbird.retrieval.recognition.embed import Embedded
 from hummingbird.retrieval.recognition.few_shot import draw_shots
 from hummingbird.retrieval.recognition.logistic import fit_logistic
+from hummingbird.retrieval.recognition.pooled import feature_sets
 from hummingbird.retrieval.recognition.scores import confusion, mean_per_class, per_class, top1, top5
 
 DIM, CLASSES = 12, 5
@@ -166,3 +167,21 @@ def test_scores_by_hand():
     assert per_class(truth, predicted, ["a", "b", "c"]) == {"a": pytest.approx(200 / 3), "b": 100, "c": None}
     assert confusion(truth, predicted, 2).tolist() == [[2, 1], [0, 1]]
     assert top5(np.array([7, 1]), np.array([[1, 2, 3, 4, 5, 7], [5, 4, 3, 2, 1, 0]])) == 50
+
+
+def test_the_linear_layer_chooses_among_the_layers_of_an_encoder():
+    noise = np.random.default_rng(3).normal(size=(280, 4 * DIM)).astype(np.float32)
+    given = problem()
+
+    def layered(part, noise):
+        """Five parts of equal width: only the last one, the mean of the patches, tells classes apart."""
+        rows = np.concatenate([3 * noise[: len(part.units)], part.raw()], axis=1)
+        norms = np.linalg.norm(rows, axis=1)
+        return Embedded(rows / norms[:, None], norms, part.labels)
+
+    given = problem(train=layered(given.train, noise), test=layered(given.test, noise[200:]))
+    settings = Images(pooling="layers", linear=Linear(steps=100, batch_size=64, learning_rates=(0.01, 0.1)))
+    found = CLASSIFIERS["linear"].run(given, settings)
+    assert found.chosen["features"] == "1 block and patches"
+    assert found.chosen["validation_best"].keys() == feature_sets("layers", 5 * DIM).keys()
+    assert found.scores["top1"] > 60
