@@ -17,7 +17,12 @@ WITH_CLS = dataclasses.replace(PLAIN, cls=True)
 ALL_AT_ONCE = dataclasses.replace(
     PLAIN, cls=True, registers=2, swiglu=True, activation="silu", layer_scale=True, rotary=100.0, pre_norm=True
 )
-ARCHITECTURES = {"plain": PLAIN, "cls": WITH_CLS, "all variations": ALL_AT_ONCE}
+ARCHITECTURES = {
+    "plain": PLAIN,
+    "cls": WITH_CLS,
+    "layer scale": dataclasses.replace(WITH_CLS, layer_scale=True),
+    "all variations": ALL_AT_ONCE,
+}
 IMAGES = np.random.default_rng(0).integers(0, 256, (5, 16, 24, 3), dtype=np.uint8)
 
 
@@ -25,7 +30,9 @@ IMAGES = np.random.default_rng(0).integers(0, 256, (5, 16, 24, 3), dtype=np.uint
 def encoder(name="cls", patch_size=8) -> FrozenEncoder:
     """An encoder with parameters that are neither 0 nor 1."""
     arch = dataclasses.replace(ARCHITECTURES[name], patch_size=patch_size)
-    params = jax.eval_shape(ViT(arch).init, jax.random.key(0), jnp.zeros((1, 16, 24, 3)))["params"]
+    params = jax.eval_shape(ViT(arch).init, jax.random.key(0), jnp.zeros((1, 2 * patch_size, 3 * patch_size, 3)))[
+        "params"
+    ]
     rng = np.random.default_rng(0)
     params = jax.tree.map(lambda x: jnp.asarray(rng.normal(0.1, 0.3, x.shape), jnp.float32), params)
     return FrozenEncoder(FrozenViT(arch), params, name, f"small {name}")

@@ -13,6 +13,7 @@ from hummingbird.sweep import Sweep, grid
 from hummingbird.sweep.expand import build_schedule
 from hummingbird.sweep.folder import SweepFolder
 from hummingbird.sweep.shared import run_shared
+from tests.gradients.small import encoder as vit
 
 SMALL = {
     "data.scenes.size": 32,
@@ -41,24 +42,24 @@ class Counting:
         return np.concatenate([colours, np.ones_like(colours[..., :1])], axis=-1).astype(np.float32)
 
 
-def run_sweep(folder, monkeypatch, axes, changes=()):
+def run_sweep(folder, monkeypatch, axes, changes=(), shared=None):
     """The sweep's folder and commands after they have run, and the encoder that all shared."""
     pairs = [(key, str(value).lower()) for key, value in {**SMALL, **dict(changes)}.items()]
     schedule = build_schedule(Sweep("evaluate", grid(axes)), "configs/evaluate/scenes.py", pairs, "rgb:8", str(folder))
-    sweep_folder, counting = SweepFolder(folder), Counting()
+    sweep_folder, counting = SweepFolder(folder), shared or Counting()
     monkeypatch.setattr(encoder, "build_encoder", lambda *_: counting)
     run_shared(sweep_folder, list(schedule.commands.values()))
     return sweep_folder, schedule.commands, counting
 
 
-def alone_and_shared(folder, commands):
+def alone_and_shared(folder, commands, build=Counting):
     """The results of every command: evaluated separately, and in the sweep."""
     for id, command in commands.items():
         assert folder.state(id) == "done"
         resolved = config.resolve("evaluate", command.config, command.overrides)
         sources = [build_dense_source(resolved, split) for split in ("prompt", "query")]
         shared = json.loads((folder.workdir(id) / "metrics.json").read_text())
-        yield measure(Counting(), resolved, *sources)[0], shared
+        yield measure(build(), resolved, *sources)[0], shared
 
 
 def test_search_settings_share_one_encoding_and_keep_their_scores(tmp_path, monkeypatch):
@@ -98,6 +99,18 @@ def test_parts_of_the_prompt_have_the_same_scores_in_a_sweep(tmp_path, monkeypat
 
     for alone, shared in alone_and_shared(folder, commands):
         assert shared["fractions"] == alone["fractions"]
+
+
+@pytest.mark.parametrize("preset", ["paper", pytest.param("public-code", marks=pytest.mark.slow)])
+def test_gradients_with_a_support_have_the_same_scores_in_a_sweep(preset, tmp_path, monkeypatch):
+    gradients = {"gradients": "simclr", "preset": preset, "projection": "tensor", "rank": 1, "dim": 8}
+    more = {**{f"features.{key}": value for key, value in gradients.items()}, "data.scenes.prompt_images": 4}
+    folder, commands, _ = run_sweep(tmp_path, monkeypatch, {"retrieval.neighbours": [1, 3]}, more, vit())
+    results = list(alone_and_shared(folder, commands, vit))
+    for alone, shared in results:
+        assert shared["metrics"]["miou"] == pytest.approx(alone["metrics"]["miou"], abs=1e-9)
+        assert shared["features"] == alone["features"]
+    assert len({alone["metrics"]["miou"] for alone, _ in results}) == 2
 
 
 def test_a_setting_that_fails_stops_no_other(tmp_path, monkeypatch):
