@@ -10,6 +10,29 @@ from hummingbird.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True)
+class Variant:
+    """What the paper varies in gradients of whole images to justify its choices; the defaults are these choices."""
+
+    alone: bool = setting(False, "gradients without the encoder's features beside them (Tables 6, 15, Figures 8, 10)")
+    head: Literal["linear", "none"] = setting(
+        "linear", "what the loss takes: a random projection, or features (Table 6)"
+    )
+    unit: Literal["auto", "yes", "no"] = setting(
+        "auto", "L2-normalise features before the head (Table 6); auto: yes, but not for simclr"
+    )
+    shared_heads: bool = setting(False, "dino: one head for teacher and student (Table 15)")
+    augmentation: Literal["crops", "dino"] = setting(
+        "crops", "dino: random crops alone, or with DINO's flips, colours, blur and solarisation (Table 15)"
+    )
+    layer: int | None = setting(
+        None,
+        "block of which gradients are taken, from 0, by autodiff of all that follows it (Figure 8)",
+        low=0,
+        none="last",
+    )
+
+
+@dataclasses.dataclass(frozen=True)
 class Features:
     """Gradients of self-supervised objectives as features, beside the encoder's own (FUNGI)."""
 
@@ -41,6 +64,7 @@ class Features:
     interleave: bool = setting(
         False, "preset=public-code: mix the channels of the five neighbours of a token, as that code does"
     )
+    variant: Variant = Variant()
 
     def __post_init__(self) -> None:
         """Refuses settings that are meant for another preset."""
@@ -63,3 +87,4 @@ class Options(TypedDict, total=False):
     pca: int | None
     own_patches: bool
     interleave: bool
+    variant: Variant

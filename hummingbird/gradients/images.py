@@ -15,22 +15,24 @@ import numpy as np
 from jax import Array
 from jaxtyping import Float, Float32, Int64, UInt8
 
+from hummingbird.config.features import Variant
 from hummingbird.encoder import Encoder
 from hummingbird.errors import UserError
 from hummingbird.gradients import losses
-from hummingbird.gradients.heads import Head, build_head, checksum, named_key
+from hummingbird.gradients.door import with_layer
+from hummingbird.gradients.heads import named_key
+from hummingbird.gradients.image_losses import DEFAULT, LOSSES, build_heads, outputs
 from hummingbird.gradients.projection import find_sums
 from hummingbird.gradients.spread import Call, map_images, spread_for
 from hummingbird.gradients.tail import check_encoder, run_body, select, take_gradients
-from hummingbird.gradients.views import VIEWS, Picture, image_ids, simclr_views
+from hummingbird.gradients.views import VIEWS, Picture, image_ids, simclr_views, view_of
 from hummingbird.models.backbone import Backbone
 from hummingbird.models.frozen import FrozenEncoder
-from hummingbird.models.params import Params, leaf, subtree
+from hummingbird.models.frozen_vit import FrozenViT
+from hummingbird.models.params import Params, subtree
 
 IMAGES_AT_A_TIME = 16
 BATCHES = {"kl": IMAGES_AT_A_TIME, "dino": 4, "simclr": 2}  # images whose views are in memory at a time
-HEADS = {"kl": ("kl",), "dino": ("student", "teacher"), "simclr": ("simclr",)}
-DIMS = {"kl": losses.KL_DIM, "student": losses.DINO_DIM, "teacher": losses.DINO_DIM, "simclr": losses.SIMCLR_DIM}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,6 +64,7 @@ def features(
     ids: Sequence[int] | None = None,
     pooling: str = "cls",
     size: int = 224,
+    variant: Variant = DEFAULT,
 ) -> Float32[np.ndarray, "B F"]:
     """Computes features from gradients of a frozen encoder, beside its own embedding.
 
@@ -81,6 +84,7 @@ def features(
       ids: numbers of the images, by which their random crops are drawn; None: checksums of their pixels.
       pooling: what the embedding is, "cls" or "mean" (of the patches); the mean where there is no [CLS] token.
       size: side of the crops, pixels.
+      variant: heads, augmentation and layer, as the paper varies them.
 
     Returns:
       For each image, the L2-normalised projected gradients, one part an objective, then the L2-normalised embedding:
@@ -103,15 +107,17 @@ def features(
     pictures = list(images)
     uncut = pictures if whole is None else list(whole)
     numbers = image_ids(uncut, ids)
-    job = Job(frozen, projection, rank, dim or frozen.dim, seed, pooling, negatives)
-    parts, embedding = {}, None
-    for name in dict.fromkeys(("kl", *objectives)):  # that of KL also gives the embedding, at next to no cost
+    check_variant(variant, frozen, projection)
+    job = Job(frozen, projection, rank, dim or frozen.dim, seed, pooling, negatives, variant)
+    parts: dict[str, np.ndarray] = {}
+    embedding: list[np.ndarray] = []
+    for name in dict.fromkeys((*(() if variant.alone else ("kl",)), *objectives)):
         shown = pictures if name == "kl" else uncut
-        cut = (VIEWS[name](image, size, seed, i) for image, i in zip(shown, numbers, strict=True))
+        cut = (view_of(name, variant, image, size, seed, i) for image, i in zip(shown, numbers, strict=True))
         parts[name], found = run_views(job, name, cut, numbers)
-        embedding = found if embedding is None else embedding
-    assert embedding is not None
-    return np.concatenate([*(parts[name] for name in objectives), embedding], axis=1)
+        if name == "kl" and not variant.alone:  # that of KL also gives the embedding, at next to no cost
+            embedding = [found]
+    return np.concatenate([*(parts[name] for name in objectives), *embedding], axis=1)
 
 
 def fit_negatives(
@@ -124,6 +130,7 @@ def fit_negatives(
     pooling: str = "cls",
     size: int = 224,
     exclude_self: bool = True,
+    variant: Variant = DEFAULT,
 ) -> Negatives:
     """Draws the negatives of SimCLR for a data set: the 49 views of each of 256 training images (Table 17).
 
@@ -135,14 +142,16 @@ def fit_negatives(
       ids: of the images, as `features` gets them.
       pooling, size: as of `features`.
       exclude_self: the views of an image are not its own negatives; the public code does not take care of that.
+      variant: as of `features`.
     """
     frozen = check_encoder(encoder)
     numbers = image_ids(images, ids)
     # By id, so that the order of the images does not matter.
     order = np.argsort(numbers, kind="stable")
     drawn = np.random.default_rng([seed, len(order)]).permutation(order)[:count]
-    head = build_head("simclr", seed, frozen.dim, DIMS["simclr"])
-    found = [embed_views(frozen, simclr_views(images[i], size), pooling) @ head.kernel + head.bias for i in drawn]
+    tree: Params = {"heads": {name: x._asdict() for name, x in build_heads("simclr", seed, frozen.dim).items()}}
+    views = (jnp.asarray(embed_views(frozen, simclr_views(images[i], size), pooling)) for i in drawn)
+    found = [np.asarray(outputs(tree, variant, "simclr", "simclr", rows)) for rows in views]
     owners = np.repeat(np.asarray(numbers, np.int64)[drawn], [len(x) for x in found])
     return Negatives(np.concatenate(found).astype(np.float32), owners, exclude_self)
 
@@ -154,10 +163,16 @@ def check_objectives(objectives: Sequence[str], known: Collection[str]) -> None:
         raise UserError(f"features.gradients: {wrong[0] if wrong else 'none'!r} is not one of {', '.join(known)}")
 
 
-def heads_checksum(objectives: Sequence[str], seed: int, width: int) -> str:
-    """Returns a checksum of the heads that objectives use; part of what identifies features."""
-    names = [head for name in objectives for head in HEADS[name]]
-    return checksum({name: build_head(name, seed, width, DIMS[name]) for name in names})
+def check_variant(variant: Variant, encoder: FrozenEncoder, projection: str) -> None:
+    """Raises UserError for a layer that does not exist, or whose gradient is no outer product."""
+    if variant.layer is None:
+        return
+    if variant.layer >= encoder.backbone.depth:
+        raise UserError(
+            f"features.variant.layer: {variant.layer} is not a block; {encoder.name} has {encoder.backbone.depth}"
+        )
+    if projection == "none":
+        raise UserError("features.variant.layer: needs features.projection=dense or tensor")
 
 
 # ---------------------------------------------------------------- programs
@@ -172,6 +187,7 @@ class Job:
     seed: int
     pooling: str
     negatives: Negatives | None
+    variant: Variant
 
 
 def run_views(
@@ -181,12 +197,13 @@ def run_views(
     encoder = job.encoder
     size = min(BATCHES[name], 1 << (len(numbers) - 1).bit_length())  # few sizes, so that few programs are compiled
     spread = spread_for(min(size, len(numbers)))
-    heads = {head: build_head(head, job.seed, encoder.dim, DIMS[head])._asdict() for head in HEADS[name]}
+    heads = {head: x._asdict() for head, x in build_heads(name, job.seed, encoder.dim).items()}
     tree: dict[str, Params] = {"encoder": encoder.params, "heads": heads}
     if name == "simclr" and job.negatives is not None:
         tree["negatives"] = {"outputs": job.negatives.outputs}
     placed = spread.place(tree)
-    outer = Call(outer_products, (encoder.backbone, name, job.pooling))
+    take = outer_products if job.variant.layer is None else layer_gradients
+    outer = Call(take, (encoder.backbone, name, job.pooling, job.variant))
     project = Call(projected, (job.projection, job.rank, job.dim, job.seed))
     parts: list[np.ndarray] = []
     embeddings: list[np.ndarray] = []
@@ -216,7 +233,7 @@ def others(negatives: Negatives | None, numbers: Sequence[int], size: int) -> np
 
 
 def outer_products(
-    backbone: Backbone, name: str, pooling: str, tree: Params, views: Array, kept: Array
+    backbone: Backbone, name: str, pooling: str, variant: Variant, tree: Params, views: Array, kept: Array
 ) -> tuple[Array, Array, Array]:
     """Returns normalised embeddings of first views [B, D], and delta [B, V T, D] and inputs [B, V T, E]."""
     # On a CPU, products of one image at a time are as fast, and are rounded alike whatever else is in the batch.
@@ -229,7 +246,7 @@ def outer_products(
         embed = functools.partial(pooled_views, count=count)
 
         def loss(tokens: Float[Array, "n T D"]) -> Float[Array, ""]:
-            return jnp.sum(jax.vmap(functools.partial(LOSSES[name], tree))(embed(tokens), kept))
+            return jnp.sum(jax.vmap(functools.partial(LOSSES[name], tree, variant))(embed(tokens), kept))
 
         outer = take_gradients(backbone, params, last, loss)
         embedding = losses.unit(embed(outer.tokens)[:, 0])
@@ -241,33 +258,31 @@ def outer_products(
     return embedding, delta, inputs
 
 
+def layer_gradients(
+    backbone: FrozenViT, name: str, pooling: str, variant: Variant, tree: Params, views: Array, kept: Array
+) -> tuple[Array, Array, Array]:
+    """Returns what `outer_products` does, of an earlier block: by autodiff, each row of the gradient being a term."""
+    params, path = subtree(tree, "encoder"), [f"block_{variant.layer:02d}", "attention", "out"]
+    layer = {name: jnp.asarray(x) for name, x in subtree(params, *path).items()}
+
+    def run(views: Array, kept: Array) -> tuple[Array, Array, Array]:
+        def loss(layer: dict[str, Array]) -> tuple[Float[Array, ""], Float[Array, "V D"]]:
+            patches, cls = backbone.features(with_layer(params, path, layer), views[0])
+            embedding = patches.mean(axis=(1, 2)) if pooling == "mean" or cls is None else cls
+            return LOSSES[name](tree, variant, embedding, kept[0]), embedding
+
+        found, embedding = jax.grad(loss, has_aux=True)(layer)
+        rows = jnp.concatenate([found["kernel"], *([found["bias"][None]] if "bias" in found else [])])
+        return losses.unit(embedding[:1]), rows[None], jnp.eye(len(rows))[None]
+
+    with jax.default_matmul_precision("highest"):
+        embedding, delta, inputs = map_images(run, True, views, kept)
+    return embedding, delta, inputs
+
+
 def pooled_views(tokens: Float[Array, "n T D"], count: int) -> Float[Array, "B V D"]:
     """Returns the mean token of each view of `count` images."""
     return tokens.mean(axis=1).reshape(count, -1, tokens.shape[-1])
-
-
-def kl_loss(tree: Params, embedding: Float[Array, "V D"], kept: Array) -> Float[Array, ""]:
-    """Sums the objective over views; the head takes normalised features."""
-    return jnp.sum(losses.kl_to_uniform(_head(tree, "kl", losses.unit(embedding))))
-
-
-def dino_loss(tree: Params, embedding: Float[Array, "V D"], kept: Array) -> Float[Array, ""]:
-    """Sums over pairs of views; both heads take normalised features, of one backbone."""
-    unit = losses.unit(embedding)
-    return losses.dino(_head(tree, "teacher", unit[:2]), _head(tree, "student", unit))
-
-
-def simclr_loss(tree: Params, embedding: Float[Array, "V D"], kept: Array) -> Float[Array, ""]:
-    """Contrasts the views with the negatives; the head takes features as they are."""
-    return losses.info_nce(_head(tree, "simclr", embedding), leaf(tree, "negatives", "outputs"), kept=kept)
-
-
-LOSSES = {"kl": kl_loss, "dino": dino_loss, "simclr": simclr_loss}
-
-
-def _head(tree: Params, name: str, rows: Float[Array, "n D"]) -> Float[Array, "n K"]:
-    head = Head(leaf(tree, "heads", name, "kernel"), leaf(tree, "heads", name, "bias"))
-    return rows @ head.kernel + head.bias
 
 
 def projected(

@@ -16,7 +16,7 @@ from jax import Array
 from jaxtyping import Float32, Shaped, UInt8
 from typing_extensions import Unpack
 
-from hummingbird.config.features import Features, Options
+from hummingbird.config.features import Features, Options, Variant
 from hummingbird.config.schema import resolve
 from hummingbird.encoder import Encoder
 from hummingbird.errors import UserError
@@ -134,6 +134,7 @@ class GradientEncoder:
     def describe(self) -> dict[str, Json]:
         """Returns all that the features depend on beside the encoder and the prompt."""
         chosen = {key: list(x) if isinstance(x, tuple) else x for key, x in dataclasses.asdict(self.settings).items()}
+        del chosen["variant"]  # of whole images
         return {
             "version": VERSION,
             **chosen,
@@ -310,6 +311,8 @@ def build_gradient_encoder(encoder: Encoder, settings: Features, seed: int) -> G
             f"config key features.gradients: {unknown[0] if unknown else 'none'} compares views of whole images and "
             f"has no gradient of a patch; use {' or '.join(DIMS)}"
         )
+    if settings.variant != Variant():
+        raise UserError("config key features.variant: is for whole images; leave it out for gradients of patches")
     return GradientEncoder(check_encoder(encoder), settings, seed)
 
 

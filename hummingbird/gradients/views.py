@@ -7,14 +7,21 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image
+from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 
+from hummingbird.config.features import Variant
 from hummingbird.data.crops import random_resized_crop
 
 GLOBAL, LOCAL = 2, 10
 GLOBAL_AREA, LOCAL_AREA = (0.25, 1.0), (0.05, 0.25)
 # Patches of half the image's side, a sixth of their own side apart (App. B): 0, 18, ..., 108 of 224 pixels.
 SIDE, STEPS = 2, 6
+# Operations of DINO's colour jitter, and how far their factors are from 1.
+JITTER = {
+    "brightness": (ImageEnhance.Brightness, 0.4),
+    "contrast": (ImageEnhance.Contrast, 0.4),
+    "saturation": (ImageEnhance.Color, 0.2),
+}
 
 Picture = UInt8[np.ndarray, "H W 3"]
 Views = UInt8[np.ndarray, "V S S 3"]
@@ -65,6 +72,46 @@ def simclr_views(image: Picture, size: int, seed: int = 0, number: int = 0) -> V
 def single_view(image: Picture, size: int, seed: int = 0, number: int = 0) -> Views:
     """Returns the image alone, as the caller prepared it."""
     return image[None]
+
+
+def dino_policy(rng: np.random.Generator, view: Picture, number: int) -> Picture:
+    """Applies what DINO does beside its crops: flip, colour jitter, grey, blur, and solarisation of the second view.
+
+    Probabilities and strengths are those of DINO's training (Caron et al., 2021); operations are Pillow's.
+
+    Args:
+      rng: NumPy generator.
+      view: a crop.
+      number: of the view: 0 and 1 are the global ones.
+    """
+    image = Image.fromarray(view)
+    if rng.random() < 0.5:
+        image = ImageOps.mirror(image)
+    if rng.random() < 0.8:
+        for name in rng.permutation([*JITTER, "hue"]):
+            if name == "hue":
+                hue, *rest = image.convert("HSV").split()
+                turn = round(256 * rng.uniform(-0.1, 0.1))
+                image = Image.merge("HSV", [hue.point(lambda x, turn=turn: (x + turn) % 256), *rest]).convert("RGB")
+            else:
+                kind, most = JITTER[name]
+                image = kind(image).enhance(rng.uniform(1 - most, 1 + most))
+    if rng.random() < 0.2:
+        image = ImageOps.grayscale(image).convert("RGB")
+    if rng.random() < (1.0, 0.1, 0.5)[min(number, GLOBAL)]:
+        image = image.filter(ImageFilter.GaussianBlur(rng.uniform(0.1, 2.0)))
+    if number == 1 and rng.random() < 0.2:
+        image = ImageOps.solarize(image)
+    return np.asarray(image)
+
+
+def view_of(name: str, variant: Variant, image: Picture, size: int, seed: int, number: int) -> Views:
+    """Returns the views of an image for an objective, with DINO's augmentation where the variant says so."""
+    views = VIEWS[name](image, size, seed, number)
+    if name != "dino" or variant.augmentation == "crops":
+        return views
+    rng = np.random.default_rng(np.random.SeedSequence([seed, number, zlib.crc32(b"dino policy")]))
+    return np.stack([dino_policy(rng, view, i) for i, view in enumerate(views)])
 
 
 VIEWS: dict[str, Callable[[Picture, int, int, int], Views]] = {

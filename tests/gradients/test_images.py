@@ -11,6 +11,7 @@ import hummingbird as hb
 from hummingbird.errors import UserError
 from hummingbird.gradients import images as door
 from hummingbird.gradients.heads import build_head
+from hummingbird.gradients.image_losses import DEFAULT
 from hummingbird.gradients.losses import kl_to_uniform, unit
 from tests.gradients.small import IMAGES, encoder
 from tests.weights.upstream import relative_error
@@ -33,7 +34,9 @@ def test_outer_products_are_the_gradient_of_the_whole_network(name):
 
         return vit.projection(jax.grad(loss)(params))
 
-    run = jax.jit(lambda tree: door.outer_products(vit.backbone, "kl", "cls", tree, IMAGES[:1, None], jnp.ones((1, 1))))
+    run = jax.jit(
+        lambda tree: door.outer_products(vit.backbone, "kl", "cls", DEFAULT, tree, IMAGES[:1, None], jnp.ones((1, 1)))
+    )
     _, delta, inputs = run(tree)
     found = np.einsum("bte,btd->ed", inputs, delta)
     kernel, bias = whole(vit.params)

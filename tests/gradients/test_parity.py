@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import hummingbird as hb
-from hummingbird.gradients.images import DIMS
+from hummingbird.gradients.image_losses import DIMS
 from tests.weights.upstream import randomize, upstream
 
 pytestmark = pytest.mark.parity

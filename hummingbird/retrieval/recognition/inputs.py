@@ -14,6 +14,7 @@ from hummingbird.config import EvaluateConfig
 from hummingbird.data.labelled import Labelled
 from hummingbird.encoder import Encoder, arithmetic
 from hummingbird.errors import UserError
+from hummingbird.gradients.image_losses import DEFAULT
 from hummingbird.retrieval.processes import gather_columns
 from hummingbird.retrieval.progress import Clock, track
 from hummingbird.retrieval.recognition.cache import cached, in_memory
@@ -156,6 +157,7 @@ class Encoding:
             "dim": vectors.dim,
             "gradients_seed": vectors.seed,
             "negatives": self.fitted_on if vectors.negatives is not None else None,
+            **({"variant": dataclasses.asdict(vectors.variant)} if vectors.variant != DEFAULT else {}),
         }
 
 
@@ -171,5 +173,5 @@ def build_encoding(encoder: Encoder, config: EvaluateConfig, clock: Clock) -> En
     vectors = Pooled(encoder, pooling)
     if features.gradients:
         chosen = (features.projection, features.rank, features.dim)
-        vectors = Gradients(encoder, pooling, features.gradients, *chosen, config.seed, size)
+        vectors = Gradients(encoder, pooling, features.gradients, *chosen, config.seed, size, variant=features.variant)
     return Encoding(encoder, preparation, pooling, vectors, config.batch_size, images.cache, config.progress, clock)

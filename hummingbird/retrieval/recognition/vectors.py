@@ -10,8 +10,10 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 
 from hummingbird import gradients
+from hummingbird.config.features import Variant
 from hummingbird.encoder import Encoder
 from hummingbird.errors import UserError
+from hummingbird.gradients.image_losses import DEFAULT
 from hummingbird.retrieval.recognition.embed import Embedded, image_id
 from hummingbird.retrieval.recognition.pooled import POOLING
 
@@ -59,6 +61,7 @@ class Gradients:
       seed: draws heads, projection and crops.
       size: side of the crops, pixels.
       negatives: of simclr.
+      variant: heads, augmentation and layer.
     """
 
     encoder: Encoder
@@ -70,6 +73,7 @@ class Gradients:
     seed: int
     size: int
     negatives: gradients.Negatives | None = None
+    variant: Variant = DEFAULT
     padded: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
@@ -101,6 +105,7 @@ class Gradients:
             ids=ids,
             pooling=self.pooling,
             size=self.size,
+            variant=self.variant,
         )
 
     def units(self, features: Float32[np.ndarray, "B F"], norms: Float32[np.ndarray, " B"]) -> Embedded:
@@ -118,6 +123,6 @@ class Gradients:
             return self
         ids = [image_id(name) for name in names]
         found = gradients.fit_negatives(
-            self.encoder, images, seed=self.seed, ids=ids, pooling=self.pooling, size=self.size
+            self.encoder, images, seed=self.seed, ids=ids, pooling=self.pooling, size=self.size, variant=self.variant
         )
         return dataclasses.replace(self, negatives=found)
