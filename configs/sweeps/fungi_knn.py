@@ -7,7 +7,8 @@
 DATA is a TFDS data_dir, or holds a folder for each data set (aircraft/train/CLASS/*, ...). Each run scores an encoder
 of the Hugging Face Hub (extra `hub`) on all of them; `mean.accuracy` and `mean.few_shot_accuracy` are the means that
 the paper prints, shown beside its own. `:files` takes the encoders that are files (`FILES`) from checkpoints/. SimCLR
-costs 49 encodings an image. The paper's few shots are the first five of each class, once: images.draw=first.
+costs 49 encodings an image. The AugReg rows are Figure 11. The paper's few shots are the first five of each class,
+once: images.draw=first.
 
 Not yet run here with these encoders. The paper's rows "DeiT" are no gradients of the output projection, since its code
 misses torchvision's; its DINO and SimCLR views of AugReg and CLIP encoders have the wrong pixel statistics.

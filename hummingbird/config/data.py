@@ -111,10 +111,10 @@ class EvaluationData(Data):
     exif: Literal["auto", "upright", "stored"] = setting(
         "auto", "orientation of images with EXIF data: as their labels are drawn, upright, or as stored"
     )
-    task: Literal["segmentation", "depth", "classification", "image_retrieval"] | None = setting(
+    task: Literal["segmentation", "depth", "classification", "image_retrieval", "text", "audio"] | None = setting(
         None,
         "kind of label; none: the data set's own, segmentation if it has both; classification and image_retrieval are "
-        "for whole images",
+        "for whole images; text and audio: classes of texts and sounds",
     )
     prompt: str = setting(
         "",

@@ -9,6 +9,7 @@ from hummingbird.config.data import EvaluationData
 from hummingbird.config.features import Features
 from hummingbird.config.images import Images
 from hummingbird.config.schema import setting
+from hummingbird.config.sequences import Sequences
 from hummingbird.errors import UserError
 
 
@@ -169,6 +170,7 @@ class EvaluateConfig:
     features: Features = Features()
     retrieval: Retrieval = Retrieval()
     images: Images = Images()
+    sequence: Sequences = Sequences()
     depth: Depth = Depth()
     report: Report = Report()
     progress: bool = setting(True, "show progress bars with the time left")

@@ -40,8 +40,6 @@ class Door:
       dim: outputs of the projection; None: D.
       seed: draws head and projection.
       head_dim: outputs of the head; None: those for images (Table 17).
-      beside: (params, views) -> embeddings [V, D], of which that of the first view stands beside the gradient; None:
-        `apply`.
     """
 
     apply: Embed
@@ -52,7 +50,6 @@ class Door:
     dim: int | None = None
     seed: int = 0
     head_dim: int | None = None
-    beside: Embed | None = None
 
     def __post_init__(self) -> None:
         """Refuses a layer or an objective that does not exist."""
@@ -93,7 +90,6 @@ class Door:
                 return loss_of(self.objective, head, embedding, others), embedding[0]
 
             found, first = jax.grad(loss, has_aux=True)(find_layer(params, self.layer))
-            first = first if self.beside is None else self.beside(params, jax.tree.map(lambda x: x[:1], views))[0]
             rows = [found["kernel"], *([found["bias"][None]] if "bias" in found else [])]
             return jnp.concatenate(rows).T, losses.unit(first)
 

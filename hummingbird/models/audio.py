@@ -57,7 +57,7 @@ class Ssast:
         embed = at(params, "patch_embed/proj")
         x = jax.lax.conv_general_dilated(pictures, leaf(embed, "kernel"), self.stride, "VALID")
         x = x + leaf(embed, "bias")[:, None, None]
-        positions = self.positions(leaf(params, "pos_embed")[0], x.shape[2:])
+        positions = self.positions(leaf(params, "pos_embed")[0], (x.shape[2], x.shape[3]))
         x = x.reshape(*x.shape[:2], -1).swapaxes(1, 2)
         extra = [jnp.broadcast_to(leaf(params, name), (len(x), 1, x.shape[-1])) for name in ("cls_token", "dist_token")]
         x = jnp.concatenate([*extra, x], axis=1) + positions

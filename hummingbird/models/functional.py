@@ -1,7 +1,7 @@
 """Linear layers, norms and attention as functions of a tree of parameters, for networks that are no Flax modules."""
 
 # JAX's own annotations are partly unknown.
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 
 from __future__ import annotations
 
@@ -55,9 +55,9 @@ def attend(
       bias: added to the scores of every sample, one matrix a head or one for all.
       mask: tokens that may be attended to; None: all.
     """
-    split = lambda x: x.reshape(*x.shape[:2], heads, -1)
-    scores = scale * jnp.einsum("vthd,vshd->vhts", split(query), split(key))
+    q, k, v = (x.reshape(*x.shape[:2], heads, -1) for x in (query, key, value))
+    scores = scale * jnp.einsum("vthd,vshd->vhts", q, k)
     scores = scores if bias is None else scores + bias
     if mask is not None:
         scores = jnp.where(mask[:, None, None, :], scores, jnp.finfo(scores.dtype).min)
-    return jnp.einsum("vhts,vshd->vthd", jax.nn.softmax(scores), split(value)).reshape(query.shape)
+    return jnp.einsum("vhts,vshd->vthd", jax.nn.softmax(scores), v).reshape(query.shape)

@@ -60,8 +60,9 @@ class Bert:
 
     def tokens(self, params: Params, ids: Int[Array, "V T"], mask: Bool[Array, "V T"]) -> Float[Array, "V T D"]:
         """Returns the outputs of the last block."""
-        table = lambda name: leaf(params, "embeddings", f"{name}_embeddings", "embedding")
-        x = table("word")[ids] + table("token_type")[0] + table("position")[: ids.shape[1]]
+        names = ("word", "token_type", "position")
+        words, types, positions = (leaf(params, "embeddings", f"{name}_embeddings", "embedding") for name in names)
+        x = words[ids] + types[0] + positions[: ids.shape[1]]
         x = layer_norm(params, "embeddings/LayerNorm", x, self.eps)
         for i in range(self.depth):
             x = self.block(at(params, f"encoder/layer/{i}"), x, mask)

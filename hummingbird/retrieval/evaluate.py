@@ -22,6 +22,7 @@ import numpy as np
 from hummingbird import config as configs
 from hummingbird.config import EvaluateConfig
 from hummingbird.config.schema import One, Tree, Value, flatten
+from hummingbird.config.sequences import SEQUENCES
 from hummingbird.data.interface import DenseSource
 from hummingbird.encoder import Encoder, build_encoder
 from hummingbird.gradients.incontext import GradientEncoder
@@ -95,6 +96,10 @@ def evaluate(
     """
     place: Tree = {} if root is None else {"data.root": os.fspath(root)}
     config = resolved(config, {**flatten(overrides), **flatten(settings), **place})
+    if config.data.task in SEQUENCES:
+        from hummingbird.retrieval.recognition.sequences import evaluate_sequences
+
+        return evaluate_sequences(encoder, config, workdir)
     loaded = build_encoder(encoder, config.encoder) if isinstance(encoder, str) else encoder
     if config.data.task in WHOLE_IMAGE:
         from hummingbird.retrieval.recognition.evaluate import evaluate as evaluate_images

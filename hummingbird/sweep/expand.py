@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from hummingbird import config
 from hummingbird.config.images import WHOLE_IMAGE
+from hummingbird.config.sequences import SEQUENCES
 from hummingbird.errors import UserError
 from hummingbird.run.files import Json
 from hummingbird.sweep.names import as_text, name_runs
@@ -249,6 +250,8 @@ class Builder:
 
     def _share(self, command: Command, settings: Mapping[str, Json]) -> str:
         """Notes what an evaluation may share; returns the first evaluation that encodes the same."""
+        if settings["data.task"] in SEQUENCES:
+            return command.id
         if settings["data.task"] in WHOLE_IMAGE:
             features = {key: value for key, value in settings.items() if not re.match(CLASSIFIER_ONLY, key)}
             encoding = digest(features, command.checkpoint)

@@ -1,4 +1,4 @@
-"""The sweeps of FUNGI's image-level tables: what they schedule, and every command of their demos."""
+"""The sweeps of FUNGI's tables of images, texts and sounds: what they schedule, and every command of their demos."""
 
 import json
 import pickle
@@ -13,9 +13,12 @@ from hummingbird.sweep.expand import build_schedule
 from hummingbird.sweep.folder import DONE, SweepFolder
 from hummingbird.sweep.spec import load_sweep
 from tests.data.test_image_sets import picture
+from tests.data.test_sounds import write_sounds
+from tests.data.test_texts import write_texts
 
 SWEEPS = Path(__file__).parents[2] / "configs" / "sweeps"
-IMAGE_LEVEL = ("fungi_knn", "fungi_linear", "fungi_seeds", "fungi_pca", "fungi_retrieval")
+IMAGE_LEVEL = ("fungi_knn", "fungi_linear", "fungi_seeds", "fungi_pca", "fungi_retrieval", "fungi_ablations")
+SEQUENCES = {"fungi_text": write_texts, "fungi_audio": write_sounds}
 
 
 def schedule(name, variant="", folder="DIR", checkpoint="random:vit_ti8", overrides=()):
@@ -52,12 +55,24 @@ def test_published_scores_are_averaged_as_measured_ones_are(tmp_path):
     assert row.metrics["mean.accuracy"] == sum(accuracies) / 8
 
 
+def test_texts_and_sounds_have_their_published_scores():
+    for name, sets in (("fungi_text", 5), ("fungi_audio", 2)):
+        made = schedule(name, checkpoint="SSAST-Base-Patch-400.pth")
+        assert {run.label for run in made.runs} == set(made.published)
+        assert all(len(scores) == 2 * sets for scores in made.published.values())
+    shots = {c.stage: dict(c.overrides)["images.shots"] for c in schedule("fungi_text").commands.values()}
+    assert shots == {"trec": "5", "banking77": "5", "sst": "5", "ag_news": "10", "tweet_eval": "5"}
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("name", IMAGE_LEVEL)
+@pytest.mark.parametrize("name", [*IMAGE_LEVEL, *SEQUENCES])
 def test_every_command_of_a_demo_runs(name, tmp_path):
     if name == "fungi_retrieval":
         landmarks(tmp_path)
         roots = [(f"evaluate.{key}.data.root", str(tmp_path)) for key in ("oxford", "paris")]
+    elif name in SEQUENCES:
+        SEQUENCES[name](tmp_path)
+        roots = [("data.root", str(tmp_path))]
     else:
         roots = []
     made = schedule(name, "demo", str(tmp_path / "sweep"), overrides=roots)

@@ -35,15 +35,7 @@ def check_splits(splits: Splits, config: EvaluateConfig, preparation: Preparatio
             raise UserError(f"config key {key}: no images")
     if len(train.classes) < 2:
         raise UserError(f"{config.data.name}: there is one class only, {train.classes[0]!r}; nothing to classify")
-    smallest = min(len(train), images.shots * len(train.classes) if images.shots else len(train))
-    least = {"neighbours": images.neighbours, "vote_neighbours": min(images.vote_neighbours)}
-    for name, key in (("knn", "neighbours"), ("weighted_knn", "vote_neighbours")):
-        if name in images.classifiers and least[key] > smallest:
-            shots = f"images.shots={images.shots} of {len(train.classes)} classes gives"
-            few = shots if smallest < len(train) else "there are"
-            raise UserError(
-                f"config key images.{key}: {least[key]} is more than the training images; {few} {smallest}; lower it"
-            )
+    check_neighbours(len(train), len(train.classes), config)
     if train.knows_labels:
         counts = np.bincount(train.labels, minlength=len(train.classes))
         if np.count_nonzero(counts) < 2:
@@ -55,3 +47,17 @@ def check_splits(splits: Splits, config: EvaluateConfig, preparation: Preparatio
         inputs = LabelledInputs(part, preparation)
         for index in {0, len(part) - 1}:
             inputs[index]
+
+
+def check_neighbours(count: int, classes: int, config: EvaluateConfig) -> None:
+    """Raises UserError for more neighbours than there are training images or, in few shots, than are drawn."""
+    images = config.images
+    smallest = min(count, images.shots * classes if images.shots else count)
+    least = {"neighbours": images.neighbours, "vote_neighbours": min(images.vote_neighbours)}
+    for name, key in (("knn", "neighbours"), ("weighted_knn", "vote_neighbours")):
+        if name in images.classifiers and least[key] > smallest:
+            shots = f"images.shots={images.shots} of {classes} classes gives"
+            few = shots if smallest < count else "there are"
+            raise UserError(
+                f"config key images.{key}: {least[key]} is more than the training images; {few} {smallest}; lower it"
+            )
