@@ -15,6 +15,7 @@ from jaxtyping import Int32
 from hummingbird.errors import UserError
 
 Rows = list[tuple[str, str]]  # text and label
+BRACKETS = {"-LRB-": "(", "-RRB-": ")"}  # in parse trees
 TEXTS, LABELS = ("text", "sentence", "question"), ("label", "category", "class", "intent")
 
 
@@ -99,9 +100,8 @@ def read_trees(path: pathlib.Path) -> Rows:
         root = re.match(r"\((\d) ", line)
         if not root:
             raise UserError(f"{path}, line {number}: expected a tree such as (3 (2 It) (4 works))")
-        words = re.findall(r"\(\d ([^()]+)\)", line)
-        brackets = {"-LRB-": "(", "-RRB-": ")"}
-        found.append((" ".join(brackets.get(word, word) for word in words), root[1]))
+        words: list[str] = re.findall(r"\(\d ([^()]+)\)", line)
+        found.append((" ".join(BRACKETS.get(word, word) for word in words), root[1]))
     return found
 
 

@@ -37,7 +37,7 @@ def build_tokenizer(folder: pathlib.Path | None, words: int, length: int) -> Enc
         if whole.is_file():
             found = tokenizers.Tokenizer.from_file(str(whole))
         elif vocabulary.is_file():
-            from tokenizers.implementations import BertWordPieceTokenizer
+            from tokenizers.implementations.bert_wordpiece import BertWordPieceTokenizer
 
             found = BertWordPieceTokenizer(str(vocabulary))
         else:

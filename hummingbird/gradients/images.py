@@ -167,6 +167,7 @@ def check_variant(variant: Variant, encoder: FrozenEncoder, projection: str) -> 
     """Raises UserError for a layer that does not exist, or whose gradient is no outer product."""
     if variant.layer is None:
         return
+    assert isinstance(encoder.backbone, FrozenViT), "check_encoder refuses others"
     if variant.layer >= encoder.backbone.depth:
         raise UserError(
             f"features.variant.layer: {variant.layer} is not a block; {encoder.name} has {encoder.backbone.depth}"

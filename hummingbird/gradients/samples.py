@@ -53,11 +53,13 @@ class Reader(Generic[Item]):
     """How samples of one kind become inputs of a network.
 
     Attributes:
+      load: what a sample is called (a text itself, the path of a sound) -> item.
       batch: items -> tree of arrays [B, ...].
       view: (rng, item) -> another item, for SimCLR.
       contrast: how many views.
     """
 
+    load: Callable[[str], Item]
     batch: Callable[[Sequence[Item]], PyTree[AnyArray]]
     view: Callable[[np.random.Generator, Item], Item]
     contrast: Contrast
@@ -87,19 +89,20 @@ class SampleFeatures(Generic[Item]):
     doors: tuple[Door, ...]
     seed: int
 
-    def __call__(self, items: Sequence[Item], numbers: Sequence[int]) -> Float32[np.ndarray, "B F"]:
+    def __call__(self, samples: Sequence[str], numbers: Sequence[int]) -> Float32[np.ndarray, "B F"]:
         """Computes features.
 
         Args:
-          items: texts or spectrograms.
-          numbers: of the items, by which their views are drawn.
+          samples: texts, or paths of sounds.
+          numbers: of the samples, by which their views are drawn.
 
         Returns:
-          For each item the L2-normalised projected gradients and the embedding, which is normalised if it has company.
+          For each sample the L2-normalised projected gradients, then the embedding, normalised beside gradients.
         """
         found: list[np.ndarray] = []
-        for start in range(0, len(items), AT_A_TIME):
-            part, own = items[start : start + AT_A_TIME], numbers[start : start + AT_A_TIME]
+        for start in range(0, len(samples), AT_A_TIME):
+            part = [self.reader.load(sample) for sample in samples[start : start + AT_A_TIME]]
+            own = list(numbers[start : start + AT_A_TIME])
             # A few rows more, so that one program serves all sets, whatever their size.
             fill = [0] * max(0, SAMPLES - len(part))
             part, own = [*part, *(part[i] for i in fill)], [*own, *(own[i] for i in fill)]
@@ -114,7 +117,7 @@ class SampleFeatures(Generic[Item]):
                 gradients.append(door(inputs)[:, : -embedding.shape[1]])
             embedding = np.asarray(unit(jnp.asarray(embedding))) if gradients else embedding
             found.append(np.concatenate([*gradients, embedding], axis=1))
-        return np.concatenate(found)[: len(items)]
+        return np.concatenate(found)[: len(samples)]
 
     def embeddings(self, inputs: PyTree[AnyArray]) -> Float32[np.ndarray, "B D"]:
         """Returns embeddings of inputs [B, ...]: the first token or, of sounds, the mean of both class tokens."""
@@ -136,7 +139,7 @@ def build_features(
     model: SequenceModel,
     reader: Reader[Item],
     objectives: Sequence[str],
-    train: Sequence[Item],
+    train: Sequence[str],
     *,
     dim: int | None = None,
     seed: int = 0,
@@ -162,8 +165,9 @@ def build_features(
     contrast = reader.contrast
     negatives = None
     if "simclr" in objectives:
-        rows = np.random.default_rng([seed, len(train)]).permutation(len(train))[: contrast.drawn].tolist()
-        views = reader.views([train[row] for row in rows], rows, seed, contrast.each)
+        order = np.random.default_rng([seed, len(train)]).permutation(len(train))
+        rows = [int(row) for row in order[: contrast.drawn]]
+        views = reader.views([reader.load(train[row]) for row in rows], rows, seed, contrast.each)
         flat = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), views)
         negatives = embed_all(model, flat)
     heads = {"kl": KL_DIM, "simclr": contrast.head_dim}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import zlib
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ from hummingbird.config import EvaluateConfig
 from hummingbird.data.sounds import BINS, build_sounds, sound_input
 from hummingbird.data.texts import Classified, SequenceSplits, build_texts
 from hummingbird.data.tokens import build_tokenizer, pad
+from hummingbird.encoder import Encoder
 from hummingbird.errors import UserError
 from hummingbird.gradients.samples import AUDIO, TEXT, Reader, SampleFeatures, build_features
 from hummingbird.gradients.sequences import delete_words, noise_and_shift
@@ -37,7 +39,9 @@ LENGTHS = {"text": 128, "audio": 1024}  # tokens, frames
 AT_A_TIME = 64
 
 
-def evaluate_sequences(checkpoint: str, config: EvaluateConfig, workdir: str | os.PathLike[str] | None) -> Result:
+def evaluate_sequences(
+    checkpoint: Encoder | str, config: EvaluateConfig, workdir: str | os.PathLike[str] | None
+) -> Result:
     """Classifies the texts or sounds that a config names.
 
     Args:
@@ -156,8 +160,9 @@ def build(config: EvaluateConfig, splits: SequenceSplits, model: SequenceModel) 
             raise UserError(
                 f"{model.name}: takes spectrograms of {high} bins, not {BINS}, or longer ones than {length}"
             )
-        sounds = Spectrograms(splits.train.items, config)
-        return build_features(model, Reader(np.stack, noise_and_shift, AUDIO), chosen.gradients, sounds, **given)
+        load = functools.partial(sound_input, length=length, mean=config.sequence.mean, std=config.sequence.std)
+        sounds = Reader(load, np.stack, noise_and_shift, AUDIO)
+        return build_features(model, sounds, chosen.gradients, splits.train.items, **given)
     bert = isinstance(model.network, Bert)
     table = ("embeddings", "word_embeddings") if bert else ("shared",)
     rows = leaf(model.params, "embeddings", "position_embeddings", "embedding").shape[0] if bert else length
@@ -172,34 +177,17 @@ def build(config: EvaluateConfig, splits: SequenceSplits, model: SequenceModel) 
     def view(rng: np.random.Generator, text: str) -> str:
         return " ".join(delete_words(rng, text.split()))
 
-    return build_features(model, Reader(batch, view, TEXT), chosen.gradients, splits.train.items, **given)
-
-
-class Spectrograms(Sequence[np.ndarray]):
-    """Spectrograms of files, which are read one by one."""
-
-    def __init__(self, paths: Sequence[str], config: EvaluateConfig):
-        self._paths, chosen = paths, config.sequence
-        self._settings = (chosen.length or LENGTHS["audio"], chosen.mean, chosen.std)
-
-    def __len__(self) -> int:
-        return len(self._paths)
-
-    def __getitem__(self, index):
-        if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(len(self)))]
-        return sound_input(self._paths[index], *self._settings)
+    return build_features(model, Reader(str, batch, view, TEXT), chosen.gradients, splits.train.items, **given)
 
 
 def embed(features: Features, part: Classified, text: str, config: EvaluateConfig) -> Embedded:
     """Computes the features of samples; UserError if some are not finite."""
-    items = Spectrograms(part.items, config) if config.data.task == "audio" else part.items
     numbers = [zlib.crc32(item.encode("utf-8", "surrogateescape")) for item in part.items]
     found: list[np.ndarray] = []
-    starts = range(0, len(items), AT_A_TIME)
+    starts = range(0, len(part.items), AT_A_TIME)
     for start in track(starts, len(starts), text, config.progress, "batches"):
         rows = slice(start, start + AT_A_TIME)
-        found.append(features(items[rows], numbers[rows]))
+        found.append(features(part.items[rows], numbers[rows]))
     rows = np.concatenate(found)
     bad = np.flatnonzero(~np.isfinite(rows).all(axis=1))
     if len(bad):
