@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
-from typing import TypedDict, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Any, TypedDict
 
 import grain
+import jax
 import numpy as np
 from jaxtyping import Int64, Shaped, UInt8
 
@@ -20,8 +21,6 @@ from hummingbird.data.sources import Cached
 from hummingbird.errors import UserError
 from hummingbird.run.files import Json
 from hummingbird.tasks import Task
-
-Row = TypeVar("Row")
 
 
 class Example(TypedDict):
@@ -75,20 +74,19 @@ class MakePairs(grain.transforms.RandomMap):
         return {"image": pair.image, "label": pair.label, "index": self._images[number], "broken": broken}
 
 
-def stack(items: Sequence[dict[str, Row]]) -> dict[str, np.ndarray | list[tuple[int, str]]]:
-    """Stacks the arrays of items, by name."""
-    batch = {name: np.stack([np.asarray(item[name]) for item in items]) for name in items[0] if name != "broken"}
-    return {**batch, "broken": _joined([item["broken"] for item in items])}
+def stack(items: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Stacks the arrays of items, by name; those of a name may be a tuple of arrays."""
+    return _merged(items, lambda *arrays: np.stack([np.asarray(x) for x in arrays]))
 
 
-def join(parts: Sequence[dict[str, Row]]) -> dict[str, np.ndarray | list[tuple[int, str]]]:
+def join(parts: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Concatenates batches."""
-    batch = {name: np.concatenate([np.asarray(part[name]) for part in parts]) for name in parts[0] if name != "broken"}
-    return {**batch, "broken": _joined([part["broken"] for part in parts])}
+    return _merged(parts, lambda *arrays: np.concatenate(arrays))
 
 
-def _joined(lists: Sequence[object]) -> list[tuple[int, str]]:
-    return [entry for found in lists if isinstance(found, list) for entry in found]
+def _merged(found: Sequence[dict[str, Any]], merge: Callable[..., np.ndarray]) -> dict[str, Any]:
+    arrays = [{name: value for name, value in item.items() if name != "broken"} for item in found]
+    return {**jax.tree.map(merge, *arrays), "broken": [entry for item in found for entry in item["broken"]]}
 
 
 ROWS = Collation(stack, join)
@@ -148,7 +146,7 @@ def build_row_batches(
     row_bytes: int,
     host: int,
     hosts: int,
-) -> Batches[PairBatch]:
+) -> Batches[Any]:
     """Builds batches of whatever `transform` makes of the numbers 0 to `rows` - 1; see `build_pair_batches`."""
     if config.batch_size % hosts:
         raise UserError(f"config key batch_size: {config.batch_size} images do not divide over {hosts} hosts")

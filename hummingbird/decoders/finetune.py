@@ -6,11 +6,13 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import logging
 import os
 import pathlib
 import time
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import jax
 import numpy as np
@@ -22,14 +24,16 @@ from hummingbird.config.finetune import FinetuneConfig
 from hummingbird.config.schema import Value
 from hummingbird.data.batches import Batches
 from hummingbird.data.interface import DenseSource
-from hummingbird.data.pair_batches import PairBatch, build_pair_batches
+from hummingbird.data.pair_batches import build_pair_batches
 from hummingbird.data.sources import build_dense_source
+from hummingbird.decoders.feature_cache import Cache, build_feature_batches
 from hummingbird.decoders.inference import build_inference
-from hummingbird.decoders.program import Program, build_program
+from hummingbird.decoders.model import Encoded
+from hummingbird.decoders.program import Program, build_program, prepare_encoder
 from hummingbird.decoders.results import describe, seconds_of_steps
 from hummingbird.decoders.score import Scoring, samples_of, score
 from hummingbird.decoders.step import Batch, DecoderState
-from hummingbird.decoders.trained import Decoder
+from hummingbird.decoders.trained import Decoder, encode_with
 from hummingbird.devices import board
 from hummingbird.devices import mesh as meshes
 from hummingbird.encoder import build_encoder
@@ -117,8 +121,8 @@ def build_setup(
     evaluation = config.evaluation()
     if isinstance(encoder, str):
         encoder = build_encoder(encoder, dataclasses.replace(config.encoder, dtype="float32"))
-    dtype = "bfloat16" if config.dtype == "bfloat16" else config.encoder.dtype
-    encoder = dataclasses.replace(encoder, backbone=encoder.backbone.with_dtype(dtype))
+    backbone, params = prepare_encoder(config, encoder.backbone, encoder.params)
+    encoder = dataclasses.replace(encoder, backbone=backbone, params=params)
     prompt, query = sources or (build_dense_source(evaluation, "prompt"), build_dense_source(evaluation, "query"))
     check_sources(prompt, query)
     task = build_task(prompt, evaluation)
@@ -145,32 +149,26 @@ def fit_decoder(setup: Setup, folder: epath.Path, start_time: float) -> tuple[De
     """Takes all steps; returns the decoder and their number."""
     config = setup.config
     program = build_program(config, setup.encoder.backbone, setup.encoder.params, setup.task, len(setup.images))
-    batches = build_pair_batches(
-        config, setup.prompt, setup.images, setup.task, jax.process_index(), jax.process_count()
-    )
-    frozen: Params = {}
-    if program.frozen:
-        frozen = jax.device_put(setup.encoder.params, program.frozen_shardings)
-    run = build_run(setup, program, batches, frozen)
-    state = loop.train(folder, run, lambda: resume_or_initialise(setup, folder, program, batches), start_time)
+    run = build_run(setup, program)
+    state = loop.train(folder, run, lambda: resume_or_initialise(setup, folder, program, run.batches), start_time)
     return trained(setup, program, state), program.total_steps
 
 
-def build_run(
-    setup: Setup, program: Program, batches: Batches[PairBatch], frozen: Params
-) -> Run[DecoderState, PairBatch]:
+def build_run(setup: Setup, program: Program) -> Run[DecoderState, Mapping[str, Any]]:
     """Builds what the loop has to know."""
-    config, task = setup.config, setup.task
+    config, task, place = setup.config, setup.task, functools.partial(meshes.to_global, program.mesh)
+    frozen: Params = jax.device_put(setup.encoder.params, program.frozen_shardings) if program.frozen else {}
 
-    def step(state: DecoderState, batch: PairBatch) -> tuple[DecoderState, Mapping[str, Array]]:
+    def step(state: DecoderState, batch: Mapping[str, Any]) -> tuple[DecoderState, Mapping[str, Array]]:
         if task.has_classes:
-            check_classes(batch["label"], task.channels, int(task.void))
-        arrays = [meshes.to_global(program.mesh, x) for x in (batch["image"], batch["label"])]
-        return program.step(frozen, state, Batch(*arrays))
+            check_classes(batch["label"], task.channels, int(task.void), f"data.name={config.data.name}")
+        arrays = {name: jax.tree.map(place, value) for name, value in batch.items() if name != "index"}
+        inputs = arrays["image"] if "image" in arrays else Encoded(arrays["maps"], arrays["cls"])
+        return program.step(frozen, state, Batch(inputs, arrays["label"]))
 
     return Run(
         step=step,
-        batches=batches,
+        batches=build_batches(setup, program),
         state=program.state,
         total_steps=program.total_steps,
         schedule=program.schedule,
@@ -180,8 +178,18 @@ def build_run(
     )
 
 
+def build_batches(setup: Setup, program: Program) -> Batches[Any]:
+    """Builds the batches of this process: of crops or, with `decoder.cache_features`, of features."""
+    config, host, hosts = setup.config, jax.process_index(), jax.process_count()
+    if not config.decoder.cache_features:
+        return build_pair_batches(config, setup.prompt, setup.images, setup.task, host, hosts)
+    encode = encode_with(program.fit.model, setup.encoder.params, config.batch_size)
+    cache = Cache(config, setup.prompt, setup.images, setup.task, encode)
+    return build_feature_batches(config, setup.prompt, setup.images, cache, host, hosts)
+
+
 def resume_or_initialise(
-    setup: Setup, folder: epath.Path, program: Program, batches: Batches[PairBatch]
+    setup: Setup, folder: epath.Path, program: Program, batches: Batches[Any]
 ) -> Start[DecoderState]:
     """Restores the newest sound checkpoint and the position in the data, or starts with a random head."""
     flat: dict[str, Value] = configs.to_flat(setup.config)

@@ -45,17 +45,21 @@ class Model:
     backbone: Backbone
     head: Head
 
-    def encode(self, params: Params, images: Images) -> Encoded:
-        """Returns the features that the head takes; images of any size are padded to whole patches."""
+    def encode(self, params: Params, images: Images, drop_keys: Key[Array, " B"] | None = None) -> Encoded:
+        """Returns the features that the head takes; images of any size are padded to whole patches.
+
+        `drop_keys`: one key per image for stochastic depth; None: without.
+        """
         with precision(self.backbone.dtype):
-            outputs = self._outputs(params, padded(images, self.backbone.patch_size))
+            outputs = self._outputs(params, padded(images, self.backbone.patch_size), drop_keys)
         cls = [x.cls for x in outputs if x.cls is not None] if self.head.uses_cls else []
         return Encoded([x.patches for x in outputs], cls)
 
-    def _outputs(self, params: Params, images: Images) -> list[Output]:
-        if self.head.layers == LAST_LAYER.layers and self.head.norm:  # which any encoder has
+    def _outputs(self, params: Params, images: Images, drop_keys: Key[Array, " B"] | None) -> list[Output]:
+        layers, norm = self.head.layers, self.head.norm
+        if layers == LAST_LAYER.layers and norm and drop_keys is None:  # which any encoder has
             return [self.backbone.features(params, images)]
-        return self.backbone.layers(params, images, self.head.layers, self.head.norm)
+        return self.backbone.layers(params, images, layers, norm, drop_keys)
 
     def decode(self, params: Params, stats: Params, encoded: Encoded) -> Decoded:
         """Returns the outputs of the head, with its running statistics."""

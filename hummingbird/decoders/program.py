@@ -22,9 +22,11 @@ from hummingbird.decoders.model import Encoded, Model
 from hummingbird.decoders.optimizer import build_optimizer, build_schedule
 from hummingbird.decoders.step import Batch, DecoderState, Fit, fit_step
 from hummingbird.decoders.targets import build_target
+from hummingbird.decoders.trainable import trainable, trainable_params
 from hummingbird.devices import mesh as meshes
 from hummingbird.devices.mesh import Device
 from hummingbird.models.backbone import Backbone
+from hummingbird.models.frozen_vit import FrozenViT
 from hummingbird.models.params import Params
 from hummingbird.models.staged import FrozenStages
 from hummingbird.tasks import Task
@@ -42,7 +44,7 @@ class Program:
       init: (parameters of the encoder) -> state at step 0.
       step: (parameters of a frozen encoder, state, batch) -> (state, metrics).
       state: shapes of the state (`jax.ShapeDtypeStruct`).
-      frozen: shapes of the parameters of a frozen encoder; empty if it is trained.
+      frozen: shapes of the parameters of a frozen encoder; empty if it is trained, or its features are cached.
       batch: shapes of a global batch.
       shardings: how the state is laid out.
       frozen_shardings: how a frozen encoder is laid out.
@@ -73,7 +75,7 @@ def build_program(
 
     Args:
       config: resolved config of kind "finetune".
-      backbone: the encoder.
+      backbone: the encoder, as of `prepare_encoder`.
       params: its parameters, or their shapes.
       task: kind of label.
       examples: number of training images, which sets the length of an epoch.
@@ -100,16 +102,18 @@ def build_program(
         optimizer=build_optimizer(config.optimizer, schedule, backbone, online),
         seed=config.seed,
         micro_batches=config.micro_batches,
+        drop_path=trained and config.decoder.drop_path > 0 and isinstance(backbone, FrozenViT),
     )
 
     def init(encoder: Params) -> DecoderState:
         decoder, stats = heads()
-        online = {"decoder": decoder, **({"encoder": encoder} if trained else {})}
+        # A copy, because a step donates its buffers.
+        online = {"decoder": decoder, **({"encoder": jax.tree.map(jnp.copy, encoder)} if trained else {})}
         return DecoderState(jnp.zeros((), jnp.int32), online, stats, fit.optimizer.init(online))
 
     state = jax.eval_shape(init, encoder)
     shardings = meshes.state_shardings(mesh, state)
-    frozen = {} if trained else encoder
+    frozen = {} if trained or config.decoder.cache_features else encoder
     frozen_shardings = meshes.state_shardings(mesh, frozen)
     inputs: Any = encoded if config.decoder.cache_features else images
     channels = () if task.has_classes or task.kind == "depth" else (task.channels,)
@@ -132,6 +136,33 @@ def build_program(
         shardings=shardings,
         frozen_shardings=frozen_shardings,
     )
+
+
+def prepare_encoder(config: FinetuneConfig, backbone: Backbone, params: Params) -> tuple[Backbone, Params]:
+    """Returns an encoder as the config trains it, or as it is if it stays frozen.
+
+    Args:
+      config: reads `decoder`, `input_size` and the types.
+      backbone: as it was loaded.
+      params: its parameters.
+
+    Raises:
+      UserError: the config adds to it what such an encoder cannot have.
+    """
+    decoder = config.decoder
+    backbone = backbone.with_dtype("bfloat16" if config.dtype == "bfloat16" else config.encoder.dtype)
+    if not decoder.train_encoder:
+        return backbone, params
+    side = -(-config.input_size // backbone.patch_size)
+    new = trainable(
+        backbone,
+        (side, side),
+        relative_bias=decoder.relative_bias,
+        layer_scale=decoder.layer_scale,
+        drop_path=decoder.drop_path if isinstance(backbone, FrozenViT) else 0.0,
+        remat=decoder.remat,
+    )
+    return new, trainable_params(params, backbone, new)
 
 
 def build_model(config: FinetuneConfig, backbone: Backbone, task: Task) -> Model:

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax import Array
-from jaxtyping import Float, Key, Shaped, UInt8
+from jaxtyping import Float, Int, Key, Shaped, UInt8
 
 from hummingbird.decoders.model import Encoded, Model
 from hummingbird.decoders.targets import Target
@@ -60,6 +60,7 @@ class Fit:
       optimizer: moves the parameters.
       seed: dropout and stochastic depth are keyed by fold_in(seed, step).
       micro_batches: parts of the batch of which gradients are averaged; batch norm sees a part.
+      drop_path: whether the encoder is trained with stochastic depth.
     """
 
     model: Model
@@ -67,6 +68,7 @@ class Fit:
     optimizer: optax.GradientTransformation
     seed: int
     micro_batches: int
+    drop_path: bool = False
 
 
 def fit_step(fit: Fit, frozen: Params, state: DecoderState, batch: Batch) -> tuple[DecoderState, dict[str, Array]]:
@@ -81,9 +83,14 @@ def fit_step(fit: Fit, frozen: Params, state: DecoderState, batch: Batch) -> tup
     key = jax.random.fold_in(jax.random.key(fit.seed), state.step)
 
     # 1. The loss of a part of the batch, as a function of what is trained, and its gradient.
-    def loss_of(online: Params, stats: Params, part: Batch, rng: Key[Array, ""]) -> tuple[Float[Array, ""], Params]:
+    def loss_of(
+        online: Params, stats: Params, part: Batch, numbers: Int[Array, " b"], rng: Key[Array, ""]
+    ) -> tuple[Float[Array, ""], Params]:
         encoder = subtree(online, "encoder") if "encoder" in online else frozen
-        encoded = part.inputs if isinstance(part.inputs, Encoded) else fit.model.encode(encoder, part.inputs)
+        encoded = part.inputs
+        if not isinstance(encoded, Encoded):
+            drops = jax.vmap(jax.random.fold_in, (None, 0))(key, numbers) if fit.drop_path else None
+            encoded = fit.model.encode(encoder, encoded, drops)
         decoded, stats = fit.model.decode_training(subtree(online, "decoder"), stats, encoded, rng)
         return fit.target.loss(decoded, part.labels, state.step), stats
 
@@ -109,17 +116,19 @@ def in_parts(slope: Any, parts: int, state: DecoderState, batch: Batch, key: Key
 
     Part i takes images i, i + parts, ...: on several devices, an equal share of each device's own images.
     """
+    numbers = jnp.arange(len(batch.labels))
     if parts == 1:
-        return slope(state.online, state.online_stats, batch, key)
+        return slope(state.online, state.online_stats, batch, numbers, key)
 
     def split(x: Array) -> Array:
         return x.reshape(-1, parts, *x.shape[1:]).swapaxes(0, 1)
 
-    def one(carry: Any, part: tuple[Batch, Array]) -> tuple[Any, None]:
+    def one(carry: Any, part: tuple[Batch, Array, Array]) -> tuple[Any, None]:
         (total, stats), sums = carry
-        (loss, stats), gradients = slope(state.online, stats, part[0], jax.random.fold_in(key, part[1]))
+        images, numbers, i = part
+        (loss, stats), gradients = slope(state.online, stats, images, numbers, jax.random.fold_in(key, i))
         return ((total + loss / parts, stats), jax.tree.map(lambda a, b: a + b / parts, sums, gradients)), None
 
     zeros = jax.tree.map(jnp.zeros_like, state.online)
     start = ((jnp.zeros(()), state.online_stats), zeros)
-    return jax.lax.scan(one, start, (jax.tree.map(split, batch), jnp.arange(parts)))[0]
+    return jax.lax.scan(one, start, (*jax.tree.map(split, (batch, numbers)), jnp.arange(parts)))[0]

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
+from collections.abc import Callable
 
 import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Float32, UInt8
 
-from hummingbird.decoders.model import Model
+from hummingbird.decoders.model import Encoded, Model
 from hummingbird.models.params import Params
 
 
@@ -62,6 +64,14 @@ class Decoder:
             whole = NamedSharding(_mesh(count), PartitionSpec())
             placed[count] = jax.device_put((self.encoder, self.head, self.stats), whole)
         return placed[count]
+
+
+def encode_with(model: Model, params: Params, batch_size: int) -> Callable[[UInt8[np.ndarray, "B H W 3"]], Encoded]:
+    """Returns what encodes batches of `batch_size` images on the devices of this process."""
+    mesh = _mesh(math.gcd(jax.local_device_count(), batch_size))
+    whole, split = NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec("images"))
+    program = jax.jit(model.encode, in_shardings=(whole, split), out_shardings=split)
+    return functools.partial(program, jax.device_put(params, whole))
 
 
 def _mesh(count: int) -> Mesh:
