@@ -16,6 +16,7 @@ from PIL import Image
 from hummingbird import config as settings
 from hummingbird.commands.data_check import SHOWN, Facts, Shown, check_dense, check_images, console
 from hummingbird.config import EvaluateConfig, PretrainConfig
+from hummingbird.config.sequences import SEQUENCES
 from hummingbird.data import augment, crops
 from hummingbird.data.image_sets import build_labelled
 from hummingbird.data.interface import DenseSource, ImageSource, Unreadable
@@ -59,6 +60,11 @@ def _resolve(path: str, overrides: Sequence[tuple[str, str]]) -> PretrainConfig 
     for kind in kinds:
         try:
             config = settings.resolve(kind, path, overrides)
+            if isinstance(config, EvaluateConfig) and config.data.task in SEQUENCES:
+                raise UserError(
+                    f"hummingbird data shows images, and {config.data.name} has none; `hummingbird evaluate` reads all "
+                    "its labels before it encodes"
+                )
             if not is_whole_images(config):
                 look_up(tables[kind], config.data.name, kind)
             resolved.append(config)

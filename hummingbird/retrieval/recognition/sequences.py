@@ -11,6 +11,7 @@ import numpy as np
 
 from hummingbird import config as configs
 from hummingbird.config import EvaluateConfig
+from hummingbird.data.names import names_fingerprint
 from hummingbird.data.sounds import BINS, build_sounds, sound_input
 from hummingbird.data.texts import Classified, SequenceSplits, build_texts
 from hummingbird.data.tokens import build_tokenizer, pad
@@ -75,7 +76,11 @@ def evaluate_sequences(
     result: Result = {
         "task": "classification",
         "dataset": config.data.name,
-        "data": {"root": os.path.basename(config.data.root.rstrip("/")), "prompt": "", "query": ""},
+        "data": {
+            "root": os.path.basename(config.data.root.rstrip("/")),
+            "prompt": identify(splits.train, config.data.task),
+            "query": identify(splits.test, config.data.task),
+        },
         "encoder": {"name": model.name, "fingerprint": model.fingerprint, "dim": problem.train.units.shape[1]},
         "metrics": metrics,
         "protocol": {
@@ -127,6 +132,12 @@ def limited(splits: SequenceSplits, config: EvaluateConfig) -> SequenceSplits:
 
     train, test = some(splits.train, data.fraction, data.max_images), some(splits.test, 1.0, most)
     return splits._replace(train=train, test=test)
+
+
+def identify(part: Classified, task: str | None) -> str:
+    """Returns a checksum of samples and labels: texts, or the names of files and their folders."""
+    names = ("/".join(item.rsplit("/", 2)[-2:]) if task == "audio" else item for item in part.items)
+    return names_fingerprint(f"{name} {label}" for name, label in zip(names, part.labels, strict=True))
 
 
 def build_problem(config: EvaluateConfig, splits: SequenceSplits, model: SequenceModel, clock: Clock) -> Problem:
