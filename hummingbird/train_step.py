@@ -181,7 +181,7 @@ def encode_images(
       views: by group.
       positions: of the images in the global batch.
     """
-    online, target = (*networks, None)[:2]
+    online, target = networks[0], networks[1] if len(networks) > 1 else None
 
     def encode(views: Mapping[str, Array], positions: Array) -> tuple[PerImage, PerImage]:
         rngs = jax.vmap(jax.random.fold_in, (None, 0))(key, positions)

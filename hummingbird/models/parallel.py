@@ -7,7 +7,7 @@ Left to XLA's partitioner, each micro-batch would sum the gradients of all param
 """
 
 # JAX's own annotations are partly unknown.
-# pyright: reportUnknownMemberType=false
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 
 from __future__ import annotations
 
@@ -19,10 +19,11 @@ from typing import Any, TypeVar
 import jax
 from jax import Array
 from jax.sharding import Mesh, PartitionSpec
-from jax.tree_util import KeyPath, keystr
+from jax.tree_util import keystr
 from jax.typing import DTypeLike
 
 from hummingbird.devices.mesh import BATCH, parameter_spec
+from hummingbird.models.context import ContextBank
 from hummingbird.models.network import Network
 
 Outputs = TypeVar("Outputs")
@@ -61,16 +62,15 @@ def on_mesh(encode: Callable[..., Outputs], mesh: Mesh) -> Callable[..., Outputs
 
 def _specs(network: Network, mesh: Mesh) -> Network:
     """Returns the same tree, of how each array is split over the devices."""
-    rows, whole = PartitionSpec(None, BATCH), PartitionSpec()
-    params: Any = jax.tree.map(lambda x: parameter_spec(x.shape, mesh), network.params)
-    return dataclasses.replace(
-        network,
-        params=params,
-        stats=jax.tree.map(lambda x: whole, network.stats),
-        bank=jax.tree.map(lambda x: rows if x.ndim else whole, network.bank),
-        keys=rows,
-        values=rows,
-    )
+    rows: Any = PartitionSpec(None, BATCH)
+    whole: Any = PartitionSpec()
+
+    def parameter(x: Array) -> PartitionSpec:
+        return parameter_spec(x.shape, mesh)
+
+    params: Any = jax.tree.map(parameter, network.params)
+    bank = ContextBank(keys=rows, labels=rows, cursor=whole)
+    return dataclasses.replace(network, params=params, stats=whole, bank=bank, keys=rows, values=rows)
 
 
 def _whole(network: Network, specs: Network, keys: Array) -> Network:
@@ -79,7 +79,7 @@ def _whole(network: Network, specs: Network, keys: Array) -> Network:
     Kernels of the encoder cross devices in the type to which its layers convert them; all else in float32.
     """
 
-    def parameter(path: KeyPath, x: Array, spec: PartitionSpec) -> Array:
+    def parameter(path: tuple[Any, ...], x: Array, spec: PartitionSpec) -> Array:
         if "fsdp" not in spec:
             return x
         names = keystr(path, simple=True, separator=".").split(".")

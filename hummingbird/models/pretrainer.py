@@ -124,8 +124,8 @@ class Pretrainer(nn.Module):
         if drop_keys is not None:
             drops = jax.vmap(jax.vmap(jax.random.fold_in, (None, 0)), (0, None))(drop_keys, jnp.arange(count))  # [B, V]
         # All views pass together, [B V, ...]: the bank is streamed once, and the step compiles in half the time.
-        options = [None if x is None else x.reshape(batch * count, *x.shape[2:]) for x in (mask, keep, drops)]
-        h = self.encode(views.reshape(batch * count, *views.shape[2:]), *options)
+        mask, keep, drops = (None if x is None else x.reshape(batch * count, *x.shape[2:]) for x in (mask, keep, drops))
+        h = self.encode(views.reshape(batch * count, *views.shape[2:]), mask, keep, drops)
         contextual, stats = self.contextualise(self.pooling_tokens(h), keys, values)
         pooled, masks = self.pool(contextual)  # Eq. 3
         summary = h.patches.astype(jnp.float32).mean(axis=1)
@@ -133,8 +133,9 @@ class Pretrainer(nn.Module):
         def by_view(x: Array) -> Array:
             return x.reshape(batch, count, *x.shape[1:])
 
-        own = [by_view(x) for x in (summary, pooled, masks)]
-        return ViewOutputs(*own, jax.tree.map(by_view, stats), by_view(h.patches) if tokens else None)
+        patches = by_view(h.patches) if tokens else None
+        by_views = {name: by_view(x) for name, x in stats.items()}
+        return ViewOutputs(by_view(summary), by_view(pooled), by_view(masks), by_views, patches)
 
     def encode(
         self,
