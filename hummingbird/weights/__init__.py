@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from hummingbird.weights.export import export_weights
     from hummingbird.weights.foreign import describe, import_weights, load, load_foreign
+    from hummingbird.weights.sequences import load_sequence_model
 
-__all__ = ["describe", "export_weights", "import_weights", "load", "load_foreign"]
+__all__ = ["describe", "export_weights", "import_weights", "load", "load_foreign", "load_sequence_model"]
 
 # Imported on first use: `weights.options` needs neither Flax nor the readers of files.
 _MODULES = {"describe": "foreign", "export_weights": "export", "import_weights": "foreign", "load": "foreign"}
-_MODULES["load_foreign"] = "foreign"
+_MODULES |= {"load_foreign": "foreign", "load_sequence_model": "sequences"}
 
 
 def __getattr__(name: str) -> object:

@@ -15,6 +15,7 @@ CLIENTS = {"tpu": {"gcsfs", "google.cloud.storage"}, "gcs": {"gcsfs", "google.cl
 # {package: the extra that brings it}; every other import belongs to the dependencies
 OPTIONAL = {
     "huggingface_hub": "hub",
+    "tokenizers": "text",
     "torch": "torch",
     "av": "video",
     **dict.fromkeys(("anyio", "starlette", "uvicorn"), "app"),
@@ -34,7 +35,7 @@ def imported() -> set[str]:
     return {name for name in found if name.partition(".")[0] != "hummingbird"}
 
 
-@pytest.mark.parametrize("extra", ["tpu", "cuda13", "gcs", "hub", "video", "app"])
+@pytest.mark.parametrize("extra", ["tpu", "cuda13", "gcs", "hub", "text", "video", "app"])
 def test_every_import_is_found_with_the_extra_alone(extra):
     hiding = Hiding(installed([extra]))
     expected = {name for name in imported() if OPTIONAL.get(name.partition(".")[0], extra) == extra}

@@ -19,6 +19,8 @@ from hummingbird.models.architecture import Architecture
 from hummingbird.models.vit import ViT
 from hummingbird.retrieval.evaluate import describe_encoder
 from hummingbird.weights import hub, warm_start
+from hummingbird.weights.random_sequences import random_arrays
+from hummingbird.weights.sequences import load_sequence_model
 from tests.weights import small_hub
 from tests.weights.small import WIDTH, timm_arrays
 
@@ -65,6 +67,17 @@ def offline(monkeypatch):
     """A function after which the client may not use the network (HF_HUB_OFFLINE=1)."""
     constants = pytest.importorskip("huggingface_hub.constants")
     return lambda: monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+
+
+def test_the_tokenizer_comes_with_an_encoder_of_text(served, offline):
+    vocabulary = {"vocab.txt": b"[PAD]\n[UNK]", "tokenizer_config.json": b"{}"}
+    weights_of = {"model.safetensors": save(random_arrays("bert_tiny"))}
+    served.repositories["org/tiny"] = small_hub.Repository({**vocabulary, **weights_of})
+    model = load_sequence_model(NAME)
+    assert served.downloads() == ["model.safetensors", "vocab.txt"]
+    assert (model.folder / "vocab.txt").read_bytes() == vocabulary["vocab.txt"]
+    offline()
+    assert load_sequence_model(NAME).fingerprint == model.fingerprint
 
 
 def refusal(name: str) -> str:
