@@ -24,10 +24,11 @@ def build_hooks(config: PretrainConfig, workdir: str) -> tuple[Hook, ...]:
     """
     hooks: list[Hook] = []
     if config.online_eval.every:
-        hooks.append(Tolerant(build_online_eval(config), "online evaluation"))
-    hooks += [Tolerant(hook, hook.name.replace("eval_", "evaluation ")) for hook in build_evaluators(config)]
+        hooks.append(Tolerant(build_online_eval(config), "online evaluation", config.online_eval.every))
+    for hook in build_evaluators(config):
+        hooks.append(Tolerant(hook, hook.name.replace("eval_", "evaluation "), hook.every))
     if config.pictures.every:
-        hooks.append(Tolerant(build_pictures(config), "pictures"))
+        hooks.append(Tolerant(build_pictures(config), "pictures", config.pictures.every))
     if config.profile.start:
         trace = Trace(epath.Path(workdir) / "profile", config.profile.start, config.profile.steps)
         hooks.append(Tolerant(trace, "profiler trace"))
