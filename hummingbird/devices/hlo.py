@@ -15,10 +15,10 @@ _COMPUTATION = re.compile(r"^(ENTRY )?%?([\w.\-]+) .*\{$")
 _SHAPE = re.compile(r"\b(" + "|".join(BITS) + r")\[([\d,]*)\]")
 _OPERATION = re.compile(r"=\s+(.*?)\s(" + "|".join(COLLECTIVES) + r")(-start)?\(")
 _CHAIN = re.compile(r'\bchain_id="(\d+)"')
-_LOOP = re.compile(r"\bwhile\(.*?condition=%?([\w.\-]+), body=%?([\w.\-]+)")
+LOOP = re.compile(r"\bwhile\(.*?condition=%?([\w.\-]+), body=%?([\w.\-]+)")
 _TRIPS = re.compile(r'"known_trip_count":\{"n":"(\d+)"')
 _CONSTANT = re.compile(r"= s32\[\][^ ]* constant\((\d+)\)")
-_CALLED = re.compile(r"(?:calls|to_apply|true_computation|false_computation)=%?([\w.\-]+)")
+CALLED = re.compile(r"(?:calls|to_apply|true_computation|false_computation)=%?([\w.\-]+)")
 
 
 class Collective(TypedDict):
@@ -37,7 +37,7 @@ def collectives(text: str) -> dict[str, Collective]:
     Args:
       text: `compiled.as_text()`.
     """
-    computations = _split(text)
+    computations = split(text)
     runs: dict[tuple[str, str], tuple[int, int]] = {}  # {(operation, place): (times, bytes of one result)}
 
     def visit(name: str, times: int) -> None:
@@ -49,11 +49,11 @@ def collectives(text: str) -> dict[str, Collective]:
                 key = operation[2], chain[1] if chain else f"{name}:{number}"
                 size = _result_bytes(operation[1], operation[3] is not None and operation[2] != "all-reduce")
                 runs[key] = max(runs.get(key, (0, 0)), (times, size))
-            loop = _LOOP.search(line)
+            loop = LOOP.search(line)
             if loop:
-                visit(loop[2], times * _trips(line, computations.get(loop[1], ())))
+                visit(loop[2], times * trips(line, computations.get(loop[1], ())))
             elif not operation:
-                for called in _CALLED.findall(line):
+                for called in CALLED.findall(line):
                     visit(called, times)
 
     visit("ENTRY", 1)
@@ -64,7 +64,7 @@ def collectives(text: str) -> dict[str, Collective]:
     return found
 
 
-def _trips(loop: str, condition: Iterable[str]) -> int:
+def trips(loop: str, condition: Iterable[str]) -> int:
     """Returns how often a loop runs: XLA's annotation, else the bound in its condition.
 
     The TPU compiler leaves no annotation. The loops of a step are scans, which count from 0 by 1.
@@ -74,7 +74,7 @@ def _trips(loop: str, condition: Iterable[str]) -> int:
     return int(noted[1]) if noted else max(bounds, default=1)
 
 
-def _split(text: str) -> dict[str, list[str]]:
+def split(text: str) -> dict[str, list[str]]:
     """Splits a program into {computation: its lines}; the entry computation is called ENTRY."""
     computations: dict[str, list[str]] = {}
     lines: list[str] = []

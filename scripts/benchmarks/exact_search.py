@@ -21,7 +21,6 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from hummingbird.devices import chips
 from hummingbird.retrieval.bank.keys import normalise
 from hummingbird.retrieval.index.device import DeviceIndex
 from hummingbird.retrieval.index.device_search import AXIS, CHUNK, search_sharded
@@ -60,14 +59,6 @@ def compile_for(topology: str, keys: int, dim: int, queries: int, k: int, recall
     compiled = search_sharded.lower(asked, bank, places, places, k, mesh, recall, keys if recall < 1 else -1).compile()
     seconds = round(time.perf_counter() - start, 1)
     found = analyse(compiled, devices[0].device_kind, 2 * queries * dim * chunks * CHUNK)
-    # XLA counts the body of the scan once. Each chunk is read once; its scores are written and read once, unless they
-    # are reduced where they are computed.
-    written = found["temporary_bytes"] >= 4 * queries * CHUNK
-    found["hbm_bytes_at_least"] = chunks * CHUNK * (2 * dim + (2 * 4 * queries if written else 0))
-    chip = chips.find(devices[0].device_kind)
-    if chip is not None:
-        times = found["roofline"]["seconds"] | {"memory": round(found["hbm_bytes_at_least"] / chip.bandwidth, 5)}
-        found["roofline"] = {"seconds": times, "bound": max(times, key=lambda name: times[name])}
     rows = [int(width) for width in re.findall(r"\w+\[\d+,(\d+)\][^=]* sort\(", compiled.as_text())]
     return {
         "topology": topology,

@@ -50,13 +50,15 @@ def test_the_table_says_whether_it_fits(memory, said):
         total_bytes=3 * 2**31,
         memory_bytes=memory,
         flops=2e12,
-        hbm_bytes_at_least=None,
+        hbm_bytes_at_least=7_000_000_000,
         collectives={"all-reduce": {"count": 3, "bytes": 5_000_000}},
         collective_bytes=5_000_000,
     )
     fill = plan.Memory(argument_bytes=2**31, temporary_bytes=2**33, total_bytes=5 * 2**31)
     text = plan.table(plan.with_fill(SETUP, analysis, None))
     assert "filling bank" not in text
+    assert "2.00 Tflop, HBM >= 7.0 GB" in text
+    assert "the paper     810 ms per step on 128 TPU v3 cores" in text
     assert said in text
     assert "arguments 2.00 GiB, temporary 4.00 GiB, total 6.00 GiB" in text
     assert "all-reduce               3 x        5.00 MB" in text
