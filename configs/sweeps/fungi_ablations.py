@@ -75,9 +75,10 @@ def shots(counts):
 def get_sweep(variant=""):
     """Returns heads and views (the default), `:layers`, `:shots` or `:demo`, which has a few of each."""
     if variant == "demo":
-        chosen = ("K, norm, no head", "D, shared head", "D, DINO's augmentation", "S, norm")
-        points = [x for x in heads() if x["name"] in chosen] + layers(2)[:1] + shots((2,))[1:]
-        points = [{**x, **fungi.SMALL} for x in points]
+        chosen = ("K, norm, no head", "D, DINO's augmentation", "S, norm")
+        points = [x for x in heads() if x["name"] in chosen] + layers(2)[:1] + shots((2,))[:1]
+        few = {"data.scenes.prompt_images": 30, "data.scenes.query_images": 10}
+        points = [{**x, **fungi.SMALL, **few} for x in points]
         scenes = {"scenes": "evaluate/images:demo"}
         return Sweep("evaluate", points, scenes, checkpoint="random:vit_ti8", objective="scenes.accuracy")
     points = {"": heads, "layers": lambda: layers(12), "shots": lambda: shots((1, 2, 3, 4, 5, 6, 8, 10))}[variant]()

@@ -21,7 +21,7 @@ RUNS = {
     "capi": (8, 8),
     "context_weight": (18, 18),
     "data_fractions": (40, 12),
-    "fungi_ablations": (14, 36, 16, 6),
+    "fungi_ablations": (14, 36, 16, 5),
     "fungi_audio": (4, 4),
     "fungi_incontext": (40, 45, 12, 40),
     "fungi_knn": (40, 12, 4),

@@ -22,20 +22,22 @@ def texts(tmp_path_factory):
     return folder
 
 
-def test_gradients_stand_beside_the_embedding_of_a_text_whatever_its_company(texts, tmp_path, monkeypatch):
+@pytest.mark.parametrize("objectives", [("kl",), pytest.param(("kl", "simclr"), marks=pytest.mark.slow)])
+def test_gradients_stand_beside_the_embedding_of_a_text_whatever_its_company(objectives, texts, tmp_path, monkeypatch):
     monkeypatch.setattr(sequences, "TEXT", TEXT._replace(views=3, drawn=2, head_dim=8))
     built, build = [], sequences.build
     monkeypatch.setattr(sequences, "build", lambda *given: built.append(build(*given)) or built[-1])
     few = {"images.shots": 2, "images.draws": 2, "images.neighbours": 1}
-    changes = {**SMALL, **few, "features.gradients": ["kl", "simclr"]}
+    changes = {**SMALL, **few, "features.gradients": objectives}
     result = hb.evaluate("random:bert_tiny", "texts", tmp_path / "run", root=texts, overrides=changes)
-    assert result["encoder"]["dim"] == 2 * 8 + 128
+    width = 8 * len(objectives)
+    assert result["encoder"]["dim"] == width + 128
     assert json.loads((tmp_path / "run" / "metrics.json").read_text())["metrics"] == result["metrics"]
     assert result["metrics"].keys() >= {"accuracy", "few_shot_accuracy", "few_shot_accuracy_std"}
     words = ["rain sun cloud", "soup", "bread apple cheese"]
     together, alone = built[0](words, [1, 2, 3]), built[0](words[2:], [3])
     np.testing.assert_allclose(alone[0], together[2], atol=1e-6)
-    parts = np.split(together, [8, 16], axis=1)
+    parts = np.split(together, range(8, width + 1, 8), axis=1)
     np.testing.assert_allclose([np.linalg.norm(part, axis=1) for part in parts], 1, rtol=1e-5)
 
 
