@@ -14,7 +14,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from hummingbird import config, data, gradients, models, objectives, retrieval, sweep
+    from hummingbird import config, data, decoders, gradients, models, objectives, retrieval, sweep
     from hummingbird.encoder import load_encoder
     from hummingbird.incontext.prompt import Prompt
     from hummingbird.retrieval import evaluate
@@ -25,6 +25,7 @@ __all__ = [
     "Prompt",
     "config",
     "data",
+    "decoders",
     "evaluate",
     "gradients",
     "list_models",

@@ -46,7 +46,7 @@ def run_finetune(arguments: argparse.Namespace, overrides: Overrides) -> None:
 
     resolved = config.resolve("finetune", arguments.config, overrides)
     distributed.initialize()
-    result = finetune(resolved, arguments.checkpoint, arguments.workdir)
+    result = finetune(resolved, arguments.checkpoint, arguments.workdir).result
     scores = {name: value for name, value in result["metrics"].items() if not isinstance(value, dict)}
     print(json.dumps({"task": result["task"], "dataset": result["dataset"], **scores}))
     report = pathlib.Path(arguments.workdir) / "report.html"

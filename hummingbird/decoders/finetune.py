@@ -11,13 +11,14 @@ import logging
 import os
 import pathlib
 import time
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 from etils import epath
 from jax import Array
+from jaxtyping import Shaped, UInt8
 
 from hummingbird import config as configs
 from hummingbird.config.finetune import FinetuneConfig
@@ -25,76 +26,67 @@ from hummingbird.config.schema import Value
 from hummingbird.data.batches import Batches
 from hummingbird.data.interface import DenseSource
 from hummingbird.data.pair_batches import build_pair_batches
-from hummingbird.data.sources import build_dense_source
 from hummingbird.decoders.feature_cache import Cache, build_feature_batches
 from hummingbird.decoders.inference import build_inference
 from hummingbird.decoders.model import Encoded
-from hummingbird.decoders.program import Program, build_program, prepare_encoder
+from hummingbird.decoders.program import Program, build_program
 from hummingbird.decoders.results import describe, seconds_of_steps
-from hummingbird.decoders.score import Scoring, samples_of, score
+from hummingbird.decoders.score import Scoring, predict_image, samples_of, score
+from hummingbird.decoders.setup import Setup, build_setup
 from hummingbird.decoders.step import Batch, DecoderState
 from hummingbird.decoders.trained import Decoder, encode_with
 from hummingbird.devices import board
 from hummingbird.devices import mesh as meshes
-from hummingbird.encoder import build_encoder
+from hummingbird.encoder import Encoder
 from hummingbird.errors import UserError
-from hummingbird.models.frozen import FrozenEncoder
 from hummingbird.models.params import Params, subtree
-from hummingbird.retrieval.evaluation import check_sources
 from hummingbird.retrieval.processes import first, together
 from hummingbird.retrieval.progress import Clock
 from hummingbird.retrieval.result_files import write_results
 from hummingbird.retrieval.results import Result
-from hummingbird.retrieval.selection import hold_out, subset
+from hummingbird.retrieval.selection import subset
 from hummingbird.run import checkpoint
 from hummingbird.run import workdir as workdirs
-from hummingbird.run.files import Json
-from hummingbird.tasks import Task, build_task
 from hummingbird.tasks.class_metrics import check_classes
 from hummingbird.train import loop
 from hummingbird.train.loop import Run, Saving, Start
 
 log = logging.getLogger(__name__)
-LABELLED = 8  # training images that are read to find out whether there are labels
 
 
-@dataclasses.dataclass(frozen=True)
-class Setup:
-    """What a run consists of, before anything is compiled or written.
+class Fitted(NamedTuple):
+    """A trained decoder and its scores.
 
     Attributes:
-      config: of the run.
-      encoder: what the decoder is on.
-      prompt, query: images to train on and to predict.
-      images: numbers of the prompt images to train on.
-      held_out: numbers of those that are scored instead.
-      task: kind of label.
+      decoder: images of the input size to outputs on the grid of the head.
+      result: the content of metrics.json.
+      scoring: how it was scored.
     """
 
-    config: FinetuneConfig
-    encoder: FrozenEncoder
-    prompt: DenseSource
-    query: DenseSource
-    images: Sequence[int]
-    held_out: Sequence[int]
-    task: Task
+    decoder: Decoder
+    result: Result
+    scoring: Scoring
 
-    @property
-    def origin(self) -> dict[str, Json]:
-        """Which encoder the decoder is on, as checkpoints record it."""
-        return {"encoder": self.encoder.name, "fingerprint": self.encoder.fingerprint}
+    def predict(self, image: UInt8[np.ndarray, "H W 3"]) -> Shaped[np.ndarray, "H W *C"]:
+        """Predicts the labels of an image of any size, as the query images were predicted."""
+        return predict_image(self.decoder, image, self.scoring)
 
 
-def finetune(config: FinetuneConfig, encoder: FrozenEncoder | str, workdir: str | os.PathLike[str]) -> Result:
+def finetune(
+    config: FinetuneConfig,
+    encoder: Encoder | str,
+    workdir: str | os.PathLike[str],
+    sources: tuple[DenseSource, DenseSource] | None = None,
+    program: Program | None = None,
+) -> Fitted:
     """Fits a decoder, resuming from the newest sound checkpoint in `workdir`, and scores it.
 
     Args:
       config: resolved config of kind "finetune".
-      encoder: or what `load_encoder` takes.
+      encoder: from `load_encoder`, or what that takes.
       workdir: gets what a training run writes, and metrics.json and report.html as an evaluation.
-
-    Returns:
-      The content of metrics.json.
+      sources: images to train on and to predict; None: those that the config names.
+      program: `build_program` for this config, encoder and data, so that several runs compile once; None: built here.
 
     Raises:
       UserError: data, labels, encoder or settings that do not fit; a workdir of another run or of another encoder.
@@ -104,51 +96,23 @@ def finetune(config: FinetuneConfig, encoder: FrozenEncoder | str, workdir: str 
     folder = epath.Path(workdir)
     if first():
         workdirs.check(folder, configs.to_flat(config), "finetune")
-    with board.sharing_troubles(board.Board()), clock("total"):
-        setup = build_setup(config, encoder)
+    with board.sharing_troubles(board.Board()):
+        setup = build_setup(config, encoder, sources)
         check_origin(setup, folder)
         with clock("train"):
-            decoder, steps = fit_decoder(setup, folder, start_time)
+            decoder, steps = fit_decoder(setup, folder, start_time, program)
         clock.seconds |= seconds_of_steps(folder)
-        result = score_decoder(setup, decoder, steps, folder, clock)
-    return result
+        return score_decoder(setup, decoder, steps, folder, clock, start_time)
 
 
-def build_setup(
-    config: FinetuneConfig, encoder: FrozenEncoder | str, sources: tuple[DenseSource, DenseSource] | None = None
-) -> Setup:
-    """Loads the encoder and opens the data. Raises UserError where they do not fit each other or the config."""
-    evaluation = config.evaluation()
-    if isinstance(encoder, str):
-        encoder = build_encoder(encoder, dataclasses.replace(config.encoder, dtype="float32"))
-    backbone, params = prepare_encoder(config, encoder.backbone, encoder.params)
-    encoder = dataclasses.replace(encoder, backbone=backbone, params=params)
-    prompt, query = sources or (build_dense_source(evaluation, "prompt"), build_dense_source(evaluation, "query"))
-    check_sources(prompt, query)
-    task = build_task(prompt, evaluation)
-    images = subset(len(prompt), config.data.fraction, config.data.max_images, config.seed)
-    images, held_out = hold_out(images, config.data.held_out, config.seed)
-    if not images:
-        raise UserError(f"config key data.held_out: {config.data.held_out} leaves no image to train on")
-    check_labels(prompt, images, task, config)
-    build_inference(config, encoder.patch_size)
-    return Setup(config, encoder, prompt, query, images, held_out, task)
-
-
-def check_labels(source: DenseSource, images: Sequence[int], task: Task, config: FinetuneConfig) -> None:
-    """Raises UserError if none of a few training images has a label."""
-    chosen = np.linspace(0, len(images) - 1, min(LABELLED, len(images))).astype(int)
-    if not any(task.valid(source[images[int(i)]]["label"]).any() for i in chosen):
-        raise UserError(
-            f"data.name={config.data.name}: {len(chosen)} of the {len(images)} training images were read and none has "
-            "a label; choose another data.prompt"
-        )
-
-
-def fit_decoder(setup: Setup, folder: epath.Path, start_time: float) -> tuple[Decoder, int]:
+def fit_decoder(
+    setup: Setup, folder: epath.Path, start_time: float, program: Program | None = None
+) -> tuple[Decoder, int]:
     """Takes all steps; returns the decoder and their number."""
     config = setup.config
-    program = build_program(config, setup.encoder.backbone, setup.encoder.params, setup.task, len(setup.images))
+    program = program or build_program(
+        config, setup.encoder.backbone, setup.encoder.params, setup.task, len(setup.images)
+    )
     run = build_run(setup, program)
     state = loop.train(folder, run, lambda: resume_or_initialise(setup, folder, program, run.batches), start_time)
     return trained(setup, program, state), program.total_steps
@@ -226,7 +190,9 @@ def trained(setup: Setup, program: Program, state: DecoderState) -> Decoder:
     return Decoder(program.fit.model, encoder, subtree(online, "decoder"), stats, name)
 
 
-def score_decoder(setup: Setup, decoder: Decoder, steps: int, folder: epath.Path, clock: Clock) -> Result:
+def score_decoder(
+    setup: Setup, decoder: Decoder, steps: int, folder: epath.Path, clock: Clock, start_time: float
+) -> Fitted:
     """Scores a decoder on the query images and writes the files of an evaluation."""
     config, data = setup.config, setup.config.data
     images = subset(len(setup.query), 1.0, data.max_queries or data.max_images, config.seed)
@@ -247,7 +213,7 @@ def score_decoder(setup: Setup, decoder: Decoder, steps: int, folder: epath.Path
     if setup.held_out:
         rest = dataclasses.replace(scoring, source=setup.prompt, images=setup.held_out, shown=set())
         result["held_out"] = {"images": len(setup.held_out), "metrics": score(decoder, rest, Clock())[0]}
-    result["seconds"] = dict(clock.seconds)
+    result["seconds"] = {**clock.seconds, "total": time.time() - start_time}
     samples = samples_of(decoder, scoring, queries) if report.enabled else None
     together(lambda: write_results(pathlib.Path(folder), result, samples) if first() else None)
-    return result
+    return Fitted(decoder, result, scoring)

@@ -141,8 +141,8 @@ def compare(asked: Asked, outputs: list[np.ndarray], scoring: Scoring) -> tuple[
     """Compares the prediction of an image with its label: its metrics, and what a report shows of it."""
     task = scoring.task
     label = label_at(asked.label, scoring.metric_size, task)
-    votes = as_votes(assemble(asked.image, asked.parts, outputs, scoring.inference, task), task)
-    prediction = task.predict(np.ascontiguousarray(votes), *label.shape[:2])
+    height, width = label.shape[:2]
+    prediction = predicted(asked.image, asked.parts, outputs, scoring, height, width)
     metrics = task.metrics()
     value = metrics.add(label, prediction)
     if asked.index not in scoring.shown:
@@ -162,6 +162,28 @@ def compare(asked: Asked, outputs: list[np.ndarray], scoring: Scoring) -> tuple[
         "attention": None,
         "neighbours": [],
     }
+
+
+def predicted(
+    image: UInt8[np.ndarray, "H W 3"],
+    parts: list[View],
+    outputs: list[np.ndarray],
+    scoring: Scoring,
+    height: int,
+    width: int,
+) -> Shaped[np.ndarray, "h w *C"]:
+    """Returns the prediction of an image from the outputs of its parts, at a size."""
+    votes = as_votes(assemble(image, parts, outputs, scoring.inference, scoring.task), scoring.task)
+    return scoring.task.predict(np.ascontiguousarray(votes), height, width)
+
+
+def predict_image(
+    decoder: Decoder, image: UInt8[np.ndarray, "H W 3"], scoring: Scoring
+) -> Shaped[np.ndarray, "H W *C"]:
+    """Predicts the labels of one image, at its size."""
+    parts, (height, width) = views(image, scoring.inference), image.shape[:2]
+    outputs = [decoder(part.picture[None])[0] for part in parts]
+    return predicted(image, parts, outputs, scoring, height, width)
 
 
 def scoring_input(image: UInt8[np.ndarray, "H W 3"], inference: Inference) -> UInt8[np.ndarray, "S S 3"]:

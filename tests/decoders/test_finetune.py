@@ -1,33 +1,19 @@
 """Decoders fitted from end to end on tiny rendered scenes, from the command line and in Python."""
 
+import dataclasses
 import json
 
 import numpy as np
 import pytest
 from etils import epath
 
+import hummingbird
 from hummingbird import cli, config
 from hummingbird.decoders.finetune import finetune
 from hummingbird.decoders.results import seconds_of_steps
 from hummingbird.encoder import load_encoder
 from hummingbird.errors import UserError
-
-SCENES = {
-    "data.scenes.size": 32,
-    "data.scenes.prompt_images": 6,
-    "data.scenes.query_images": 3,
-    "data.threads": 0,
-    "input_size": 32,
-    "batch_size": 4,
-    "total_steps": 4,
-    "report.enabled": False,
-    "progress": False,
-    "mesh.data": 1,
-}
-
-
-def finetune_config(**changes):
-    return config.resolve("finetune", "finetune/linear", {**SCENES, **changes})
+from tests.decoders.small import SCENES, finetune_config, vit
 
 
 @pytest.fixture(autouse=True)
@@ -67,14 +53,14 @@ def test_the_command_trains_scores_and_says_what_it_did(tmp_path, capsys):
 def test_training_helps(tmp_path, encoder):
     few = {"optimizer.learning_rate": 0.02, "optimizer.warmup": 0.0}
     scores = [
-        finetune(finetune_config(**few, total_steps=steps), encoder, tmp_path / str(steps))["metrics"]
+        finetune(finetune_config(**few, total_steps=steps), encoder, tmp_path / str(steps)).result["metrics"]
         for steps in (1, 60)
     ]
     assert scores[1]["pixel_accuracy"] > scores[0]["pixel_accuracy"] + 5
 
 
 def test_images_that_are_held_out_are_scored_apart_and_steps_are_timed(tmp_path, encoder):
-    result = finetune(finetune_config(**{"data.held_out": 0.4}), encoder, tmp_path / "run")
+    result = finetune(finetune_config(**{"data.held_out": 0.4}), encoder, tmp_path / "run").result
     assert (result["held_out"]["images"], result["protocol"]["training_images"]) == (2, 4)
     assert set(result["held_out"]["metrics"]) == set(result["metrics"])
     assert 0 < result["seconds"]["steps"] < result["seconds"]["train"]
@@ -99,6 +85,75 @@ def test_a_head_that_does_not_fit_the_labels_is_refused_before_anything_is_writt
 
 def test_depth_is_predicted_in_metres(tmp_path, encoder):
     settings = config.resolve("finetune", "finetune/depth", SCENES)
-    metrics = finetune(settings, encoder, tmp_path / "run")["metrics"]
+    metrics = finetune(settings, encoder, tmp_path / "run").result["metrics"]
     assert np.isfinite(metrics["rmse"])
     assert 0 < metrics["rmse"] < 20
+
+
+@pytest.mark.parametrize(
+    ("checkpoint", "changes", "message"),
+    [
+        ("rgb:8", {"decoder.layers": (3, 5)}, "layers [3, 5]: the encoder has layers 0 to 0"),
+        ("rgb:8", {"decoder.name": "upernet"}, "a grid of raw pixels has no layers to choose from"),
+        (
+            "rgb:8",
+            {"decoder.inference": "slide", "decoder.window": 4},
+            "decoder.window: 4 pixels are less than a patch",
+        ),
+        ("rgb:8", {"decoder.drop_path": 0.1}, "decoder.drop_path: changes a trained encoder"),
+        (
+            "rgb:8",
+            {"decoder.train_encoder": True, "decoder.cache_features": 1},
+            "decoder.cache_features: is for frozen",
+        ),
+        ("rgb:8", {"micro_batches": 3}, "micro_batches: 3 does not divide batch_size 4"),
+        ("rgb:8", {"augment.scale": (2.0, 1.0)}, "augment.scale: 2.0 is above 1.0"),
+    ],
+)
+def test_settings_that_fit_nothing_are_refused_by_a_line_before_anything_is_written(
+    tmp_path, checkpoint, changes, message
+):
+    with pytest.raises(UserError) as raised:
+        finetune(finetune_config(**changes), checkpoint, tmp_path / "run")
+    assert message in str(raised.value)
+    assert "\n" not in str(raised.value)
+    assert not (tmp_path / "run").exists()
+
+
+class Labelled:
+    """Images whose labels are all alike."""
+
+    task, classes, ignore, fingerprint = "segmentation", ["a", "b"], 255, "x"
+
+    def __init__(self, value):
+        self.value = value
+
+    def __len__(self):
+        return 3
+
+    def __getitem__(self, index):
+        image = np.full((40, 32, 3), 40 * index, np.uint8)
+        return {"image": image, "label": np.full((40, 32), self.value, np.int32), "name": str(index)}
+
+
+def test_labels_that_nothing_can_be_learned_from_are_refused_by_a_line(tmp_path, encoder):
+    with pytest.raises(UserError, match=r"3 of the 3 training images were read and none has a label"):
+        finetune(finetune_config(), encoder, tmp_path / "run", (Labelled(255), Labelled(0)))
+    assert not (tmp_path / "run").exists()
+    with pytest.raises(UserError, match=r"class ids \[7\] are neither 0..1 nor void"):
+        finetune(finetune_config(), encoder, tmp_path / "run", (Labelled(7), Labelled(0)))
+
+
+def test_an_encoder_with_nan_is_refused_by_a_line(tmp_path):
+    scale = {**vit().params["norm"], "scale": np.full(32, np.nan, np.float32)}
+    broken = dataclasses.replace(vit(), params={**vit().params, "norm": scale})
+    with pytest.raises(UserError, match=r"encoder a tiny ViT: its parameter norm/scale is not finite"):
+        finetune(finetune_config(), broken, tmp_path / "run")
+    with pytest.raises(UserError, match=r"a decoder needs an encoder of load_encoder"):
+        finetune(finetune_config(), lambda images: images, tmp_path / "run")
+
+
+def test_a_decoder_in_one_line_predicts_images_of_any_size(encoder):
+    fitted = hummingbird.decoders.fit(encoder, finetune_config(**{"decoder.inference": "slide", "decoder.flip": True}))
+    assert fitted.predict(np.zeros((40, 60, 3), np.uint8)).shape == (40, 60)
+    assert fitted.result["protocol"]["stride"] == 21

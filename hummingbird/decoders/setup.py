@@ -1,0 +1,97 @@
+"""What fitting a decoder starts from: the encoder, the data and the kind of label, checked against each other."""
+
+# JAX's own annotations are partly unknown.
+# pyright: reportUnknownMemberType=false
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import jax
+import numpy as np
+
+from hummingbird.config.finetune import FinetuneConfig
+from hummingbird.data.interface import DenseSource
+from hummingbird.data.sources import build_dense_source
+from hummingbird.decoders.inference import build_inference
+from hummingbird.decoders.program import prepare_encoder
+from hummingbird.encoder import Encoder, build_encoder
+from hummingbird.errors import UserError
+from hummingbird.models.frozen import FrozenEncoder
+from hummingbird.retrieval.evaluation import check_sources
+from hummingbird.retrieval.selection import hold_out, subset
+from hummingbird.run.files import Json
+from hummingbird.tasks import Task, build_task
+
+LABELLED = 8  # training images that are read to find out whether there are labels
+
+
+@dataclasses.dataclass(frozen=True)
+class Setup:
+    """What a run consists of, before anything is compiled or written.
+
+    Attributes:
+      config: of the run.
+      encoder: what the decoder is on.
+      prompt, query: images to train on and to predict.
+      images: numbers of the prompt images to train on.
+      held_out: numbers of those that are scored instead.
+      task: kind of label.
+    """
+
+    config: FinetuneConfig
+    encoder: FrozenEncoder
+    prompt: DenseSource
+    query: DenseSource
+    images: Sequence[int]
+    held_out: Sequence[int]
+    task: Task
+
+    @property
+    def origin(self) -> dict[str, Json]:
+        """Which encoder the decoder is on, as checkpoints record it."""
+        return {"encoder": self.encoder.name, "fingerprint": self.encoder.fingerprint}
+
+
+def build_setup(
+    config: FinetuneConfig, encoder: Encoder | str, sources: tuple[DenseSource, DenseSource] | None = None
+) -> Setup:
+    """Loads the encoder and opens the data. Raises UserError where they do not fit each other or the config."""
+    evaluation = config.evaluation()
+    if isinstance(encoder, str):
+        encoder = build_encoder(encoder, dataclasses.replace(config.encoder, dtype="float32"))
+    if not isinstance(encoder, FrozenEncoder):
+        name = getattr(encoder, "name", None) or type(encoder).__name__
+        raise UserError(f"encoder {name}: a decoder needs an encoder of load_encoder; import its weights")
+    check_finite(encoder)
+    backbone, params = prepare_encoder(config, encoder.backbone, encoder.params)
+    encoder = dataclasses.replace(encoder, backbone=backbone, params=params)
+    prompt, query = sources or (build_dense_source(evaluation, "prompt"), build_dense_source(evaluation, "query"))
+    check_sources(prompt, query)
+    task = build_task(prompt, evaluation)
+    images = subset(len(prompt), config.data.fraction, config.data.max_images, config.seed)
+    images, held_out = hold_out(images, config.data.held_out, config.seed)
+    if not images:
+        raise UserError(f"config key data.held_out: {config.data.held_out} leaves no image to train on")
+    check_labels(prompt, images, task, config)
+    build_inference(config, encoder.patch_size)
+    return Setup(config, encoder, prompt, query, images, held_out, task)
+
+
+def check_finite(encoder: FrozenEncoder) -> None:
+    """Raises UserError if a parameter of the encoder is NaN or infinite, so that its features would be."""
+    for path, x in jax.tree_util.tree_leaves_with_path(encoder.params):
+        if not np.isfinite(np.asarray(x)).all():
+            name = jax.tree_util.keystr(path, simple=True, separator="/")
+            raise UserError(f"encoder {encoder.name}: its parameter {name} is not finite; use another checkpoint")
+
+
+def check_labels(source: DenseSource, images: Sequence[int], task: Task, config: FinetuneConfig) -> None:
+    """Raises UserError if none of a few training images has a label."""
+    chosen = np.linspace(0, len(images) - 1, min(LABELLED, len(images))).astype(int)
+    if not any(task.valid(source[images[int(i)]]["label"]).any() for i in chosen):
+        raise UserError(
+            f"data.name={config.data.name}: {len(chosen)} of the {len(images)} training images were read and none has "
+            "a label; choose another data.prompt"
+        )
