@@ -1,12 +1,12 @@
-"""`hummingbird plan`: compiles what a run runs, for a TPU topology, on a machine without TPUs.
+"""`hummingbird plan`: compiles what a run runs, for TPUs or GPUs, on a machine without them.
 
 libtpu compiles ahead of time on any Linux CPU, so the plan describes what the pod would run: bytes per device, flops,
-and every collective with its bytes. The roofline is an estimate from the chips' published peaks, not a measurement.
+and every collective with its bytes. For GPUs it compiles on the machine's own, else for a CPU, which needs more memory.
+The roofline is an estimate from the chips' published peaks, not a measurement.
 """
 
 from __future__ import annotations
 
-import os
 import time
 from typing import Literal, NotRequired, TypedDict
 
@@ -16,9 +16,9 @@ from jax.stages import Compiled
 
 from hummingbird.config import PretrainConfig
 from hummingbird.devices import chips, flops, hlo, traffic
+from hummingbird.devices import topology as topologies
 from hummingbird.devices.chips import GIB, Chip
-from hummingbird.devices.mesh import Device
-from hummingbird.errors import UserError, first_line
+from hummingbird.errors import first_line
 from hummingbird.train import program as programs
 
 # Of a batch of 4,096 with 153,600 bank entries on 128 TPU v3 cores: 21 and 53 hours for 300 epochs of ImageNet-1k,
@@ -115,14 +115,14 @@ def plan(config: PretrainConfig, topology: str | None) -> Compiles | TooLarge:
 
     Args:
       config: of the run.
-      topology: such as "v3:8x8", "v4:4x4x4" or "v5e:16x16"; None: the local devices.
+      topology: see `topology.find`.
 
     Raises:
       UserError: unknown topology, libtpu missing, or devices that do not divide the batch.
     """
-    devices = topology_devices(topology) if topology else jax.devices()
+    target = topologies.find(topology)
     # A plan needs no data: the number of images only sets the length of the schedule.
-    program = programs.build_program(config, examples=1000 * config.batch_size, devices=devices)
+    program = programs.build_program(config, examples=1000 * config.batch_size, devices=target.devices)
     start_time = time.perf_counter()
     compiled, error = _compile(program.step.lower(program.state, program.batch))
     fill = None
@@ -132,7 +132,7 @@ def plan(config: PretrainConfig, topology: str | None) -> Compiles | TooLarge:
         error = error and f"filling the bank: {error}"
     setup = Setup(
         topology=topology or "local",
-        device_kind=devices[0].device_kind,
+        device_kind=target.kind,
         devices=program.mesh.size,
         mesh=dict(program.mesh.shape),
         encoder=config.encoder.name,
@@ -144,7 +144,10 @@ def plan(config: PretrainConfig, topology: str | None) -> Compiles | TooLarge:
     if compiled is None or error:
         return {**setup, "fits": False, "error": error}
     operations = flops.count(program.step, program.state, program.batch) / program.mesh.size
-    return with_fill(setup, analyse(compiled, setup["device_kind"], operations), fill and memory_of(fill))
+    step = analyse(compiled, target.kind, operations)
+    if target.memory is not None:
+        step["memory_bytes"] = target.memory
+    return with_fill(setup, step, fill and memory_of(fill))
 
 
 def with_fill(setup: Setup, step: Analysis, fill: Memory | None) -> Compiles:
@@ -218,27 +221,6 @@ def roofline(chip: Chip, operations: float, memory_bytes: float, network_bytes: 
     }
     bound = max(seconds, key=lambda name: seconds[name])
     return {"seconds": {name: round(value, 5) for name, value in seconds.items()}, "bound": bound}
-
-
-def topology_devices(topology: str) -> list[Device]:
-    """Lists the devices of a TPU topology, as libtpu describes them without hardware.
-
-    Raises:
-      UserError: libtpu is missing or does not know the topology.
-    """
-    os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")  # there is no metadata server
-    from jax.experimental import topologies
-
-    try:
-        description = topologies.get_topology_desc(platform="tpu", topology_name=topology)
-    except Exception as error:  # libtpu raises errors of many types
-        reason = first_line(error)
-        if "not installed" in reason or "libtpu" in reason.lower():
-            hint = "it needs libtpu, which compiles without a TPU: pip install '.[tpu]'"
-        else:
-            hint = "use for example v3:8x8, v4:4x4x4 or v5e:16x16"
-        raise UserError(f"--topology={topology} cannot be described; {hint} ({reason})") from error
-    return list(description.devices)
 
 
 def _fill_row(plan: Compiles) -> list[str]:

@@ -115,10 +115,10 @@ COMMANDS: dict[str, Command] = {
     ),
     "plan": Command(
         runners.run_plan,
-        "compile the train step for a TPU topology, without the hardware",
+        "compile the train step for TPUs or GPUs, without the hardware",
         (
             CONFIG,
-            option("--topology", "TPU topology, such as v3:8x8; default: this machine's devices", metavar="NAME"),
+            option("--topology", "such as v3:8x8 or gpu:8x80GB; default: this machine's devices", metavar="NAME"),
             option("--table", "print a table instead of JSON", action="store_true"),
         ),
         ("pretrain",),

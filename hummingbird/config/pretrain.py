@@ -210,6 +210,12 @@ class PretrainConfig:
     densecl: DenseCL = DenseCL()
     optimizer: Optimizer = Optimizer()
     ema_decay: float = setting(0.99, "decay of the target network (App. C.2)", low=0, high=1)
+    ema_reference_batch: int | None = setting(
+        None,
+        "batch that ema_decay is meant for: the decay is ema_decay ** (batch_size / ema_reference_batch), the same per "
+        "image; none: ema_decay as it is",
+        low=1,
+    )
     ema_schedule: Literal["constant", "cosine"] = setting(
         "constant", "cosine: ema_decay is the decay at step 0 and grows to 1 at the last step (BYOL)"
     )

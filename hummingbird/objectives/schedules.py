@@ -21,7 +21,7 @@ def build_schedules(config: PretrainConfig, total_steps: int, steps_per_epoch: f
     """Builds the schedules beside the learning rate, by name; a constant is a number.
 
     Args:
-      config: reads `ema_decay`, `ema_schedule`, `optimizer`, `contrastive` and `dino`.
+      config: reads `batch_size`, `ema_decay` and what goes with it, `optimizer`, `contrastive` and `dino`.
       total_steps: K, steps of the run.
       steps_per_epoch: optimiser steps of a pass over the data.
     """
@@ -33,9 +33,8 @@ def build_schedules(config: PretrainConfig, total_steps: int, steps_per_epoch: f
     if contrastive.warmup_temperature is not None:
         steps = round(contrastive.warmup_temperature_epochs * steps_per_epoch)
         temperature = warm_up(contrastive.warmup_temperature, contrastive.temperature, steps)
-    ema: optax.ScalarOrSchedule = config.ema_decay
-    if config.ema_schedule == "cosine":
-        ema = cosine(config.ema_decay, 1.0, total_steps)
+    decay = scaled_decay(config.ema_decay, config.batch_size, config.ema_reference_batch)
+    ema: optax.ScalarOrSchedule = cosine(decay, 1.0, total_steps) if config.ema_schedule == "cosine" else decay
     schedules: Schedules = {"weight_decay": weight_decay, "ema_decay": ema, "temperature": temperature}
     if config.objective.name not in DISTILLED:
         return schedules
@@ -46,6 +45,16 @@ def build_schedules(config: PretrainConfig, total_steps: int, steps_per_epoch: f
         "teacher_temperature": warm_up(dino.warmup_teacher_temperature, dino.teacher_temperature, steps),
         "prototypes": lambda step: jnp.where(jnp.asarray(step) < frozen, 0.0, 1.0),  # whether they are trained
     }
+
+
+def scaled_decay(decay: float, batch_size: int, reference_batch: int | None) -> float:
+    """Returns decay ** (batch_size / reference_batch), the same decay per image (Busbridge et al. 2023).
+
+    Example:
+      >>> round(scaled_decay(0.99, 1024, 4096), 6), scaled_decay(0.99, 1024, None)
+      (0.997491, 0.99)
+    """
+    return decay if reference_batch is None else decay ** (batch_size / reference_batch)
 
 
 def cosine(start: float, end: float, total_steps: int) -> optax.Schedule:

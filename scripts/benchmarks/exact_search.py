@@ -46,9 +46,10 @@ def compile_for(topology: str, keys: int, dim: int, queries: int, k: int, recall
     import jax.numpy as jnp
     from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-    from hummingbird.commands.plan import analyse, topology_devices
+    from hummingbird.commands.plan import analyse
+    from hummingbird.devices import topology as topologies
 
-    devices = topology_devices(topology)
+    devices = topologies.tpus(topology)
     mesh = Mesh(np.array(devices), (AXIS,))
     chunks = -(-keys // (len(devices) * CHUNK))
     sharding = NamedSharding(mesh, PartitionSpec(AXIS))

@@ -5,7 +5,10 @@ import jax.numpy as jnp
 import pytest
 
 from hummingbird.commands import plan
+from hummingbird.devices import topology
 from hummingbird.devices.chips import Chip
+from hummingbird.errors import UserError
+from tests import tiny
 
 SETUP = plan.Setup(
     topology="v3:2x2",
@@ -70,3 +73,23 @@ def test_the_table_says_whether_it_fits(memory, said):
 
 def test_the_table_of_a_program_that_is_too_large_gives_the_reason():
     assert plan.table({**SETUP, "fits": False, "error": "out of memory"}) == "v3:2x2: does not fit (out of memory)"
+
+
+def test_gpus_that_are_not_there_are_bound_by_compiling_for_cpus(monkeypatch):
+    monkeypatch.delenv("XLA_PYTHON_CLIENT_MEM_FRACTION", raising=False)
+    target = topology.find("gpu:2x24GB")
+    assert [device.platform for device in target.devices] == ["cpu"] * 2
+    assert (target.kind, target.memory) == ("GPU of 24 GB (bound by compiling for a CPU)", 18 * 10**9)
+    monkeypatch.setenv("XLA_PYTHON_CLIENT_MEM_FRACTION", "0.5")
+    assert topology.find("gpu:1x24GB").memory == 12 * 10**9
+    with pytest.raises(UserError, match="900 GPUs, but this process has 8 CPU devices"):
+        topology.find("gpu:900x24GB")
+
+
+@pytest.mark.slow
+@pytest.mark.program
+def test_a_plan_for_gpus_says_whether_they_are_large_enough():
+    found = plan.plan(tiny.tiny_config(), "gpu:1x1GB")
+    assert (found["fits"], found["topology"], found["devices"]) == (True, "gpu:1x1GB", 1)
+    assert found["memory_bytes"] == 750_000_000
+    assert "1 x GPU of 1 GB (bound by compiling for a CPU) (gpu:1x1GB): fits" in plan.table(found)

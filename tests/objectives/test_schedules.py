@@ -27,6 +27,14 @@ def test_the_ema_decay_of_byol_grows_to_one_along_a_cosine():
     assert float(decay(50)) == 1.0
 
 
+def test_the_ema_decay_is_the_same_per_image_whatever_the_batch():
+    scaled = {"ema_decay": 0.99, "ema_reference_batch": 64}
+    decay = build_schedules(tiny.tiny_config(**scaled), 100, 10.0)["ema_decay"]  # a batch of 16
+    assert decay**4 == pytest.approx(0.99)
+    growing = build_schedules(tiny.tiny_config(**scaled, ema_schedule="cosine"), 40, 10.0)["ema_decay"]
+    assert values(growing, (0, 40)) == pytest.approx([decay, 1.0])
+
+
 def test_weight_decay_moves_along_a_cosine():
     config = tiny.tiny_config(**{"optimizer.weight_decay": 0.04, "optimizer.final_weight_decay": 0.4})
     decay = build_schedules(config, 100, 10.0)["weight_decay"]
