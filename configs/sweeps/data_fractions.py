@@ -1,19 +1,117 @@
-"""Tables 2, 9 and 10: few annotated images; five draws of each fraction, mean and standard deviation.
+"""Figure 3, Tables 2, 9 and 10: few annotated images; retrieval, a linear head, and end-to-end training of both.
 
-    hummingbird sweep --config=configs/evaluate/pascal_voc.py:few --sweep=configs/sweeps/data_fractions.py \
+    hummingbird sweep --sweep=configs/sweeps/data_fractions.py --checkpoint=PATH --workdir=DIR \
+        --config.data.root=VOCdevkit/VOC2012
+    hummingbird sweep --sweep=configs/sweeps/data_fractions.py:ade20k --checkpoint=PATH --workdir=DIR \
+        --config.data.root=ADEChallengeData2016
+    hummingbird sweep --sweep=configs/sweeps/data_fractions.py:demo --checkpoint=runs/demo/pretrain --workdir=DIR
+    hummingbird sweep --config=configs/evaluate/pascal_voc.py:few --sweep=configs/sweeps/data_fractions.py:retrieval \
         --checkpoint=PATH --workdir=DIR --config.data.root=VOCdevkit/VOC2012
-    hummingbird sweep --config=configs/evaluate/demo.py --sweep=configs/sweeps/data_fractions.py:demo \
-        --checkpoint=runs/demo/pretrain --workdir=DIR
 
-Forty evaluations (`:demo`: twelve). For Table 10 use configs/evaluate/ade20k.py:few.
+Five draws of each fraction, with three methods each; `:demo` has three fractions of 64 rendered images and two draws,
+`:retrieval` needs no decoder and takes any config of kind evaluate.
+
+The paper does not publish how it trained end to end. Ours: 60 passes over the images but at least 2,000 steps, and the
+settings of finetune/linear. Not yet run here at that size. LOCA's authors measured 1/32 to 1/1 of the other methods on
+ADE20K; the paper reproduced the rest.
 """
 
-from hummingbird.sweep import Sweep, grid
+from hummingbird.sweep import Curve, Figure, PaperTable, Pick, Sweep, cross, decoding, grid
 
-FRACTIONS = {"": [1 / n for n in (128, 64, 32, 16, 8, 4, 2, 1)], "demo": [1 / 16, 1 / 4, 1]}
-SEEDS = {"": 5, "demo": 4}
+NAMES = ("1/128", "1/64", "1/32", "1/16", "1/8", "1/4", "1/2", "1/1")
+FRACTIONS = {"": NAMES, "ade20k": NAMES, "demo": ("1/16", "1/4", "1/1"), "retrieval": NAMES}
+SEEDS = {"": 5, "ade20k": 5, "demo": 2, "retrieval": 5}
+# Tables 9 and 10: fine-tuned end to end with a linear head (E2E), or by retrieval (NN).
+TABLE9 = {
+    "DeiT-III, E2E": (41.8, 53.8, 63.1, 67.7, 70.7, 72.2, 73.4, 75.2),
+    "DINO, E2E": (36.1, 44.3, 54.3, 57.8, 61.7, 64.8, 68.2, 72.2),
+    "MoCo-v3, E2E": (19.9, 33.4, 47.0, 54.8, 61.5, 67.1, 70.7, 73.4),
+    "MAE, E2E": (34.2, 44.1, 53.0, 58.7, 62.7, 67.4, 70.8, 73.5),
+    "LOCA, E2E": (40.1, 53.9, 63.1, 67.8, 70.7, 72.8, 74.4, 75.5),
+    "Hummingbird ViT-B, NN": (50.5, 57.2, 60.1, 62.6, 64.3, 65.9, 68.9, 71.8),
+    "Hummingbird++ ViT-B, NN": (52.4, 57.3, 61.5, 64.6, 66.2, 67.9, 70.5, 73.2),
+    "Hummingbird++ ViT-L IN22K, NN": (61.8, 65.3, 68.0, 70.7, 71.4, 73.2, 75.3, 77.2),
+}
+TABLE10 = {
+    "DeiT-III, E2E": (10.8, 14.3, 20.9, 27.1, 32.7, 38.3, 42.0, 47.3),
+    "DINO, E2E": (11.7, 14.4, 18.4, 24.5, 29.5, 35.2, 39.5, 44.1),
+    "MoCo-v3, E2E": (4.6, 7.9, 17.7, 25.2, 30.8, 36.5, 40.7, 45.4),
+    "MAE, E2E": (8.2, 12.2, 18.4, 25.3, 30.5, 36.1, 40.6, 45.5),
+    "LOCA, E2E": (11.2, 15.5, 22.2, 30.0, 34.4, 39.1, 42.8, 47.9),
+    "Hummingbird ViT-B, NN": (11.7, 15.1, 17.3, 20.0, 22.3, 24.9, 27.9, 29.6),
+    "Hummingbird++ ViT-B, NN": (12.7, 16.4, 18.9, 21.5, 24.0, 26.8, 29.9, 32.0),
+    "Hummingbird++ ViT-L IN22K, NN": (16.6, 20.5, 24.0, 27.4, 30.2, 33.1, 36.0, 37.8),
+}
+PUBLISHED = {"": TABLE9, "ade20k": TABLE10, "demo": TABLE9}
+PAPER = {"": "Tables 2 and 9", "ade20k": "Tables 2 and 10", "demo": "Tables 2 and 9"}
+BATCH = 16
+STEPS = {"": 2000, "ade20k": 2000, "demo": 200}  # at least
+EPOCHS = {"": 60, "ade20k": 60, "demo": 50}
+
+
+def share(name):
+    """Returns 0.25 for "1/4"."""
+    return 1 / int(name.partition("/")[2])
+
+
+def steps(variant, name):
+    """Returns how many steps a decoder takes on a fraction of the training images."""
+    passes = EPOCHS[variant] * share(name) * decoding.DATA_SETS[variant].images
+    return max(STEPS[variant], round(passes / BATCH))
+
+
+def figures(variant):
+    """Returns Figure 3; published curves have their own figure where the data set is another one."""
+    data, voc = decoding.DATA_SETS[variant], decoding.DATA_SETS[""]
+    curves = {name: Curve(f"{stage}.images", f"{stage}.miou") for name, stage in decoding.METHODS.items()}
+    source = voc if variant == "demo" else data
+    images = [round(share(name) * source.images) for name in NAMES]
+    published = {name: list(zip(images, scores, strict=True)) for name, scores in PUBLISHED[variant].items()}
+    labels = {"x": "annotated images", "y": "mIoU", "log": True}
+    ours = Figure(f"Figure 3 on {data.title}: data efficiency", **labels, curves=curves, published=published)
+    if variant != "demo":
+        return [ours]
+    paper = Figure(f"Published for {voc.title} (Table 9)", **labels, published=published)
+    return [Figure(ours.title, **labels, curves=curves), paper]
+
+
+def tables(variant):
+    """Returns Tables 2 and 9 or 10, with a row for each of our methods."""
+    data, names = decoding.DATA_SETS[variant], FRACTIONS[variant]
+    rows = {
+        method: [Pick(f"{stage}.miou", {"name": name}) for name in names] for method, stage in decoding.METHODS.items()
+    }
+    published = {name: list(scores) for name, scores in PUBLISHED[variant].items()}
+    notes = (
+        "mIoU, mean and standard deviation over draws. The paper's deviations are about 0.04 (PASCAL VOC) and 0.10 "
+        "(ADE20K) by retrieval, and 0.36 and 1.35 end to end; its settings of end-to-end training are not published."
+    )
+    title = f"{PAPER[variant]}: fractions of {data.title}"
+    if variant != "demo":
+        return [PaperTable(title, names, {**rows, **published}, notes)]
+    return [PaperTable(f"Fractions of {data.title}", names, rows), PaperTable(PAPER[""], NAMES, published, notes)]
 
 
 def get_sweep(variant=""):
-    """Returns the paper's fractions and seeds (the default) or `:demo`."""
-    return Sweep("evaluate", grid({"data.fraction": FRACTIONS[variant], "seed": list(range(SEEDS[variant]))}))
+    """Returns the sweep on PASCAL VOC (the default), `:ade20k`, `:demo`, or `:retrieval` without decoders."""
+    seeds = grid({"seed": list(range(SEEDS[variant]))})
+    fractions = [{"name": name, "data.fraction": share(name)} for name in FRACTIONS[variant]]
+    if variant == "retrieval":
+        return Sweep("evaluate", cross(fractions, seeds))
+    data = decoding.DATA_SETS[variant]
+    longer = [{**point, "finetune.total_steps": steps(variant, point["name"])} for point in fractions]
+    own = {"Hummingbird ViT-B, NN": "nn.miou"} if variant != "demo" else {}
+    published = {
+        name: {metric: PUBLISHED[variant][row][i] for row, metric in own.items()} for i, name in enumerate(NAMES) if own
+    }
+    few = "" if variant == "demo" else ":few"  # Sec. 4.2 searches in its own way
+    return Sweep(
+        "evaluate",
+        cross(longer, seeds, [{**decoding.DECODERS, **(decoding.QUICK if variant == "demo" else {})}]),
+        evaluate={name: config + few for name, config in data.evaluate.items()},
+        finetune=data.finetune,
+        objective="nn.miou",
+        published=published,
+        figures=figures(variant),
+        tables=tables(variant),
+    )

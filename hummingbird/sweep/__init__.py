@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from hummingbird.sweep.evaluations import EVALUATIONS, paper_scores
+from hummingbird.sweep.figures import Curve, Figure, PaperTable, Pick
 from hummingbird.sweep.spec import (
     Sweep,
     chain,
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
 
 __all__ = [
     "EVALUATIONS",
+    "Curve",
+    "Figure",
+    "PaperTable",
+    "Pick",
     "Sweep",
     "chain",
     "choice",

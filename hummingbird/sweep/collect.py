@@ -18,7 +18,7 @@ from hummingbird.sweep.schedule import Run, Schedule
 HEADLINES = ("miou", "rmse", "accuracy", "map_medium")  # the score of an evaluation that a table shows first
 MEANS = ("accuracy", "few_shot_accuracy")  # scores that are averaged over data sets, as papers do
 LOWER_IS_BETTER = ("rmse", "abs_rel", "rmse_log", "sq_rel", "mae", "loss", "seconds", "seconds_per_step")
-ADAPTING = ("prepare_prompt", "encode_prompt", "fill_bank", "load_bank", "build_index", "encode_crops", "steps")
+ADAPTING = ("prepare_prompt", "encode_prompt", "fill_bank", "load_bank", "build_index", "steps")
 PRETRAIN_SHOWN = "pretrain.loss"
 
 
@@ -157,16 +157,23 @@ def read_row(schedule: Schedule, folder: SweepFolder, run: Run) -> Row:
 
 
 def measured(content: Mapping[str, Any]) -> dict[str, float]:
-    """Returns the numbers of a metrics.json: its scores, annotated images, and seconds of adapting to them.
+    """Returns the numbers of a metrics.json: its scores, annotated images, and the seconds of adapting to them.
 
-    Adapting is encoding the prompt and filling the bank, or training the decoder; what comes before it, such as
-    compiling, is left out.
+    Adapting is encoding the prompt and filling the bank, or the steps of the decoder, which encode too. What is needed
+    once, such as compiling and checking the data, is in "setup_seconds". Steps on cached features do not encode and are
+    not timed.
     """
     found = numbers(content["metrics"])
     seconds = content.get("seconds", {})
     images = content.get("memory", {}).get("prompt_images") or content.get("protocol", {}).get("training_images")
-    adapting = [seconds[name] for name in ADAPTING if name in seconds]
-    extra = {"images": images, "adaptation_seconds": sum(adapting) if adapting else None}
+    cached = content.get("decoder", {}).get("cache_features")
+    adapting = [seconds[name] for name in ADAPTING if name in seconds and not cached]
+    setup = seconds["train"] - seconds["steps"] if "steps" in seconds and "train" in seconds else None
+    extra = {
+        "images": images,
+        "adaptation_seconds": sum(adapting) if adapting else None,
+        "setup_seconds": seconds.get("preflight", setup),
+    }
     held_out = numbers(content.get("held_out", {}).get("metrics", {}))
     return {**found, **numbers(extra), **{f"held_out_{name}": value for name, value in held_out.items()}}
 

@@ -96,6 +96,8 @@ def build_schedule(
         repeat=list(sweep.repeat),
         published={name: dict(scores) for name, scores in sweep.published.items()},
         compare=list(sweep.compare),
+        figures=list(sweep.figures),
+        tables=list(sweep.tables),
     )
 
 

@@ -7,8 +7,10 @@ import os
 from hummingbird.retrieval.report.page import environment
 from hummingbird.run.files import write_text
 from hummingbird.sweep.collect import Results
+from hummingbird.sweep.curves import paper_figures
 from hummingbird.sweep.folder import DONE, FAILED, RUNNING, WAITING, SweepFolder
 from hummingbird.sweep.pairs import HEADS, differences
+from hummingbird.sweep.picking import table_body
 from hummingbird.sweep.plots import difference_plots, plots
 from hummingbird.sweep.tables import number, numeric_heads, table_cells, to_csv
 
@@ -42,6 +44,8 @@ def page(results: Results, folder: SweepFolder) -> str:
             for state in (DONE, RUNNING, WAITING, FAILED)
             if results.count(state)
         ],
+        paper_figures=paper_figures(results),
+        paper_tables=[(table, table_body(results, table)) for table in results.schedule.tables],
         plots=plots(results),
         difference_heads=HEADS,
         differences=[one.cells() for one in differences(results)],

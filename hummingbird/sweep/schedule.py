@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from typing import Any, NotRequired, TypedDict
 
 from hummingbird.run.files import Json
+from hummingbird.sweep.figures import Figure, PaperTable, figure_from_json, table_from_json
 from hummingbird.sweep.python import python_command
 
 Pairs = list[tuple[str, str]]
@@ -116,6 +117,7 @@ class Schedule:
       program: the command line of `hummingbird`.
       published: scores to show beside those measured, by name of a run and metric.
       compare: pairs of names of runs whose differences are shown.
+      figures, tables: of the paper, with published numbers.
     """
 
     identity: Identity
@@ -129,6 +131,8 @@ class Schedule:
     program: list[str] = dataclasses.field(default_factory=lambda: [*python_command(), "-m", "hummingbird"])
     published: dict[str, dict[str, float]] = dataclasses.field(default_factory=dict)
     compare: Pairs = dataclasses.field(default_factory=list)
+    figures: list[Figure] = dataclasses.field(default_factory=list)
+    tables: list[PaperTable] = dataclasses.field(default_factory=list)
 
     def to_json(self) -> dict[str, Json]:
         """Returns the content of sweep.json, in which commands are called tasks."""
@@ -139,14 +143,17 @@ class Schedule:
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> Schedule:
         """Restores a schedule; KeyError or TypeError if the content is not one."""
-        rest = {key: value for key, value in content.items() if key not in ("runs", "tasks", "compare")}
+        restored = ("runs", "tasks", "compare", "figures", "tables")
+        rest = {key: value for key, value in content.items() if key not in restored}
+        figures = [figure_from_json(figure) for figure in content.get("figures", [])]
+        tables = [table_from_json(table) for table in content.get("tables", [])]
         compare = [(first, second) for first, second in content.get("compare", [])]
         runs = [Run(**run) for run in content["runs"]]
         commands = {
             id: Command(**{**command, "overrides": [(key, value) for key, value in command["overrides"]]})
             for id, command in content["tasks"].items()
         }
-        return cls(runs=runs, commands=commands, compare=compare, **rest)
+        return cls(runs=runs, commands=commands, compare=compare, figures=figures, tables=tables, **rest)
 
 
 def settings_key(settings: Mapping[str, str]) -> str:

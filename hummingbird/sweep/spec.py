@@ -24,6 +24,7 @@ from typing import TypeAlias, TypeVar
 import numpy as np
 
 from hummingbird.errors import UserError
+from hummingbird.sweep.figures import Figure, PaperTable
 
 T = TypeVar("T")
 Value: TypeAlias = "bool | int | float | str | np.generic | np.ndarray | Sequence[Value] | None"
@@ -51,6 +52,7 @@ class Sweep:
         become rows of their own.
       compare: pairs of named runs; the page shows the first minus the second over runs that repeat the same settings,
         with a 95% confidence interval.
+      figures, tables: of the paper; the page shows them with what is measured, and what is published, first.
     """
 
     job: str
@@ -63,6 +65,8 @@ class Sweep:
     repeat: tuple[str, ...] = ("seed",)
     published: Mapping[str, Mapping[str, float]] = dataclasses.field(default_factory=dict)
     compare: Sequence[tuple[str, str]] = ()
+    figures: Sequence[Figure] = ()
+    tables: Sequence[PaperTable] = ()
 
     def __post_init__(self) -> None:
         if self.job not in JOBS:
@@ -74,6 +78,13 @@ class Sweep:
         for name in (name for pair in self.compare for name in pair):
             if name not in names:
                 raise UserError(f"sweep: compare names {name!r}, which no run is called; the names: {shown(names)}")
+        for table in self.tables:
+            for name, entries in table.rows.items():
+                if len(entries) != len(table.heads):
+                    raise UserError(
+                        f"sweep: row {name!r} of the table {table.title!r} has {len(entries)} entries for "
+                        f"{len(table.heads)} columns"
+                    )
 
 
 def shown(names: Collection[str]) -> str:

@@ -16,11 +16,12 @@ from hummingbird.sweep.spec import load_sweep
 FILES = sorted((Path(__file__).parents[2] / "configs" / "sweeps").glob("*.py"))
 RUNS = {
     "ablation": (20, 20),
+    "adaptation_time": (136, 136, 20),
     "bank_length_evaluation": (10, 10),
     "bank_length_pretraining": (6, 6),
     "capi": (8, 8),
     "context_weight": (18, 18),
-    "data_fractions": (40, 12),
+    "data_fractions": (40, 40, 6, 40),
     "fungi_ablations": (14, 36, 16, 5),
     "fungi_audio": (4, 4),
     "fungi_incontext": (40, 45, 12, 40),
@@ -32,6 +33,7 @@ RUNS = {
     "fungi_text": (6, 6),
     "neighbours": (60, 20),
     "objectives": (3 * (len(OBJECTIVES) + 1), 3 * (len(OBJECTIVES) + 1), 3 * 2 * 7),
+    "retrieval_vs_finetuning": (11, 11, 2),
     "supervised_weight": (6, 6),
     "table1": (10, 20, 2),
     "table12": (3, 3),
