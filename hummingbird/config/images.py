@@ -45,14 +45,28 @@ class Linear:
 
 
 @dataclasses.dataclass(frozen=True)
+class Attentive:
+    """Attention pooling by one learned query per head, and a linear layer (AIM's probe); needs pooling=patches."""
+
+    learning_rates: tuple[float, ...] = setting(
+        (1e-4, 3e-4, 1e-3, 3e-3), "AdamW's learning rates to choose from", above=0
+    )
+    weight_decay: float = setting(0.1, "of AdamW, not on the bias", low=0)
+    batch_size: int = setting(256, "images in a batch", low=1)
+    steps: int = setting(2000, "AdamW steps; the learning rate falls to 0 along a cosine", low=1)
+    heads: int = setting(12, "heads of the attention; they divide the features of a patch", low=1)
+
+
+@dataclasses.dataclass(frozen=True)
 class Images:
     """Evaluation of whole images, for `data.task` classification and image_retrieval."""
 
-    pooling: Literal["auto", "cls", "mean", "cls_mean", "qkv", "layers"] = setting(
+    pooling: Literal["auto", "cls", "mean", "cls_mean", "qkv", "layers", "patches"] = setting(
         "auto",
         "one vector for an image: the [CLS] token after the final norm, the mean of the patches, both concatenated, a "
-        "training run's own attention pooling, or layers: the [CLS] of the last four blocks and the mean of the "
-        "patches, of which `linear` tries four parts (DINOv2); auto: cls where there is one, else mean",
+        "training run's own attention pooling; layers: the [CLS] of the last four blocks and the mean of the "
+        "patches, of which `linear` tries four parts (DINOv2); patches: all of them, for `attentive`; auto: cls where "
+        "there is one, else mean",
     )
     crop: Literal["centre", "squash", "aspect"] = setting(
         "centre",
@@ -60,7 +74,7 @@ class Images:
         "whole image becomes a square; aspect: the longer side becomes input_size and the shorter one keeps the aspect",
     )
     crop_fraction: float = setting(0.875, "crop=centre: side of the square by the shorter side", above=0, high=1)
-    classifiers: tuple[Literal["knn", "weighted_knn", "logistic", "linear"], ...] = setting(
+    classifiers: tuple[Literal["knn", "weighted_knn", "logistic", "linear", "attentive"], ...] = setting(
         ("knn", "weighted_knn"), "classifiers to score; the first one gives the headline score"
     )
     metric: Literal["auto", "top1", "mean_per_class"] = setting(
@@ -71,6 +85,7 @@ class Images:
     vote_temperature: float = setting(0.07, "weighted_knn: T of the weights exp(cosine / T) (DINO)", above=0)
     logistic: Logistic = Logistic()
     linear: Linear = Linear()
+    attentive: Attentive = Attentive()
     validation: float = setting(
         0.2,
         "share of each training class to choose penalties and rates on, without an official split",

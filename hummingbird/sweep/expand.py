@@ -30,7 +30,7 @@ SEARCH_ONLY = (
 )
 # The same for whole images, whose features are kept.
 CLASSIFIER_ONLY = (
-    r"images\.(classifiers|metric|neighbours|vote_\w+|logistic\..*|linear\..*|validation|shots|draws?|renormalise)$"
+    r"images\.(classifiers|metric|neighbours|vote_\w+|logistic\..*|linear\..*|attentive\..*|validation|shots|draws?|renormalise)$"
     r"|features\.pca$|retrieval\.|report\.|progress$"
 )
 

@@ -13,6 +13,7 @@ from hummingbird.data.labelled import stratified
 from hummingbird.errors import UserError
 from hummingbird.gradients.pca import fit_pca
 from hummingbird.retrieval.recognition import knn
+from hummingbird.retrieval.recognition.attentive import Probe, fit_attentive, scores_of
 from hummingbird.retrieval.recognition.embed import Embedded
 from hummingbird.retrieval.recognition.linear import fit_linear
 from hummingbird.retrieval.recognition.logistic import fit_logistic
@@ -33,6 +34,8 @@ class Problem(NamedTuple):
       seed: decides the validation images and the order of training.
       index: kind of index for neighbours.
       key_dtype: of its keys.
+      pooling: what the features are, a key of `pooled.POOLING`.
+      parts: vectors of equal length that a feature consists of: patches, or one.
     """
 
     train: Embedded
@@ -43,6 +46,8 @@ class Problem(NamedTuple):
     seed: int = 0
     index: str = "auto"
     key_dtype: str = "float32"
+    pooling: str = "mean"
+    parts: int = 1
 
     def reduced(self) -> Problem:
         """Returns the problem with features after PCA, as rows that need not be unit vectors."""
@@ -169,6 +174,28 @@ def by_linear_layer(problem: Problem, settings: Images) -> Outcome:
     return outcome(problem, ranking, chosen)
 
 
+def by_attention(problem: Problem, settings: Images) -> Outcome:
+    """Classifies by a learned attention over patches and a linear layer; the learning rate is chosen."""
+    if problem.pooling != "patches":
+        raise UserError("config key images.classifiers: attentive attends to patches; set images.pooling=patches")
+    chosen, (fit_on, judge, again) = settings.attentive, validation(problem, settings.validation)
+    rates = chosen.learning_rates
+
+    def fit(train: Embedded, rate: float) -> Probe:
+        tokens = train.raw().reshape(len(train.units), problem.parts, -1)
+        size = (chosen.weight_decay, chosen.batch_size, chosen.steps, chosen.heads, problem.seed)
+        return fit_attentive(tokens, train.labels, problem.classes, rate, *size)
+
+    def ranking(probe: Probe, images: Embedded) -> Int[np.ndarray, "N k"]:
+        return best_first(scores_of(probe, images.raw().reshape(len(images.units), problem.parts, -1)), TOP)
+
+    fitted = [fit(fit_on, rate) for rate in rates] if len(rates) > 1 or not again else []
+    accuracies = [top1(judge.labels, ranking(probe, judge)[:, 0]) for probe in fitted]
+    best = int(np.argmax(accuracies)) if fitted else 0
+    probe = fit(problem.train, rates[best]) if again else fitted[best]
+    return outcome(problem, ranking(probe, problem.test), {"learning_rate": rates[best], "validation_top1": accuracies})
+
+
 class Validation(NamedTuple):
     """How settings are chosen.
 
@@ -212,4 +239,5 @@ CLASSIFIERS: dict[str, Classifier] = {
     "weighted_knn": Classifier("k-NN, weighted vote", by_weighted_vote),
     "logistic": Classifier("logistic regression", by_logistic_regression),
     "linear": Classifier("linear layer by SGD", by_linear_layer, reduced=False),
+    "attentive": Classifier("attentive probe", by_attention, reduced=False),
 }

@@ -28,7 +28,7 @@ from hummingbird.retrieval.recognition.few_shot import draw_shots
 from hummingbird.retrieval.recognition.inputs import Encoding, LabelledInputs, build_encoding
 from hummingbird.retrieval.recognition.knn import index_kind
 from hummingbird.retrieval.recognition.pictures import collect
-from hummingbird.retrieval.recognition.preflight import check_config, check_splits
+from hummingbird.retrieval.recognition.preflight import check_config, check_memory, check_splits
 from hummingbird.retrieval.recognition.scores import per_class
 from hummingbird.retrieval.result_files import make_workdir, write_results
 from hummingbird.retrieval.results import Result, describe_encoder, peak_memory
@@ -89,10 +89,11 @@ def measure(
         splits = limited(splits, config)
         encoding = build_encoding(encoder, config, clock)
         check_splits(splits, config, encoding.preparation)
+        check_memory(sum(len(part) for part in splits[:3] if part), int(getattr(encoder, "dim", 0)), encoding)
         encoding = encoding.fitted(splits.train)
         train, test = embed(encoding, splits.train, "train"), embed(encoding, splits.test, "test")
         validation = None if splits.validation is None else embed(encoding, splits.validation, "validation")
-        problem = build_problem(config, train, test, validation, len(splits.train.classes))
+        problem = build_problem(config, train, test, validation, len(splits.train.classes), encoding)
         outcomes = classify(config, problem, clock)
         metrics = full_scores(config, outcomes, test, splits.train.classes)
         if config.images.shots is not None:
@@ -148,11 +149,17 @@ def limited(splits: Splits, config: EvaluateConfig) -> Splits:
 
 
 def build_problem(
-    config: EvaluateConfig, train: Embedded, test: Embedded, validation: Embedded | None, classes: int
+    config: EvaluateConfig,
+    train: Embedded,
+    test: Embedded,
+    validation: Embedded | None,
+    classes: int,
+    encoding: Encoding,
 ) -> Problem:
     """Builds what the classifiers are given."""
     dtype = key_dtype(config.retrieval.key_dtype, *train.units.shape).name
-    return Problem(train, test, validation, classes, config.features.pca, config.seed, config.retrieval.index, dtype)
+    how = (config.features.pca, config.seed, config.retrieval.index, dtype)
+    return Problem(train, test, validation, classes, *how, encoding.pooling, encoding.parts)
 
 
 def classify(config: EvaluateConfig, problem: Problem, clock: Clock) -> dict[str, Outcome]:

@@ -115,6 +115,11 @@ class Encoding:
         return own
 
     @property
+    def parts(self) -> int:
+        """Vectors of equal length that a feature consists of: patches, or one."""
+        return (self.preparation.size // self.preparation.patch) ** 2 if self.pooling == "patches" else 1
+
+    @property
     def whole(self) -> bool:
         """Whether images are needed as they were before they were prepared, too."""
         return isinstance(self.vectors, Gradients) and self.vectors.needs_whole

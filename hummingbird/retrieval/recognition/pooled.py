@@ -74,7 +74,21 @@ def feature_sets(pooling: str, width: int) -> dict[str, Int[np.ndarray, " e"]]:
     return dict(sorted({**sets, **both}.items()))
 
 
-POOLING: dict[str, Pool] = {"cls": cls, "mean": mean, "cls_mean": cls_mean, "qkv": qkv, "layers": layers}
+def patches(encoder: Encoder, images: Images) -> Float32[np.ndarray, "B E"]:
+    """Returns the features of all patches, one after the other."""
+    features = np.asarray(encoder(images), np.float32)
+    check_shape(features, images, encoder.patch_size)
+    return features.reshape(len(features), -1)
+
+
+POOLING: dict[str, Pool] = {
+    "cls": cls,
+    "mean": mean,
+    "cls_mean": cls_mean,
+    "qkv": qkv,
+    "layers": layers,
+    "patches": patches,
+}
 
 
 def choose(name: str, encoder: Encoder) -> str:

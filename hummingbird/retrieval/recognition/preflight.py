@@ -7,8 +7,9 @@ import numpy as np
 from hummingbird.config import EvaluateConfig
 from hummingbird.data.labelled import Splits
 from hummingbird.errors import UserError
+from hummingbird.retrieval.capacity import available_memory
 from hummingbird.retrieval.recognition.few_shot import check_shots
-from hummingbird.retrieval.recognition.inputs import LabelledInputs
+from hummingbird.retrieval.recognition.inputs import Encoding, LabelledInputs
 from hummingbird.retrieval.recognition.prepare import Preparation
 
 
@@ -20,11 +21,39 @@ def check_config(config: EvaluateConfig) -> None:
         raise UserError("config key retrieval.index: whole images are searched exactly; use auto, exact or device")
     if not config.images.classifiers:
         raise UserError("config key images.classifiers: is empty; name at least one, such as knn")
-    for key in ("classifiers", "vote_neighbours", "logistic.penalties", "linear.learning_rates"):
+    if "attentive" in config.images.classifiers and config.images.pooling != "patches":
+        raise UserError("config key images.classifiers: attentive attends to patches; set images.pooling=patches")
+    if config.images.pooling == "patches" and config.images.crop == "aspect":
+        raise UserError("config key images.crop: pooling=patches needs images of one size; use centre or squash")
+    for key in (
+        "classifiers",
+        "vote_neighbours",
+        "logistic.penalties",
+        "linear.learning_rates",
+        "attentive.learning_rates",
+    ):
         group, _, name = key.rpartition(".")
         values = getattr(getattr(config.images, group) if group else config.images, name)
         if not values or len(set(values)) < len(values):
             raise UserError(f"config key images.{key}: give at least one value, each once")
+
+
+def check_memory(images: int, dim: int, encoding: Encoding) -> None:
+    """Raises UserError if the patches of all images do not fit the memory.
+
+    Args:
+      images: of all splits.
+      dim: features of a patch.
+      encoding: how images become features.
+    """
+    if encoding.pooling != "patches":
+        return
+    needed, free = 2 * 4 * images * encoding.parts * dim, available_memory()  # as unit vectors, and as they are
+    if free is not None and needed > free:
+        raise UserError(
+            f"config key images.pooling: {encoding.parts} patches of {images} images need {needed / 1e9:.1f} GB, "
+            f"{free / 1e9:.1f} GB of memory are free; lower data.max_images or input_size, or use cls or mean"
+        )
 
 
 def check_splits(splits: Splits, config: EvaluateConfig, preparation: Preparation) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from sides.load_torchvision import import_torchvision
 from sides.torch_vit import TorchViT
 from torch import nn
 from torch.nn import functional
@@ -41,6 +42,7 @@ class UperNet(nn.Module):
 
     def __init__(self, width: int, classes: int, channels: int):
         super().__init__()
+        import_torchvision()  # which transformers imports
         from transformers import UperNetConfig
         from transformers.models.upernet.modeling_upernet import UperNetFCNHead, UperNetHead
 

@@ -123,6 +123,18 @@ def test_a_vit_with_a_cls_token_is_pooled_by_it_and_others_by_the_mean():
     np.testing.assert_allclose(both[:, 32:], encoder(images).mean(axis=(1, 2)), rtol=1e-5, atol=1e-6)
 
 
+def test_an_attentive_probe_attends_to_all_patches():
+    probe = {"images.classifiers": ("attentive",), "images.pooling": "patches", "images.attentive.steps": 20}
+    result = evaluate(**probe, **{"images.attentive.heads": 3, "images.attentive.learning_rates": (1e-3,)})
+    assert 0 <= result["metrics"]["attentive_top1"] <= 100
+    with pytest.raises(
+        UserError, match=r"images.classifiers: attentive attends to patches; set images.pooling=patches"
+    ):
+        evaluate(**{**probe, "images.pooling": "mean"})
+    with pytest.raises(UserError, match=r"images.crop: pooling=patches needs images of one size"):
+        evaluate(**probe, **{"images.crop": "aspect"})
+
+
 def test_preparations_follow_torchvision_and_keep_the_aspect():
     image = np.random.default_rng(0).integers(0, 256, (60, 100, 3), dtype=np.uint8)
     assert Preparation("centre", 32, 8)(image, "x").shape == (32, 32, 3)
