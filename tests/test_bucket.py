@@ -34,61 +34,51 @@ def bucket():
 
 
 @pytest.fixture(scope="module")
-def runs(bucket, tmp_path_factory, repository):
-    """A local run, and the log of the same run in the bucket when it resumes.
-
-    Its first process is killed as it writes the manifest of step 2.
-    """
+def runs(bucket, tmp_path_factory):
+    """A local run, and the same run in the bucket, in one go."""
     local = tmp_path_factory.mktemp("bucket") / "local"
     tiny.pretrain(local, keep_checkpoints=1)
+    tiny.pretrain(RUN, keep_checkpoints=1)
+    return local
 
+
+def test_it_ends_like_a_local_run(runs):
+    assert info.describe(RUN)["fingerprint"] == info.describe(str(runs))["fingerprint"]
+
+
+@pytest.mark.slow
+def test_killed_during_a_save_it_ends_like_a_local_run(runs, bucket, repository, caplog):
     # With the packages alone that scripts/launch/tpu installs.
-    command = [sys.executable, "-m", "tests.extras", "tpu", "pretrain", f"--config={tiny.CONFIG}", f"--workdir={RUN}"]
-    command += [f"--config.{key}={value}" for key, value in tiny.DATA.items()]
+    killed = RUN.replace("one", "killed")
+    command = [sys.executable, "-m", "tests.extras", "tpu", "pretrain", f"--config={tiny.CONFIG}"]
+    command += [f"--workdir={killed}", *(f"--config.{key}={value}" for key, value in tiny.DATA.items())]
     environment = {**os.environ, **tiny.ONE_DEVICE}
     process = subprocess.Popen(command, cwd=repository, env=environment, stderr=subprocess.PIPE, text=True)
-    bucket.instead["runs/one/checkpoints/00000002/manifest.json"] = process.kill
+    bucket.instead["runs/killed/checkpoints/00000002/manifest.json"] = process.kill
     output = process.communicate()[1]
     assert process.returncode == -signal.SIGKILL, output
-    assert ("tests", "runs/one/checkpoints/00000000/manifest.json") in bucket.objects
+    assert ("tests", "runs/killed/checkpoints/00000000/manifest.json") in bucket.objects
 
-    said = []
-    handler = logging.Handler()
-    handler.emit = lambda record: said.append(record.getMessage())
-    logger = logging.getLogger("hummingbird")
-    logger.addHandler(handler)
-    level = logger.level
-    logger.setLevel(logging.INFO)
-    try:
-        tiny.pretrain(RUN, keep_checkpoints=1)
-    finally:
-        logger.removeHandler(handler)
-        logger.setLevel(level)
-    return local, "\n".join(said)
-
-
-def test_killed_during_a_save_it_ends_like_a_local_run(runs):
-    local, said = runs
-    assert "00000002 is skipped: it is unfinished" in said
-    assert "resuming from step 0 of 4" in said
-    assert info.describe(RUN)["fingerprint"] == info.describe(str(local))["fingerprint"]
+    with caplog.at_level(logging.INFO, "hummingbird"):
+        tiny.pretrain(killed, keep_checkpoints=1)
+    assert "00000002 is skipped: it is unfinished" in caplog.text
+    assert "resuming from step 0 of 4" in caplog.text
+    assert info.describe(killed)["fingerprint"] == info.describe(str(runs))["fingerprint"]
 
 
 def test_records_events_and_config_are_in_the_bucket(runs, bucket):
-    local, _ = runs
     stored = {name.removeprefix("runs/one/"): x[0] for (_, name), x in bucket.objects.items() if "runs/one" in name}
     ours = [json.loads(line) for line in stored["metrics.jsonl"].decode().splitlines()]
-    theirs = [json.loads(line) for line in (local / "metrics.jsonl").read_text().splitlines()]
+    theirs = [json.loads(line) for line in (runs / "metrics.jsonl").read_text().splitlines()]
     assert [(m["step"], m["loss"]) for m in ours] == [(m["step"], m["loss"]) for m in theirs]
-    assert json.loads(stored["config.json"]) == json.loads((local / "config.json").read_text())
+    assert json.loads(stored["config.json"]) == json.loads((runs / "config.json").read_text())
     events = [content for name, content in stored.items() if name.startswith("events.out.tfevents")]
     assert any(b"loss" in content for content in events)
 
 
 def test_an_encoder_is_loaded_from_the_bucket_and_scored(runs, tmp_path, capsys):
-    local, _ = runs
     images = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), dtype=np.uint8)
-    np.testing.assert_array_equal(load_encoder(RUN)(images), load_encoder(str(local))(images))
+    np.testing.assert_array_equal(load_encoder(RUN)(images), load_encoder(str(runs))(images))
     small = ["--config.data.max_images=4", "--config.input_size=32", "--config.data.scenes.size=32"]
     small += ["--config.retrieval.augmentation_epochs=0", "--config.report.enabled=false"]
     command = ["evaluate", "--config=configs/evaluate/scenes.py", f"--checkpoint={RUN}", f"--workdir={tmp_path / 'e'}"]
