@@ -57,7 +57,8 @@ def test_neighbours_of_texts_are_those_of_scikit_learn(texts):
 @pytest.mark.slow
 def test_sounds_are_told_apart(tmp_path):
     write_sounds(tmp_path)
-    changes = {**SMALL, "sequence.length": 32, "features.gradients": ["kl"]}
+    nearest = {"images.neighbours": 1, "features.dim": 64}
+    changes = {**SMALL, **nearest, "sequence.length": 32, "features.gradients": ["kl"]}
     result = hb.evaluate("random:ssast_tiny", "sounds", root=tmp_path, overrides=changes)
     assert result["metrics"]["accuracy"] == 100
 
