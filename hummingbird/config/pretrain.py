@@ -68,7 +68,9 @@ class Context:
     weight: float = setting(0.2, "lambda of App. B", low=0, high=1)
     temperature: float = setting(0.02, "beta of the attention over the bank; our choice, not in the paper", above=0)
     hidden_dim: int = setting(4096, "hidden width of the value head phi (App. B)", low=1)
-    chunk: int = setting(2048, "bank entries processed at a time; affects only memory", low=1, resumable=True)
+    chunk: int = setting(
+        2048, "most bank entries processed at a time, for less memory; not with the fused kernel", low=1, resumable=True
+    )
     attention: Literal["auto", "streaming", "fused"] = setting(
         "auto",
         "how all entries are read: streaming (XLA, context.chunk at a time), or fused (one Pallas kernel for TPUs; "

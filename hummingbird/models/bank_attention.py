@@ -22,7 +22,7 @@ from jaxtyping import Float, Int
 from hummingbird.config.pretrain import Context
 from hummingbird.devices.mesh import Device
 from hummingbird.errors import UserError
-from hummingbird.models.context import Attended, BankAttention, attend, grouped
+from hummingbird.models.context import Attended, BankAttention, attend, in_chunks
 from hummingbird.models.fused_attention import attend_fused
 
 TOKENS_AT_A_TIME = 1024  # tokens whose nearest keys and values are gathered together
@@ -75,13 +75,15 @@ def nearest(
     q: Float[Array, "T D"], keys: Float[Array, "S R D"], chunk: int, k: int, approximate: bool
 ) -> Int[Array, "T k"]:
     """Returns the positions of the nearest keys in slot-major order, best first."""
-    groups = grouped(keys, chunk)
-    entries = groups.shape[1] * groups.shape[2]
+    groups = in_chunks(keys, chunk)
+    entries, total = groups.shape[1] * groups.shape[2], keys.shape[0] * keys.shape[1]
     kept = min(k, entries)
 
     def step(best: tuple[Array, Array], group: tuple[Array, Array]) -> tuple[tuple[Array, Array], None]:
         index, part = group
         scores = jnp.einsum("td,grd->tgr", q, part, preferred_element_type=jnp.float32).reshape(len(q), entries)
+        if len(groups) * entries > total:
+            scores = jnp.where(index * entries + jnp.arange(entries) < total, scores, -jnp.inf)
         score, column = _largest(scores, kept, approximate)
         scores = jnp.concatenate([best[0], score], axis=1)
         numbers = jnp.concatenate([best[1], index * entries + column], axis=1)

@@ -18,7 +18,7 @@ from jax import Array
 from jax.typing import DTypeLike
 from jaxtyping import Float
 
-from hummingbird.models.context import grouped
+from hummingbird.models.context import grouped, ungrouped
 
 EPSILON = 1e-5
 
@@ -61,7 +61,7 @@ class ValueHead(nn.Module):
             out = jnp.einsum("grh,hd->grd", active, last, preferred_element_type=jnp.float32)
             return (out + bias).astype(self.dtype)
 
-        return jax.lax.map(part, grouped(keys, self.chunk)).reshape(*keys.shape[:2], self.output)
+        return ungrouped(jax.lax.map(part, grouped(keys, self.chunk)), slots=len(keys))
 
 
 def hidden_moments(

@@ -51,6 +51,25 @@ def test_nearest_share_and_entropy_describe_the_attention():
     np.testing.assert_allclose(read.entropy, -(p * np.log(p)).sum(axis=1), atol=1e-4)
 
 
+@pytest.mark.parametrize(("slots", "rows"), [(1, 62), (31, 2), (2, 37), (4, 16)])
+def test_a_chunk_bounds_what_is_read_at_a_time_whatever_the_bank(slots, rows):
+    bank = np.arange(1, slots * rows + 1, dtype=np.float32).reshape(slots, rows, 1)
+    chunks, groups = context.in_chunks(bank, 10), context.grouped(bank, 10)
+    assert max(np.prod(x.shape[1:3]) for x in (chunks, groups)) <= 10
+    assert len(chunks) <= 4 * slots * rows / 10 + 1
+    in_order = np.asarray(chunks).ravel()
+    np.testing.assert_array_equal(in_order[: bank.size], bank.ravel())
+    assert not in_order[bank.size :].any()
+    np.testing.assert_array_equal(context.ungrouped(groups, slots), bank)
+
+
+def test_padding_of_the_bank_has_no_weight_and_no_gradient():
+    q, k, v = reference.unit(Q), reference.unit(K[:37]).reshape(1, 37, 16), V[:37].reshape(1, 37, 8)
+    loss = lambda chunk: lambda q, v: (context.attend(q, k, v, 0.1, chunk).output ** 2).sum()
+    one, padded = (jax.jit(jax.value_and_grad(loss(chunk), (0, 1)))(q, v) for chunk in (37, 10))
+    jax.tree.map(lambda g, w: np.testing.assert_allclose(g, w, atol=1e-5), padded, one)
+
+
 def test_memory_does_not_grow_with_the_bank():
     def temporary(length):
         shapes = [jax.ShapeDtypeStruct(s, jnp.float32) for s in ((256, 16), (length, 16), (length, 16))]
