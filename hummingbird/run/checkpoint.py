@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, NotRequired, TypedDict, TypeVar
 
 import flax.serialization
@@ -28,6 +28,7 @@ from jax import Array
 from hummingbird.config.schema import Value
 from hummingbird.errors import UserError, first_line
 from hummingbird.run import fingerprint
+from hummingbird.run.agreement import from_all
 from hummingbird.run.files import Json
 
 log = logging.getLogger(__name__)
@@ -135,14 +136,18 @@ def load_newest(path: epath.PathLike, wanted: Callable[[str], bool] = lambda nam
     def load(folder: epath.Path) -> Checkpoint:
         manifest = read_manifest(folder)
         names = [name for name in manifest["arrays"] if wanted(name)]
-        arrays = _restore(folder, manifest, {name: ocp.RestoreArgs(restore_type=np.ndarray) for name in names})
+        arrays = _read(folder, manifest, {name: ocp.RestoreArgs(restore_type=np.ndarray) for name in names})
+        _check(manifest, arrays)
         return Checkpoint(folder, manifest, {name: np.asarray(x) for name, x in arrays.items()})
 
-    return _first_sound(path, load)
+    path = absolute(path)
+    return _first_sound(path, [path] if is_finished(path) else steps(path), load)
 
 
 def restore_newest(workdir: epath.PathLike, like: State, shardings: State) -> tuple[State, Manifest]:
     """Restores the newest sound state onto devices.
+
+    With several processes all restore the same step: one that the first process lists and all can read.
 
     Args:
       workdir: of the run.
@@ -156,11 +161,15 @@ def restore_newest(workdir: epath.PathLike, like: State, shardings: State) -> tu
     saved = {name: x for name, x in expected.items() if x.size}  # arrays without elements are not saved
 
     def load(folder: epath.Path) -> tuple[epath.Path, Manifest, Mapping[str, Array | np.ndarray]]:
-        manifest = read_manifest(folder)
+        manifest = _in_all(lambda: read_manifest(folder))
         listed = {name: ocp.ArrayRestoreArgs(sharding=places[name]) for name in saved if name in manifest["arrays"]}
-        return folder, manifest, _restore(folder, manifest, listed)
+        arrays = _in_all(lambda: _read(folder, manifest, listed))
+        _check(manifest, arrays)
+        return folder, manifest, arrays
 
-    folder, manifest, arrays = _first_sound(workdir, load)
+    workdir = absolute(workdir)
+    listed = from_all("\n".join(folder.name for folder in steps(workdir)))[0]
+    folder, manifest, arrays = _first_sound(workdir, [workdir / "checkpoints" / name for name in listed.split()], load)
     wrong = [
         f"{name}: {tuple(x.shape)} {x.dtype} expected"
         for name, x in saved.items()
@@ -182,6 +191,8 @@ def read_manifest(folder: epath.Path) -> Manifest:
         raise Damaged("it is unfinished (no manifest.json)")
     try:
         manifest = json.loads((folder / "manifest.json").read_text())
+    except OSError as error:
+        raise Damaged(f"its manifest.json cannot be read ({error.strerror or first_line(error)})") from error
     except ValueError as error:
         raise Damaged(f"its manifest.json is broken ({error})") from error
     if not isinstance(manifest, dict) or manifest.get("kind") not in KINDS:
@@ -189,10 +200,8 @@ def read_manifest(folder: epath.Path) -> Manifest:
     return Manifest(**manifest)
 
 
-def _first_sound(path: epath.PathLike, load: Callable[[epath.Path], Loaded]) -> Loaded:
-    """Applies `load` to the steps of a workdir (or to a single step), newest first, until one is not `Damaged`."""
-    path = absolute(path)
-    folders = [path] if is_finished(path) else steps(path)
+def _first_sound(path: epath.Path, folders: Sequence[epath.Path], load: Callable[[epath.Path], Loaded]) -> Loaded:
+    """Applies `load` to steps until one is not `Damaged`."""
     for folder in folders:
         try:
             return load(folder)
@@ -201,26 +210,43 @@ def _first_sound(path: epath.PathLike, load: Callable[[epath.Path], Loaded]) -> 
     raise UserError(f"{path} holds no sound checkpoint ({len(folders)} steps found); give a training workdir or step")
 
 
+def _in_all(read: Callable[[], Loaded]) -> Loaded:
+    """Calls `read`, in which processes do not wait for one another, in each; `Damaged` in all if it is in one."""
+    try:
+        loaded = read()
+    except Damaged as damage:
+        from_all(str(damage) or "damaged")
+        raise
+    for process, damage in enumerate(from_all("")):
+        if damage:
+            raise Damaged(f"process {process} of {jax.process_count()} found that {damage}")
+    return loaded
+
+
 def checkpointer() -> ocp.Checkpointer:
     """Makes a synchronous Orbax checkpointer."""
     return ocp.Checkpointer(ocp.PyTreeCheckpointHandler())
 
 
-def _restore(
+def _read(
     folder: epath.Path, manifest: Manifest, how: Mapping[str, ocp.RestoreArgs]
 ) -> Mapping[str, Array | np.ndarray]:
-    """Reads the arrays named by `how`; `Damaged` if one differs from its dtype, shape or checksum in the manifest."""
+    """Reads the arrays named by `how`. Unlike Orbax's checkpointers, does not wait for other processes."""
     if not how:
         return {}
     listed = {name: manifest["arrays"][name] for name in how}
     item = {n: jax.ShapeDtypeStruct(tuple(shape), np.dtype(dtype)) for n, (dtype, shape, _) in listed.items()}
     try:
         restore = ocp.args.PyTreeRestore(item=item, restore_args=how, partial_restore=True)
-        arrays = checkpointer().restore(folder / "state", args=restore)
+        return ocp.PyTreeCheckpointHandler().restore(folder / "state", args=restore)
     except Exception as error:  # TensorStore raises many types for truncated or missing files
         raise Damaged(f"its arrays cannot be read ({first_line(error)})") from error
+
+
+def _check(manifest: Manifest, arrays: Mapping[str, Array | np.ndarray]) -> None:
+    """Raises `Damaged` if an array differs from its dtype, shape or checksum in the manifest."""
     checksums = fingerprint.array_checksums(arrays)
-    for name, (dtype, shape, checksum) in listed.items():
-        if str(arrays[name].dtype) != dtype or list(arrays[name].shape) != shape or checksums[name] != checksum:
+    for name, array in arrays.items():
+        dtype, shape, checksum = manifest["arrays"][name]
+        if str(array.dtype) != dtype or list(array.shape) != shape or checksums[name] != checksum:
             raise Damaged(f"array {name} does not have the checksum in its manifest")
-    return arrays

@@ -23,6 +23,7 @@ from hummingbird.data.batches import AnyBatch, Batches
 from hummingbird.errors import Preempted
 from hummingbird.run import checkpoint
 from hummingbird.run import workdir as workdirs
+from hummingbird.run.agreement import from_all
 from hummingbird.run.files import Json
 from hummingbird.run.finite_check import FiniteCheck
 from hummingbird.run.needs import state_needs
@@ -177,8 +178,11 @@ def build_saver(folder: epath.Path, saving: Saving, start: Start[State]) -> Save
 
 
 def resumable(folder: epath.Path) -> bool:
-    """Returns whether a workdir has a checkpoint; a run whose first save was interrupted starts again."""
-    return any(checkpoint.is_finished(step) for step in checkpoint.steps(folder))
+    """Returns whether a workdir has a checkpoint; a run whose first save was interrupted starts again.
+
+    The first process decides for all.
+    """
+    return bool(from_all("yes" if any(checkpoint.is_finished(step) for step in checkpoint.steps(folder)) else "")[0])
 
 
 def first_process_first(build: Callable[[], T], what: str) -> T:
