@@ -59,6 +59,8 @@ def evaluate_sequences(
     if not isinstance(checkpoint, str):
         raise UserError("data.task=text and audio take the path or the name of an encoder")
     check_config(config)
+    if config.images.pooling != "auto":
+        raise UserError("config key images.pooling: is for images; texts and sounds have one embedding, leave it out")
     folder = None if workdir is None else make_workdir(os.fspath(workdir))
     clock = Clock()
     with clock("total"):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import hummingbird as hb
+from hummingbird.commands import inspect_data
 from hummingbird.errors import UserError
 from hummingbird.gradients.samples import TEXT
 from hummingbird.retrieval.recognition import sequences
@@ -69,6 +70,7 @@ def test_sounds_are_told_apart(tmp_path):
         ("random:ssast_tiny", {}, r"random:ssast_tiny is an encoder of sound; data.task is text"),
         ("random:bert_tiny", {"features.gradients": ["dino"]}, r"features.gradients: dino is for images; use kl and"),
         ("random:bert_tiny", {"features.projection": "tensor"}, r"features.projection: texts and sounds need dense"),
+        ("random:bert_tiny", {"images.pooling": "mean"}, r"images.pooling: is for images; texts and sounds have one"),
         ("random:bert_tiny", {"sequence.length": 600}, r"has positions for 512 tokens, not 600"),
         ("random:bert_tiny", {"images.neighbours": 20}, r"images.neighbours: 20 is more than the training images"),
         ("random:bert_tiny", {"images.neighbours": 2, "images.shots": 5}, r"images.shots: 5 images of each class are"),
@@ -78,3 +80,8 @@ def test_sounds_are_told_apart(tmp_path):
 def test_what_cannot_be_classified_is_refused_in_one_line(checkpoint, changes, message, texts):
     with pytest.raises(UserError, match=message):
         hb.evaluate(checkpoint, "texts", root=texts, overrides={**SMALL, **changes})
+
+
+def test_the_command_that_shows_images_says_that_there_are_none(texts):
+    with pytest.raises(UserError, match=r"hummingbird data shows images, and texts has none"):
+        inspect_data.run("evaluate/texts", [("data.root", str(texts))])
