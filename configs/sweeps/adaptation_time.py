@@ -27,11 +27,11 @@ RATES = {
     "demo": {"frozen": (3e-3, 3e-2), "e2e": (1e-3, 1e-2)},
 }
 DECAYS, WARMUPS = (0.0, 1e-4, 0.05), (0.0, 0.05, 0.25)
-TUNED = {"optimizer.weight_decay": 1e-4, "optimizer.warmup": 0.05}
-SETTINGS = {"optimizer.schedule": "cosine", "data.held_out": 0.1}
+TUNED = {"finetune.optimizer.weight_decay": 1e-4, "finetune.optimizer.warmup": 0.05}
+SETTINGS = {**decoding.DECODERS, "finetune.optimizer.schedule": "cosine", "finetune.data.held_out": 0.1}
 # The demo's prompt has more images than those of other demos: one pass would be four steps.
-DEMO = {"data.scenes.prompt_images": 512, **decoding.QUICK}
-SMALL = {"batch_size": 8}
+DEMO = {"data.scenes.prompt_images": 512, "finetune.batch_size": 8, **decoding.QUICK}
+EPOCH, RATE = "finetune.epochs", "finetune.optimizer.learning_rate"
 TABLE3 = {
     "PASCAL VOC": {
         "Supervised": (None, 61.5, 66.3),
@@ -66,24 +66,31 @@ TIMES = (
 
 
 def points(variant):
-    """Returns the runs of each method."""
-    size = "demo" if variant == "demo" else ""
-    retrieval = [{"stages": "nn", "data.fraction": fraction} for fraction in FRACTIONS[size]]
-    decoders = []
+    """Returns the runs of each method, with names for the page."""
+    demo = variant == "demo"
+    size = "demo" if demo else ""
+    found = [
+        {"name": f"NN, 1/{round(1 / fraction)} of the images", "stages": "nn", "data.fraction": fraction}
+        for fraction in FRACTIONS[size]
+    ]
     for stage, rates in RATES[size].items():
-        axes = {"epochs": [x for x in EPOCHS[size] if x != 1 or size], "optimizer.learning_rate": rates}
-        budgets = cross(grid(axes), [TUNED])
-        full = {"optimizer.learning_rate": rates, "optimizer.weight_decay": DECAYS, "optimizer.warmup": WARMUPS}
-        one_pass = [] if size else cross([{"epochs": 1}], grid(full))
-        trained = {"decoder.train_encoder": True} if stage == "e2e" else {}
-        small = SMALL if size else {}
-        decoders += cross([{"stages": stage, **SETTINGS, **trained, **small}], chain(one_pass, budgets))
-    return cross(chain(retrieval, decoders), [DEMO if size else {}])
+        budgets = cross(grid({EPOCH: [x for x in EPOCHS[size] if demo or x != 1], RATE: rates}), [TUNED])
+        axes = {RATE: rates, "finetune.optimizer.weight_decay": DECAYS, "finetune.optimizer.warmup": WARMUPS}
+        once = [] if demo else cross([{EPOCH: 1}], grid(axes))
+        found += [{"name": setting_name(stage, point), "stages": stage, **point} for point in chain(once, budgets)]
+    return [{**(TUNED if demo else {}), **SETTINGS, **(DEMO if demo else {}), **point} for point in found]
+
+
+def setting_name(stage, point):
+    """Returns the name of a decoder's setting."""
+    rate, decay, warmup = (point[key] for key in (RATE, *TUNED))
+    name = f"{stage}, {point[EPOCH]:g} passes, rate {rate:g}"
+    return name if {key: point[key] for key in TUNED} == TUNED else f"{name}, decay {decay:g}, warm-up {warmup:g}"
 
 
 def table3(title, everything):
     """Returns Table 3 with our methods in the first row."""
-    once = {"epochs": 1}
+    once = {EPOCH: 1}
     heads = ["NN", "Frozen, held out", "Frozen, best", "E2E FT, held out", "E2E FT, best"]
     ours = [Pick("nn.miou", {"data.fraction": 1})]
     for stage in ("frozen", "e2e"):
@@ -107,10 +114,10 @@ def budget_table(title):
             Pick(f"{stage}.miou", choose=choose, most={f"{stage}.adaptation_seconds": seconds})
             for seconds in BUDGETS.values()
         ]
-        once = {"data.fraction": 1} if stage == "nn" else {"epochs": 1}
+        once = {"data.fraction": 1} if stage == "nn" else {EPOCH: 1}
         costs = [Pick(f"{stage}.{part}_seconds", once) for part in ("adaptation", "setup")]
         rows[method] = [*within, *costs]
-    heads = [*BUDGETS, "one pass, s", "setup, s"]
+    heads = [*BUDGETS, "one pass", "setup"]
     return PaperTable(f"Within a time, {title}", heads, rows, TIMES)
 
 
@@ -120,10 +127,10 @@ def get_sweep(variant=""):
     curves = {}
     for method, stage in decoding.METHODS.items():
         axes = (f"{stage}.adaptation_seconds", f"{stage}.miou")
-        curves[method] = Curve(*axes) if stage == "nn" else Curve(*axes, f"{stage}.held_out_miou", "epochs")
+        curves[method] = Curve(*axes) if stage == "nn" else Curve(*axes, f"{stage}.held_out_miou", EPOCH)
     figure = Figure(
-        f"Figure 4 on {data.title}: adaptation time; of each number of passes, the setting that is best on held-out "
-        "training images",
+        f"Adaptation time on {data.title} (the paper's Figure 4): for each number of passes the setting that is best "
+        "on held-out training images",
         "adaptation time",
         "mIoU",
         curves,

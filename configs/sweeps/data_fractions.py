@@ -68,7 +68,9 @@ def figures(variant):
     images = [round(share(name) * source.images) for name in NAMES]
     published = {name: list(zip(images, scores, strict=True)) for name, scores in PUBLISHED[variant].items()}
     labels = {"x": "annotated images", "y": "mIoU", "log": True}
-    ours = Figure(f"Figure 3 on {data.title}: data efficiency", **labels, curves=curves, published=published)
+    ours = Figure(
+        f"Data efficiency on {data.title} (the paper's Figure 3)", **labels, curves=curves, published=published
+    )
     if variant != "demo":
         return [ours]
     paper = Figure(f"Published for {voc.title} (Table 9)", **labels, published=published)

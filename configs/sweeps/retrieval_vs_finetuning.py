@@ -8,7 +8,8 @@
 
 UperNet by MAE's protocol fine-tunes each encoder of the list. The paper's 14 models are not public: give runs of your
 own the names of `MODELS` under checkpoints/, or link them there; names that are not there fail, and all else is run.
-`:demo` scores random weights, raw pixels, and every checkpoint of the runs in runs/models/ (link workdirs there).
+`:demo` scores random weights, and every checkpoint of the runs in runs/models/ (link workdirs there). Raw pixels have
+no layers for UperNet to take.
 
 Not yet run here at that size: an UperNet of 160,000 steps is about 9.3 EFLOP, 13 hours at 200 TFLOP/s (ViT-B, 512 px).
 
@@ -56,7 +57,7 @@ def local_checkpoints(folder):
     """Yields name and path of every checkpoint of the training runs in a folder."""
     for run in sorted(pathlib.Path(folder).glob("*")):
         for step in sorted((run / "checkpoints").glob("[0-9]*")):
-            yield f"{run.name}, step {int(step.name)}", str(step)
+            yield f"{run.name} step {int(step.name)}", str(step)
 
 
 def points(variant):
@@ -64,7 +65,7 @@ def points(variant):
     if variant != "demo":
         files = {name: f"checkpoints/{file}" for name, (file, *_) in MODELS.items()}
         return [{"name": name, "checkpoint": checkpoint} for name, checkpoint in {**files, **HUB}.items()]
-    found = {"random weights": "random:vit_ti8", "raw pixels": "rgb:8", **dict(local_checkpoints("runs/models"))}
+    found = {"random weights": "random:vit_ti8", **dict(local_checkpoints("runs/models"))}
     return [{"name": name, "checkpoint": checkpoint, **SMALL} for name, checkpoint in found.items()]
 
 
@@ -82,12 +83,16 @@ def get_sweep(variant=""):
     axes = {"x": "mIoU by retrieval", "y": "mIoU fine-tuned (UperNet)", "correlate": True}
     paper = {f"published for {title}": both}
     ours = {f"measured on {data.title}": Curve(*names)}
-    figures = [Figure(f"Figure 7 on {data.title}: retrieval and fine-tuning", **axes, curves=ours, published=paper)]
+    figures = [
+        Figure(
+            f"Retrieval and fine-tuning on {data.title} (the paper's Figure 7)", **axes, curves=ours, published=paper
+        )
+    ]
     rows = {point["name"]: [Pick(metric, {"name": point["name"]}) for metric in names] for point in runs}
-    known = {f"{name} ": list(row) for name, row in scores.items()}
+    known = {f"{name} ": list(row) for name, row in scores.items() if row != (None, None)}
     tables = [PaperTable(f"Tables 4 and 11 on {title}", ["NN retrieval", "fine-tuned"], {**rows, **known})]
     if variant == "demo":
-        stated = f"Figure 7 as published for {title}: six models of Tables 1 and 11 (the paper: r = {STATED[column]})"
+        stated = f"Published for {title}: six models of Tables 1 and 11; the paper states r = {STATED[column]} for 14"
         figures = [Figure(figures[0].title, **axes, curves=ours), Figure(stated, **axes, published=paper)]
         heads = ["NN retrieval", "fine-tuned"]
         tables = [PaperTable(f"Encoders on {data.title}", heads, rows), PaperTable(tables[0].title, heads, known)]

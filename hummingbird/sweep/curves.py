@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import chain
+
 import matplotlib
 from markupsafe import Markup
 from matplotlib.axes import Axes
@@ -16,6 +18,7 @@ COLOURS = ("#2a86c4", "#d9822b", "#2f9e6e", "#a05cc5", "#c2504d")
 MARKERS = ("o", "s", "^", "D", "v")
 PUBLISHED_MARKERS = ("d", "x", "+", "1", "2", "3", "4", "*", "p")
 TIMES = {0.02: "20 ms", 0.2: "200 ms", 1: "1 s", 10: "10 s", 60: "1 min", 600: "10 min", 3600: "1 h", 36000: "10 h"}
+MARKED = 8  # most values that are all marked on an axis
 NAMED = 24  # most points of a scatter plot with their names beside them
 
 
@@ -46,7 +49,7 @@ def caption(results: Results, figure: Figure, measured: dict[str, list[Point]]) 
 
 def draw(figure: Figure, measured: dict[str, list[Point]]) -> Markup:
     """Draws the measured points of each curve, and what is published."""
-    canvas = Canvas(figsize=(7.2, 4.2), layout="constrained")
+    canvas = Canvas(figsize=(8.6, 4.4), layout="constrained")
     ax = canvas.add_subplot()
     line = "none" if figure.correlate else "-"
     for i, (name, points) in enumerate(measured.items()):
@@ -63,12 +66,14 @@ def draw(figure: Figure, measured: dict[str, list[Point]]) -> Markup:
         write_names(ax, [point for points in measured.values() for point in points])
     if figure.log:
         ax.set_xscale("log")
-        mark_axis(ax, figure)
+        mark_axis(ax, figure, {round(x) for x, *_ in [*chain(*measured.values()), *chain(*figure.published.values())]})
     ax.set_xlabel(figure.x)
     ax.set_ylabel(figure.y)
     ax.grid(axis="both" if figure.correlate else "y")
     if len(measured) + len(figure.published) > 1:
-        canvas.legend(loc="outside right upper", frameon=False, fontsize=8.5)
+        handles = dict(zip(*reversed(ax.get_legend_handles_labels()), strict=True))
+        names = [*measured, *figure.published]  # Matplotlib would list lines with bars last
+        canvas.legend([handles[name] for name in names], names, loc="outside right upper", frameon=False, fontsize=8.5)
     return svg(canvas)
 
 
@@ -80,9 +85,12 @@ def write_names(ax: Axes, points: list[Point]) -> None:
     ax.margins(x=0.14, y=0.1)
 
 
-def mark_axis(ax: Axes, figure: Figure) -> None:
-    """Marks a logarithmic axis: seconds at the times of Figure 4."""
+def mark_axis(ax: Axes, figure: Figure, values: set[int]) -> None:
+    """Marks a logarithmic axis: seconds at the times of Figure 4, else at few values."""
     if not figure.times:
+        if len(values) <= MARKED:
+            ax.set_xticks(sorted(values), [f"{x:,}" for x in sorted(values)])
+            ax.minorticks_off()
         return
     low, high = ax.get_xlim()
     ticks = {at: text for at, text in TIMES.items() if low <= at <= high}

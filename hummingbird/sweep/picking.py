@@ -11,7 +11,7 @@ import numpy as np
 from hummingbird.sweep.collect import Results, Summary
 from hummingbird.sweep.figures import Curve, Entry, Figure, PaperTable, Pick
 from hummingbird.sweep.names import as_text
-from hummingbird.sweep.tables import number
+from hummingbird.sweep.tables import duration, number
 
 NORMAL_95 = 1.959963984540054  # quantile 0.975 of the normal distribution
 
@@ -125,10 +125,14 @@ def entry_text(results: Results, entry: Entry) -> str:
     """Returns a cell of a table of the paper."""
     if isinstance(entry, Pick):
         summary = picked(results, entry)
+        if entry.metric.endswith("_seconds"):
+            return duration(summary.mean(entry.metric) or 0.0) if summary else "–"
         return number(entry.metric, summary and summary.mean(entry.metric), summary and summary.deviation(entry.metric))
     if isinstance(entry, str):
         return entry
-    return "–" if entry is None else f"{entry:g}"
+    if entry is None:
+        return "–"
+    return f"{entry:.1f}" if entry >= 1 else f"{entry:g}"
 
 
 def correlations(results: Results, figure: Figure) -> dict[str, Correlation]:

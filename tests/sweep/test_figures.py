@@ -140,3 +140,8 @@ def test_the_clock_counts_encoding_and_leaves_compiling_out():
     assert linear == {"adaptation_seconds": 12.0, "setup_seconds": 8.0, "held_out_miou": 3.0}
     cached = measured({"metrics": {}, "seconds": {"steps": 1.0}, "decoder": {"cache_features": 2}})
     assert "adaptation_seconds" not in cached
+
+
+def test_seconds_of_a_table_are_durations():
+    table = PaperTable("Costs", ["one pass"], {"linear": [Pick("linear.adaptation_seconds", {"epochs": 1.0})]})
+    assert table_body(results_of(grid_of_two()), table)[0][1] == ["2.5 s"]
