@@ -14,8 +14,9 @@ from hummingbird.errors import UserError
 
 def run_pretrain(arguments: argparse.Namespace, overrides: Overrides) -> None:
     from hummingbird import config, hooks, train
-    from hummingbird.devices import distributed
+    from hummingbird.devices import distributed, topology
 
+    topology.claim_gpus()
     if arguments.init_from is not None:
         overrides = [*overrides, ("init_from", arguments.init_from)]
     resolved = config.resolve("pretrain", arguments.config, overrides)

@@ -54,8 +54,30 @@ def build_mesh(config: PretrainConfig | FinetuneConfig, devices: Sequence[Device
     if jax.process_count() > 1 and used != count:
         raise UserError(f"{keys}: must use all {count} devices")
     _check_divisible(config, used)
-    grid = np.asarray(list(devices)[:used]).reshape(data, fsdp)
-    return Mesh(grid, BATCH, axis_types=(AxisType.Auto, AxisType.Auto))
+    return Mesh(arrange(devices, data, fsdp), BATCH, axis_types=(AxisType.Auto, AxisType.Auto))
+
+
+def arrange(devices: Sequence[Device], data: int, fsdp: int) -> Shaped[np.ndarray, "data fsdp"]:
+    """Arranges devices, slice by slice: the axis "data" spans the slices of a TPU, "fsdp" stays within one.
+
+    Raises:
+      UserError: devices that share parameters would belong to different slices.
+    """
+    by_slice = sorted(devices, key=slice_of)[: data * fsdp]
+    grid = np.empty(len(by_slice), object)
+    grid[:] = by_slice
+    grid = grid.reshape(data, fsdp)
+    if any(slice_of(row[0]) != slice_of(row[-1]) for row in grid):
+        raise UserError(
+            f"config key mesh.fsdp: {fsdp} devices that share parameters would lie in different slices, between which "
+            "the network is slow; use a number that divides the devices of a slice"
+        )
+    return grid
+
+
+def slice_of(device: Device) -> int:
+    """Returns the number of a TPU device's slice; 0 for other devices."""
+    return getattr(device, "slice_index", 0) or 0
 
 
 def _check_divisible(config: PretrainConfig | FinetuneConfig, devices: int) -> None:

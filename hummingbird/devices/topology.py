@@ -14,8 +14,8 @@ from hummingbird.devices.mesh import Device
 from hummingbird.errors import UserError, first_line
 
 GPUS = re.compile(r"gpu:([1-9]\d*)x([1-9]\d*)GB", re.IGNORECASE)
-# Share of a GPU's memory that JAX takes, unless this variable says otherwise.
-SHARE = ("XLA_PYTHON_CLIENT_MEM_FRACTION", 0.75)
+# Share of a GPU's memory that training takes, unless this variable says otherwise; JAX's own default is 0.75.
+SHARE = ("XLA_PYTHON_CLIENT_MEM_FRACTION", "0.9")
 
 
 class Topology(NamedTuple):
@@ -36,7 +36,8 @@ def find(name: str | None) -> Topology:
     """Finds the devices of a topology.
 
     Args:
-      name: "v3:8x8", "v4:4x4x4", "v5e:16x16" and so on, "gpu:8x80GB" for 8 GPUs of 80 GB each; None: this machine's.
+      name: "v3:8x8", "v4:4x4x4", "v5e:16x16" and so on, "2*v5e:16x16" for two slices, "gpu:8x80GB" for 8 GPUs of 80 GB
+        each; None: this machine's.
 
     Raises:
       UserError: an unknown topology, or libtpu is missing.
@@ -58,7 +59,7 @@ def _gpus(count: int, gigabytes: int) -> Topology:
     """
     with contextlib.suppress(RuntimeError):  # JAX has found its devices already
         jax.config.update("jax_num_cpu_devices", count)
-    memory = int(float(os.environ.get(SHARE[0]) or SHARE[1]) * gigabytes * GB)
+    memory = int(float(os.environ.get(*SHARE)) * gigabytes * GB)
     local = jax.devices()
     if local[0].platform == "gpu" and len(local) >= count:
         return Topology(list(local[:count]), local[0].device_kind, memory)
@@ -66,6 +67,11 @@ def _gpus(count: int, gigabytes: int) -> Topology:
     if len(cpus) < count:
         raise UserError(f"--topology: {count} GPUs, but this process has {len(cpus)} CPU devices to compile for")
     return Topology(list(cpus[:count]), f"GPU of {gigabytes} GB (bound by compiling for a CPU)", memory)
+
+
+def claim_gpus() -> None:
+    """Lets this process have nearly all memory of its GPUs, which only works before JAX has found them."""
+    os.environ.setdefault(*SHARE)
 
 
 def tpus(name: str) -> list[Device]:
@@ -77,8 +83,10 @@ def tpus(name: str) -> list[Device]:
     os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")  # there is no metadata server
     from jax.experimental import topologies
 
+    slices, _, slice_name = name.rpartition("*")
     try:
-        description = topologies.get_topology_desc(platform="tpu", topology_name=name)
+        several = {"num_slices": int(slices)} if slices else {}
+        description = topologies.get_topology_desc(platform="tpu", topology_name=slice_name, **several)
     except Exception as error:  # libtpu raises errors of many types
         reason = first_line(error)
         if "not installed" in reason or "libtpu" in reason.lower():

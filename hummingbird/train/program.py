@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import logging
 import math
 from typing import Any
 
@@ -14,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh
+from jax.typing import DTypeLike
 
 from hummingbird import train_step
 from hummingbird.config import PretrainConfig, replace
@@ -27,6 +29,8 @@ from hummingbird.objectives import Batch, build_objective
 from hummingbird.objectives.optimizer import build_learning_rate, build_optimizer
 from hummingbird.objectives.schedules import build_schedules
 from hummingbird.train_step import Algorithm, TrainState
+
+log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,6 +106,10 @@ def build_program(config: PretrainConfig, examples: int, devices: list[Any] | No
     step, fill = (functools.partial(f, algorithm) for f in (train_step.train_step, train_step.fill_step))
     state = jax.eval_shape(init)
     shardings = meshes.state_shardings(mesh, state)
+    slices = len({meshes.slice_of(device) for device in mesh.devices.flat})
+    if slices > 1:
+        networks = 2 if objective.has_target else 1
+        log.info("%d slices, between which %s in each step", slices, crossings(state, networks, model.dtype))
     return Program(
         algorithm=algorithm,
         mesh=mesh,
@@ -115,6 +123,19 @@ def build_program(config: PretrainConfig, examples: int, devices: list[Any] | No
         first_views=jax.eval_shape(first_views, batch_shapes(config)),
         shardings=shardings,
     )
+
+
+def crossings(state: TrainState, networks: int, dtype: DTypeLike) -> str:
+    """Says how many bytes of the bank and of gradients a slice exchanges with the others in a step.
+
+    Args:
+      state: shapes of the state.
+      networks: that attend to the bank, each to values of its own.
+      dtype: in which keys and values are gathered.
+    """
+    gathered = state.bank.keys.size * jnp.dtype(dtype).itemsize * (1 + networks)
+    summed = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(state.online))
+    return f"{gathered / 1e6:,.0f} MB of the bank are gathered and {summed / 1e6:,.0f} MB of gradients are summed"
 
 
 def learning_rate_of(config: PretrainConfig, examples: int) -> tuple[int, optax.Schedule]:

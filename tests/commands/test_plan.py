@@ -79,7 +79,7 @@ def test_gpus_that_are_not_there_are_bound_by_compiling_for_cpus(monkeypatch):
     monkeypatch.delenv("XLA_PYTHON_CLIENT_MEM_FRACTION", raising=False)
     target = topology.find("gpu:2x24GB")
     assert [device.platform for device in target.devices] == ["cpu"] * 2
-    assert (target.kind, target.memory) == ("GPU of 24 GB (bound by compiling for a CPU)", 18 * 10**9)
+    assert (target.kind, target.memory) == ("GPU of 24 GB (bound by compiling for a CPU)", 21_600_000_000)
     monkeypatch.setenv("XLA_PYTHON_CLIENT_MEM_FRACTION", "0.5")
     assert topology.find("gpu:1x24GB").memory == 12 * 10**9
     with pytest.raises(UserError, match="900 GPUs, but this process has 8 CPU devices"):
@@ -91,5 +91,5 @@ def test_gpus_that_are_not_there_are_bound_by_compiling_for_cpus(monkeypatch):
 def test_a_plan_for_gpus_says_whether_they_are_large_enough():
     found = plan.plan(tiny.tiny_config(), "gpu:1x1GB")
     assert (found["fits"], found["topology"], found["devices"]) == (True, "gpu:1x1GB", 1)
-    assert found["memory_bytes"] == 750_000_000
+    assert found["memory_bytes"] == 900_000_000
     assert "1 x GPU of 1 GB (bound by compiling for a CPU) (gpu:1x1GB): fits" in plan.table(found)
