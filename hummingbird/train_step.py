@@ -24,7 +24,7 @@ from hummingbird.data.augment import Photometric, first_view, photometric
 from hummingbird.data.views import GLOBAL
 from hummingbird.models import context
 from hummingbird.models.context import ContextBank
-from hummingbird.models.network import Network, initialise, read_bank
+from hummingbird.models.network import Network, initialise, read_bank, values_to_store
 from hummingbird.models.parallel import on_mesh
 from hummingbird.models.params import Params
 from hummingbird.models.pretrainer import Pretrainer, ViewOutputs, patch_features
@@ -102,9 +102,14 @@ def train_step(algorithm: Algorithm, state: TrainState, batch: Batch) -> tuple[T
     xi: Any = optax.incremental_update(like(state.target, theta), state.target, 1 - schedules["ema_decay"])
 
     # 6. The bank takes the first view of each image, averaged over its tokens (Eq. 2), for the steps to come.
-    bank = state.bank
+    bank, online_stats, target_stats = state.bank, passed.online_stats, passed.target_stats
     if bank.keys.size:
-        bank = context.push(bank, (passed.targets or passed.outputs)[GLOBAL].summary[:, 0], batch.labels)
+        keys = (passed.targets or passed.outputs)[GLOBAL].summary[:, 0]
+        if passed.targets:
+            values, target_stats = values_to_store(algorithm.model, state.target, target_stats, bank, keys)
+        else:
+            values, online_stats = values_to_store(algorithm.model, state.online, online_stats, bank, keys)
+        bank = context.push(bank, keys, batch.labels, values)
 
     norm = optax.tree.norm(gradients)
     metrics = passed.metrics | {
@@ -118,9 +123,7 @@ def train_step(algorithm: Algorithm, state: TrainState, batch: Batch) -> tuple[T
     metrics |= {name: value for name, value in schedules.items() if callable(algorithm.schedules[name])}
     if xi:
         metrics["ema_distance"] = optax.tree.norm(jax.tree.map(jnp.subtract, like(xi, theta), xi))
-    return TrainState(
-        state.step + 1, theta, xi, passed.online_stats, passed.target_stats, opt_state, bank, passed.extra
-    ), metrics
+    return TrainState(state.step + 1, theta, xi, online_stats, target_stats, opt_state, bank, passed.extra), metrics
 
 
 class Passed(NamedTuple):
@@ -279,4 +282,6 @@ def fill_step(algorithm: Algorithm, state: TrainState, batch: Batch, i: Array) -
 
     views, positions = batch.views[GLOBAL][:, :1], jnp.arange(len(batch.labels))
     keys = in_micro_batches(encode, algorithm.micro_batches, views, positions)
-    return state.replace(bank=context.push(state.bank, keys, batch.labels))
+    stats = state.target_stats if state.target else state.online_stats
+    values, _ = values_to_store(algorithm.model, state.target or state.online, stats, state.bank, keys)
+    return state.replace(bank=context.push(state.bank, keys, batch.labels, values))

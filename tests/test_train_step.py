@@ -9,7 +9,8 @@ import pytest
 from jax.sharding import PartitionSpec
 
 from hummingbird.devices import mesh
-from tests import tiny
+from hummingbird.run import checkpoint
+from tests import reference, tiny
 
 SLOW = pytest.mark.slow
 
@@ -107,6 +108,27 @@ def test_the_bank_takes_the_mean_target_tokens_of_the_first_view_after_the_step(
     np.testing.assert_array_equal(state.bank.labels[written], batch.labels)
     kept = 1 - written  # the tiny bank has two slots
     np.testing.assert_array_equal(state.bank.keys[kept], before.bank.keys[kept])
+
+
+@pytest.mark.program
+def test_stored_values_are_those_of_the_network_that_wrote_the_keys():
+    program = tiny.program(2, **{"context.values": "stored"})
+    assert "bank.values" in checkpoint.to_arrays(program.state)
+    assert "bank.values" not in checkpoint.to_arrays(tiny.program(1).state)  # as before there was a choice
+    state = program.fill(program.init(), tiny.placed(program, 0), jnp.int32(0))
+    before = jax.device_get(state)
+    state, metrics = program.step(state, tiny.placed(program, 1))
+    state = jax.device_get(state)
+    written = int(before.bank.cursor)
+    phi = jax.tree.map(np.float64, before.target["value_head"])
+    for bank, slot in ((before.bank, 1 - written), (state.bank, 1 - written), (state.bank, written)):
+        want = reference.mlp_head(phi, np.float64(bank.keys[slot]))
+        np.testing.assert_allclose(bank.values[slot], want, atol=1e-3 * np.abs(want).max())
+    assert np.isfinite(metrics["loss"])
+    # No gradient reaches phi: weight decay spares the scale of its batch norm.
+    for name in ("scale", "bias"):
+        moved = state.online["value_head"]["norm"][name] - before.online["value_head"]["norm"][name]
+        assert not np.any(moved)
 
 
 @pytest.fixture(scope="module")

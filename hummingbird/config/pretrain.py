@@ -71,6 +71,11 @@ class Context:
     chunk: int = setting(
         2048, "most bank entries processed at a time, for less memory; not with the fused kernel", low=1, resumable=True
     )
+    values: Literal["recomputed", "stored"] = setting(
+        "recomputed",
+        "v = phi(k): recomputed in each step by the network that attends, so that phi learns; stored: as Eq. 2 reads "
+        "literally, computed by the network that wrote the key, when it did; phi then gets no gradient",
+    )
     attention: Literal["auto", "streaming", "fused"] = setting(
         "auto",
         "how all entries are read: streaming (XLA, context.chunk at a time), or fused (one Pallas kernel for TPUs; "

@@ -22,7 +22,8 @@ from jaxtyping import Float, Int
 from hummingbird.config.pretrain import Context
 from hummingbird.devices.mesh import Device
 from hummingbird.errors import UserError
-from hummingbird.models.context import Attended, BankAttention, attend, in_chunks
+from hummingbird.models.chunks import in_chunks
+from hummingbird.models.context import Attended, BankAttention, attend
 from hummingbird.models.fused_attention import attend_fused
 
 TOKENS_AT_A_TIME = 1024  # tokens whose nearest keys and values are gathered together

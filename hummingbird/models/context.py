@@ -22,22 +22,25 @@ from jax import Array
 from jax.typing import DTypeLike
 from jaxtyping import Float, Int
 
+from hummingbird.models.chunks import in_chunks
 from hummingbird.models.params import AnyArray
 
 
 @no_type_check  # at run time: trees of shapes and of shardings have this class too
 class ContextBank(flax.struct.PyTreeNode):
-    """The memory bank Mp of Eq. 2. Values are not stored: the network that attends recomputes them from the keys.
+    """The memory bank Mp of Eq. 2. By default the network that attends recomputes the values from the keys.
 
     Attributes:
       keys: [S, R, D] float32, features of the target network averaged over the tokens of an image.
       labels: [S, R] int32 image labels (Sec. 3.4), -1 for images without one.
       cursor: int32, the slot to overwrite next, which is the oldest.
+      values: [S, R, D] float32, v = phi(k) as of when k was written; None: not stored.
     """
 
     keys: Array
     labels: Array
     cursor: Array
+    values: Array | None = None
 
 
 class Attended(NamedTuple):
@@ -60,13 +63,14 @@ class Attended(NamedTuple):
 BankAttention = Callable[[Array, Array, Array], Attended]
 
 
-def init_bank(length: int, batch: int, dim: int) -> ContextBank:
+def init_bank(length: int, batch: int, dim: int, stored: bool = False) -> ContextBank:
     """Returns an empty bank of `length` entries that is written `batch` entries at a time.
 
     Args:
       length: |Mp|; 0 gives a bank without slots, which `push` and `contextualise` leave alone.
       batch: images in the global batch.
       dim: D, the width of the encoder.
+      stored: whether the bank holds values.
 
     Example:
       >>> init_bank(12, batch=8, dim=5).keys.shape
@@ -78,29 +82,37 @@ def init_bank(length: int, batch: int, dim: int) -> ContextBank:
         keys=jnp.zeros((slots, rows, dim), jnp.float32),
         labels=jnp.full((slots, rows), -1, jnp.int32),
         cursor=jnp.zeros((), jnp.int32),
+        values=jnp.zeros((slots, rows, dim), jnp.float32) if stored else None,
     )
 
 
-def push(bank: ContextBank, keys: Float[Array, "B D"], labels: Int[Array, " B"]) -> ContextBank:
+def push(
+    bank: ContextBank, keys: Float[Array, "B D"], labels: Int[Array, " B"], values: Float[Array, "B D"] | None = None
+) -> ContextBank:
     """Overwrites the oldest entries of the bank.
 
     Args:
       bank: written in a copy; a bank without slots is returned as it is.
       keys: new keys; stored as float32 and without gradient. B is a multiple of the bank's rows.
       labels: image labels, -1 for images without one.
+      values: v = phi(k) of the new keys, for a bank that stores values; stored like keys.
     """
-    slots, rows, dim = bank.keys.shape
+    slots, rows, _ = bank.keys.shape
     if slots == 0:
         return bank
     new = keys.shape[0] // rows
-    # Row r takes images r * new ... (r + 1) * new, which is how data parallelism splits the batch.
-    keys = jax.lax.stop_gradient(keys).astype(jnp.float32).reshape(rows, new, dim).swapaxes(0, 1)
-    labels = labels.reshape(rows, new).swapaxes(0, 1)
     where = (bank.cursor + jnp.arange(new)) % slots
+
+    def written(entries: Array, x: Array) -> Array:
+        # Row r takes images r * new ... (r + 1) * new, which is how data parallelism splits the batch.
+        x = jax.lax.stop_gradient(x).astype(entries.dtype).reshape(rows, new, *x.shape[1:]).swapaxes(0, 1)
+        return entries.at[where].set(x)
+
     return ContextBank(
-        keys=bank.keys.at[where].set(keys),
-        labels=bank.labels.at[where].set(labels),
+        keys=written(bank.keys, keys),
+        labels=written(bank.labels, labels),
         cursor=(bank.cursor + new) % slots,
+        values=None if bank.values is None or values is None else written(bank.values, values),
     )
 
 
@@ -169,57 +181,6 @@ def l2_normalize(x: Float[AnyArray, "*axes D"], epsilon: float = 1e-12) -> Float
     """Returns x / |x| along the last axis, in float32; a zero vector stays zero and has a finite gradient."""
     x = jnp.asarray(x, jnp.float32)
     return x * jax.lax.rsqrt(jnp.maximum(jnp.sum(x * x, axis=-1, keepdims=True), epsilon**2))
-
-
-def grouped(bank: AnyArray, chunk: int) -> Array:
-    """Splits a bank [S, R, ...] that may lie on several devices into groups [N, g, r, ...] of at most `chunk` entries.
-
-    Groups consist of whole slots, of a number that divides S. Where a slot is larger than `chunk`, they consist of
-    every p-th row: rows that are divided over devices stay so if their number divides r. `ungrouped` reverses it.
-
-    Example:
-      >>> grouped(jnp.zeros((6, 4, 5)), chunk=10).shape, grouped(jnp.zeros((6, 4, 5)), chunk=2).shape
-      ((3, 2, 4, 5), (12, 1, 2, 5))
-    """
-    (slots, rows), rest = bank.shape[:2], bank.shape[2:]
-    bank = jnp.asarray(bank)
-    if rows <= chunk:
-        group = _largest_divisor(slots, chunk // rows)
-        return bank.reshape(slots // group, group, rows, *rest)
-    kept = _largest_divisor(rows, chunk)
-    pieces = rows // kept
-    return bank.reshape(slots, kept, pieces, *rest).swapaxes(1, 2).reshape(slots * pieces, 1, kept, *rest)
-
-
-def ungrouped(groups: Float[Array, "N g r D"], slots: int) -> Float[Array, "S R D"]:
-    """Joins what `grouped` split."""
-    _, _, kept, dim = groups.shape
-    return groups.reshape(slots, -1, kept, dim).swapaxes(1, 2).reshape(slots, -1, dim)
-
-
-def in_chunks(bank: AnyArray, chunk: int) -> Array:
-    """Splits a bank [S, R, ...] on one device into chunks [N, g, r, ...] of at most `chunk` entries, in their order.
-
-    Where no number between a quarter of `chunk` and `chunk` divides the bank, it is padded with zeros at the end.
-
-    Example:
-      >>> in_chunks(jnp.zeros((6, 4, 5)), chunk=10).shape, in_chunks(jnp.zeros((1, 31, 5)), chunk=8).shape
-      ((3, 2, 4, 5), (4, 1, 8, 5))
-    """
-    (slots, rows), rest = bank.shape[:2], bank.shape[2:]
-    total = slots * rows
-    group = _largest_divisor(slots, max(1, chunk // rows))
-    if (group == slots and total <= chunk) or chunk < 2 * group * rows <= 2 * chunk:
-        return jnp.asarray(bank).reshape(slots // group, group, rows, *rest)
-    size = _largest_divisor(total, chunk)
-    size = size if 4 * size > chunk else chunk
-    flat = jnp.asarray(bank).reshape(total, *rest)
-    flat = jnp.pad(flat, ((0, -total % size), *((0, 0) for _ in rest))) if total % size else flat
-    return flat.reshape(-1, 1, size, *rest)
-
-
-def _largest_divisor(number: int, limit: int) -> int:
-    return max(n for n in range(1, min(number, limit) + 1) if number % n == 0)
 
 
 def attend(

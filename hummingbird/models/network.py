@@ -94,10 +94,27 @@ class Network:
 
 
 def read_bank(model: Pretrainer, params: Params, stats: Params, bank: ContextBank) -> Network:
-    """Returns the network after it has computed the values of the bank, v = phi(k) (Eq. 2)."""
+    """Returns the network with the values of the bank, v = phi(k) (Eq. 2): stored ones, or computed by it now."""
     network = Network(model, params, stats, bank, unit_keys(bank.keys, model.dtype), bank.keys)
+    if bank.values is not None:
+        return dataclasses.replace(network, values=bank.values.astype(model.dtype))
     values, network = network.apply(model, Pretrainer.values, bank.keys)
     return dataclasses.replace(network, values=values)
+
+
+def values_to_store(
+    model: Pretrainer, params: Params, stats: Params, bank: ContextBank, keys: Float[Array, "B D"]
+) -> tuple[Float[Array, "B D"] | None, Params]:
+    """Computes v = phi(k) of new keys for a bank that stores values; its batch norm uses the statistics of the keys.
+
+    Returns:
+      The values, None for a bank that does not store them, and the running statistics.
+    """
+    if bank.values is None:
+        return None, stats
+    network = Network(model, params, stats, bank, keys[None], bank.values)
+    values, network = network.apply(model, Pretrainer.values, keys[None])
+    return values[0], network.stats
 
 
 def initialise(module: nn.Module, key: Key[Array, ""], *inputs: Array) -> tuple[Params, Params]:

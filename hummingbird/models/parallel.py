@@ -69,7 +69,7 @@ def _specs(network: Network, mesh: Mesh) -> Network:
         return parameter_spec(x.shape, mesh)
 
     params: Any = jax.tree.map(parameter, network.params)
-    bank = ContextBank(keys=rows, labels=rows, cursor=whole)
+    bank = ContextBank(rows, rows, whole, None if network.bank.values is None else rows)
     return dataclasses.replace(network, params=params, stats=whole, bank=bank, keys=rows, values=rows)
 
 

@@ -18,7 +18,7 @@ from jax import Array
 from jax.typing import DTypeLike
 from jaxtyping import Float
 
-from hummingbird.models.context import grouped, ungrouped
+from hummingbird.models.chunks import grouped, ungrouped
 
 EPSILON = 1e-5
 
@@ -61,7 +61,8 @@ class ValueHead(nn.Module):
             out = jnp.einsum("grh,hd->grd", active, last, preferred_element_type=jnp.float32)
             return (out + bias).astype(self.dtype)
 
-        return ungrouped(jax.lax.map(part, grouped(keys, self.chunk)), slots=len(keys))
+        values: Array = jax.lax.map(part, grouped(keys, self.chunk))
+        return ungrouped(values, slots=len(keys))
 
 
 def hidden_moments(

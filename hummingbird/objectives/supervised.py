@@ -12,7 +12,8 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float, Int
 
-from hummingbird.models.context import grouped, l2_normalize
+from hummingbird.models.chunks import grouped
+from hummingbird.models.context import l2_normalize
 from hummingbird.models.params import AnyArray
 
 # Probability of a class that the bank does not hold: the loss stays bounded and has no gradient.

@@ -85,8 +85,9 @@ class Damaged(Exception):
 
 
 def to_arrays(state: Any) -> dict[str, Any]:
-    """Flattens a train state to {"online.encoder.norm.scale": leaf}; empty nodes disappear."""
-    return flax.traverse_util.flatten_dict(flax.serialization.to_state_dict(state), sep=".")
+    """Flattens a train state to {"online.encoder.norm.scale": leaf}; empty nodes and None disappear."""
+    flat = flax.traverse_util.flatten_dict(flax.serialization.to_state_dict(state), sep=".")
+    return {name: leaf for name, leaf in flat.items() if leaf is not None}
 
 
 def from_arrays(state: State, arrays: Mapping[str, Array | np.ndarray]) -> State:

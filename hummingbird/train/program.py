@@ -100,7 +100,8 @@ def build_program(config: PretrainConfig, examples: int, devices: list[Any] | No
     )
 
     def init() -> TrainState:
-        bank = init_bank(config.context.bank_length, config.batch_size, model.encoder.width)
+        stored = config.context.values == "stored"
+        bank = init_bank(config.context.bank_length, config.batch_size, model.encoder.width, stored)
         return train_step.init_state(algorithm, jax.random.key(config.seed), bank, config.input_size)
 
     step, fill = (functools.partial(f, algorithm) for f in (train_step.train_step, train_step.fill_step))

@@ -33,7 +33,7 @@ RANDOM_INPUT = 224  # input size that the positions of `random:NAME` are stored 
 
 def load_trained(path: str, network: str, dtype: str) -> FrozenEncoder:
     """Loads the encoder of a training workdir (its newest valid step) or of one step folder."""
-    wanted = lambda name: name.startswith((f"{network}.", f"{network}_stats.", "bank.keys"))
+    wanted = lambda name: name.startswith((f"{network}.", f"{network}_stats.", "bank.keys", "bank.values"))
     folder, manifest, arrays = checkpoint.load_newest(path, wanted=wanted)
     check_network(arrays, network, path)
     config = configs.of_run(manifest["config"], dtype=ARITHMETIC[dtype].dtype)
@@ -47,6 +47,8 @@ def load_trained(path: str, network: str, dtype: str) -> FrozenEncoder:
     tree = flax.traverse_util.unflatten_dict(arrays, sep=".")
     keys = arrays.get("bank.keys", np.zeros((0, 1, model.encoder.width), np.float32))
     params = {"params": tree[network], "batch_stats": tree.get(f"{network}_stats", {}), "keys": keys}
+    if "bank.values" in arrays:
+        params["values"] = arrays["bank.values"]
     apply, vectors = (functools.partial(function, model) for function in (_pooling_weights, _pooled))
     return dataclasses.replace(encoder, pooling=Pooling(apply, params, vectors))
 
@@ -65,7 +67,7 @@ def _pool(model: Pretrainer, params: Params, images: Images) -> tuple[Float[Arra
     """Contextualises the tokens of images with the run's bank and pools them: vectors and weights."""
     keys, variables = leaf(params, "keys"), {name: subtree(params, name) for name in ("params", "batch_stats")}
     bound = model.bind(variables)
-    values = bound.values(keys, train=False)
+    values = leaf(params, "values").astype(model.dtype) if "values" in params else bound.values(keys, train=False)
     context, _ = bound.contextualise(bound.encode(to_unit(images)).patches, unit_keys(keys, model.dtype), values)
     return bound.pool(context)
 

@@ -7,7 +7,7 @@ import pytest
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 import hummingbird as hb
-from hummingbird.models import context
+from hummingbird.models import chunks, context
 from tests import reference
 
 RNG = np.random.default_rng(0)
@@ -54,13 +54,13 @@ def test_nearest_share_and_entropy_describe_the_attention():
 @pytest.mark.parametrize(("slots", "rows"), [(1, 62), (31, 2), (2, 37), (4, 16)])
 def test_a_chunk_bounds_what_is_read_at_a_time_whatever_the_bank(slots, rows):
     bank = np.arange(1, slots * rows + 1, dtype=np.float32).reshape(slots, rows, 1)
-    chunks, groups = context.in_chunks(bank, 10), context.grouped(bank, 10)
-    assert max(np.prod(x.shape[1:3]) for x in (chunks, groups)) <= 10
-    assert len(chunks) <= 4 * slots * rows / 10 + 1
-    in_order = np.asarray(chunks).ravel()
+    parts, groups = chunks.in_chunks(bank, 10), chunks.grouped(bank, 10)
+    assert max(np.prod(x.shape[1:3]) for x in (parts, groups)) <= 10
+    assert len(parts) <= 4 * slots * rows / 10 + 1
+    in_order = np.asarray(parts).ravel()
     np.testing.assert_array_equal(in_order[: bank.size], bank.ravel())
     assert not in_order[bank.size :].any()
-    np.testing.assert_array_equal(context.ungrouped(groups, slots), bank)
+    np.testing.assert_array_equal(chunks.ungrouped(groups, slots), bank)
 
 
 def test_padding_of_the_bank_has_no_weight_and_no_gradient():
