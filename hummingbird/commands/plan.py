@@ -124,11 +124,11 @@ def plan(config: PretrainConfig, topology: str | None) -> Compiles | TooLarge:
     # A plan needs no data: the number of images only sets the length of the schedule.
     program = programs.build_program(config, examples=1000 * config.batch_size, devices=target.devices)
     start_time = time.perf_counter()
-    compiled, error = _compile(program.step.lower(program.state, program.batch))
+    compiled, error = compile_step(program.step.lower(program.state, program.batch))
     fill = None
     if compiled and config.context.bank_length:
         number = jax.ShapeDtypeStruct((), jnp.int32)
-        fill, error = _compile(program.fill.lower(program.state, program.first_views, number))
+        fill, error = compile_step(program.fill.lower(program.state, program.first_views, number))
         error = error and f"filling the bank: {error}"
     setup = Setup(
         topology=topology or "local",
@@ -158,7 +158,7 @@ def with_fill(setup: Setup, step: Analysis, fill: Memory | None) -> Compiles:
     return {**setup, **step, "fits": fits, "fill": fill, "peak_bytes": largest["total_bytes"], "peak": peak}
 
 
-def _compile(lowered: jax.stages.Lowered) -> tuple[Compiled | None, str]:
+def compile_step(lowered: jax.stages.Lowered) -> tuple[Compiled | None, str]:
     """Compiles a program; returns None and the reason if it does not fit into the device's memory."""
     try:
         return lowered.compile(), ""
@@ -239,9 +239,10 @@ def table(plan: Compiles | TooLarge) -> str:
     if "error" in plan:
         return f"{plan['topology']}: does not fit ({plan['error']})"
     gib = lambda n: f"{n / GIB:.2f} GiB"
+    bank = f", bank {plan['bank_length']:,}" if plan["bank_length"] else ""
     verdict = {True: "fits", False: "DOES NOT FIT", None: "device memory unknown"}[plan["fits"]]
     rows = [
-        f"{plan['encoder']}, batch {plan['batch_size']:,}, bank {plan['bank_length']:,} on {plan['devices']} x "
+        f"{plan['encoder']}, batch {plan['batch_size']:,}{bank} on {plan['devices']} x "
         f"{plan['device_kind']} ({plan['topology']}): {verdict}",
         f"  per device    arguments {gib(plan['argument_bytes'])}, temporary {gib(plan['temporary_bytes'])}, "
         f"total {gib(plan['total_bytes'])}" + (f" of {gib(plan['memory_bytes'])}" if plan["memory_bytes"] else ""),

@@ -82,7 +82,17 @@ def run_plan(arguments: argparse.Namespace, overrides: Overrides) -> None:
     from hummingbird import config
     from hummingbird.commands import plan
 
-    result = plan.plan(config.resolve("pretrain", arguments.config, overrides), arguments.topology)
+    if config.kind_of(arguments.config) == "finetune":
+        from hummingbird.commands.plan_decoder import plan_decoder
+
+        decoder = config.resolve("finetune", arguments.config, overrides)
+        result = plan_decoder(decoder, arguments.topology, arguments.checkpoint)
+    elif arguments.checkpoint:
+        raise UserError(
+            "--checkpoint is for configs of `hummingbird finetune`; pretraining has encoder.name"
+        )
+    else:
+        result = plan.plan(config.resolve("pretrain", arguments.config, overrides), arguments.topology)
     print(plan.table(result) if arguments.table else json.dumps(result))
 
 

@@ -115,13 +115,14 @@ COMMANDS: dict[str, Command] = {
     ),
     "plan": Command(
         runners.run_plan,
-        "compile the train step for TPUs or GPUs, without the hardware",
+        "compile the step of pretraining or fine-tuning for TPUs or GPUs, without the hardware",
         (
             CONFIG,
+            path_option("--checkpoint", f"of fine-tuning, the {CHECKPOINT_HELP}; default: random:vit_b16"),
             option("--topology", "such as v3:8x8 or gpu:8x80GB; default: this machine's devices", metavar="NAME"),
             option("--table", "print a table instead of JSON", action="store_true"),
         ),
-        ("pretrain",),
+        ("pretrain", "finetune"),
     ),
     "info": Command(
         runners.run_info,

@@ -13,6 +13,7 @@ Example:
 
 from __future__ import annotations
 
+import contextlib
 import types
 from collections.abc import Mapping, Sequence
 from typing import Literal, TypeAlias, TypeVar, overload
@@ -23,10 +24,12 @@ from hummingbird.config.evaluate import EvaluateConfig
 from hummingbird.config.files import as_dict, load_file
 from hummingbird.config.finetune import FinetuneConfig
 from hummingbird.config.listing import list_settings
+from hummingbird.config.names import find
 from hummingbird.config.presets import PRESETS
 from hummingbird.config.pretrain import PretrainConfig
 from hummingbird.config.schema import Setting, Tree, Value, to_flat
 from hummingbird.config.segment import SegmentConfig
+from hummingbird.errors import UserError
 
 Kind = Literal["pretrain", "evaluate", "segment", "finetune"]
 Config = TypeVar("Config", PretrainConfig, EvaluateConfig, SegmentConfig, FinetuneConfig)
@@ -47,6 +50,7 @@ __all__ = [
     "Setting",
     "as_dict",
     "declared",
+    "kind_of",
     "list_settings",
     "load_file",
     "of_run",
@@ -97,6 +101,18 @@ def resolve(
         differences = {**differences, **schema.flatten(overrides)}
         return schema.resolve(KINDS[kind], with_preset(kind, differences))
     return schema.resolve(KINDS[kind], with_preset(kind, differences, dict(overrides)), overrides)
+
+
+def kind_of(path: str) -> str:
+    """Returns the job that a config file is for, "pretrain" or "finetune": by its folder, or by what it sets."""
+    for kind in ("pretrain", "finetune"):
+        with contextlib.suppress(UserError):
+            found = find(path, kind).file
+            if found.parent.name in KINDS:
+                return found.parent.name
+            keys = schema.flatten(load_file(path, kind))
+            return "finetune" if any(key.startswith("decoder.") for key in keys) else "pretrain"
+    return "pretrain"
 
 
 def with_preset(kind: str, differences: Tree, texts: Mapping[str, str] = types.MappingProxyType({})) -> Tree:
