@@ -27,7 +27,7 @@ def list_models(pattern: str | None, as_json: bool) -> str:
 
 
 def describe(path: str, family: str | None = None) -> dict[str, Json]:
-    """Describes a training run, a memory bank or a weights file.
+    """Describes a training run or a decoder, a memory bank or a weights file.
 
     Args:
       path: workdir, step folder, bank, file or folder of weights, or a name on the hub.
@@ -70,6 +70,7 @@ def describe_run(path: epath.Path) -> dict[str, Json]:
         "step": manifest["step"],
         "fingerprint": manifest["fingerprint"],
         "parameters": manifest["parameters"],
+        "init_from": manifest.get("init_from"),
         "config": manifest["config"],
         "versions": manifest["versions"],
         "bytes": sum(x.nbytes for x in arrays.values()),
@@ -83,9 +84,10 @@ def shortened(found: dict[str, Json]) -> dict[str, Json]:
     from hummingbird import config
 
     settings = found.get("config")
-    if found.get("kind") != checkpoint.KIND or not isinstance(settings, dict):
+    if found.get("kind") not in checkpoint.KINDS or not isinstance(settings, dict):
         return found
-    defaults = json.loads(json.dumps(config.to_flat(config.resolve("pretrain"))))  # as in the file: tuples are lists
+    kind = "pretrain" if found["kind"] == checkpoint.KIND else "finetune"
+    defaults = json.loads(json.dumps(config.to_flat(config.resolve(kind))))  # as in the file: tuples are lists
     changed = {key: value for key, value in settings.items() if key not in defaults or value != defaults[key]}
     title = "config, where it differs from the defaults (--json has all of it)"
     return {title if key == "config" else key: changed if key == "config" else value for key, value in found.items()}

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from hummingbird.commands.plan import Compiles, Setup, TooLarge, analyse, compile_step, with_fill
 from hummingbird.config.finetune import FinetuneConfig
 from hummingbird.data.sources import build_dense_source
-from hummingbird.decoders.program import build_program, prepare_encoder
+from hummingbird.decoders.program import build_program, prepare_backbone, prepare_encoder
 from hummingbird.devices import flops
 from hummingbird.devices import topology as topologies
 from hummingbird.encoder import build_encoder
@@ -43,7 +43,7 @@ def plan_decoder(config: FinetuneConfig, topology: str | None, checkpoint: str |
     target = topologies.find(topology)
     name = checkpoint or "random:vit_b16"
     old, given = encoder_shapes(name, config)
-    backbone, _ = prepare_encoder(config, old, given)
+    backbone = prepare_backbone(config, old)
     params = jax.eval_shape(lambda tree: prepare_encoder(config, old, tree)[1], given)
     program = build_program(config, backbone, params, task_of(config), 1000 * config.batch_size, target.devices)
     start_time = time.perf_counter()

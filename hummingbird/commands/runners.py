@@ -88,9 +88,7 @@ def run_plan(arguments: argparse.Namespace, overrides: Overrides) -> None:
         decoder = config.resolve("finetune", arguments.config, overrides)
         result = plan_decoder(decoder, arguments.topology, arguments.checkpoint)
     elif arguments.checkpoint:
-        raise UserError(
-            "--checkpoint is for configs of `hummingbird finetune`; pretraining has encoder.name"
-        )
+        raise UserError("--checkpoint is for configs of `hummingbird finetune`; pretraining has encoder.name")
     else:
         result = plan.plan(config.resolve("pretrain", arguments.config, overrides), arguments.topology)
     print(plan.table(result) if arguments.table else json.dumps(result))

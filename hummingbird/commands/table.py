@@ -126,7 +126,7 @@ COMMANDS: dict[str, Command] = {
     ),
     "info": Command(
         runners.run_info,
-        "describe a training run, a memory bank or a weights file",
+        "describe a training run, a decoder, a memory bank or a weights file",
         (
             path_option("path", "workdir, step folder, bank, weights file or hf:ORG/NAME", nargs="?"),
             FAMILY,

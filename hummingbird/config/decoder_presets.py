@@ -170,6 +170,7 @@ PROJECTS: Mapping[str, Tree] = {
         "batch_size": 128,
         "epochs": 25.0,
         "optimizer.name": "sgd",
+        "optimizer.nesterov": False,
         "optimizer.learning_rate": 0.01,
         "optimizer.schedule": "step",
         "optimizer.drops": (0.8,),

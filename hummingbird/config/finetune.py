@@ -167,7 +167,9 @@ class DenseAugment:
 class DecoderOptimizer:
     """How the parameters move."""
 
-    name: Literal["adamw", "adam", "sgd"] = setting("adamw", "adamw, adam, or sgd (with Nesterov's momentum)")
+    name: Literal["adamw", "adam", "sgd"] = setting(
+        "adamw", "adamw, adam (weight decay as part of the gradient), or sgd"
+    )
     learning_rate: float = setting(1e-3, "peak learning rate of the head", above=0, high=10)
     encoder_rate: float = setting(
         1.0, "learning rate of a trained encoder's last layer as a share of the head's", above=0, high=1
@@ -185,6 +187,7 @@ class DecoderOptimizer:
     weight_decay: float = setting(1e-4, "not on biases, norms, position embeddings and [CLS]", low=0)
     clip_norm: float | None = setting(None, "largest global norm of the gradient; none: no limit", above=0)
     momentum: float = setting(0.9, "sgd: momentum", low=0, high=0.99999)
+    nesterov: bool = setting(True, "sgd: Nesterov's momentum")
     b1: float = setting(0.9, "adam, adamw: beta 1", low=0, high=0.99999)
     b2: float = setting(0.999, "adam, adamw: beta 2", low=0, high=0.99999)
 

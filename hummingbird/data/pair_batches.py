@@ -127,6 +127,7 @@ def data_fingerprint(config: FinetuneConfig, source: DenseSource, images: Sequen
         "source": source.fingerprint,
         "images": len(images),
         "fraction": config.data.fraction,
+        "held_out": config.data.held_out,
         "seed": config.seed,
         "batch_size": config.batch_size,
         "input_size": config.input_size,

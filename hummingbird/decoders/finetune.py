@@ -109,9 +109,9 @@ def fit_decoder(
     setup: Setup, folder: epath.Path, start_time: float, program: Program | None = None
 ) -> tuple[Decoder, int]:
     """Takes all steps; returns the decoder and their number."""
-    config = setup.config
+    config, encoder = setup.config, setup.encoder
     program = program or build_program(
-        config, setup.encoder.backbone, setup.encoder.params, setup.task, len(setup.images)
+        config, encoder.backbone, encoder.params, setup.task, len(setup.images), values=setup.values
     )
     run = build_run(setup, program)
     state = loop.train(folder, run, lambda: resume_or_initialise(setup, folder, program, run.batches), start_time)

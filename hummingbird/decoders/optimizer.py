@@ -96,7 +96,7 @@ def _adam(settings: DecoderOptimizer) -> list[optax.GradientTransformation]:
 
 def _sgd(settings: DecoderOptimizer) -> list[optax.GradientTransformation]:
     decay = optax.add_decayed_weights(settings.weight_decay, mask=layer_decay.decays)
-    return [decay, optax.trace(settings.momentum, nesterov=True)]
+    return [decay, optax.trace(settings.momentum, settings.nesterov)]
 
 
 MOVES: dict[str, Callable[[DecoderOptimizer], list[optax.GradientTransformation]]] = {

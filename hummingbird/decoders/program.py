@@ -70,6 +70,7 @@ def build_program(
     task: Task,
     examples: int,
     devices: Sequence[Device] | None = None,
+    values: tuple[float, float] = (1.0, 0.0),
 ) -> Program:
     """Builds everything that fitting a decoder compiles.
 
@@ -80,13 +81,14 @@ def build_program(
       task: kind of label.
       examples: number of training images, which sets the length of an epoch.
       devices: to run on, or described by `plan`; None: all.
+      values: standard deviation and mean of the labels, for the head `regression`.
 
     Raises:
       UserError: the devices do not divide the batch, or the head fits neither labels nor encoder.
     """
     mesh = meshes.build_mesh(config, devices)
     split, whole = meshes.batch_sharding(mesh), meshes.replicated(mesh)
-    model, target = build_model(config, backbone, task), build_target(task, config)
+    model, target = build_model(config, backbone, task, values), build_target(task, config)
     total_steps = steps_of(config, examples)
     schedule = build_schedule(config.optimizer, total_steps)
     encoder = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, jnp.float32), params)
@@ -149,12 +151,18 @@ def prepare_encoder(config: FinetuneConfig, backbone: Backbone, params: Params) 
     Raises:
       UserError: the config adds to it what such an encoder cannot have.
     """
+    new = prepare_backbone(config, backbone)
+    return new, trainable_params(params, backbone, new) if config.decoder.train_encoder else params
+
+
+def prepare_backbone(config: FinetuneConfig, backbone: Backbone) -> Backbone:
+    """Returns the backbone of `prepare_encoder`."""
     decoder = config.decoder
     backbone = backbone.with_dtype("bfloat16" if config.dtype == "bfloat16" else config.encoder.dtype)
     if not decoder.train_encoder:
-        return backbone, params
+        return backbone
     side = -(-config.input_size // backbone.patch_size)
-    new = trainable(
+    return trainable(
         backbone,
         (side, side),
         relative_bias=decoder.relative_bias,
@@ -162,10 +170,11 @@ def prepare_encoder(config: FinetuneConfig, backbone: Backbone, params: Params) 
         drop_path=decoder.drop_path if isinstance(backbone, FrozenViT) else 0.0,
         remat=decoder.remat,
     )
-    return new, trainable_params(params, backbone, new)
 
 
-def build_model(config: FinetuneConfig, backbone: Backbone, task: Task) -> Model:
+def build_model(
+    config: FinetuneConfig, backbone: Backbone, task: Task, values: tuple[float, float] = (1.0, 0.0)
+) -> Model:
     """Builds the head on an encoder. Raises UserError if it does not fit the encoder."""
     dtype = jnp.bfloat16 if config.dtype == "bfloat16" else jnp.float32
     decoder = config.decoder
@@ -180,6 +189,8 @@ def build_model(config: FinetuneConfig, backbone: Backbone, task: Task) -> Model
         batch_norm=decoder.batch_norm,
         low=config.depth.low,
         high=config.depth.high,
+        scale=values[0],
+        offset=values[1],
         dtype=dtype,
     )
     return Model(backbone, build_head(decoder.name, sizes))

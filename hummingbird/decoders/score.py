@@ -81,9 +81,10 @@ def score(decoder: Decoder, scoring: Scoring, clock: Clock) -> tuple[Scores, lis
     together(run)
     metrics.parts = merge(metrics.parts)
     gathered = merge(shown)
-    for query in gathered:
-        small = scoring_input(query["image"], scoring.inference)
-        query["features"] = decoder.features(small[None])[0].astype(np.float16)
+    if gathered:
+        squares = np.stack([scoring_input(query["image"], scoring.inference) for query in gathered])
+        for query, features in zip(gathered, decoder.features(squares), strict=True):
+            query["features"] = features.astype(np.float16)
     return metrics.result(), gathered
 
 

@@ -38,6 +38,7 @@ class Setup:
       images: numbers of the prompt images to train on.
       held_out: numbers of those that are scored instead.
       task: kind of label.
+      values: standard deviation and mean of values to predict; 1 and 0 for classes.
     """
 
     config: FinetuneConfig
@@ -47,6 +48,7 @@ class Setup:
     images: Sequence[int]
     held_out: Sequence[int]
     task: Task
+    values: tuple[float, float] = (1.0, 0.0)
 
     @property
     def origin(self) -> dict[str, Json]:
@@ -74,9 +76,9 @@ def build_setup(
     images, held_out = hold_out(images, config.data.held_out, config.seed)
     if not images:
         raise UserError(f"config key data.held_out: {config.data.held_out} leaves no image to train on")
-    check_labels(prompt, images, task, config)
+    values = labels_of(prompt, images, task, config)
     build_inference(config, encoder.patch_size)
-    return Setup(config, encoder, prompt, query, images, held_out, task)
+    return Setup(config, encoder, prompt, query, images, held_out, task, values)
 
 
 def check_finite(encoder: FrozenEncoder) -> None:
@@ -87,11 +89,21 @@ def check_finite(encoder: FrozenEncoder) -> None:
             raise UserError(f"encoder {encoder.name}: its parameter {name} is not finite; use another checkpoint")
 
 
-def check_labels(source: DenseSource, images: Sequence[int], task: Task, config: FinetuneConfig) -> None:
-    """Raises UserError if none of a few training images has a label."""
+def labels_of(source: DenseSource, images: Sequence[int], task: Task, config: FinetuneConfig) -> tuple[float, float]:
+    """Reads a few training images; returns standard deviation and mean of their labels, 1 and 0 for classes.
+
+    Raises:
+      UserError: none of them has a label.
+    """
     chosen = np.linspace(0, len(images) - 1, min(LABELLED, len(images))).astype(int)
-    if not any(task.valid(source[images[int(i)]]["label"]).any() for i in chosen):
+    labels = [source[images[int(i)]]["label"] for i in chosen]
+    found = [np.asarray(label)[task.valid(label)] for label in labels]
+    if not any(values.size for values in found):
         raise UserError(
             f"data.name={config.data.name}: {len(chosen)} of the {len(images)} training images were read and none has "
             "a label; choose another data.prompt"
         )
+    if task.has_classes:
+        return 1.0, 0.0
+    values = np.concatenate([x.ravel() for x in found]).astype(np.float64)
+    return max(float(values.std()), 1e-6), float(values.mean())

@@ -123,6 +123,19 @@ def is_training(path: epath.PathLike) -> bool:
     return (path / "checkpoints").exists() or (path / "manifest.json").exists() or (path / "state").exists()
 
 
+def load_pretrained(path: epath.PathLike, wanted: Callable[[str], bool] = lambda name: True) -> Checkpoint:
+    """Loads the newest sound step of a pretraining run; see `load_newest`.
+
+    Raises:
+      UserError: no step is sound, or it holds a decoder.
+    """
+    found = load_newest(path, wanted)
+    if found.manifest["kind"] != KIND:
+        origin = (found.manifest.get("init_from") or {}).get("encoder")
+        raise UserError(f"{path} holds a decoder, not an encoder; give the checkpoint of its encoder ({origin})")
+    return found
+
+
 def load_newest(path: epath.PathLike, wanted: Callable[[str], bool] = lambda name: True) -> Checkpoint:
     """Loads the newest sound step into host memory; damaged steps are skipped with a warning that names them.
 

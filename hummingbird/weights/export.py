@@ -101,7 +101,7 @@ def _trained(src: str, network: str) -> Model:
     if network not in ("online", "target"):
         raise UserError(f"network {network!r} is not known: use online or target")
     stem = f"{network}.encoder."
-    step, manifest, arrays = checkpoint.load_newest(src, wanted=lambda name: name.startswith(stem))
+    step, manifest, arrays = checkpoint.load_pretrained(src, wanted=lambda name: name.startswith(stem))
     check_network(arrays, network, src)
     vit = build_pretrainer(configs.of_run(manifest["config"])).encoder
     run = step.parent.parent

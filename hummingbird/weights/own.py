@@ -34,7 +34,7 @@ RANDOM_INPUT = 224  # input size that the positions of `random:NAME` are stored 
 def load_trained(path: str, network: str, dtype: str) -> FrozenEncoder:
     """Loads the encoder of a training workdir (its newest valid step) or of one step folder."""
     wanted = lambda name: name.startswith((f"{network}.", f"{network}_stats.", "bank.keys", "bank.values"))
-    folder, manifest, arrays = checkpoint.load_newest(path, wanted=wanted)
+    folder, manifest, arrays = checkpoint.load_pretrained(path, wanted=wanted)
     check_network(arrays, network, path)
     config = configs.of_run(manifest["config"], dtype=ARITHMETIC[dtype].dtype)
     model = build_pretrainer(config)
@@ -91,7 +91,7 @@ def check_network(arrays: Mapping[str, np.ndarray], network: str, path: str) -> 
 def random_encoder(name: str, dtype: str) -> FrozenEncoder:
     """Makes an encoder with random weights, of a named size or in the architecture of a training run."""
     if epath.Path(name).exists() and checkpoint.is_training(name):
-        _, manifest, _ = checkpoint.load_newest(name, wanted=lambda _: False)
+        _, manifest, _ = checkpoint.load_pretrained(name, wanted=lambda _: False)
         arch = build_pretrainer(configs.of_run(manifest["config"])).encoder.arch
         shown = manifest["config"]["encoder.name"]
     else:

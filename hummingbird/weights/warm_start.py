@@ -130,7 +130,7 @@ def _check_encoder(path: str, found: Arrays, wanted: Wanted) -> None:
 
 def _of_run(path: str, vit: ViT) -> tuple[Arrays, dict[str, Json]]:
     wanted = lambda name: name.split(".")[0] in NETWORKS
-    folder, manifest, arrays = checkpoint.load_newest(path, wanted=wanted)
+    folder, manifest, arrays = checkpoint.load_pretrained(path, wanted=wanted)
     heads = manifest["config"].get("encoder.heads")
     if heads is not None and heads != vit.arch.heads:
         raise UserError(f"--init_from={path}: its encoder has {heads} attention heads, this run's {vit.arch.heads}")

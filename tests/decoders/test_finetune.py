@@ -9,10 +9,13 @@ from etils import epath
 
 import hummingbird
 from hummingbird import cli, config
+from hummingbird.commands.plan_decoder import plan_decoder
 from hummingbird.decoders.finetune import finetune
 from hummingbird.decoders.results import seconds_of_steps
+from hummingbird.decoders.setup import build_setup
 from hummingbird.encoder import load_encoder
 from hummingbird.errors import UserError
+from hummingbird.run import workdir
 from tests.decoders.small import SCENES, finetune_config, vit
 
 
@@ -88,6 +91,8 @@ def test_depth_is_predicted_in_metres(tmp_path, encoder):
     metrics = finetune(settings, encoder, tmp_path / "run").result["metrics"]
     assert np.isfinite(metrics["rmse"])
     assert 0 < metrics["rmse"] < 20
+    scale, offset = build_setup(settings, encoder).values  # of depths, where `regression` starts
+    assert 0 < scale < offset < 20
 
 
 @pytest.mark.parametrize(
@@ -157,3 +162,19 @@ def test_a_decoder_in_one_line_predicts_images_of_any_size(encoder):
     fitted = hummingbird.decoders.fit(encoder, finetune_config(**{"decoder.inference": "slide", "decoder.flip": True}))
     assert fitted.predict(np.zeros((40, 60, 3), np.uint8)).shape == (40, 60)
     assert fitted.result["protocol"]["stride"] == 21
+
+
+def test_a_decoder_is_no_encoder(tmp_path, encoder):
+    finetune(finetune_config(total_steps=1), encoder, tmp_path)
+    with pytest.raises(UserError, match=r"holds a decoder, not an encoder; .* \(raw RGB patches of 8 px\)"):
+        load_encoder(str(tmp_path))
+    with pytest.raises(UserError, match=r"config.json belongs to `hummingbird finetune`; use another workdir"):
+        workdir.check(tmp_path, {}, "pretrain")
+
+
+def test_a_plan_compiles_the_step_of_a_decoder():
+    assert [config.kind_of(name) for name in ("finetune/linear:ade20k", "pretrain/demo")] == ["finetune", "pretrain"]
+    found = plan_decoder(finetune_config(), None, "rgb:8")
+    assert (found["encoder"], found["bank_length"]) == ("rgb:8 + bn_linear at 32 px", 0)
+    assert found["parameters"] == 2 * 192 + 15 * 193
+    assert found["peak_bytes"] > 0
