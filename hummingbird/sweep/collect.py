@@ -168,11 +168,12 @@ def measured(content: Mapping[str, Any]) -> dict[str, float]:
     images = content.get("memory", {}).get("prompt_images") or content.get("protocol", {}).get("training_images")
     cached = content.get("decoder", {}).get("cache_features")
     adapting = [seconds[name] for name in ADAPTING if name in seconds and not cached]
-    setup = seconds["train"] - seconds["steps"] if "steps" in seconds and "train" in seconds else None
+    setup = seconds.get("train", 0.0) - seconds["steps"] if "steps" in seconds else -1.0
     extra = {
         "images": images,
         "adaptation_seconds": sum(adapting) if adapting else None,
-        "setup_seconds": seconds.get("preflight", setup),
+        # Of a run that was resumed, `train` is the last part only.
+        "setup_seconds": seconds.get("preflight", setup if setup > 0 else None),
     }
     held_out = numbers(content.get("held_out", {}).get("metrics", {}))
     return {**found, **numbers(extra), **{f"held_out_{name}": value for name, value in held_out.items()}}

@@ -140,6 +140,8 @@ def test_the_clock_counts_encoding_and_leaves_compiling_out():
     assert linear == {"adaptation_seconds": 12.0, "setup_seconds": 8.0, "held_out_miou": 3.0}
     cached = measured({"metrics": {}, "seconds": {"steps": 1.0}, "decoder": {"cache_features": 2}})
     assert "adaptation_seconds" not in cached
+    resumed = measured({"metrics": {}, "seconds": {"train": 5.0, "steps": 12.0}})
+    assert resumed == {"adaptation_seconds": 12.0}
 
 
 def test_seconds_of_a_table_are_durations():
