@@ -14,6 +14,7 @@ from hummingbird.config import declared
 from hummingbird.config.schema import Value
 from hummingbird.errors import UserError, first_line
 from hummingbird.run import checkpoint, locks
+from hummingbird.run.compiled import COMPILED
 from hummingbird.run.files import write_json
 
 CONFIG = "config.json"
@@ -49,7 +50,11 @@ def check(folder: epath.Path, config: Mapping[str, Value], kind: str = "pretrain
             if changed:
                 shown = "; ".join(f"{k}: {fixed[k]!r} there, {config[k]!r} here" for k in changed)
                 raise UserError(f"workdir {folder} holds a run with another config ({shown}); use another workdir")
-        elif folder.exists() and not checkpoint.steps(folder) and any(p.name != LOCK for p in folder.iterdir()):
+        elif (
+            folder.exists()
+            and not checkpoint.steps(folder)
+            and any(p.name not in (LOCK, COMPILED) for p in folder.iterdir())
+        ):
             raise UserError(f"workdir {folder} is not empty and holds no run; use an empty or new folder")
 
 

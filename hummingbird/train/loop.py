@@ -24,6 +24,7 @@ from hummingbird.errors import Preempted
 from hummingbird.run import checkpoint
 from hummingbird.run import workdir as workdirs
 from hummingbird.run.agreement import from_all
+from hummingbird.run.compiled import keep_compiled
 from hummingbird.run.files import Json
 from hummingbird.run.finite_check import FiniteCheck
 from hummingbird.run.needs import state_needs
@@ -122,6 +123,7 @@ def train(folder: epath.Path, run: Run[State, AnyBatch], begin: Callable[[], Sta
         state_needs(folder, size, saving.keep + 1 + staying, run.batches.buffer_bytes)
     # Held no earlier: a config that is refused leaves nothing behind.
     with workdirs.hold(folder), contextlib.closing(run.batches):
+        keep_compiled(folder)
         return run_steps(folder, run, begin(), start_time)
 
 
