@@ -52,6 +52,8 @@ def run(path: str, overrides: Sequence[tuple[str, str]] = (), out: str = "", che
 
 def _resolve(path: str, overrides: Sequence[tuple[str, str]]) -> PretrainConfig | EvaluateConfig:
     """Resolves a file as the kind of config that has its keys and its data set; if both do, its folder decides."""
+    if settings.kind_of(path) == "finetune":
+        return settings.resolve("finetune", path, overrides).evaluation()
     kinds: tuple[Literal["pretrain", "evaluate"], ...] = ("evaluate", "pretrain")
     kinds = kinds[::-1] if "pretrain" in Path(path).parts else kinds
     tables = {"pretrain": IMAGES, "evaluate": DENSE}

@@ -229,6 +229,8 @@ class FinetuneConfig:
         decoder, parts = self.decoder, self.micro_batches
         if self.batch_size % parts:
             raise UserError(f"config key micro_batches: {parts} does not divide batch_size {self.batch_size}")
+        if self.data.fractions:
+            raise UserError("config key data.fractions: a decoder is trained on one part at a time; use data.fraction")
         if decoder.cache_features and decoder.train_encoder:
             raise UserError(
                 "config key decoder.cache_features: is for frozen encoders; leave decoder.train_encoder out"

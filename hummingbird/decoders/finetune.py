@@ -94,6 +94,8 @@ def finetune(
     """
     start_time, clock = time.time(), Clock()
     folder = epath.Path(workdir)
+    if "://" in os.fspath(workdir):
+        raise UserError(f"--workdir={workdir}: scores are written to local folders only; copy the results afterwards")
     if first():
         workdirs.check(folder, configs.to_flat(config), "finetune")
     with board.sharing_troubles(board.Board()):

@@ -112,6 +112,7 @@ def test_depth_is_predicted_in_metres(tmp_path, encoder):
             "decoder.cache_features: is for frozen",
         ),
         ("rgb:8", {"micro_batches": 3}, "micro_batches: 3 does not divide batch_size 4"),
+        ("rgb:8", {"data.fractions": (0.5,)}, "data.fractions: a decoder is trained on one part at a time"),
         ("rgb:8", {"augment.scale": (2.0, 1.0)}, "augment.scale: 2.0 is above 1.0"),
     ],
 )
