@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+from collections.abc import Callable
 
 import jax
 
@@ -41,11 +42,12 @@ def initialize() -> None:
     )
     given = {name: os.environ[name] for name in VARIABLES if os.environ.get(name)}
     if given == {COORDINATOR: "auto"}:
-        connect()
+        _join_cluster(connect, COORDINATOR)
         return
     if not given:
-        if any(_names_several_hosts(os.environ.get(name, "")) for name in CLUSTERS):
-            connect()
+        named = [name for name in CLUSTERS if _names_several_hosts(os.environ.get(name, ""))]
+        if named:
+            _join_cluster(connect, named[0])
         return
     missing = [name for name in VARIABLES if name not in given]
     if missing:
@@ -59,6 +61,17 @@ def initialize() -> None:
     except RuntimeError as error:
         reason = first_line(error)
         raise UserError(f"process {process} of {count} could not join {coordinator}: {reason}") from error
+
+
+def _join_cluster(connect: Callable[[], None], name: str) -> None:
+    """Connects to the processes that JAX finds by the environment; `name` is the variable that says there are any."""
+    try:
+        connect()
+    except (KeyError, RuntimeError, ValueError) as error:  # schedulers may set a part of what JAX reads
+        raise UserError(
+            f"{name}={os.environ[name]} stands for several processes, but JAX cannot join them ({first_line(error)}); "
+            f"start the command on all hosts by the scheduler (srun, mpirun), or unset {name} to run on this one"
+        ) from error
 
 
 def _seconds(name: str, default: int) -> int:

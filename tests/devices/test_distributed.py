@@ -130,3 +130,17 @@ def test_incomplete_variables_are_named(variables, said, monkeypatch):
         monkeypatch.setenv(name, value)
     with pytest.raises(UserError, match=said):
         distributed.initialize()
+
+
+@pytest.mark.parametrize(("name", "value"), [("SLURM_JOB_NUM_NODES", "2"), ("HUMMINGBIRD_COORDINATOR", "auto")])
+def test_the_environment_of_a_scheduler_that_is_only_half_set_is_refused_in_one_line(name, value, monkeypatch):
+    for variable in (*distributed.VARIABLES, *distributed.CLUSTERS):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv(name, value)
+
+    def initialize(*arguments, **options):
+        raise ValueError("coordinator_address should be defined.")  # as JAX does
+
+    monkeypatch.setattr(distributed.jax.distributed, "initialize", initialize)
+    with pytest.raises(UserError, match=rf"^{name}={value} stands for several processes, .* unset {name} to run on"):
+        distributed.initialize()
