@@ -41,7 +41,11 @@ def dense_product(
     dimension_numbers: DotDimensionNumbers,
     precision: PrecisionLike = None,
 ) -> Float[Array, "*B E"]:
-    """Multiplies x and kernel in the dtype of x; takes the arguments that `flax.linen.Dense` passes."""
+    """Multiplies x and kernel in the dtype of x; takes the arguments that `flax.linen.Dense` passes.
+
+    On CPUs its gradient is computed in float32, also for bfloat16: XLA takes bfloat16 operands in the forward product
+    alone. A backward pass of its own does not help, see .github/NEGATIVE_RESULTS.md.
+    """
     product = functools.partial(lax.dot_general, precision=precision)
 
     def flat(x: Array, kernel: Array) -> Array:
