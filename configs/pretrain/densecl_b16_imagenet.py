@@ -63,7 +63,7 @@ def get_config(variant=""):
     variants = {
         "": {},
         "context": CONTEXT,
-        "small": {**SMALL, "batch_size": 256, "micro_batches": 1},
+        "small": {**SMALL, "batch_size": 256, "micro_batches": 4},
         "tiny": {**TINY, "densecl.queue_length": 32, "densecl.grid": 2},
     }
     return config | variants[variant]

@@ -68,5 +68,5 @@ def get_config(variant=""):
         "augment.local.count": 10,
         "augment.local.crop_area": (0.05, 0.25),
     }
-    variants = {"": {}, "context": CONTEXT, "small": SMALL | {"micro_batches": 16}, "tiny": TINY_DINO}
+    variants = {"": {}, "context": CONTEXT, "small": SMALL | {"micro_batches": 64}, "tiny": TINY_DINO}
     return config | variants[variant]

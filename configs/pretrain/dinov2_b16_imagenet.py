@@ -69,7 +69,7 @@ def get_config(variant=""):
         "augment.local.crop_area": (0.05, 0.32),
     }
     # Fewer prototypes, and logits of 7 masked patches of a view at a time; an estimate, as the other sizes.
-    small = {"micro_batches": 16, "total_steps": None, "optimizer.warmup_steps": None}
+    small = {"micro_batches": 64, "total_steps": None, "optimizer.warmup_steps": None}
     small |= {"dino.prototypes": 8192, "ibot.chunk": 7}
     variants = {"": {}, "context": CONTEXT, "small": SMALL | small, "tiny": TINY_DINO}
     return config | variants[variant]

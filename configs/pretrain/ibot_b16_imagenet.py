@@ -67,5 +67,5 @@ def get_config(variant=""):
         "augment.local.count": 10,
         "augment.local.crop_area": (0.05, 0.32),
     }
-    variants = {"": {}, "context": CONTEXT, "small": SMALL | {"micro_batches": 16, "ibot.chunk": 7}, "tiny": TINY_DINO}
+    variants = {"": {}, "context": CONTEXT, "small": SMALL | {"micro_batches": 64, "ibot.chunk": 7}, "tiny": TINY_DINO}
     return config | variants[variant]

@@ -54,7 +54,7 @@ def get_config(variant=""):
     variants = {
         "": {},
         "context": CONTEXT,
-        "small": {**SMALL, "batch_size": 512, "micro_batches": 2},
+        "small": {**SMALL, "batch_size": 512, "micro_batches": 16},
         "tiny": {**TINY, "simsiam.bottleneck_dim": 8},
     }
     return config | variants[variant]

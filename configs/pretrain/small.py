@@ -6,15 +6,16 @@
 
 | variant | machine | encoder, view | batch (micro-batch) | bank |
 |---|---|---|---|---|
-| (none) | GPU, 16 GB | ViT-S/16, 224 px | 1024 (256) | 40,960 |
-| `:b16` | GPU, 24 GB | ViT-B/16, 224 px | 4096 (128): the paper's batch | 40,960 |
+| (none) | GPU, 16 GB | ViT-S/16, 224 px | 1024 (32) | 40,960 |
+| `:b16` | GPU, 24 GB | ViT-B/16, 224 px | 4096 (32): the paper's batch | 40,960 |
 | `:cpu` | two cores, minutes | width 96, 3 layers, patch 8, 48 px | 64 | 512 |
 
 The batch is processed in micro-batches (`micro_batches`), which changes neither negatives nor batch-norm statistics. In
-the paper a bank starts to help at about 40k entries (Fig. 6). The sizes of the GPU recipes are estimates: they have
-been neither trained nor compiled for a GPU. `hummingbird plan --config=configs/pretrain/small.py --table` on the
-machine itself prints the memory they need; more `micro_batches` need less. `:cpu` is the recipe of the ablation in
-configs/README.md, for trying things out; its scores mean nothing on other data.
+the paper a bank starts to help at about 40k entries (Fig. 6). Learning rate and EMA decay are those of the paper's
+batch; machines.py, beside this file, has recipes for more machines, in which both follow the batch. The GPU recipes
+have not been trained. `hummingbird plan --config=configs/pretrain/small.py --topology=gpu:1x16GB --table` bounds the
+memory they need; more `micro_batches` need less. `:cpu` is the recipe of the ablation in configs/README.md, for trying
+things out; its scores mean nothing on other data.
 """
 
 
@@ -22,8 +23,8 @@ def get_config(variant=""):
     """Returns the recipe for a GPU with 16 GB (the default), `:b16` for 24 GB, or `:cpu`."""
     gpu = {"data.name": "imagenet", "dtype": "bfloat16", "context.bank_length": 40_960, "epochs": 100.0}
     variants = {
-        "": {**gpu, "encoder.name": "vit_s16", "batch_size": 1024, "micro_batches": 4},
-        "b16": {**gpu, "batch_size": 4096, "micro_batches": 32},
+        "": {**gpu, "encoder.name": "vit_s16", "batch_size": 1024, "micro_batches": 32},
+        "b16": {**gpu, "batch_size": 4096, "micro_batches": 128},
         "cpu": {
             "data.name": "imagenet",
             "input_size": 48,

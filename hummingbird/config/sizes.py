@@ -48,8 +48,11 @@ AS_DINO: dict[str, Value] = IMAGENET | {
 # Contextualisation from the bank and QKV attention pooling (Hummingbird, App. B), for any objective that pools.
 CONTEXT: dict[str, Value] = {"context.bank_length": 153_600, "pooling": "qkv"}
 
-# One GPU with 16 GB, as configs/pretrain/small.py; an estimate, see there.
-SMALL: dict[str, Value] = {"encoder.name": "vit_s16", "batch_size": 1024, "micro_batches": 4, "epochs": 100.0}
+# The rule for other batches than the paper's 4096 (C.2): learning_rate * batch / 4096, and ema_decay ** (batch / 4096).
+SCALED: dict[str, Value] = {"optimizer.reference_batch": 4096, "ema_reference_batch": 4096}
+
+# One GPU with 16 GB, as configs/pretrain/small.py.
+SMALL: dict[str, Value] = {"encoder.name": "vit_s16", "batch_size": 1024, "micro_batches": 32, "epochs": 100.0}
 
 # Four steps on rendered scenes, for tests and for trying things out.
 TINY: dict[str, Value] = {

@@ -9,6 +9,8 @@ import pytest
 
 from hummingbird import config, train
 from hummingbird.config.listing import show
+from hummingbird.objectives.optimizer import peak_learning_rate
+from hummingbird.objectives.schedules import build_schedules
 
 FOLDER = Path(__file__).parents[2] / "configs" / "pretrain"
 RECIPES = [path for path in sorted(FOLDER.glob("*.py")) if "| setting | value | source |" in path.read_text()]
@@ -136,3 +138,29 @@ def test_every_variant_builds_its_program_for_many_devices(path, variant):
         assert "pool" in program.state.online
     elif settings.total_steps is None:
         assert program.total_steps == -(-settings.epochs * 1_281_167 // settings.batch_size)
+
+
+MACHINES = FOLDER / "machines.py"
+VARIANTS_BY_MACHINE = re.findall(r"`(\w+)`", ast.get_docstring(ast.parse(MACHINES.read_text())).partition("\nBatch")[0])
+
+
+def test_every_machine_divides_its_batch_and_bank():
+    machines = [name for name in VARIANTS_BY_MACHINE if name not in ("s16", "b16")]
+    assert len(machines) == 13
+    for machine in machines:
+        for encoder in ("s16", "b16"):
+            settings = resolve(MACHINES, f":{encoder}_{machine}")
+            leading, _, number = machine.rpartition("_")
+            devices = int(number) if leading else int(machine.partition("x")[0]) if "x" in machine else 1
+            part, left = divmod(settings.batch_size, settings.micro_batches * devices)
+            assert (left, settings.context.bank_length % settings.batch_size) in ((0, 0), (0, 2048)), machine
+            assert 16 <= part <= (128 if encoder == "s16" else 64), machine
+
+
+def test_learning_rate_and_ema_decay_follow_the_batch_by_one_rule():
+    alone, eight = (resolve(MACHINES, f":b16_{machine}") for machine in ("24gb", "8x24gb"))
+    assert (alone.batch_size, eight.batch_size) == (1024, 4096)
+    assert peak_learning_rate(alone.optimizer, alone.batch_size) == pytest.approx(2.5e-4)
+    assert peak_learning_rate(eight.optimizer, eight.batch_size) == pytest.approx(1e-3)
+    decays = [build_schedules(settings, 1000, 100.0)["ema_decay"] for settings in (alone, eight)]
+    assert decays == pytest.approx([0.99**0.25, 0.99])
