@@ -79,7 +79,8 @@ class Context:
     attention: Literal["auto", "streaming", "fused"] = setting(
         "auto",
         "how all entries are read: streaming (XLA, context.chunk at a time), or fused (one Pallas kernel for TPUs; "
-        "elsewhere interpreted, slowly); auto: fused on the TPUs for which it compiles; the same result up to rounding",
+        "elsewhere interpreted, slowly); auto: fused on TPU v4 to v6 if the scores of a chunk do not stay on the chip; "
+        "the same result up to rounding",
         resumable=True,
     )
     neighbours: int = setting(0, "nearest entries each token attends to; 0: all, as in the paper", low=0, high=10_000)

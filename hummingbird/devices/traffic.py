@@ -120,6 +120,8 @@ class _Program:
 def _of_operation(x: Instruction, around: Computation) -> int:
     if x.opcode in FREE or x.opcode.endswith(("-done", "-update")):
         return 0
+    if x.opcode == "custom-call" and "AllocateBuffer" in x.rest:
+        return 0
     if x.opcode == "custom-call" and (kernel := _KERNEL.search(x.rest)):
         return int(kernel[1])
     if x.opcode.endswith("-start"):  # its result is a tuple that holds its operands too

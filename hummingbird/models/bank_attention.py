@@ -112,6 +112,25 @@ MIB = 2**20
 FUSED = {"TPU v4": 16 * MIB, "TPU v5 lite": 32 * MIB, "TPU v5": 32 * MIB, "TPU v6 lite": 32 * MIB}
 
 
+# Scores of one chunk that XLA keeps on the chip. Compiled for v5e it keeps 49 MiB (6,272 tokens, 2,048 entries), and
+# streaming moves less through HBM than the kernel does; 98 MiB on v4 are too many (configs/pretrain/README.md).
+ON_CHIP = 64 * MIB
+
+
+def attend_automatically(
+    q: Float[Array, "T D"],
+    keys: Float[Array, "S R D"],
+    values: Float[Array, "S R Dv"],
+    beta: float,
+    chunk: int,
+    vmem: int,
+) -> Attended:
+    """Attends with the fused kernel, or by streaming where the scores of a chunk stay on the chip without it."""
+    if 4 * len(q) * min(chunk, keys.shape[0] * keys.shape[1]) <= ON_CHIP:
+        return attend(q, keys, values, beta, chunk)
+    return attend_fused(q, keys, values, beta, vmem=vmem)
+
+
 def build_bank_attention(context: Context, device: Device | None = None) -> BankAttention:
     """Builds the attention over the bank from a config's `context` group.
 
@@ -129,8 +148,10 @@ def build_bank_attention(context: Context, device: Device | None = None) -> Bank
             attend_nearest, beta=beta, chunk=chunk, neighbours=context.neighbours, approximate=approximate
         )
     kind = (device or jax.devices()[0]).device_kind
-    if context.attention == "fused" or (context.attention == "auto" and kind in FUSED):
+    if context.attention == "fused":
         return _fused(beta, kind)
+    if context.attention == "auto" and kind in FUSED:
+        return functools.partial(attend_automatically, beta=beta, chunk=chunk, vmem=FUSED[kind])
     return functools.partial(attend, beta=beta, chunk=chunk)
 
 

@@ -78,7 +78,19 @@ def test_on_a_mesh_the_kernel_gives_what_it_gives_on_one_device():
     assert_close(jax.jit(four)(q, keys, values), jax.jit(attention)(q, keys, values), rtol=1e-5)
 
 
-def test_automatically_the_kernel_is_taken_on_tpus_for_which_it_compiles():
+def test_automatically_the_kernel_is_taken_where_scores_would_leave_the_chip(monkeypatch):
+    read = lambda tokens: jax.eval_shape(
+        functools.partial(bank_attention.attend_automatically, beta=BETA, chunk=2048, vmem=2**24),
+        *(jax.ShapeDtypeStruct(shape, jnp.bfloat16) for shape in ((tokens, 64), (75, 2048, 64), (75, 2048, 64))),
+    )
+    taken = []
+    for name in ("attend", "attend_fused"):
+        monkeypatch.setattr(bank_attention, name, lambda *arguments, name=name, **more: taken.append(name))
+    read(6_272), read(12_544)
+    assert taken == ["attend", "attend_fused"]
+
+
+def test_automatically_the_kernel_is_considered_on_tpus_for_which_it_compiles():
     @dataclasses.dataclass
     class Device:
         device_kind: str
@@ -86,7 +98,8 @@ def test_automatically_the_kernel_is_taken_on_tpus_for_which_it_compiles():
     def kind(device, **settings):
         return bank_attention.build_bank_attention(Context(**settings), Device(device)).func
 
-    assert kind("TPU v4") is attend_fused
+    assert kind("TPU v4") is bank_attention.attend_automatically
+    assert kind("TPU v4", attention="fused") is attend_fused
     assert kind("TPU v4", attention="streaming") is context.attend
     assert kind("TPU v4", neighbours=3) is bank_attention.attend_nearest
     assert kind("TPU v2") is context.attend
