@@ -55,6 +55,7 @@ def attend_nearest(
     keys = jax.lax.stop_gradient(keys)
     ids = nearest(jax.lax.stop_gradient(q), keys, chunk, neighbours, approximate)
     flat_keys, flat_values = (x.reshape(-1, x.shape[-1]) for x in (keys, values))
+    flat_values = flat_values.astype(jnp.float32)  # so that the gradients of many tokens are summed in float32
 
     # Recomputed in the backward pass: the gathered arrays are k times as large as the tokens.
     @functools.partial(jax.checkpoint, prevent_cse=False)
@@ -64,7 +65,7 @@ def attend_nearest(
             jnp.einsum("d,kd->k", row, jnp.take(flat_keys, found, axis=0), preferred_element_type=jnp.float32) / beta
         )
         p = jax.nn.softmax(scores)
-        chosen = jnp.take(flat_values, found, axis=0)  # [k, Dv]
+        chosen = jnp.take(flat_values, found, axis=0).astype(values.dtype)  # [k, Dv]
         output = jnp.einsum("k,kd->d", p.astype(values.dtype), chosen, preferred_element_type=jnp.float32)
         entropy = -jnp.sum(p * jnp.log(jnp.maximum(p, 1e-30)))
         return Attended(output, scores.max() * beta, p.max(), entropy)

@@ -168,12 +168,17 @@ def context_attention(
     Returns:
       The weighted means of the values, float32.
 
+    Raises:
+      ValueError: there is no key.
+
     Example:
       >>> keys = jnp.eye(2)
       >>> context_attention(keys, keys, jnp.array([[1.0], [5.0]]), beta=0.01)
       Array([[1.],
              [5.]], dtype=float32)
     """
+    if not len(keys):
+        raise ValueError("context_attention needs at least one key to attend to")
     return attend(l2_normalize(q), l2_normalize(keys)[None], jnp.asarray(values)[None], beta, chunk).output
 
 

@@ -52,3 +52,10 @@ def test_only_the_nearest_values_get_a_gradient():
 
 def test_keys_carry_no_gradient():
     assert not np.any(jax.jit(jax.grad(lambda k: of_nearest(2)(Q, k, VALUES).output.sum()))(KEYS))
+
+
+def test_gradients_of_values_in_bfloat16_are_summed_in_float32():
+    q = jnp.asarray(np.repeat(Q[:1], 4096, axis=0), jnp.bfloat16)
+    keys, values = (jnp.asarray(x, jnp.bfloat16) for x in (KEYS, VALUES))
+    gradient = jax.jit(jax.grad(lambda v: of_nearest(2)(q, keys, v).output.sum()))(values)
+    assert np.abs(np.asarray(gradient, np.float32)).sum() == pytest.approx(4096 * 5, rel=0.01)

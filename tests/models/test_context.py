@@ -114,3 +114,8 @@ def test_bank_is_written_without_communication():
     step = jax.jit(context.push, in_shardings=(layout, batch, batch), out_shardings=layout)
     text = step.lower(bank, jnp.zeros((8, 4)), jnp.zeros(8, jnp.int32)).compile().as_text()
     assert not any(word in text for word in ("all-gather", "all-reduce", "collective-permute", "all-to-all"))
+
+
+def test_an_empty_bank_cannot_be_attended_to():
+    with pytest.raises(ValueError, match="at least one key"):
+        context.context_attention(np.ones((2, 3)), np.ones((0, 3)), np.ones((0, 3)), 0.1)
