@@ -128,7 +128,7 @@ def scale_by(factors: Mapping[str, object]) -> optax.GradientTransformation:
         )
 
     Args:
-      factors: a tree whose leaves may also stand for whole subtrees of the updates.
+      factors: numbers in a tree like that of the updates; one of them may also stand for a whole subtree.
     """
 
     def update(updates: optax.Updates, state: optax.OptState, params: optax.Params | None = None):

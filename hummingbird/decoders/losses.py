@@ -55,24 +55,23 @@ def cross_entropy(
 
 
 def _summed_cross_entropy(logits: Array, labels: Array, valid: Array) -> Array:
-    (batch, rows, _, classes), (_, height, width) = logits.shape, labels.shape
-    wide = jnp.einsum(
-        "Ww,bhwc->bhWc", interpolation(logits.shape[2], width), logits, precision=jax.lax.Precision.HIGHEST
-    )
+    (batch, rows, columns, classes), (_, height, width) = logits.shape, labels.shape
+    precision = jax.lax.Precision.HIGHEST
+    tall = jnp.einsum("Hh,bhwc->bcHw", interpolation(rows, height), logits, precision=precision)
     strips = _strips(height, batch * width * classes)
 
-    def strip(weights: Array, labels: Array, valid: Array) -> Array:
-        whole = jnp.einsum("Hh,bhwc->bHwc", weights, wide, precision=jax.lax.Precision.HIGHEST)
+    def strip(tall: Array, labels: Array, valid: Array) -> Array:
+        whole = jnp.einsum("bcHw,Ww->bcHW", tall, interpolation(columns, width), precision=precision)
         return jnp.where(valid, _negative_log_likelihood(whole, labels), 0).sum()
 
-    matrix = jnp.asarray(interpolation(rows, height))
     if strips == 1:
-        return strip(matrix, labels, valid)
+        return strip(tall, labels, valid)
 
-    def split(x: Array) -> Array:
-        return x.reshape(batch, strips, height // strips, width).swapaxes(0, 1)
+    def split(x: Array, axis: int) -> Array:
+        """Puts strips of rows in front."""
+        return jnp.moveaxis(x.reshape(*x.shape[:axis], strips, -1, x.shape[-1]), axis, 0)
 
-    parts = (matrix.reshape(strips, height // strips, rows), split(labels), split(valid))
+    parts = (split(tall, 2), split(labels, 1), split(valid, 1))
     add = lambda total, part: (total + jax.checkpoint(strip, prevent_cse=False)(*part), None)
     return jax.lax.scan(add, jnp.zeros(()), parts)[0]
 
@@ -83,10 +82,11 @@ def _strips(height: int, row: int) -> int:
     return min(fitting, default=height)
 
 
-def _negative_log_likelihood(logits: Float[Array, "B H W C"], labels: Int[Array, "B H W"]) -> Float[Array, "B H W"]:
-    classes = logits.shape[-1]
-    one_hot = labels[..., None] == jnp.arange(classes)
-    found = jax.nn.logsumexp(logits, axis=-1) - jnp.where(one_hot, logits, 0).sum(-1)
+def _negative_log_likelihood(logits: Float[Array, "B C H W"], labels: Int[Array, "B H W"]) -> Float[Array, "B H W"]:
+    """Takes logits with the pixels of a row side by side: few classes would leave most of a vector unit empty."""
+    classes = logits.shape[1]
+    one_hot = labels[:, None] == jnp.arange(classes)[:, None, None]
+    found = jax.nn.logsumexp(logits, axis=1) - jnp.where(one_hot, logits, 0).sum(1)
     return jnp.where((labels >= 0) & (labels < classes), found, jnp.nan)
 
 
