@@ -221,9 +221,10 @@ def backward(
         ),
         interpret=settings.interpret,
     )
-    # Entries that do not count: their scores are 0, their weights drop out of d_q with their keys.
     counts = jnp.arange(len(keys))[:, None] < settings.length
-    keys, values = (_pad(x, n.keys).reshape(count, block.keys, -1) for x in (jnp.where(counts, keys, 0), values))
+    if settings.length < len(keys):  # entries that do not count drop out of d_q with their keys
+        keys = jnp.where(counts, keys, 0)
+    keys, values = (_pad(x, n.keys).reshape(count, block.keys, -1) for x in (keys, values))
     saved = jnp.stack([log_total, offset], axis=1)
     q, d_output, saved = (_pad(x, n.queries) for x in (q, d_output, saved))
 
@@ -233,7 +234,7 @@ def backward(
 
     d_q, d_values = lax.scan(step, jnp.zeros((n.queries, n.width), jnp.float32), (keys, values))
     d_values = d_values.reshape(n.keys, n.values)[: sizes.keys]
-    return d_q[: sizes.queries], jnp.where(counts, d_values, 0)
+    return d_q[: sizes.queries], d_values if settings.length >= sizes.keys else jnp.where(counts, d_values, 0)
 
 
 def _backward_kernel(

@@ -15,7 +15,7 @@ from hummingbird.devices import flops
 from hummingbird.errors import UserError
 from hummingbird.models import bank_attention, context, fused_kernels
 from hummingbird.models.fused_attention import attend_fused
-from tests import reference
+from tests import reference, tiny
 
 RNG = np.random.default_rng(0)
 BETA = 0.1
@@ -131,3 +131,10 @@ def test_blocks_fit_the_memory_and_bound_the_traffic():
         products = 2 * 12_544 * 153_600 * 2 * width
         assert products / fused_kernels.forward_traffic(sizes, forward) > 600
         assert 2 * products / fused_kernels.backward_traffic(sizes, backward) > 350
+
+
+@pytest.mark.program
+def test_a_training_step_on_two_devices_has_the_gradient_of_the_streaming_attention():
+    changes = {"context.bank_length": 32, "micro_batches": 2}
+    fused, streaming = (tiny.gradient(2, **changes, **{"context.attention": name}) for name in ("fused", "streaming"))
+    tiny.assert_same_gradient(fused, streaming)

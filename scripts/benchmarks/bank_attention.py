@@ -1,0 +1,65 @@
+"""Memory traffic of the attention over the bank, streaming and as a fused kernel, compiled for a TPU without one.
+
+    scripts/bench bank_attention --topology=v4:2x2x1 [--tokens=12544] [--entries=153600] [--width=768] [--chunk=2048]
+
+Compiles, for one device, what a step does: the online network's attention with its gradients and the target network's
+without. The defaults are the paper's ViT-B on 128 devices. Prints one JSON line per version: operations, HBM traffic
+(`hummingbird/devices/traffic.py`), the roofline, and the arrays that the compiler keeps.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from hummingbird.commands.plan import analyse
+from hummingbird.config.pretrain import Context
+from hummingbird.devices import flops, topology
+from hummingbird.models.bank_attention import build_bank_attention
+from hummingbird.models.context import BankAttention
+
+
+def step_of(attention: BankAttention) -> Callable[..., tuple[Array, ...]]:
+    """Returns the attention of both networks, with gradients for the online network."""
+
+    def step(q: Array, keys: Array, values: Array, target_q: Array, target_values: Array) -> tuple[Array, ...]:
+        output, back = jax.vjp(lambda q, values: attention(q, keys, values).output, q, values)
+        return attention(target_q, keys, target_values).output, output, *back(output)
+
+    return step
+
+
+def main() -> None:
+    """Prints one JSON line per version."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--topology", default="v4:2x2x1")
+    parser.add_argument("--tokens", type=int, default=2 * 32 * 196, help="of a device: views x images x patches")
+    parser.add_argument("--entries", type=int, default=153_600, help="a multiple of 2048")
+    parser.add_argument("--width", type=int, default=768)
+    parser.add_argument("--chunk", type=int, default=2048)
+    options = parser.parse_args()
+    device = topology.tpus(options.topology)[0]
+    place = NamedSharding(Mesh(np.asarray([device]), ("device",)), PartitionSpec())
+    shape = lambda *sizes: jax.ShapeDtypeStruct((*sizes, options.width), jnp.bfloat16)
+    tokens, bank = shape(options.tokens), shape(options.entries // 2048, 2048)
+    for name in ("streaming", "fused"):
+        settings = Context(bank_length=options.entries, chunk=options.chunk, attention=name)
+        step, arguments = step_of(build_bank_attention(settings, device)), (tokens, bank, bank, tokens, bank)
+        compiled = jax.jit(step, in_shardings=place, out_shardings=place).lower(*arguments).compile()
+        found = analyse(compiled, device.device_kind, flops.count(step, *arguments))
+        kept = ("temporary_bytes", "flops", "hbm_bytes_at_least", "roofline")
+        print(
+            json.dumps({"attention": name, "device": device.device_kind, **{key: found[key] for key in kept}}),
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()
