@@ -146,4 +146,4 @@ def test_the_clock_counts_encoding_and_leaves_compiling_out():
 
 def test_seconds_of_a_table_are_durations():
     table = PaperTable("Costs", ["one pass"], {"linear": [Pick("linear.adaptation_seconds", {"epochs": 1.0})]})
-    assert table_body(results_of(grid_of_two()), table)[0][1] == ["2.5 s"]
+    assert table_body(results_of(grid_of_two()), table)[0][1] == ["2.0 s"]
