@@ -133,6 +133,7 @@ def test_blocks_fit_the_memory_and_bound_the_traffic():
         assert 2 * products / fused_kernels.backward_traffic(sizes, backward) > 350
 
 
+@pytest.mark.slow
 @pytest.mark.program
 def test_a_training_step_on_two_devices_has_the_gradient_of_the_streaming_attention():
     changes = {"context.bank_length": 32, "micro_batches": 2}
