@@ -7,7 +7,7 @@ values of [M, D].
 """
 
 # JAX's own annotations are partly unknown.
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ def keep_compiled(workdir: epath.Path) -> None:
     Not on CPUs, which compile a step quickly and differ in their instructions from host to host, and not if JAX has a
     cache already (`JAX_COMPILATION_CACHE_DIR`). `JAX_ENABLE_COMPILATION_CACHE=false` turns caches off.
     """
-    if jax.default_backend() == "cpu" or jax.config.jax_compilation_cache_dir:
+    if jax.default_backend() == "cpu" or jax.config.values["jax_compilation_cache_dir"]:
         return
     folder = os.fspath(workdir / COMPILED)
     jax.config.update("jax_compilation_cache_dir", folder)

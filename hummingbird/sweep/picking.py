@@ -51,7 +51,7 @@ def correlation(points: Sequence[tuple[float, float]]) -> Correlation | None:
 
     Example:
       >>> str(correlation([(0, 0), (1, 1), (2, 1), (3, 2)]))
-      'r = 0.95 (95%: −0.13 to 1.00), n = 4'
+      'r = 0.95 (95%: −0.14 to 1.00), n = 4'
     """
     if len(points) < 2:
         return None

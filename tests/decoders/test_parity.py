@@ -21,6 +21,7 @@ def planes(torch, x):
     return torch.tensor(np.moveaxis(np.asarray(x), -1, 1).copy())
 
 
+@pytest.mark.slow
 def test_upernet_equals_that_of_transformers_on_maes_pyramid(torch):
     from tests.decoders.torch_upernet import TorchUperNet, load
 

@@ -30,7 +30,13 @@ def ends(workdir):
     return info.describe(str(workdir))["fingerprint"], json.loads((workdir / "metrics.json").read_text())["metrics"]
 
 
-@pytest.mark.parametrize("changes", [{"decoder.cache_features": 2}, small.TRAINED], ids=["cached", "trained"])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        pytest.param({"decoder.cache_features": 2}, id="cached"),
+        pytest.param(small.TRAINED, id="trained", marks=pytest.mark.slow),
+    ],
+)
 def test_a_run_that_continues_ends_as_one_that_never_stopped(tmp_path, changes):
     settings = small.finetune_config(**SAVED, **changes)
     setup = build_setup(settings, small.vit())
@@ -43,6 +49,7 @@ def test_a_run_that_continues_ends_as_one_that_never_stopped(tmp_path, changes):
     assert ends(tmp_path) == whole
 
 
+@pytest.mark.slow  # tests/test_kill.py kills the same loop
 @pytest.mark.process
 def test_a_killed_run_ends_as_one_that_never_stopped(tmp_path, repository):
     changes = {**small.SCENES, "checkpoint_every": 10, "total_steps": 200, "log_every": 100}

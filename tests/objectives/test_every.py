@@ -47,7 +47,7 @@ def test_devices_and_micro_batches_do_not_change_loss_and_gradient(name):
     tiny.assert_same_gradient(one, four)
 
 
-@pytest.mark.parametrize("name", some("dino"))
+@pytest.mark.parametrize("name", some())
 def test_a_run_learns_and_is_equal_to_itself_after_a_stop(name, tmp_path):
     program, run, losses = tiny.program(1, **TINY[name]), tmp_path / "run", []
     state = program.init()

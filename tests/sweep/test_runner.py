@@ -241,7 +241,9 @@ def test_workers_get_their_share_of_the_gpus():
 
 
 @pytest.mark.process
-@pytest.mark.parametrize("points", ["grid({'seed': [0]})", "grid({'retrieval.neighbours': [3, 5]})"])
+@pytest.mark.parametrize(
+    "points", ["grid({'retrieval.neighbours': [3, 5]})", pytest.param("grid({'seed': [0]})", marks=pytest.mark.slow)]
+)
 def test_a_sweep_works_beside_the_users_own_random_py(tmp_path, sweep_file, points):
     """One evaluation runs the command itself, two run in a process that shares their encoding."""
     (tmp_path / "random.py").write_text("raise RuntimeError('this is not the random you are looking for')\n")
