@@ -167,10 +167,15 @@ def setting(
     return dataclasses.field(default=default, metadata=metadata)
 
 
+@functools.cache  # most of the time of resolving a config, of which a sweep resolves hundreds
+def _hints(job: type) -> Mapping[str, Any]:
+    return types.MappingProxyType(typing.get_type_hints(job))
+
+
 @functools.cache
 def declared(job: type) -> Mapping[str, Setting]:
     """Lists every setting of a settings dataclass: {"a.b": Setting}, in the order of declaration."""
-    hints, found = typing.get_type_hints(job), {}
+    hints, found = _hints(job), {}
     for field in dataclasses.fields(job):
         hint = hints[field.name]
         if dataclasses.is_dataclass(hint):
@@ -225,7 +230,7 @@ def resolve(job: type[Job], differences: Tree, overrides: Sequence[tuple[str, st
 
 def _build(job: type[Job], values: Mapping[str, Value], prefix: str) -> Job:
     fields = {}
-    for name, hint in typing.get_type_hints(job).items():
+    for name, hint in _hints(job).items():
         is_group = isinstance(hint, type) and dataclasses.is_dataclass(hint)
         fields[name] = _build(hint, values, f"{prefix}{name}.") if is_group else values[prefix + name]
     return job(**fields)

@@ -100,6 +100,7 @@ assert found == [{"score": 1}, None if jax.process_index() else {"score": 2}, {"
 """
 
 
+@pytest.mark.slow
 @pytest.mark.process
 def test_a_hook_that_fails_in_one_of_two_processes_ends_neither(repository):
     variables = {"COORDINATOR": f"127.0.0.1:{free_port()}", "NUM_PROCESSES": "2"}

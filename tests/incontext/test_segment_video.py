@@ -230,6 +230,7 @@ def test_frames_are_turned_as_players_turn_them(tmp_path):
     np.testing.assert_array_equal(upright.image, np.rot90(straight.image, -1))
 
 
+@pytest.mark.slow
 @pytest.mark.process
 def test_a_killed_process_resumes_to_the_same_files(world):
     make_video(world / "photos/film.mp4")
