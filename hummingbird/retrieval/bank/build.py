@@ -30,7 +30,7 @@ Job = tuple[int, int]  # image number, augmentation pass
 
 # Part of a bank's identity. To be raised with every change of code that changes the entries of some bank: resizing,
 # augmentation, local labels, the choice of patches, normalisation.
-BANK_VERSION = 3
+BANK_VERSION = 4
 
 # Choices of a protocol that the content of a bank depends on; the task adds its own.
 BANK_CHOICES = (
@@ -257,7 +257,7 @@ def bank_identity(evaluation: Evaluation) -> Identity:
         "labels": getattr(evaluation.prompt, "content", None),
         "task": task.form,
         "channels": task.channels,
-        "key_dtype": evaluation.retrieval.stored_dtype,
+        "key_dtype": evaluation.retrieval.key_dtype,
         **{name: protocol[name] for name in BANK_CHOICES},
         **task.local_choices,
         **({"keys": "raw"} if evaluation.retrieval.raw_keys else {}),

@@ -192,11 +192,8 @@ def check_folder(folder: pathlib.Path, identity: Identity) -> None:
 
 
 def check_identity(found: Identity, wanted: Identity, folder: pathlib.Path) -> None:
-    """Raises UserError that names a difference, unless a bank's identity is the wanted one.
-
-    What only one of them has comes first: the other differences often follow from it.
-    """
-    for key in (*sorted(found.keys() ^ wanted.keys()), *sorted(found.keys() & wanted.keys())):
+    """Raises UserError that names the first difference, unless a bank's identity is the wanted one."""
+    for key in (*sorted(wanted), *sorted(found.keys() - wanted.keys())):
         if key != "versions" and found.get(key) != wanted.get(key):
             raise UserError(
                 f"retrieval.bank={folder}: was built with {key}={found.get(key)!r}, this evaluation has "

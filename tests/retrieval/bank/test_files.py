@@ -177,7 +177,7 @@ def test_two_commands_never_build_one_bank(tmp_path):
 
 def test_a_refused_folder_is_free_again_at_once(tmp_path):
     run(tmp_path)
-    with pytest.raises(UserError, match=r"was built with") as kept:  # as a notebook keeps the last error
+    with pytest.raises(UserError, match=r"built with channels") as kept:  # as a notebook keeps the last error
         bank_writing.FileColumns(tmp_path, {"task": "depth", "channels": 99, "versions": {}})
     with bank_writing.lock(tmp_path):
         pass
