@@ -22,14 +22,14 @@ EXTRA = 2  # tokens before the patches: [CLS] and [DIST]
 
 @dataclasses.dataclass(frozen=True)
 class Ssast:
-    """SSAST: a DeiT with two class tokens on patches of a spectrogram. Parameters have the names of its file.
+    """SSAST: a DeiT with two class tokens on the patches of a spectrogram. Parameters keep the names of its file.
 
     Attributes:
       depth: number of blocks.
       heads: attention heads.
       patch: bins of frequency and frames of time in a patch.
-      grid: patches in frequency and time that positions are stored for.
-      stride: steps between patches; below their side, patches overlap. The published evaluation overlaps them by 6.
+      grid: patches in frequency and time for which position embeddings are stored.
+      stride: steps between patches; smaller than `patch`, they overlap, by 6 in the published evaluation.
     """
 
     depth: int
@@ -44,15 +44,15 @@ class Ssast:
         return f"blocks/{self.depth - 1}/attn/proj"
 
     def __call__(self, params: Params, spectrograms: Float[Array, "V T F"]) -> Float[Array, "V D"]:
-        """Returns the first class token, of which gradients are taken."""
+        """Returns the first class token, from which FUNGI's losses are computed."""
         return self.tokens(params, spectrograms)[:, 0]
 
     def embedding(self, params: Params, spectrograms: Float[Array, "V T F"]) -> Float[Array, "V D"]:
-        """Returns the mean of both class tokens, the plain embedding of a sound."""
+        """Returns the mean of both class tokens: the embedding of a sound beside its gradients."""
         return self.tokens(params, spectrograms)[:, :EXTRA].mean(axis=1)
 
     def tokens(self, params: Params, spectrograms: Float[Array, "V T F"]) -> Float[Array, "V N D"]:
-        """Returns the normed outputs: both class tokens, then patches, those of the lowest frequency first."""
+        """Returns the outputs after the final norm: both class tokens, then the patches, lowest frequencies first."""
         pictures = jnp.asarray(spectrograms).swapaxes(1, 2)[:, None]  # [V, 1, F, T]
         embed = at(params, "patch_embed/proj")
         x = jax.lax.conv_general_dilated(pictures, leaf(embed, "kernel"), self.stride, "VALID")
@@ -73,7 +73,7 @@ class Ssast:
         return x + linear(params, "mlp/fc2", hidden)
 
     def positions(self, table: Float[Array, "n D"], grid: tuple[int, int]) -> Float[Array, "N D"]:
-        """Returns positions for a grid: the middle of a longer side, a shorter one interpolated, as SSAST does."""
+        """Returns position embeddings for a grid, cropped to shorter sides and interpolated to longer ones (SSAST)."""
         extra, rest = table[:EXTRA], table[EXTRA:].reshape(*self.grid, -1)
         for axis, (stored, wanted) in enumerate(zip(self.grid, grid, strict=True)):
             if wanted > stored:

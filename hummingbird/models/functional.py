@@ -1,4 +1,4 @@
-"""Linear layers, norms and attention as functions of a tree of parameters, for networks that are no Flax modules."""
+"""Linear layers, norms and attention as functions of a parameter tree, for networks that are not Flax modules."""
 
 # JAX's own annotations are partly unknown.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
@@ -14,12 +14,15 @@ from hummingbird.models.params import Params, leaf, subtree
 
 
 def at(params: Params, path: str) -> Params:
-    """Returns the tree at a path, "encoder/layer/0"."""
-    return subtree(params, *path.split("/"))
+    """Returns the tree at a path, such as "encoder/layer/0"; KeyError that has the path if there is none."""
+    try:
+        return subtree(params, *path.split("/"))
+    except KeyError as error:
+        raise KeyError(path) from error
 
 
 def linear(params: Params, path: str, x: Float[Array, "*B E"]) -> Float[Array, "*B D"]:
-    """Applies the linear layer at a path, {"kernel": [E, D], "bias": [D]} or without a bias."""
+    """Applies the linear layer at a path: {"kernel": [E, D]}, with or without "bias": [D]."""
     layer = at(params, path)
     y = x @ leaf(layer, "kernel")
     return y + leaf(layer, "bias") if "bias" in layer else y
@@ -49,11 +52,11 @@ def attend(
     """Computes softmax(scale q k^T + bias) v in each head.
 
     Args:
-      query, key, value: their heads one after the other in the last axis.
-      heads: how many.
-      scale: of the inner products.
-      bias: added to the scores of every sample, one matrix a head or one for all.
-      mask: tokens that may be attended to; None: all.
+      query, key, value: rows that hold the heads one after another.
+      heads: number of heads.
+      scale: factor of the inner products.
+      bias: added to the scores of every sample, for each head or the same for all.
+      mask: True for tokens that may be attended to; None: all.
     """
     q, k, v = (x.reshape(*x.shape[:2], heads, -1) for x in (query, key, value))
     scores = scale * jnp.einsum("vthd,vshd->vhts", q, k)

@@ -1,7 +1,7 @@
 """Encoders of text as pure functions: BERT and the encoder of T5. Parameters have the names of the published files.
 
-Both take {"ids": [V, T], "mask": [V, T]}, token ids and which of them are no padding, and return the first token's
-output, which FUNGI takes as the embedding of a text, for T5 too (App. B.3).
+Both take {"ids": [V, T], "mask": [V, T]}, with a mask that is False for padding, and return the output of the first
+token, which is FUNGI's embedding of a text, for T5 too (App. B.3).
 """
 
 # JAX's own annotations are partly unknown.
@@ -9,6 +9,7 @@ output, which FUNGI takes as the embedding of a text, for T5 too (App. B.3).
 
 from __future__ import annotations
 
+import abc
 import dataclasses
 import functools
 import math
@@ -33,8 +34,20 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
 }
 
 
+class TextEncoder(abc.ABC):
+    """A transformer on token ids; the output of a text's first token is its embedding."""
+
+    def __call__(self, params: Params, inputs: Tokens) -> Float[Array, "V D"]:
+        """Returns the output of the first token of each text, without any pooling layer."""
+        return self.tokens(params, jnp.asarray(inputs["ids"]), jnp.asarray(inputs["mask"], bool))[:, 0]
+
+    @abc.abstractmethod
+    def tokens(self, params: Params, ids: Int[Array, "V T"], mask: Bool[Array, "V T"]) -> Float[Array, "V T D"]:
+        """Returns the outputs of all tokens."""
+
+
 @dataclasses.dataclass(frozen=True)
-class Bert:
+class Bert(TextEncoder):
     """BERT (Devlin et al., 2018): post-norm blocks, learned positions.
 
     Attributes:
@@ -53,10 +66,6 @@ class Bert:
     def layer(self) -> str:
         """The last attention's output projection, where FUNGI takes gradients."""
         return f"encoder/layer/{self.depth - 1}/attention/output/dense"
-
-    def __call__(self, params: Params, inputs: Tokens) -> Float[Array, "V D"]:
-        """Returns the [CLS] token of each text, without BERT's pooling layer."""
-        return self.tokens(params, jnp.asarray(inputs["ids"]), jnp.asarray(inputs["mask"], bool))[:, 0]
 
     def tokens(self, params: Params, ids: Int[Array, "V T"], mask: Bool[Array, "V T"]) -> Float[Array, "V T D"]:
         """Returns the outputs of the last block."""
@@ -80,15 +89,15 @@ class Bert:
 
 
 @dataclasses.dataclass(frozen=True)
-class T5Encoder:
+class T5Encoder(TextEncoder):
     """The encoder of T5 (Raffel et al., 2020): pre-norm blocks without biases, relative positions.
 
     Attributes:
       depth: number of blocks.
       heads: attention heads.
       activation: key of `ACTIVATIONS`.
-      gated: whether the hidden layer is multiplied by a second one (T5 1.1).
-      distance: from which on all positions are in one bucket.
+      gated: whether a second linear layer gates the hidden one (T5 1.1).
+      distance: positions this far apart, and farther, share one bucket.
       eps: of the norms.
     """
 
@@ -103,10 +112,6 @@ class T5Encoder:
     def layer(self) -> str:
         """The last attention's output projection, where FUNGI takes gradients."""
         return f"encoder/block/{self.depth - 1}/layer/0/SelfAttention/o"
-
-    def __call__(self, params: Params, inputs: Tokens) -> Float[Array, "V D"]:
-        """Returns the first token of each text."""
-        return self.tokens(params, jnp.asarray(inputs["ids"]), jnp.asarray(inputs["mask"], bool))[:, 0]
 
     def tokens(self, params: Params, ids: Int[Array, "V T"], mask: Bool[Array, "V T"]) -> Float[Array, "V T D"]:
         """Returns the outputs of the encoder."""
@@ -134,10 +139,10 @@ class T5Encoder:
 
 
 def buckets(length: int, count: int, distance: int) -> Int[np.ndarray, "T T"]:
-    """Returns the bucket of each pair of a query's and a key's position, in both directions.
+    """Returns the bucket of the relative position of each query (row) and key (column).
 
-    Half of the buckets are for keys behind the query. Of these, one half holds a distance each, the other one holds
-    ranges of distances that grow as a geometric series up to `distance`.
+    Keys before and after the query have half of the buckets each. In a half, the first buckets stand for one distance
+    each, the others for ranges of distances that grow geometrically up to `distance`.
 
     Example:
       >>> buckets(4, count=8, distance=16)[0]
@@ -146,7 +151,7 @@ def buckets(length: int, count: int, distance: int) -> Int[np.ndarray, "T T"]:
     offset = np.arange(length)[None, :] - np.arange(length)[:, None]
     side, away = count // 2, np.abs(offset)
     exact = side // 2
-    # In float32, as the published models were trained: a rounding decides at powers of the base.
+    # In float32, as the published models were trained: at the edges of a range, rounding decides.
     ratio = np.log(np.maximum(away, 1).astype(np.float32) / np.float32(exact)) / np.float32(math.log(distance / exact))
     far = np.minimum(exact + (ratio * np.float32(side - exact)).astype(np.int64), side - 1)
     return np.where(offset > 0, side, 0) + np.where(away < exact, away, far)
