@@ -21,7 +21,7 @@ from hummingbird.gradients.heads import Head, build_head, named_key
 from hummingbird.gradients.projection import dense_matrices
 from hummingbird.models.params import AnyArray, Params
 
-SAMPLES = 8  # whose gradients are in memory at a time
+SAMPLES = 8  # samples that one call of a compiled program takes
 DIMS = {"kl": losses.KL_DIM, "simclr": losses.SIMCLR_DIM}
 Embed = Callable[[Params, PyTree[AnyArray]], Float[Array, "V D"]]
 
@@ -70,19 +70,15 @@ class Door:
         contrasts = self.objective == "simclr"
         if contrasts != (views > 1) or contrasts != (self.negatives is not None):
             raise UserError("gradients: kl takes one view of a sample, simclr takes two or more, and negatives")
-        size, found = min(SAMPLES, samples), list[np.ndarray]()
-        for start in range(0, samples, size):
-            part = jax.tree.map(lambda x, rows=slice(start, start + size): padded(x[rows], size), inputs)
-            found.append(np.asarray(self.run(self.params, part))[: samples - start])
-        return np.concatenate(found)
+        return in_batches(self.run, self.params, inputs, min(SAMPLES, samples))
 
     def gradients(self, params: Params, part: PyTree[AnyArray]) -> tuple[Float[Array, "b D E"], Float[Array, "b D"]]:
-        """Returns each sample's gradient of kernel and bias, as outer(delta, [a; 1]), and its unit embedding."""
+        """Returns each sample's gradient of kernel and bias, as outer(delta, [a; 1]) has it, and its unit embedding."""
         names = self.layer.split("/")
         width = jax.eval_shape(self.apply, params, jax.tree.map(lambda x: x[0], part)).shape[-1]
         with jax.ensure_compile_time_eval():
             head = build_head(self.objective, self.seed, width, self.head_dim or DIMS[self.objective])
-        others = None if self.negatives is None else jnp.asarray(self.negatives) @ head.kernel + head.bias
+            others = None if self.negatives is None else jnp.asarray(self.negatives) @ head.kernel + head.bias
 
         def one(views: PyTree[Array]) -> tuple[Array, Array]:
             def loss(linear: dict[str, Array]) -> tuple[Float[Array, ""], Float[Array, " D"]]:
@@ -93,8 +89,7 @@ class Door:
             rows = [found["kernel"], *([found["bias"][None]] if "bias" in found else [])]
             return jnp.concatenate(rows).T, losses.unit(first)
 
-        with jax.default_matmul_precision("highest"):
-            return jax.lax.map(one, part)
+        return jax.lax.map(one, part)
 
     @functools.cached_property
     def run(self) -> Callable[[Params, PyTree[AnyArray]], Float[Array, "b F"]]:
@@ -149,8 +144,23 @@ def of(
     return Door(apply, params, layer, objective, negatives, dim, seed, head_dim)(inputs)
 
 
+def in_batches(
+    run: Callable[[Params, PyTree[AnyArray]], Float[Array, "b F"]], params: Params, inputs: PyTree[AnyArray], size: int
+) -> Float32[np.ndarray, "B F"]:
+    """Applies a function to `size` samples at a time, in float32 on every backend.
+
+    The last batch is filled with copies of its first sample, so that one compiled program serves all.
+    """
+    count, found = jax.tree.leaves(inputs)[0].shape[0], list[np.ndarray]()
+    for start in range(0, count, size):
+        part = jax.tree.map(lambda x, rows=slice(start, start + size): padded(x[rows], size), inputs)
+        with jax.default_matmul_precision("highest"):
+            found.append(np.asarray(run(params, part)))
+    return np.concatenate(found)[:count]
+
+
 def padded(x: AnyArray, size: int) -> AnyArray:
-    """Returns rows up to `size`; the first one stands for those that are missing, so that one program serves all."""
+    """Returns `size` rows: those of `x`, then copies of the first one."""
     short = size - x.shape[0]
     return x if not short else np.concatenate([np.asarray(x), np.repeat(np.asarray(x)[:1], short, axis=0)])
 

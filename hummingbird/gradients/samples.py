@@ -14,26 +14,26 @@ from typing import Generic, NamedTuple, TypeVar
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float32, PyTree
+from jax import Array
+from jaxtyping import Float, Float32, PyTree
 
 from hummingbird.errors import UserError
-from hummingbird.gradients.door import SAMPLES, Door, padded
+from hummingbird.gradients.door import SAMPLES, Door, in_batches
 from hummingbird.gradients.losses import KL_DIM, unit
 from hummingbird.models.audio import Ssast
-from hummingbird.models.params import AnyArray
+from hummingbird.models.params import AnyArray, Params
 from hummingbird.weights.sequences import SequenceModel
 
 Item = TypeVar("Item")
-AT_A_TIME = 64  # samples whose views are in memory at a time
 
 
 class Contrast(NamedTuple):
     """SimCLR's views.
 
     Attributes:
-      views: of a sample, contrasted with each other.
-      drawn: training samples that the negatives are views of.
-      each: views of each of these.
+      views: number of views of a sample, which are contrasted with each other.
+      drawn: number of training samples that give negatives.
+      each: number of views of each of these.
       head_dim: outputs of the head.
     """
 
@@ -53,10 +53,10 @@ class Reader(Generic[Item]):
     """How samples of one kind become inputs of a network.
 
     Attributes:
-      load: what a sample is called (a text itself, the path of a sound) -> item.
+      load: sample, which is a text or the path of a sound -> item.
       batch: items -> tree of arrays [B, ...].
-      view: (rng, item) -> another item, for SimCLR.
-      contrast: how many views.
+      view: (rng, item) -> a random view of it, for SimCLR.
+      contrast: numbers of views.
     """
 
     load: Callable[[str], Item]
@@ -65,7 +65,7 @@ class Reader(Generic[Item]):
     contrast: Contrast
 
     def views(self, items: Sequence[Item], seeds: Sequence[int], seed: int, count: int) -> PyTree[AnyArray]:
-        """Returns `count` views of each item, [B, V, ...]; they depend on its own number and `seed` alone."""
+        """Returns `count` views of each item, [B, V, ...], drawn by `seed` and the item's own seed."""
         found: list[Item] = []
         for item, own in zip(items, seeds, strict=True):
             rng = np.random.default_rng(np.random.SeedSequence([seed, own, zlib.crc32(b"simclr")]))
@@ -78,9 +78,9 @@ class SampleFeatures(Generic[Item]):
     """Features of texts or sounds, beside the network's own embedding.
 
     Attributes:
-      model: gives embeddings; gradients are taken at its last attention's output projection.
-      reader: makes inputs of samples.
-      doors: of the objectives, in the order in which their parts are wanted.
+      model: the encoder; gradients are taken at its last attention's output projection.
+      reader: turns samples into inputs.
+      doors: one for each objective, in the order of their parts.
       seed: draws views.
     """
 
@@ -90,47 +90,34 @@ class SampleFeatures(Generic[Item]):
     seed: int
 
     def __call__(self, samples: Sequence[str], numbers: Sequence[int]) -> Float32[np.ndarray, "B F"]:
-        """Computes features.
+        """Computes the features of some samples; their views are in memory together.
 
         Args:
           samples: texts, or paths of sounds.
-          numbers: of the samples, by which their views are drawn.
+          numbers: seeds of the samples, for their views.
 
         Returns:
-          For each sample the L2-normalised projected gradients, then the embedding, normalised beside gradients.
+          For each sample the L2-normalised projected gradients, then the embedding, L2-normalised beside gradients.
         """
-        found: list[np.ndarray] = []
-        for start in range(0, len(samples), AT_A_TIME):
-            part = [self.reader.load(sample) for sample in samples[start : start + AT_A_TIME]]
-            own = list(numbers[start : start + AT_A_TIME])
-            # A few rows more, so that one program serves all sets, whatever their size.
-            fill = [0] * max(0, SAMPLES - len(part))
-            part, own = [*part, *(part[i] for i in fill)], [*own, *(own[i] for i in fill)]
-            plain = self.reader.batch(part)
-            embedding = self.embeddings(plain)
-            gradients: list[np.ndarray] = []
-            for door in self.doors:
-                if door.objective == "kl":
-                    inputs = jax.tree.map(lambda x: x[:, None], plain)
-                else:
-                    inputs = self.reader.views(part, own, self.seed, self.reader.contrast.views)
-                gradients.append(door(inputs)[:, : -embedding.shape[1]])
-            embedding = np.asarray(unit(jnp.asarray(embedding))) if gradients else embedding
-            found.append(np.concatenate([*gradients, embedding], axis=1))
-        return np.concatenate(found)[: len(samples)]
-
-    def embeddings(self, inputs: PyTree[AnyArray]) -> Float32[np.ndarray, "B D"]:
-        """Returns embeddings of inputs [B, ...]: the first token or, of sounds, the mean of both class tokens."""
-        count = jax.tree.leaves(inputs)[0].shape[0]
-        parts = (
-            jax.tree.map(lambda x, rows=slice(start, start + SAMPLES): padded(x[rows], SAMPLES), inputs)
-            for start in range(0, count, SAMPLES)
-        )
-        return np.concatenate([np.asarray(self.encode(self.model.params, part)) for part in parts])[:count]
+        # Few samples are repeated up to one batch, so that one compiled program serves all.
+        short = max(0, SAMPLES - len(samples))
+        items = [self.reader.load(sample) for sample in samples]
+        items, own = items + items[:1] * short, [*numbers, *[numbers[0]] * short]
+        plain = self.reader.batch(items)
+        embedding = in_batches(self.encode, self.model.params, plain, SAMPLES)
+        gradients: list[np.ndarray] = []
+        for door in self.doors:
+            if door.objective == "kl":
+                inputs = jax.tree.map(lambda x: x[:, None], plain)
+            else:
+                inputs = self.reader.views(items, own, self.seed, self.reader.contrast.views)
+            gradients.append(door(inputs)[:, : -embedding.shape[1]])
+        embedding = np.asarray(unit(jnp.asarray(embedding))) if gradients else embedding
+        return np.concatenate([*gradients, embedding], axis=1)[: len(samples)]
 
     @functools.cached_property
-    def encode(self) -> Callable[..., jax.Array]:
-        """The compiled encoder."""
+    def encode(self) -> Callable[[Params, PyTree[AnyArray]], Float[Array, "B D"]]:
+        """The compiled encoder: the first token of a text, the mean of both class tokens of a sound."""
         network = self.model.network
         return jax.jit(network.embedding if isinstance(network, Ssast) else network)
 
@@ -144,15 +131,15 @@ def build_features(
     dim: int | None = None,
     seed: int = 0,
 ) -> SampleFeatures[Item]:
-    """Builds the features of a data set: with negatives that are drawn from its training samples once.
+    """Builds the features of a data set, and draws SimCLR's negatives from its training samples.
 
     A training sample's own views may be among its negatives, as in the paper.
 
     Args:
       model: an encoder.
-      reader: makes inputs of samples.
-      objectives: some of "kl" and "simclr"; none: the embedding alone.
-      train: training samples, of which only those drawn are read.
+      reader: turns samples into inputs.
+      objectives: "kl", "simclr" or both; none: the embedding alone.
+      train: training samples; only those drawn for negatives are read.
       dim: outputs of the projection; None: the embedding's width.
       seed: draws heads, projection, negatives and views.
 
@@ -169,28 +156,20 @@ def build_features(
         rows = [int(row) for row in order[: contrast.drawn]]
         views = reader.views([reader.load(train[row]) for row in rows], rows, seed, contrast.each)
         flat = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), views)
-        negatives = embed_all(model, flat)
+        # Losses are of the first token, also for sounds.
+        negatives = in_batches(jax.jit(model.network), model.params, flat, SAMPLES)
     heads = {"kl": KL_DIM, "simclr": contrast.head_dim}
     doors = tuple(
         Door(
             model.network,
             model.params,
             model.network.layer,
-            name,
-            negatives if name == "simclr" else None,
-            dim,
-            seed,
-            heads[name],
+            objective=name,
+            negatives=negatives if name == "simclr" else None,
+            dim=dim,
+            seed=seed,
+            head_dim=heads[name],
         )
         for name in objectives
     )
     return SampleFeatures(model, reader, doors, seed)
-
-
-def embed_all(model: SequenceModel, inputs: PyTree[AnyArray]) -> Float32[np.ndarray, "N D"]:
-    """Returns the embeddings that gradients are taken of."""
-    run = jax.jit(model.network)
-    count = jax.tree.leaves(inputs)[0].shape[0]
-    parts = [slice(start, start + SAMPLES) for start in range(0, count, SAMPLES)]
-    found = [run(model.params, jax.tree.map(lambda x, p=p: padded(x[p], SAMPLES), inputs)) for p in parts]
-    return np.concatenate([np.asarray(x) for x in found])[:count]
