@@ -40,7 +40,7 @@ class Address:
       repository: "ORG/NAME".
       file: path in the repository; empty: the weights that it holds.
       revision: branch, tag or commit; None: the default branch.
-      beside: names of other files to take, if they are beside the weights.
+      beside: names of files to take as well, where the folder of the weights has them.
     """
 
     name: str
@@ -97,7 +97,7 @@ def fetch(name: str, beside: tuple[str, ...] = ()) -> tuple[pathlib.Path, files.
 
     Args:
       name: `hf:ORG/NAME`, for example.
-      beside: names of other files to have in the cache beside it, as far as the repository has them.
+      beside: names of files to download as well, where the folder of the weights has them.
 
     Raises:
       UserError: the name is malformed; the extra `hub` is not installed; the repository, revision or file is not there

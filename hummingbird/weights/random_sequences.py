@@ -1,4 +1,4 @@
-"""Small encoders of text and sound with random weights, under the names of the published files."""
+"""Random weights for encoders of text and sound, with the array names of the published files."""
 
 from __future__ import annotations
 
@@ -13,7 +13,16 @@ Shapes = dict[str, tuple[int, ...]]
 
 
 class Size(NamedTuple):
-    """Sizes of a network: kind, blocks, width, heads, width of the hidden layer, words (text) or patches (sound)."""
+    """Sizes of a network.
+
+    Attributes:
+      kind: key of `SHAPES`.
+      depth: number of blocks.
+      width: features of a token.
+      heads: attention heads.
+      hidden: width of the hidden layer.
+      words: rows of the table of words, or patches of a spectrogram.
+    """
 
     kind: str
     depth: int
@@ -35,7 +44,7 @@ POSITIONS, BUCKETS = 512, 32
 
 
 def random_arrays(name: str, seed: int = 0) -> Arrays:
-    """Returns the arrays of a network of `SIZES`, drawn as N(0, 0.05); scales of norms are 1 more.
+    """Draws the arrays of a network of `SIZES` with standard deviation 0.05 around 0, scales of norms around 1.
 
     Example:
       >>> random_arrays("t5_tiny")["shared.weight"].shape
@@ -53,7 +62,7 @@ def random_arrays(name: str, seed: int = 0) -> Arrays:
 
 
 def linear(name: str, inputs: int, outputs: int) -> Shapes:
-    """Returns the shapes of a linear layer with a bias, as PyTorch has them."""
+    """Returns the shapes of a linear layer with a bias, in PyTorch's layout."""
     return {f"{name}.weight": (outputs, inputs), f"{name}.bias": (outputs,)}
 
 

@@ -1,8 +1,8 @@
-"""Encoders of text and sound from their published files: BERT, T5 and SSAST, as pure functions with parameters.
+"""Loads encoders of text and sound from their published files: BERT, T5 and SSAST, as functions of parameters.
 
-BERT and T5 are read as the Hugging Face Hub holds them, SSAST as its authors published it (a PyTorch file with names
-such as `module.v.blocks.0.attn.qkv.weight`). The parameters keep the files' names, split at the dots; only `weight`
-becomes kernel, scale or embedding, as in Flax.
+The files of BERT and T5 are those of the Hugging Face Hub, that of SSAST its authors' PyTorch file, with names such as
+`module.v.blocks.0.attn.qkv.weight`. Parameters keep these names, split at the dots; only `weight` becomes kernel, scale
+or embedding, as in Flax.
 """
 
 # JAX's own annotations are partly unknown.
@@ -31,9 +31,10 @@ from hummingbird.weights.files import Arrays
 from hummingbird.weights.random_sequences import random_arrays
 
 Network = Bert | T5Encoder | Ssast
+Found = tuple[Network, Arrays]
 TOKENIZERS = ("tokenizer.json", "vocab.txt")  # files beside the weights of a network of text
-HEAD_WIDTH = 64  # of BERT and SSAST, whose files do not say how many heads there are
-BINS = 128  # of mel frequency, where an SSAST file does not say how many
+HEAD_WIDTH = 64  # of BERT and SSAST, where no config gives the number of heads
+BINS = 128  # of mel frequency, where an SSAST file has no number of its own
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,7 +45,7 @@ class SequenceModel:
       network: (params, inputs) -> embeddings [V, D]; `network.layer` is where FUNGI takes gradients.
       params: its parameters.
       name: for readers.
-      folder: of its files, where a tokenizer may be; None: there is none.
+      folder: of its files, where a tokenizer may be; None: random weights.
       fingerprint: identifies network and parameters.
     """
 
@@ -60,10 +61,10 @@ def load_sequence_model(path: str, stride: int | None = None) -> SequenceModel:
 
     Args:
       path: folder or file of weights, `hf:ORG/NAME[@REVISION]`, or `random:NAME` (`random_sequences.SIZES`).
-      stride: of SSAST, steps between patches; None: their side.
+      stride: steps between the patches of SSAST; None: their side.
 
     Raises:
-      UserError: no such file, or a file of another kind of network.
+      UserError: there is no such file, or it holds another kind of network.
     """
     arrays, config, name, folder = read(path)
     for find in (find_bert, find_t5, find_ssast):
@@ -71,7 +72,7 @@ def load_sequence_model(path: str, stride: int | None = None) -> SequenceModel:
         if found:
             break
     else:
-        raise UserError(f"{path} is no encoder of text or sound; BERT, T5 (encoder) and SSAST can be read")
+        raise UserError(f"{path} is not an encoder of text or sound; BERT, the encoder of T5 and SSAST can be loaded")
     network, own = found
     if stride is not None and isinstance(network, Ssast):
         network = dataclasses.replace(network, stride=(stride, stride))
@@ -96,24 +97,20 @@ def read(path: str) -> tuple[Arrays, Mapping[str, Json], str, pathlib.Path | Non
     return source.arrays, source.config.get("config.json", {}), source.path.name, folder
 
 
-Found = tuple[Network, Arrays]
-
-
 def find_bert(arrays: Arrays, config: Mapping[str, Json]) -> Found | None:
-    """Returns BERT and its arrays, without pooling layer and heads; None if the arrays are not of one."""
-    own = without_prefix(arrays, r"(bert\.)?(embeddings|encoder\.layer)\.")
+    """Returns BERT and its arrays, without pooling layer and heads; None for another network."""
+    own = choose(arrays, r"(bert\.)?", r"(embeddings|encoder\.layer)\.")
     depth = count(own, r"encoder\.layer\.(\d+)\.attention\.self\.query\.weight")
     if not depth or "embeddings.token_type_embeddings.weight" not in own:
         return None
     own = {name: x for name, x in own.items() if not name.endswith("position_ids")}
     width = own["embeddings.word_embeddings.weight"].shape[1]
-    heads = number(config, "num_attention_heads", width // HEAD_WIDTH)
-    activation, eps = text(config, "hidden_act", "gelu"), config.get("layer_norm_eps", 1e-12)
-    return Bert(depth, heads, activation, float(eps) if isinstance(eps, int | float) else 1e-12), own
+    heads = whole(config, "num_attention_heads", max(1, width // HEAD_WIDTH))
+    return Bert(depth, heads, text(config, "hidden_act", "gelu"), real(config, "layer_norm_eps", 1e-12)), own
 
 
 def find_t5(arrays: Arrays, config: Mapping[str, Json]) -> Found | None:
-    """Returns the encoder of T5 and its arrays; None if the arrays are not of one."""
+    """Returns the encoder of T5 and its arrays; None for another network."""
     own = {name: x for name, x in arrays.items() if name.startswith("encoder.block.")}
     depth = count(own, r"encoder\.block\.(\d+)\.layer\.0\.SelfAttention\.q\.weight")
     table = own.get("encoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight")
@@ -122,21 +119,15 @@ def find_t5(arrays: Arrays, config: Mapping[str, Json]) -> Found | None:
         return None
     own |= {"shared.weight": words, "encoder.final_layer_norm.weight": arrays["encoder.final_layer_norm.weight"]}
     gated = "encoder.block.0.layer.1.DenseReluDense.wi_0.weight" in own
-    words_of = text(config, "feed_forward_proj", "gated-gelu" if gated else "relu")
-    activation = words_of.removeprefix("gated-")
+    activation = text(config, "feed_forward_proj", "gated-gelu" if gated else "relu").removeprefix("gated-")
     activation = "gelu_new" if gated and activation == "gelu" else activation
-    distance = number(config, "relative_attention_max_distance", 128)
-    eps = config.get("layer_norm_epsilon", 1e-6)
-    return T5Encoder(
-        depth, table.shape[1], activation, gated, distance, float(eps) if isinstance(eps, int | float) else 1e-6
-    ), own
+    distance, eps = whole(config, "relative_attention_max_distance", 128), real(config, "layer_norm_epsilon", 1e-6)
+    return T5Encoder(depth, table.shape[1], activation, gated, distance, eps), own
 
 
 def find_ssast(arrays: Arrays, config: Mapping[str, Json]) -> Found | None:
-    """Returns SSAST and its arrays, without those of its pretraining; None if the arrays are not of one."""
-    own = without_prefix(
-        arrays, r"(module\.)?(v\.)(blocks|patch_embed|norm|cls_token|dist_token|pos_embed)\b", keep=r"^.*?v\."
-    )
+    """Returns SSAST and its arrays, without those of its pretraining; None for another network."""
+    own = choose(arrays, r"(module\.)?v\.", r"(blocks|patch_embed|norm|cls_token|dist_token|pos_embed)\b")
     depth = count(own, r"blocks\.(\d+)\.attn\.qkv\.weight")
     if not depth or not {"patch_embed.proj.weight", "pos_embed", "dist_token"} <= own.keys():
         return None
@@ -150,20 +141,27 @@ def find_ssast(arrays: Arrays, config: Mapping[str, Json]) -> Found | None:
     return Ssast(depth, max(1, width // HEAD_WIDTH), (high, wide), (rows, patches // rows), (high, wide)), own
 
 
-def without_prefix(arrays: Arrays, pattern: str, keep: str = r"^bert\.") -> Arrays:
-    """Returns the arrays whose names begin with a pattern, without what `keep` matches at their beginning."""
-    return {re.sub(keep, "", name, count=1): x for name, x in arrays.items() if re.match(pattern, name)}
+def choose(arrays: Arrays, prefix: str, start: str) -> Arrays:
+    """Returns the arrays whose names begin with `prefix` and then `start`, both patterns, without the prefix."""
+    found = {name: re.match(f"{prefix}(?={start})", name) for name in arrays}
+    return {name[match.end() :]: arrays[name] for name, match in found.items() if match}
 
 
 def count(arrays: Arrays, pattern: str) -> int:
-    """Returns how many layers there are, by the number in their names."""
+    """Returns the number of layers, by the numbers in their names."""
     return len({found[1] for name in arrays if (found := re.fullmatch(pattern, name))})
 
 
-def number(config: Mapping[str, Json], key: str, default: int) -> int:
+def whole(config: Mapping[str, Json], key: str, default: int) -> int:
     """Returns a whole number of a config, or the default."""
     value = config.get(key)
-    return value if isinstance(value, int) else max(1, default)
+    return value if isinstance(value, int) else default
+
+
+def real(config: Mapping[str, Json], key: str, default: float) -> float:
+    """Returns a number of a config, or the default."""
+    value = config.get(key)
+    return float(value) if isinstance(value, int | float) else default
 
 
 def text(config: Mapping[str, Json], key: str, default: str) -> str:
@@ -173,7 +171,7 @@ def text(config: Mapping[str, Json], key: str, default: str) -> str:
 
 
 def renamed(arrays: Arrays) -> Arrays:
-    """Returns arrays under our names, "encoder/layer/0/output/dense/kernel": kernels are [E, D] as in Flax."""
+    """Returns arrays by path, such as "encoder/layer/0/output/dense/kernel", with kernels [E, D] as in Flax."""
     found: Arrays = {}
     for name, x in arrays.items():
         *path, last = name.split(".")
@@ -191,7 +189,7 @@ def renamed(arrays: Arrays) -> Arrays:
 
 
 def check(path: str, network: Network, params: Params) -> None:
-    """Raises UserError for an unknown activation, heads that do not fit, or arrays that are missing or do not fit."""
+    """Raises UserError for an unknown activation, missing arrays, or arrays or heads that do not fit together."""
     activation = getattr(network, "activation", "gelu")
     if activation not in ACTIVATIONS:
         raise UserError(f"{path}: activation {activation!r} is not one of {', '.join(ACTIVATIONS)}")
@@ -204,7 +202,7 @@ def check(path: str, network: Network, params: Params) -> None:
         jax.eval_shape(network, params, example)
     except KeyError as error:
         raise UserError(
-            f"{path}: an array {error} of {type(network).__name__} is missing; download it again"
+            f"{path}: {error.args[0]} of {type(network).__name__} is missing; download the file again"
         ) from error
     except (TypeError, ValueError) as error:
         raise UserError(f"{path}: its arrays do not make a {type(network).__name__} ({first_line(error)})") from error

@@ -139,12 +139,12 @@ def test_files_that_are_no_such_encoder_are_refused_in_one_line(tmp_path):
     arrays = random_arrays("bert_tiny")
     lacking = {name: x for name, x in arrays.items() if "1.output.dense" not in name}
     save_file(lacking, tmp_path / "lacking.safetensors")
-    with pytest.raises(UserError, match=r"lacking.safetensors: an array .* of Bert is missing"):
+    with pytest.raises(UserError, match=r"lacking.safetensors: output/dense of Bert is missing"):
         load_sequence_model(str(tmp_path / "lacking.safetensors"))
     mixed = arrays | {"encoder.layer.0.intermediate.dense.weight": np.zeros((3, 3), np.float32)}
     save_file(mixed, tmp_path / "mixed.safetensors")
     with pytest.raises(UserError, match=r"mixed.safetensors: its arrays do not make a Bert"):
         load_sequence_model(str(tmp_path / "mixed.safetensors"))
     save_file({"blocks.0.attn.qkv.weight": np.zeros((3, 1), np.float32)}, tmp_path / "vit.safetensors")
-    with pytest.raises(UserError, match=r"is no encoder of text or sound; BERT, T5 \(encoder\) and SSAST can be read"):
+    with pytest.raises(UserError, match=r"is not an encoder of text or sound; BERT, the encoder of T5 and SSAST can"):
         load_sequence_model(str(tmp_path / "vit.safetensors"))
