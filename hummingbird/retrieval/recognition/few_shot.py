@@ -38,13 +38,13 @@ def draw_shots(
     return np.concatenate([(of if draw == "first" else rng.permutation(of))[:shots] for of in rows])
 
 
-def check_shots(labels: Int32[np.ndarray, " N"], names: Sequence[str], shots: int) -> None:
-    """Raises UserError that names a class with too few images for `draw_shots`."""
+def check_shots(labels: Int32[np.ndarray, " N"], names: Sequence[str], shots: int, samples: str = "images") -> None:
+    """Raises UserError that names a class with too few `samples` for `draw_shots`."""
     counts = np.bincount(labels, minlength=len(names))
     scarce = np.flatnonzero(counts < shots)
     if len(scarce):
         more = f" (and {len(scarce) - 1} more classes)" if len(scarce) > 1 else ""
         raise UserError(
-            f"config key images.shots: {shots} images of each class are needed, and class {names[scarce[0]]!r}{more} "
-            f"has {counts[scarce[0]]} to train on; lower images.shots"
+            f"config key images.shots: {shots} {samples} of each class are needed, and class "
+            f"{names[scarce[0]]!r}{more} has {counts[scarce[0]]} to train on; lower images.shots"
         )

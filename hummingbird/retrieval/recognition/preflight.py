@@ -78,8 +78,8 @@ def check_splits(splits: Splits, config: EvaluateConfig, preparation: Preparatio
             inputs[index]
 
 
-def check_neighbours(count: int, classes: int, config: EvaluateConfig) -> None:
-    """Raises UserError for more neighbours than there are training images or, in few shots, than are drawn."""
+def check_neighbours(count: int, classes: int, config: EvaluateConfig, samples: str = "images") -> None:
+    """Raises UserError for more neighbours than there are training `samples` or, in few shots, than are drawn."""
     images = config.images
     smallest = min(count, images.shots * classes if images.shots else count)
     least = {"neighbours": images.neighbours, "vote_neighbours": min(images.vote_neighbours)}
@@ -88,5 +88,5 @@ def check_neighbours(count: int, classes: int, config: EvaluateConfig) -> None:
             shots = f"images.shots={images.shots} of {classes} classes gives"
             few = shots if smallest < count else "there are"
             raise UserError(
-                f"config key images.{key}: {least[key]} is more than the training images; {few} {smallest}; lower it"
+                f"config key images.{key}: {least[key]} is more than the training {samples}; {few} {smallest}; lower it"
             )

@@ -1,4 +1,4 @@
-"""Classification of texts and sounds with a frozen encoder, as of whole images: k-NN, few-shot and linear."""
+"""Classification of texts and sounds with a frozen encoder, by the classifiers of whole images."""
 
 from __future__ import annotations
 
@@ -37,7 +37,8 @@ from hummingbird.run.files import versions
 from hummingbird.weights.sequences import SequenceModel, load_sequence_model
 
 LENGTHS = {"text": 128, "audio": 1024}  # tokens, frames
-AT_A_TIME = 64
+SAMPLES = {"text": "texts", "audio": "sounds"}  # what errors call them
+AT_A_TIME = 64  # samples whose views are in memory together
 
 
 def evaluate_sequences(
@@ -57,7 +58,7 @@ def evaluate_sequences(
       UserError: unusable settings, data or weights, or an unwritable workdir.
     """
     if not isinstance(checkpoint, str):
-        raise UserError("data.task=text and audio take the path or the name of an encoder")
+        raise UserError("config key data.task: text and audio need the path or the name of an encoder")
     check_config(config)
     if config.images.pooling != "auto":
         raise UserError("config key images.pooling: is for images; texts and sounds have one embedding, leave it out")
@@ -65,9 +66,10 @@ def evaluate_sequences(
     clock = Clock()
     with clock("total"):
         splits = limited(build_splits(config), config)
-        check_neighbours(len(splits.train.labels), len(splits.classes), config)
+        samples = SAMPLES[str(config.data.task)]
+        check_neighbours(len(splits.train.labels), len(splits.classes), config, samples)
         if config.images.shots is not None:
-            check_shots(splits.train.labels, splits.classes, config.images.shots)
+            check_shots(splits.train.labels, splits.classes, config.images.shots, samples)
         model = load_sequence_model(checkpoint, config.sequence.stride)
         problem = build_problem(config, splits, model, clock)
         outcomes = classify(config, problem, clock)
@@ -116,7 +118,7 @@ def evaluate_sequences(
 
 
 def build_splits(config: EvaluateConfig) -> SequenceSplits:
-    """Reads or finds the samples of `data.name`; a set of the other kind is refused."""
+    """Reads the texts of `data.name`, or finds its sounds; UserError for a set of the other kind."""
     data = config.data
     if data.task == "audio":
         return build_sounds(data.name, data.root)
@@ -169,9 +171,12 @@ def build(config: EvaluateConfig, splits: SequenceSplits, model: SequenceModel) 
     given = {"dim": chosen.dim, "seed": config.seed}
     if isinstance(model.network, Ssast):
         high = model.network.patch[0] * model.network.grid[0]
-        if high != BINS or length < model.network.patch[1]:
+        if high != BINS:
+            raise UserError(f"{model.name} takes spectrograms of {high} bins; ours have {BINS}")
+        if length < model.network.patch[1]:
             raise UserError(
-                f"{model.name}: takes spectrograms of {high} bins, not {BINS}, or longer ones than {length}"
+                f"config key sequence.length: {length} frames are less than a patch of {model.name}, "
+                f"{model.network.patch[1]}"
             )
         load = functools.partial(sound_input, length=length, mean=config.sequence.mean, std=config.sequence.std)
         sounds = Reader(load, np.stack, noise_and_shift, AUDIO)
@@ -205,7 +210,7 @@ def embed(features: Features, part: Classified, text: str, config: EvaluateConfi
     bad = np.flatnonzero(~np.isfinite(rows).all(axis=1))
     if len(bad):
         raise UserError(
-            f"encoder: the features of {len(bad)} samples are NaN or infinite, such as {part.items[bad[0]]!r}"
+            f"encoder: the features of {len(bad)} samples are NaN or infinite, such as those of {part.items[bad[0]]!r}"
         )
     norms = np.ones(len(rows), np.float32)
     if not config.features.gradients:

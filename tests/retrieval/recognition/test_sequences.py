@@ -72,8 +72,12 @@ def test_sounds_are_told_apart(tmp_path):
         ("random:bert_tiny", {"features.projection": "tensor"}, r"features.projection: texts and sounds need dense"),
         ("random:bert_tiny", {"images.pooling": "mean"}, r"images.pooling: is for images; texts and sounds have one"),
         ("random:bert_tiny", {"sequence.length": 600}, r"has positions for 512 tokens, not 600"),
-        ("random:bert_tiny", {"images.neighbours": 20}, r"images.neighbours: 20 is more than the training images"),
-        ("random:bert_tiny", {"images.neighbours": 2, "images.shots": 5}, r"images.shots: 5 images of each class are"),
+        (
+            "random:bert_tiny",
+            {"images.neighbours": 20},
+            r"20 is more than the training texts; there are 6",
+        ),
+        ("random:bert_tiny", {"images.neighbours": 2, "images.shots": 5}, r"images.shots: 5 texts of each class are"),
         ("random:vit_ti8", {}, r"random:vit_ti8 is not known; for text and sound there are"),
     ],
 )
