@@ -21,6 +21,7 @@ from hummingbird.data.sources import Cached
 from hummingbird.errors import UserError
 from hummingbird.run.files import Json
 from hummingbird.tasks import Task
+from hummingbird.tasks.class_metrics import check_classes
 
 
 class Example(TypedDict):
@@ -67,11 +68,18 @@ class MakePairs(grain.transforms.RandomMap):
 
     def random_map(self, element: int, rng: np.random.Generator) -> Example:
         def make(number: int) -> Pair:
-            item = self._source[self._images[number]]
-            return augment_pair(rng, item["image"], item["label"], self._size, self._task, self._settings)
+            return augment_item(rng, self._source[self._images[number]], self._size, self._task, self._settings)
 
         pair, number, broken = first_readable(make, int(element), len(self._images))
         return {"image": pair.image, "label": pair.label, "index": self._images[number], "broken": broken}
+
+
+def augment_item(rng: np.random.Generator, item: DenseItem, size: int, task: Task, settings: DenseAugment) -> Pair:
+    """Returns `augment_pair` of an image; UserError names it if its label holds a class that the task lacks."""
+    pair = augment_pair(rng, item["image"], item["label"], size, task, settings)
+    if task.has_classes:
+        check_classes(pair.label, task.channels, int(task.void), f"label of image {item['name']}")
+    return pair
 
 
 def stack(items: Sequence[dict[str, Any]]) -> dict[str, Any]:

@@ -8,19 +8,20 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from typing import TypedDict
+from typing import NamedTuple, TypedDict
 
 import grain
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Shaped
 
+from hummingbird.config import replace
 from hummingbird.config.finetune import FinetuneConfig
-from hummingbird.data.batches import Batches
-from hummingbird.data.dense_augment import augment_pair
+from hummingbird.data.batches import Batches, first_readable
 from hummingbird.data.interface import DenseSource
-from hummingbird.data.pair_batches import build_row_batches, data_fingerprint
+from hummingbird.data.pair_batches import augment_item, build_row_batches, data_fingerprint
 from hummingbird.decoders.model import Encoded
+from hummingbird.errors import UserError
 from hummingbird.retrieval.examples import smallest
 from hummingbird.retrieval.progress import track
 from hummingbird.retrieval.selection import AUGMENTATION, stream
@@ -30,6 +31,24 @@ from hummingbird.tasks import Task
 STORED = jnp.bfloat16  # half the memory; features are rounded to 8 bits
 
 
+class Crop(NamedTuple):
+    """An augmented crop before it is encoded.
+
+    Attributes:
+      index: number of the image in the source.
+      name: of the image.
+      picture: for the encoder.
+      label: of its pixels.
+      broken: (number, message) of the unreadable images that it replaces.
+    """
+
+    index: int
+    name: str
+    picture: np.ndarray
+    label: np.ndarray
+    broken: list[tuple[int, str]]
+
+
 class Row(TypedDict):
     """Features of one augmented crop.
 
@@ -37,7 +56,7 @@ class Row(TypedDict):
       maps, cls: of the layers that the head takes, side by side.
       label: of its pixels.
       index: number of the image in the source.
-      broken: none, for unreadable images end the encoding.
+      broken: (number, message) of the unreadable images that it replaces.
     """
 
     maps: tuple[np.ndarray, ...]
@@ -95,27 +114,36 @@ class Cache:
     def _fill(self) -> Iterator[Row]:
         config, size = self._config, self._config.batch_size
 
-        def crop(number: int) -> tuple[int, np.ndarray, np.ndarray]:
-            epoch, index = divmod(number, len(self._images))
-            index = self._images[index]
-            item, rng = self._source[index], stream(config.seed, index, epoch, AUGMENTATION)
-            pair = augment_pair(rng, item["image"], item["label"], config.input_size, self._task, config.augment)
-            return index, pair.image, smallest(pair.label)
+        def crop(number: int) -> Crop:
+            epoch, place = divmod(number, len(self._images))
+
+            def make(place: int) -> Crop:
+                index = self._images[place]
+                item, rng = self._source[index], stream(config.seed, index, epoch, AUGMENTATION)
+                pair = augment_item(rng, item, config.input_size, self._task, config.augment)
+                return Crop(index, item["name"], pair.image, smallest(pair.label), [])
+
+            made, _, broken = first_readable(make, place, len(self._images))
+            return made._replace(broken=broken)
 
         crops = track(in_order(crop, range(len(self))), len(self), "encoding", config.progress)
-        waiting: list[tuple[int, np.ndarray, np.ndarray]] = []
+        waiting: list[Crop] = []
         for number, found in enumerate(crops, 1):
             waiting.append(found)
             if len(waiting) == size or number == len(self):
                 yield from self._encoded(waiting)
                 waiting = []
 
-    def _encoded(self, crops: list[tuple[int, np.ndarray, np.ndarray]]) -> Iterator[Row]:
-        pictures = np.stack([picture for _, picture, _ in crops])
+    def _encoded(self, crops: list[Crop]) -> Iterator[Row]:
+        pictures = np.stack([crop.picture for crop in crops])
         padded = np.concatenate([pictures, np.repeat(pictures[-1:], self._config.batch_size - len(pictures), axis=0)])
         maps, cls = (tuple(np.asarray(x.astype(STORED)) for x in part) for part in self._encode(padded))
-        for i, (index, _, label) in enumerate(crops):
-            row = Row(maps=tuple(x[i] for x in maps), cls=tuple(x[i] for x in cls), label=label, index=index, broken=[])
+        for i, (index, name, _, label, broken) in enumerate(crops):
+            row = Row(
+                maps=tuple(x[i] for x in maps), cls=tuple(x[i] for x in cls), label=label, index=index, broken=broken
+            )
+            if not all(np.isfinite(x).all() for x in (*row["maps"], *row["cls"])):
+                raise UserError(f"the encoder's features of image {name} are NaN or infinite; use another checkpoint")
             yield row
 
 
@@ -134,8 +162,10 @@ def build_feature_batches(
 ) -> Batches[FeatureBatch]:
     """Builds the batches of cached features that one of `hosts` processes reads; see `build_pair_batches`.
 
-    Each process encodes all images, since any of them may be in its part of a batch.
+    Each process encodes all images, since any of them may be in its part of a batch. No worker reads: the rows are in
+    the memory of this one.
     """
+    config = replace(config, {"data.workers": 0})
     passes = config.decoder.cache_features
     fingerprint = {**data_fingerprint(config, source, images), "cache_features": passes}
     return build_row_batches(config, MakeRows(cache), len(cache), fingerprint, 1, host, hosts)

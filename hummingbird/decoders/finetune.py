@@ -11,7 +11,7 @@ import logging
 import os
 import pathlib
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -26,6 +26,7 @@ from hummingbird.config.schema import Value
 from hummingbird.data.batches import Batches
 from hummingbird.data.interface import DenseSource
 from hummingbird.data.pair_batches import build_pair_batches
+from hummingbird.data.window import squashed
 from hummingbird.decoders.feature_cache import Cache, build_feature_batches
 from hummingbird.decoders.inference import build_inference
 from hummingbird.decoders.model import Encoded
@@ -47,7 +48,6 @@ from hummingbird.retrieval.results import Result
 from hummingbird.retrieval.selection import subset
 from hummingbird.run import checkpoint
 from hummingbird.run import workdir as workdirs
-from hummingbird.tasks.class_metrics import check_classes
 from hummingbird.train import loop
 from hummingbird.train.loop import Run, Saving, Start
 
@@ -122,12 +122,10 @@ def fit_decoder(
 
 def build_run(setup: Setup, program: Program) -> Run[DecoderState, Mapping[str, Any]]:
     """Builds what the loop has to know."""
-    config, task, place = setup.config, setup.task, functools.partial(meshes.to_global, program.mesh)
+    config, place = setup.config, functools.partial(meshes.to_global, program.mesh)
     frozen: Params = jax.device_put(setup.encoder.params, program.frozen_shardings) if program.frozen else {}
 
     def step(state: DecoderState, batch: Mapping[str, Any]) -> tuple[DecoderState, Mapping[str, Array]]:
-        if task.has_classes:
-            check_classes(batch["label"], task.channels, int(task.void), f"data.name={config.data.name}")
         arrays = {name: jax.tree.map(place, value) for name, value in batch.items() if name != "index"}
         inputs = arrays["image"] if "image" in arrays else Encoded(arrays["maps"], arrays["cls"])
         return program.step(frozen, state, Batch(inputs, arrays["label"]))
@@ -141,7 +139,19 @@ def build_run(setup: Setup, program: Program) -> Run[DecoderState, Mapping[str, 
         batch_size=config.batch_size,
         log_every=config.log_every,
         saving=Saving(config.checkpoint_every, config.keep_checkpoints, kind=checkpoint.DECODER),
+        explain=functools.partial(explain, setup, program),
     )
+
+
+def explain(setup: Setup, program: Program, images: Sequence[int]) -> str:
+    """Names an image for which the encoder, as it was loaded, gives features that are not finite; "" without one."""
+    encode, size = encode_with(program.fit.model, setup.encoder.params, 1), setup.config.input_size
+    for item in (setup.prompt[index] for index in images):
+        height, width = item["image"].shape[:2]
+        encoded = encode(squashed(height, width, size, size).picture(item["image"])[None])
+        if not all(np.isfinite(np.asarray(x)).all() for x in jax.tree.leaves(encoded)):
+            return f"The features of encoder {setup.encoder.name} are not finite for image {item['name']}"
+    return ""
 
 
 def build_batches(setup: Setup, program: Program) -> Batches[Any]:

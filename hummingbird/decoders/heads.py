@@ -62,7 +62,10 @@ def build_head(name: str, sizes: Sizes) -> Head:
     if name not in HEADS:
         raise UserError(f"config key decoder.name: {name!r} is not known, use one of {', '.join(HEADS)}")
     head = HEADS[name](sizes)
-    indices(head.layers, sizes.depth)
+    try:
+        indices(head.layers, sizes.depth)
+    except UserError as error:
+        raise UserError(f"config key decoder.layers: {error}") from error
     return head
 
 

@@ -113,19 +113,21 @@ def outputs_of(
     images: Iterable[Asked],
 ) -> Iterator[Float32[np.ndarray, "h w C"]]:
     """Yields the output of every part in order; an image joins `waiting` before its first part is predicted."""
-    batch: list[View] = []
+    batch, names = list[View](), list[str]()
 
     def run() -> Iterator[np.ndarray]:
         size = scoring.batch_size
         pictures = np.stack([part.picture for part in batch] + [batch[-1].picture] * (size - len(batch)))
         with clock("predict"):
             outputs = decoder(pictures)[: len(batch)]
-        if not np.isfinite(outputs).all():
-            raise UserError(
-                f"{decoder.name}: its outputs are not finite for image {waiting[0].name}; the encoder's features or "
-                "the trained head hold NaN or infinite numbers"
-            )
+        for name, output in zip(names, outputs, strict=True):
+            if not np.isfinite(output).all():
+                raise UserError(
+                    f"{decoder.name}: its outputs are not finite for image {name}; the encoder's features or the "
+                    "trained head hold NaN or infinite numbers"
+                )
         batch.clear()
+        names.clear()
         yield from outputs
 
     for asked in images:
@@ -134,6 +136,7 @@ def outputs_of(
             if batch and (len(batch) == scoring.batch_size or batch[0].picture.shape != part.picture.shape):
                 yield from run()
             batch.append(part)
+            names.append(asked.name)
     if batch:
         yield from run()
 

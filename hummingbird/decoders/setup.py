@@ -23,6 +23,7 @@ from hummingbird.retrieval.evaluation import check_sources
 from hummingbird.retrieval.selection import hold_out, subset
 from hummingbird.run.files import Json
 from hummingbird.tasks import Task, build_task
+from hummingbird.tasks.class_metrics import check_classes
 
 LABELLED = 8  # training images that are read to find out whether there are labels
 
@@ -93,10 +94,14 @@ def labels_of(source: DenseSource, images: Sequence[int], task: Task, config: Fi
     """Reads a few training images; returns standard deviation and mean of their labels, 1 and 0 for classes.
 
     Raises:
-      UserError: none of them has a label.
+      UserError: none of them has a label, or a label holds a class that the task lacks.
     """
     chosen = np.linspace(0, len(images) - 1, min(LABELLED, len(images))).astype(int)
-    labels = [source[images[int(i)]]["label"] for i in chosen]
+    items = [source[images[int(i)]] for i in chosen]
+    if task.has_classes:
+        for item in items:
+            check_classes(item["label"], task.channels, int(task.void), f"label of image {item['name']}")
+    labels = [item["label"] for item in items]
     found = [np.asarray(label)[task.valid(label)] for label in labels]
     if not any(values.size for values in found):
         raise UserError(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import jax
@@ -36,10 +36,11 @@ class FiniteCheck:
 
     Args:
       workdir: gets failure.json.
+      explain: says what is wrong with one of the images of a batch, by their numbers; "" if it finds nothing.
     """
 
-    def __init__(self, workdir: epath.Path):
-        self._path = workdir / "failure.json"
+    def __init__(self, workdir: epath.Path, explain: Callable[[Sequence[int]], str] = lambda images: ""):
+        self._path, self._explain = workdir / "failure.json", explain
         self._pending: _Step | None = None
 
     @property
@@ -77,7 +78,7 @@ class FiniteCheck:
         raise UserError(
             f"step {pending.step}: the loss ({values['loss']}) or the norm of its gradient ({values['gradient_norm']}) "
             f"is not finite; the last good checkpoint is kept. Images of the batch: {', '.join(map(str, images[:8]))} "
-            f"... (all in {self._path}). Try a lower optimizer.learning_rate"
+            f"... (all in {self._path}). {self._explain(images) or 'Try a lower optimizer.learning_rate'}"
         )
 
     def _write(self, step: int, values: Mapping[str, float], images: list[int]) -> None:

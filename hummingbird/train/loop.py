@@ -67,6 +67,7 @@ class Run(Generic[State, AnyBatch]):
       batch_size: images in the global batch.
       log_every: steps between log lines.
       saving: which checkpoints to save.
+      explain: says why a loss may not be finite, given the numbers of the batch's images; "" if it finds no reason.
       seconds_at_peak: of a step at the published peak of the devices; None if unknown.
       hooks: called after every step, on every process, with the steps taken, the state and this process's part of the
         batch; they return metrics to log and pictures to show, if any. The next step donates the state's buffers.
@@ -80,6 +81,7 @@ class Run(Generic[State, AnyBatch]):
     batch_size: int
     log_every: int
     saving: Saving
+    explain: Callable[[Sequence[int]], str] = lambda images: ""
     seconds_at_peak: Callable[[], float | None] = lambda: None
     hooks: Sequence[Callable[[int, State, AnyBatch], Measured | None]] = ()
 
@@ -131,7 +133,7 @@ def run_steps(folder: epath.Path, run: Run[State, AnyBatch], start: Start[State]
     """Takes the steps from `start` to the last; see `train`."""
     state, first, last = start.state, int(start.state.step) + 1, run.total_steps
     peak = run.seconds_at_peak()
-    finite = FiniteCheck(folder)
+    finite = FiniteCheck(folder, run.explain)
     with (
         build_saver(folder, run.saving, start) as saver,
         StopSignal() as stopped,

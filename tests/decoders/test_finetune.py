@@ -10,7 +10,9 @@ from etils import epath
 import hummingbird
 from hummingbird import cli, config
 from hummingbird.commands.plan_decoder import plan_decoder
-from hummingbird.decoders.finetune import finetune
+from hummingbird.data.interface import Unreadable
+from hummingbird.decoders.finetune import build_batches, finetune
+from hummingbird.decoders.program import build_program
 from hummingbird.decoders.results import seconds_of_steps
 from hummingbird.decoders.setup import build_setup
 from hummingbird.encoder import load_encoder
@@ -146,8 +148,31 @@ def test_labels_that_nothing_can_be_learned_from_are_refused_by_a_line(tmp_path,
     with pytest.raises(UserError, match=r"3 of the 3 training images were read and none has a label"):
         finetune(finetune_config(), encoder, tmp_path / "run", (Labelled(255), Labelled(0)))
     assert not (tmp_path / "run").exists()
-    with pytest.raises(UserError, match=r"class ids \[7\] are neither 0..1 nor void"):
+    with pytest.raises(UserError, match=r"label of image 0: class ids \[7\] are neither 0..1 nor void"):
         finetune(finetune_config(), encoder, tmp_path / "run", (Labelled(7), Labelled(0)))
+    assert not (tmp_path / "run").exists()
+
+
+class Damaged(Labelled):
+    """Images of which one is lost."""
+
+    def __getitem__(self, index):
+        if index == 1 and self.lost:
+            raise Unreadable("image 1 is lost")
+        return super().__getitem__(index)
+
+
+def test_a_lost_image_is_replaced_also_where_features_are_cached(encoder, caplog):
+    source = Damaged(1)
+    source.lost = False
+    settings = finetune_config(**{"decoder.cache_features": 1, "data.workers": 1})  # workers cannot share the cache
+    setup = build_setup(settings, encoder, (source, source))
+    source.lost = True
+    made = build_program(settings, setup.encoder.backbone, setup.encoder.params, setup.task, 3)
+    batches = build_batches(setup, made)
+    assert 1 not in next(batches)["index"]
+    assert batches.broken == {1: "image 1 is lost"}
+    batches.close()
 
 
 def test_an_encoder_with_nan_is_refused_by_a_line(tmp_path):
@@ -155,8 +180,31 @@ def test_an_encoder_with_nan_is_refused_by_a_line(tmp_path):
     broken = dataclasses.replace(vit(), params={**vit().params, "norm": scale})
     with pytest.raises(UserError, match=r"encoder a tiny ViT: its parameter norm/scale is not finite"):
         finetune(finetune_config(), broken, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
     with pytest.raises(UserError, match=r"a decoder needs an encoder of load_encoder"):
         finetune(finetune_config(), lambda images: images, tmp_path / "run")
+
+
+def huge():
+    """An encoder with finite parameters that overflows."""
+    norm = {**vit().params["norm"], "scale": np.full(32, 3e38, np.float32)}
+    return dataclasses.replace(vit(), params={**vit().params, "norm": norm})
+
+
+@pytest.mark.parametrize(
+    ("passes", "line"),
+    [
+        pytest.param(
+            0,
+            r"step 1: the loss .*\. The features of encoder a tiny ViT are not finite for image",
+            marks=pytest.mark.slow,
+        ),
+        (1, r"the encoder's features of image .* are NaN or infinite"),
+    ],
+)
+def test_an_encoder_that_overflows_is_named_with_an_image(tmp_path, passes, line):
+    with pytest.raises(UserError, match=line):
+        finetune(finetune_config(**{"decoder.cache_features": passes}), huge(), tmp_path)
 
 
 def test_a_decoder_in_one_line_predicts_images_of_any_size(encoder):
