@@ -47,11 +47,9 @@ class Data:
 
 
 @dataclasses.dataclass(frozen=True)
-class TrainingData(Data):
-    """What pretraining reads, and how fast."""
+class InputPipeline:
+    """How fast training images are read, and how many of them may be unreadable."""
 
-    name: str = setting("scenes", "data set: scenes, imagenet, images (any folder), tfds or tfds/NAME")
-    split: str = setting("", "folder or TFDS split, with an optional slice: train[:10%]; empty: the usual one")
     max_broken: int | None = setting(
         None,
         "unreadable images, each replaced by the next one, before the run stops; none: data.broken_fraction",
@@ -78,11 +76,19 @@ class TrainingData(Data):
     )
     read_ahead: int = setting(2, "batches to prepare in advance, per host", low=0, resumable=True)
     buffer: int = setting(
-        4096, "most MiB of views prepared in advance, per host, beside the two batches in use", low=1, resumable=True
+        4096, "most MiB of crops prepared in advance, per host, beside the two batches in use", low=1, resumable=True
     )
     start_over: bool = setting(
         False, "when resuming on different data: start from its beginning instead of refusing", resumable=True
     )
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingData(InputPipeline, Data):
+    """What pretraining reads, and how fast."""
+
+    name: str = setting("scenes", "data set: scenes, imagenet, images (any folder), tfds or tfds/NAME")
+    split: str = setting("", "folder or TFDS split, with an optional slice: train[:10%]; empty: the usual one")
     cache: int = setting(1024, "MiB of encoded images kept in memory, per process; 0: none", low=0, resumable=True)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Literal
 
-from hummingbird.config.data import EvaluationData
+from hummingbird.config.data import EvaluationData, InputPipeline
 from hummingbird.config.evaluate import Depth, EncoderSettings, EvaluateConfig, Report
 from hummingbird.config.pretrain import Mesh
 from hummingbird.config.schema import setting
@@ -13,7 +13,7 @@ from hummingbird.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True)
-class FinetuneData(EvaluationData):
+class FinetuneData(InputPipeline, EvaluationData):
     """Which images are trained on (the prompt) and which are predicted (the queries), and how fast they are read."""
 
     held_out: float = setting(
@@ -21,30 +21,6 @@ class FinetuneData(EvaluationData):
         "share of the training images that is not trained on but scored too: to choose settings without the queries",
         low=0,
         high=0.9,
-    )
-    max_broken: int | None = setting(
-        None,
-        "unreadable images, each replaced by the next one, before the run stops; none: data.broken_fraction",
-        low=0,
-        resumable=True,
-    )
-    broken_fraction: float = setting(
-        1e-3,
-        "share of all images that may be unreadable, counted over all hosts, but at least 10 images",
-        low=0,
-        high=1,
-        resumable=True,
-    )
-    workers: int = setting(0, "processes that read and crop; 0: threads of this process", low=0, high=256)
-    threads: int | None = setting(
-        None, "threads that read and crop, per process; none: one per core", low=0, high=1024, resumable=True
-    )
-    read_ahead: int = setting(2, "batches to prepare in advance, per host", low=0, resumable=True)
-    buffer: int = setting(
-        4096, "most MiB of crops prepared in advance, per host, beside the two batches in use", low=1, resumable=True
-    )
-    start_over: bool = setting(
-        False, "when resuming on different data: start from its beginning instead of refusing", resumable=True
     )
     cache: int = setting(
         1024, "MiB of decoded images and labels kept in memory, per process; 0: none", low=0, resumable=True

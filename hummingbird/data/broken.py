@@ -9,8 +9,7 @@ from collections.abc import Callable, Iterable
 
 import jax
 
-from hummingbird.config.data import TrainingData
-from hummingbird.config.finetune import FinetuneData
+from hummingbird.config.data import InputPipeline
 from hummingbird.devices.board import Board
 from hummingbird.errors import UserError
 from hummingbird.run.files import Json
@@ -94,7 +93,7 @@ class BrokenImages:
         self.own = {int(index): str(message) for index, message in state}
 
 
-def build_broken_images(data: TrainingData | FinetuneData, images: int) -> BrokenImages:
+def build_broken_images(data: InputPipeline, images: int) -> BrokenImages:
     """Builds the count; reads `data.max_broken`, or else `data.broken_fraction` of the images, and at least ten."""
     if data.max_broken is not None:
         return BrokenImages(data.max_broken, "data.max_broken")

@@ -12,8 +12,7 @@ import grain
 from absl import flags
 from grain import experimental
 
-from hummingbird.config.data import TrainingData
-from hummingbird.config.finetune import FinetuneData
+from hummingbird.config.data import InputPipeline
 
 Item = TypeVar("Item")
 Batch = TypeVar("Batch")
@@ -43,9 +42,7 @@ class Reading:
         return self.threads > 0 and self.ahead > 0
 
 
-def build_reading(
-    data: TrainingData | FinetuneData, host_batch: int, image_bytes: int, remote: bool = False
-) -> Reading:
+def build_reading(data: InputPipeline, host_batch: int, image_bytes: int, remote: bool = False) -> Reading:
     """Bounds what is prepared in advance in images and in bytes.
 
     Args:
