@@ -138,4 +138,4 @@ def test_blocks_fit_the_memory_and_bound_the_traffic():
 def test_a_training_step_on_two_devices_has_the_gradient_of_the_streaming_attention():
     changes = {"context.bank_length": 32, "micro_batches": 2}
     fused, streaming = (tiny.gradient(2, **changes, **{"context.attention": name}) for name in ("fused", "streaming"))
-    tiny.assert_same_gradient(fused, streaming)
+    tiny.assert_same_gradient(fused, streaming, zero=("pool.value.bias",))

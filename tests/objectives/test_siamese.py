@@ -98,7 +98,7 @@ def test_devices_and_micro_batches_do_not_change_loss_and_gradient(name):
     if name != "byol":  # one of them with context
         changes |= {"context.bank_length": 0, "pooling": "mean"}
     one, split = tiny.gradient(1, **changes), tiny.gradient(4, micro_batches=2, **changes)
-    tiny.assert_same_gradient(one, split)
+    tiny.assert_same_gradient(one, split, zero=("pool.value.bias",))
     assert ("value_head" in one[1]) == ("mask" in one[1].get("pool", {})) == (name == "byol")
     encoder = one[1]["encoder"]
     assert np.any(encoder["positions"])
