@@ -18,7 +18,7 @@ class FinetuneData(InputPipeline, EvaluationData):
 
     held_out: float = setting(
         0.0,
-        "share of the training images that is not trained on but scored too: to choose settings without the queries",
+        "share of the training images that is scored instead of trained on: to choose settings without the queries",
         low=0,
         high=0.9,
     )
@@ -33,8 +33,8 @@ class Decoder:
 
     name: Literal["linear", "bn_linear", "segmenter", "upernet", "depth_bins", "regression"] = setting(
         "bn_linear",
-        "head: linear (1x1), bn_linear (batch norm, 1x1), segmenter (1x1, its own start), upernet (MAE's pyramid and "
-        "auxiliary head), depth_bins (256 bins), regression (numbers, also depth)",
+        "head: linear (1x1), bn_linear (batch norm, 1x1), segmenter (1x1, its own initialisation), upernet "
+        "(MAE's pyramid and auxiliary head), depth_bins (256 bins), regression (numbers, also depth)",
     )
     preset: Literal[
         "own",
@@ -66,7 +66,7 @@ class Decoder:
         None, "batch norm before depth_bins and regression; none: regression only", resumable=False
     )
     drop_path: float = setting(
-        0.0, "stochastic depth of a trained encoder: rate of its last layer, the first has 0", low=0, high=0.95
+        0.0, "stochastic depth of a trained encoder: rate of its last layer; that of the first is 0", low=0, high=0.95
     )
     relative_bias: bool = setting(
         False, "a trained ViT gets a table of relative positions in each layer, zero at first (MAE's fine-tuning)"
@@ -141,7 +141,7 @@ class DenseAugment:
 
 @dataclasses.dataclass(frozen=True)
 class DecoderOptimizer:
-    """How the parameters move."""
+    """The optimiser, and how the learning rate changes."""
 
     name: Literal["adamw", "adam", "sgd"] = setting(
         "adamw", "adamw, adam (weight decay as part of the gradient), or sgd"
@@ -153,7 +153,7 @@ class DecoderOptimizer:
     layer_decay: float = setting(
         1.0, "factor of the learning rate from each layer of a trained encoder to the one before it", above=0, high=1
     )
-    schedule: Literal["poly", "cosine", "step"] = setting("poly", "how the learning rate falls")
+    schedule: Literal["poly", "cosine", "step"] = setting("poly", "how the learning rate decays")
     power: float = setting(1.0, "poly: exponent", above=0)
     final: float = setting(0.0, "learning rate at the last step as a share of the peak; of `step`: of each drop", low=0)
     drops: tuple[float, ...] = setting((0.8,), "step: where the rate is multiplied by `final`", above=0, high=1)
@@ -173,7 +173,7 @@ class FinetuneConfig:
     """All settings of a decoder and its training."""
 
     seed: int = setting(0, "seed of initialisation, data order, augmentation and subsets", low=0, high=2**31 - 1)
-    input_size: int = setting(512, "side of the square training crops, pixels; rounded to the patch size", low=8)
+    input_size: int = setting(512, "side of the square training crops, pixels; padded to whole patches", low=8)
     batch_size: int = setting(16, "images in the global batch", low=1)
     micro_batches: int = setting(
         1, "parts of the batch that are computed one after the other: less memory (batch norm sees a part)", low=1

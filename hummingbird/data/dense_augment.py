@@ -37,7 +37,7 @@ def augment_pair(
       label: of the whole image, in its size.
       size: S, side of the crop, pixels.
       task: the kind of label.
-      settings: how.
+      settings: how to augment.
     """
     window = CROPPING[settings.crop](rng, label, size, task, settings)
     change = COLOURS[settings.colours](rng)

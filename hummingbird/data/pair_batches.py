@@ -49,12 +49,12 @@ class PairBatch(TypedDict):
 
 
 class MakePairs(grain.transforms.RandomMap):
-    """Maps a number of an image to an augmented crop of it, or of the next image that can be read."""
+    """Maps the number of an image to an augmented crop of it, or of the next image that can be read."""
 
     def __init__(
         self, source: Readable[DenseItem], images: Sequence[int], size: int, task: Task, settings: DenseAugment
     ):
-        """Takes what it needs.
+        """Makes crops of some images of a source.
 
         Args:
           source: images with labels.

@@ -1,7 +1,7 @@
 """Features of a frozen encoder, encoded once and trained on many times.
 
-An augmented crop is encoded as often as it is drawn; with a cache only `passes` crops of each image exist, so that a
-linear head costs little beyond encoding them. The result says how many there were.
+Without a cache, a crop is encoded whenever it is drawn. With one there are only `passes` crops of each image, so that a
+linear head costs little beyond encoding them. metrics.json records how many there were.
 """
 
 from __future__ import annotations

@@ -121,7 +121,7 @@ def fit_decoder(
 
 
 def build_run(setup: Setup, program: Program) -> Run[DecoderState, Mapping[str, Any]]:
-    """Builds what the loop has to know."""
+    """Builds what the loop needs to know."""
     config, place = setup.config, functools.partial(meshes.to_global, program.mesh)
     frozen: Params = jax.device_put(setup.encoder.params, program.frozen_shardings) if program.frozen else {}
 

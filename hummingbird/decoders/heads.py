@@ -22,7 +22,7 @@ DEPTH_TAPS = {24: (4, 11, 17, 23)}
 
 @dataclasses.dataclass(frozen=True)
 class Sizes:
-    """What a head has to know. None stands for the head's own default.
+    """What a head needs to know. None stands for the head's own default.
 
     Attributes:
       channels: C, classes or values of a pixel.

@@ -21,7 +21,7 @@ from hummingbird.tasks.upsampling import interpolation
 
 @dataclasses.dataclass(frozen=True)
 class Inference:
-    """How images are cut up.
+    """How images are split into windows.
 
     Attributes:
       mode: "whole" images become squares; "slide" keeps their aspect and cuts windows.
@@ -47,7 +47,7 @@ class Inference:
 
 
 def build_inference(config: FinetuneConfig, patch: int) -> Inference:
-    """Builds it from `config.decoder`; UserError if windows do not fit the patches."""
+    """Reads the choices in `config.decoder`. Raises UserError if windows do not fit the patches."""
     decoder, window = config.decoder, config.decoder.window or config.input_size
     stride = decoder.stride or max(1, round(window * 2 / 3))
     if decoder.inference == "slide":

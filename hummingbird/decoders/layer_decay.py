@@ -1,8 +1,8 @@
 """Layer-wise learning-rate decay: the earlier a layer of the encoder, the smaller its steps (BEiT, MAE).
 
 With L layers, layer id 0 are the embeddings, i + 1 is block i, and L + 1 everything else: the final norm and the head.
-Steps of id n are multiplied by decay^(L + 1 - n). Networks of stages count their blocks through; what halves the map
-before a stage belongs to its first block.
+Steps of id n are multiplied by decay^(L + 1 - n). Networks of stages number their blocks across all stages; the
+downsampling before a stage belongs to its first block.
 """
 
 # JAX's own annotations are partly unknown, and Optax has no stubs.
@@ -117,7 +117,7 @@ def factors(encoder: Params, blocks: tuple[int, ...], decay: float) -> Mapping[s
 def scale_by(factors: Mapping[str, object]) -> optax.GradientTransformation:
     """Multiplies updates by a tree of numbers like theirs.
 
-    It stands after Adam and the weight decay and before the learning rate, so that both are scaled: the same as a
+    Place it after Adam and weight decay and before the learning rate, so that both are scaled: it then acts as a
     learning rate for each group of parameters.
 
         optax.chain(

@@ -25,7 +25,7 @@ GRADIENT = 0.5  # weight of the gradient loss beside SigLoss (DINOv2)
 EPSILON = 1e-3  # added to depths before their logarithm, metres
 STRIDES = (1, 2, 4, 6)  # of the maps that the gradient loss compares
 WARM_UP = 100  # steps during which SigLoss leaves the variance out
-# Logits at the labels' size that exist at a time; more of them are worked off in strips of rows (512 MiB).
+# Logits at the labels' size that exist at a time; more are computed in strips of rows (512 MiB).
 MOST_LOGITS = 2**27
 
 
@@ -112,7 +112,7 @@ def sig_loss(
     mean = g.sum() / jnp.maximum(count, 1)
     variance = jnp.where(valid, (g - mean) ** 2, 0).sum() / jnp.maximum(count - 1, 1)  # torch.var
     squared = 0.15 * mean**2 + jnp.where(warm_up, 0, variance)
-    # The slope of a root at 0 is infinite; a perfect prediction, or none to be scored, has slope 0.
+    # A square root has an infinite derivative at 0; a perfect prediction, or no valid pixel, gets gradient 0.
     positive = squared > 0
     return jnp.where(positive, jnp.sqrt(jnp.where(positive, squared, 1)), 0)
 
@@ -123,8 +123,8 @@ def gradient_loss(
     """Compares the slopes of log depth, down and to the right, on maps of every 1st, 2nd, 4th and 6th pixel.
 
     On each map the sum of |g(y, x) - g(y + 2, x)| and |g(y, x) - g(y, x + 2)| over pairs of valid pixels, divided by
-    its valid pixels; g as of `sig_loss`, which also explains the arguments. DINOv2's published heads were trained with
-    differences between images and channels, since its code slices the first two axes; these are the pixels'.
+    its valid pixels. `sig_loss` defines g and explains the arguments. DINOv2's published heads were trained with
+    differences between images and channels, since its code slices the first two axes; here they are between pixels.
     """
     g, total = _log_ratio(depth, truth, valid), jnp.zeros(())
     for stride in STRIDES:

@@ -1,4 +1,4 @@
-"""How the parameters of a decoder and of its encoder move: the optimiser and its learning rate."""
+"""The optimiser of a decoder and its encoder, and the learning rate."""
 
 # JAX's own annotations are partly unknown, and Optax has no stubs.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
@@ -26,13 +26,13 @@ def warmup_steps(settings: DecoderOptimizer, total_steps: int) -> int:
 def build_schedule(settings: DecoderOptimizer, total_steps: int) -> optax.Schedule:
     """Builds the head's learning rate by step: a linear warm-up, then what `settings.schedule` says.
 
-    As in mmseg, the fall counts from the first step, so that the warm-up ends below the peak with `poly`.
+    As in mmseg, the decay counts from the first step, so with `poly` the warm-up ends below the peak.
     """
-    fall, warmup = SCHEDULES[settings.schedule](settings, total_steps), warmup_steps(settings, total_steps)
+    decay, warmup = SCHEDULES[settings.schedule](settings, total_steps), warmup_steps(settings, total_steps)
     if not warmup:
-        return fall
+        return decay
     rise = optax.linear_schedule(settings.warmup_from, 1.0, warmup)
-    return lambda step: fall(step) * rise(step)
+    return lambda step: decay(step) * rise(step)
 
 
 def _poly(settings: DecoderOptimizer, total_steps: int) -> optax.Schedule:
@@ -59,7 +59,7 @@ SCHEDULES: dict[str, Callable[[DecoderOptimizer, int], optax.Schedule]] = {
 def build_optimizer(
     settings: DecoderOptimizer, schedule: optax.Schedule, backbone: Backbone, params: Params
 ) -> optax.GradientTransformation:
-    """Builds the optimiser; weight decay and learning rate are scaled alike by layer decay.
+    """Builds the optimiser; layer decay scales weight decay and learning rate alike.
 
     Args:
       settings: all but the schedule's.

@@ -35,7 +35,7 @@ def describe(
       sources: images that were trained on and predicted.
       scoring: how they were predicted.
       scores: by key.
-      images: that were trained on.
+      images: number of images that were trained on.
       steps: optimiser steps taken.
     """
     prompt, query = sources
@@ -73,8 +73,8 @@ def describe(
 def seconds_of_steps(folder: epath.Path) -> dict[str, float]:
     """Returns {"steps": seconds} of training as a run's metrics.jsonl has it: reading, encoding and stepping.
 
-    What a step needs once, such as compiling, is left out: the first step counts as much as the others on average. A
-    run of a single step has no such time.
+    One-off costs such as compiling are left out: the first step counts as the average of the others. The time of a run
+    with a single step is unknown.
     """
     path = folder / "metrics.jsonl"
     lines: list[dict[str, float]] = (

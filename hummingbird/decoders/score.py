@@ -29,7 +29,7 @@ class Scoring:
       source: images with labels.
       images: those of them to predict.
       task: kind of label.
-      inference: how images are cut up.
+      inference: how images are split into windows.
       metric_size: side of the squares at which predictions are compared; 0: the image's own size.
       batch_size: windows that are predicted at a time.
       shown: images that a report shows.
@@ -46,8 +46,8 @@ class Scoring:
     progress: bool = True
 
 
-class Asked(NamedTuple):
-    """A query image and its parts."""
+class Pending(NamedTuple):
+    """A query image that is not predicted yet, and its parts."""
 
     index: int
     name: str
@@ -57,7 +57,7 @@ class Asked(NamedTuple):
 
 
 def score(decoder: Decoder, scoring: Scoring, clock: Clock) -> tuple[Scores, list[Query]]:
-    """Predicts the images and compares them with their labels; each process its part, all get the result.
+    """Predicts the images and compares them with their labels; each process does its part, and all get the result.
 
     Returns:
       The scores, and the images to show.
@@ -68,9 +68,9 @@ def score(decoder: Decoder, scoring: Scoring, clock: Clock) -> tuple[Scores, lis
     task = scoring.task
     metrics, shown = task.metrics(), list[Query]()
 
-    def finish(job: tuple[Asked, list[np.ndarray]]) -> tuple[Metrics, Query | None]:
-        asked, outputs = job
-        return compare(asked, outputs, scoring)
+    def finish(job: tuple[Pending, list[np.ndarray]]) -> tuple[Metrics, Query | None]:
+        pending, outputs = job
+        return compare(pending, outputs, scoring)
 
     def run() -> None:
         for found, query in in_order(finish, predict(decoder, scoring, clock), cpu_count()):
@@ -88,29 +88,29 @@ def score(decoder: Decoder, scoring: Scoring, clock: Clock) -> tuple[Scores, lis
     return metrics.result(), gathered
 
 
-def predict(decoder: Decoder, scoring: Scoring, clock: Clock) -> Iterator[tuple[Asked, list[np.ndarray]]]:
+def predict(decoder: Decoder, scoring: Scoring, clock: Clock) -> Iterator[tuple[Pending, list[np.ndarray]]]:
     """Yields this process's images with the outputs of their parts, which are predicted in batches of one shape."""
 
-    def prepare(index: int) -> Asked:
+    def prepare(index: int) -> Pending:
         item = scoring.source[index]
-        return Asked(index, item["name"], item["image"], item["label"], views(item["image"], scoring.inference))
+        return Pending(index, item["name"], item["image"], item["label"], views(item["image"], scoring.inference))
 
     own = own_part(scoring.images)
     images = track(in_order(prepare, own), len(own), "queries", scoring.progress)
-    waiting, done = collections.deque[Asked](), collections.deque[np.ndarray]()
+    waiting, done = collections.deque[Pending](), collections.deque[np.ndarray]()
     for output in outputs_of(decoder, scoring, clock, waiting, images):
         done.append(output)
         while waiting and len(done) >= len(waiting[0].parts):
-            asked = waiting.popleft()
-            yield asked, [done.popleft() for _ in asked.parts]
+            pending = waiting.popleft()
+            yield pending, [done.popleft() for _ in pending.parts]
 
 
 def outputs_of(
     decoder: Decoder,
     scoring: Scoring,
     clock: Clock,
-    waiting: collections.deque[Asked],
-    images: Iterable[Asked],
+    waiting: collections.deque[Pending],
+    images: Iterable[Pending],
 ) -> Iterator[Float32[np.ndarray, "h w C"]]:
     """Yields the output of every part in order; an image joins `waiting` before its first part is predicted."""
     batch, names = list[View](), list[str]()
@@ -130,33 +130,33 @@ def outputs_of(
         names.clear()
         yield from outputs
 
-    for asked in images:
-        waiting.append(asked)
-        for part in asked.parts:
+    for pending in images:
+        waiting.append(pending)
+        for part in pending.parts:
             if batch and (len(batch) == scoring.batch_size or batch[0].picture.shape != part.picture.shape):
                 yield from run()
             batch.append(part)
-            names.append(asked.name)
+            names.append(pending.name)
     if batch:
         yield from run()
 
 
-def compare(asked: Asked, outputs: list[np.ndarray], scoring: Scoring) -> tuple[Metrics, Query | None]:
+def compare(pending: Pending, outputs: list[np.ndarray], scoring: Scoring) -> tuple[Metrics, Query | None]:
     """Compares the prediction of an image with its label: its metrics, and what a report shows of it."""
     task = scoring.task
-    label = label_at(asked.label, scoring.metric_size, task)
+    label = label_at(pending.label, scoring.metric_size, task)
     height, width = label.shape[:2]
-    prediction = predicted(asked.image, asked.parts, outputs, scoring, height, width)
+    prediction = predicted(pending.image, pending.parts, outputs, scoring, height, width)
     metrics = task.metrics()
     value = metrics.add(label, prediction)
-    if asked.index not in scoring.shown:
+    if pending.index not in scoring.shown:
         return metrics, None
-    image = asked.image
+    image = pending.image
     if scoring.metric_size:
         image = scoring_input(image, dataclasses.replace(scoring.inference, mode="whole", size=scoring.metric_size))
     return metrics, {
-        "index": asked.index,
-        "name": asked.name,
+        "index": pending.index,
+        "name": pending.name,
         "image": image,
         "truth": label,
         "prediction": prediction,

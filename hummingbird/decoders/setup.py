@@ -25,7 +25,7 @@ from hummingbird.run.files import Json
 from hummingbird.tasks import Task, build_task
 from hummingbird.tasks.class_metrics import check_classes
 
-LABELLED = 8  # training images that are read to find out whether there are labels
+LABELLED = 8  # training images that are read first, to check their labels
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Setup:
 
     Attributes:
       config: of the run.
-      encoder: what the decoder is on.
+      encoder: that the decoder is fitted on.
       prompt, query: images to train on and to predict.
       images: numbers of the prompt images to train on.
       held_out: numbers of those that are scored instead.

@@ -1,4 +1,4 @@
-"""One step of fitting a decoder: encode, decode, compare with the labels, move."""
+"""One optimiser step of a decoder: encode, decode, loss, update."""
 
 # JAX's own annotations are partly unknown, and Optax has no stubs.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
@@ -42,7 +42,7 @@ class Batch(NamedTuple):
     """A global batch of B crops.
 
     Attributes:
-      inputs: the crops, or what a frozen encoder made of them.
+      inputs: the crops, or their features from a frozen encoder.
       labels: of their pixels.
     """
 
@@ -57,7 +57,7 @@ class Fit:
     Attributes:
       model: encoder and head.
       target: what is learned.
-      optimizer: moves the parameters.
+      optimizer: updates the parameters.
       seed: dropout and stochastic depth are keyed by fold_in(seed, step).
       micro_batches: parts of the batch of which gradients are averaged; batch norm sees a part.
       drop_path: whether the encoder is trained with stochastic depth.
@@ -94,10 +94,10 @@ def fit_step(fit: Fit, frozen: Params, state: DecoderState, batch: Batch) -> tup
         decoded, stats = fit.model.decode_training(subtree(online, "decoder"), stats, encoded, rng)
         return fit.target.loss(decoded, part.labels, state.step), stats
 
-    slope = jax.value_and_grad(loss_of, has_aux=True)
-    (loss, stats), gradients = in_parts(slope, fit.micro_batches, state, batch, key)
+    gradient_of = jax.value_and_grad(loss_of, has_aux=True)
+    (loss, stats), gradients = in_parts(gradient_of, fit.micro_batches, state, batch, key)
 
-    # 2. The parameters move.
+    # 2. The update.
     updates, opt_state = fit.optimizer.update(gradients, state.opt_state, state.online)
     online: Any = optax.apply_updates(state.online, updates)
 
@@ -111,14 +111,14 @@ def fit_step(fit: Fit, frozen: Params, state: DecoderState, batch: Batch) -> tup
     return DecoderState(state.step + 1, online, stats, opt_state), metrics
 
 
-def in_parts(slope: Any, parts: int, state: DecoderState, batch: Batch, key: Key[Array, ""]) -> Any:
+def in_parts(gradient_of: Any, parts: int, state: DecoderState, batch: Batch, key: Key[Array, ""]) -> Any:
     """Returns ((loss, statistics), gradients), averaged over parts of the batch that are computed in turn.
 
     Part i takes images i, i + parts, ...: on several devices, an equal share of each device's own images.
     """
     numbers = jnp.arange(len(batch.labels))
     if parts == 1:
-        return slope(state.online, state.online_stats, batch, numbers, key)
+        return gradient_of(state.online, state.online_stats, batch, numbers, key)
 
     def split(x: Array) -> Array:
         return x.reshape(-1, parts, *x.shape[1:]).swapaxes(0, 1)
@@ -126,7 +126,7 @@ def in_parts(slope: Any, parts: int, state: DecoderState, batch: Batch, key: Key
     def one(carry: Any, part: tuple[Batch, Array, Array]) -> tuple[Any, None]:
         (total, stats), sums = carry
         images, numbers, i = part
-        (loss, stats), gradients = slope(state.online, stats, images, numbers, jax.random.fold_in(key, i))
+        (loss, stats), gradients = gradient_of(state.online, stats, images, numbers, jax.random.fold_in(key, i))
         return ((total + loss / parts, stats), jax.tree.map(lambda a, b: a + b / parts, sums, gradients)), None
 
     zeros = jax.tree.map(jnp.zeros_like, state.online)

@@ -1,4 +1,4 @@
-"""What a decoder learns from the labels of each kind: channels of its output, and the loss."""
+"""What a decoder is trained to predict for each kind of label: channels of its output, and the loss."""
 
 # JAX's own annotations are partly unknown.
 # pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false
@@ -21,7 +21,7 @@ from hummingbird.tasks import Task
 
 
 class Target(abc.ABC):
-    """A kind of label as something to learn."""
+    """What a decoder is trained to predict."""
 
     channels: int
 
@@ -59,11 +59,11 @@ class Classes(Target):
 
 @dataclasses.dataclass(frozen=True)
 class Depths(Target):
-    """SigLoss and a loss of the depth's slopes; see `losses`.
+    """SigLoss and the gradient loss of depth; see `losses`.
 
     Attributes:
       low, high: range of valid depths, metres.
-      gradient_weight: weight of the slopes.
+      gradient_weight: weight of the gradient loss.
     """
 
     low: float
@@ -107,7 +107,7 @@ HEADS_FOR = {
 
 
 def build_target(task: Task, config: FinetuneConfig) -> Target:
-    """Returns what a decoder learns.
+    """Returns what a decoder is trained to predict.
 
     Args:
       task: kind of label.

@@ -1,4 +1,4 @@
-"""Encoders that are trained with their decoder: what they get beyond the frozen one.
+"""Encoders that are trained with their decoder, and what they gain over frozen ones.
 
 MAE's fine-tuning for segmentation, like BEiT's, adds tables of relative positions and LayerScale to a ViT that was
 pretrained without. Tables of zeros and scales of one change nothing at first.
@@ -46,7 +46,7 @@ def trainable(
       remat: recompute each block in the backward pass.
 
     Raises:
-      UserError: one of these is wanted of an encoder that is not a ViT.
+      UserError: one of these is requested for an encoder that is not a ViT.
     """
     if not isinstance(backbone, FrozenViT):
         wanted = {"relative_bias": relative_bias, "layer_scale": layer_scale, "drop_path": drop_path}

@@ -23,7 +23,7 @@ from hummingbird.models.params import Params
 class Decoder:
     """Images uint8 [B, H, W, 3] to outputs float32 [B, h, w, C], logits or values, on the grid of the head.
 
-    A batch is split over the devices of this process, which hold a copy of the parameters each.
+    A batch is split over the devices of this process, each of which holds a copy of the parameters.
 
     Attributes:
       model: encoder and head.

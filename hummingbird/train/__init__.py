@@ -1,4 +1,4 @@
-"""Training: the loop that takes steps, and pretraining, which gives it some."""
+"""Training: the loop that takes steps, and pretraining, which supplies them."""
 
 from hummingbird.train.pretraining import Hook, check_labels, fill_bank, pretrain, warn_of_schedule
 from hummingbird.train.program import Program, build_program, learning_rate_of, seconds_at_peak

@@ -55,10 +55,10 @@ class Saving:
 
 @dataclasses.dataclass(frozen=True)
 class Run(Generic[State, AnyBatch]):
-    """What the loop has to know about a run, whatever it trains.
+    """What the loop needs to know about a run, whatever it trains.
 
     Attributes:
-      step: takes the global batch of which a process gives its part: (state, batch) -> (state, metrics). Among the
+      step: (state, batch) -> (state, metrics), on the global batch, of which each process passes its part. Among the
         metrics are "loss", "gradient_norm" and "finite".
       batches: this process's parts of the batches; the loop closes them.
       state: shapes of the state.

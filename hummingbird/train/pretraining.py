@@ -103,7 +103,7 @@ def _pretrain(
 def build_run(
     config: PretrainConfig, program: Program, batches: ViewBatches, hooks: tuple[Hook, ...]
 ) -> Run[TrainState, HostBatch]:
-    """Builds what the loop has to know about a pretraining run."""
+    """Builds what the loop needs to know about a pretraining run."""
 
     def step(state: TrainState, batch: HostBatch) -> tuple[TrainState, Mapping[str, Array]]:
         return program.step(state, to_devices(config, program, batch))

@@ -7,10 +7,9 @@
 - `linear_trained`, `upernet`: the encoder is trained too; UperNet has --width channels, MAE's pyramid and its auxiliary
   head.
 
-Both sides begin with the same encoder and take the same images, in float32. Seconds are the processors' (`seconds`) and
-those on the clock (`clock`), the best of interleaved rounds after one that is not counted; `ratio` divides PyTorch's
-seconds by ours, so that more than 1 means that ours takes less. On two busy cores: `linear` 2.0, `depth_bins` 2.6
-(--rounds=2), `upernet` 1.5 (--batch=2 --rounds=1).
+Both sides start from the same encoder and take the same images, in float32. `seconds` is processor time and `clock`
+wall time, the best of interleaved rounds after a warm-up; `ratio` is PyTorch's `seconds` divided by ours (above 1: ours
+is faster). On two busy cores: `linear` 2.0, `depth_bins` 2.6 (--rounds=2), `upernet` 1.5 (--batch=2 --rounds=1).
 """
 
 from __future__ import annotations

@@ -5,8 +5,8 @@ Each of H heads has a query q_h, a key matrix K_h and a value matrix V_h [D, D /
 
     m_h = softmax_t(q_h . (K_h^T x_t) / sqrt(D / H)),   z = [V_1^T sum_t m_1t x_t; ...; V_H^T sum_t m_Ht x_t],
 
-and the logits are W^T z + b. Since a query meets all patches, K_h q_h is formed first and V_h comes last: the cost is
-2 H D for a patch, not 4 D^2.
+and the logits are W^T z + b. Since a query attends to all patches, K_h q_h is computed first and V_h applied last: the
+cost per patch is 2 H D, not 4 D^2.
 """
 
 # JAX's own annotations are partly unknown, and Optax has no stubs.
