@@ -67,11 +67,9 @@ def starts(length: int, window: int, stride: int) -> tuple[int, ...]:
 
 
 def check_windows(window: int, stride: int, patch: int) -> None:
-    """Raises UserError unless windows are whole patches and leave no gap."""
+    """Raises UserError unless windows hold a patch and leave no gap; the encoder pads them to whole patches."""
     if window < patch:
         raise UserError(f"config key decoder.window: {window} pixels are less than a patch of {patch}; use more")
-    if window % patch:
-        raise UserError(f"config key decoder.window: {window} is not a multiple of the patch size {patch}")
     if not 0 < stride <= window:
         raise UserError(f"config key decoder.stride: {stride} is not between 1 and the window of {window} pixels")
 

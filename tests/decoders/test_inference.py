@@ -82,7 +82,6 @@ def test_votes_win_where_logits_do():
     ("window", "stride", "line"),
     [
         (8, 8, "decoder.window: 8 pixels are less than a patch of 16; use more"),
-        (24, 8, "decoder.window: 24 is not a multiple of the patch size 16"),
         (32, 40, "decoder.stride: 40 is not between 1 and the window of 32 pixels"),
     ],
 )
@@ -90,3 +89,10 @@ def test_windows_that_do_not_fit_are_refused_by_a_line(window, stride, line):
     given = {"decoder.inference": "slide", "decoder.window": window, "decoder.stride": stride}
     with pytest.raises(UserError, match=line):
         build_inference(resolve("finetune", overrides=given), patch=16)
+
+
+@pytest.mark.parametrize("preset", ["segmenter", "dinov2", "dinov3", "mae_upernet"])
+def test_windows_of_the_presets_suit_patches_of_14_pixels(preset):
+    """512 pixels are padded to 518, as DINOv2 does; its windows stay 512 pixels."""
+    inference = build_inference(resolve("finetune", overrides={"decoder.preset": preset}), patch=14)
+    assert (inference.mode, inference.window) == ("slide", 512)
