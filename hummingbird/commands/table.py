@@ -8,24 +8,33 @@ from hummingbird.commands import runners
 from hummingbird.commands.declare import Command, colour, grid_size, layer_numbers, option, path_option
 
 NAME = "NAME[:variant]"
-CONFIG_HELP = "config: shipped one, such as evaluate/pascal_voc, or file; --config.KEY=VALUE overrides a setting"
 CHECKPOINT_HELP = (
     "encoder: training workdir or step folder, imported folder, weights file, hf:ORG/NAME[@REVISION], timm:NAME.TAG,"
     " random:vit_s16 or rgb:16"
 )
-CONFIG = path_option("--config", CONFIG_HELP, NAME, required=True)
 CHECKPOINT = path_option("--checkpoint", CHECKPOINT_HELP)
 WORKDIR = path_option("--workdir", "output folder; the same command resumes", "DIR", required=True)
 DESTINATION = path_option("dst", "folder to create", "DST")
 FAMILY = option("--family", "project that the weights come from; default: detected", metavar="NAME")
 JSON = option("--json", "print one line of JSON", action="store_true")
 
+
+def config_help(example: str, what: str = "config") -> str:
+    """Returns the help of --config; the example is a shipped config of the command's kind."""
+    return f"{what}: shipped one, such as {example}, or file; --config.KEY=VALUE overrides a setting"
+
+
+PRETRAIN_CONFIG, EVALUATE_CONFIG, FINETUNE_CONFIG = (
+    path_option("--config", config_help(example), NAME, required=True)
+    for example in ("pretrain/demo", "evaluate/pascal_voc", "finetune/linear")
+)
+
 COMMANDS: dict[str, Command] = {
     "pretrain": Command(
         runners.run_pretrain,
         "pretrain an encoder",
         (
-            CONFIG,
+            PRETRAIN_CONFIG,
             WORKDIR,
             path_option(
                 "--init_from",
@@ -38,13 +47,13 @@ COMMANDS: dict[str, Command] = {
     "evaluate": Command(
         runners.run_evaluate,
         "score a frozen encoder by retrieval",
-        (CONFIG, path_option("--checkpoint", CHECKPOINT_HELP, required=True), WORKDIR),
+        (EVALUATE_CONFIG, path_option("--checkpoint", CHECKPOINT_HELP, required=True), WORKDIR),
         ("evaluate",),
     ),
     "finetune": Command(
         runners.run_finetune,
-        "train a decoder on an encoder, frozen or trained too, and score it",
-        (CONFIG, path_option("--checkpoint", CHECKPOINT_HELP, required=True), WORKDIR),
+        "train a decoder on a frozen encoder, or both, and score it",
+        (FINETUNE_CONFIG, path_option("--checkpoint", CHECKPOINT_HELP, required=True), WORKDIR),
         ("finetune",),
     ),
     "report": Command(
@@ -97,9 +106,13 @@ COMMANDS: dict[str, Command] = {
     ),
     "sweep": Command(
         runners.run_sweep,
-        "run many pretrainings, evaluations or decoders from one file of overrides",
+        "run many trainings and evaluations from one file of settings",
         (
-            path_option("--config", f"{CONFIG_HELP}; left out if the sweep names its evaluations or decoders", NAME),
+            path_option(
+                "--config",
+                f"{config_help('pretrain/demo')}; left out if the sweep names its evaluations or decoders",
+                NAME,
+            ),
             path_option("--sweep", "sweep: shipped one, such as sweeps/table5, or file", NAME, required=True),
             WORKDIR,
             CHECKPOINT,
@@ -117,7 +130,7 @@ COMMANDS: dict[str, Command] = {
         runners.run_plan,
         "compile the step of pretraining or fine-tuning for TPUs or GPUs, without the hardware",
         (
-            CONFIG,
+            PRETRAIN_CONFIG,
             path_option("--checkpoint", f"of fine-tuning, the {CHECKPOINT_HELP}; default: random:vit_b16"),
             option("--topology", "such as v3:8x8 or gpu:8x80GB; default: this machine's devices", metavar="NAME"),
             option("--table", "print a table instead of JSON", action="store_true"),
@@ -185,7 +198,7 @@ COMMANDS: dict[str, Command] = {
         runners.run_data,
         "check the data that a config reads, and write pictures of it",
         (
-            path_option("config", CONFIG_HELP, NAME),
+            path_option("config", config_help("evaluate/pascal_voc"), NAME),
             option("--all", "check every item instead of a sample", action="store_true"),
             option("--index", "list the images once, and keep the list beside them for all runs", action="store_true"),
             option("--convert", "write the images as shards to --out: arrayrecord", metavar="KIND"),
@@ -199,7 +212,7 @@ COMMANDS: dict[str, Command] = {
         (
             option("action", "build, info or verify", metavar="ACTION", choices=("build", "info", "verify")),
             path_option("path", "folder of the bank", "BANK"),
-            path_option("--config", CONFIG_HELP.replace("config:", "config, for build:"), NAME),
+            path_option("--config", config_help("evaluate/pascal_voc", "config, for build"), NAME),
             path_option("--checkpoint", CHECKPOINT_HELP.replace("encoder:", "encoder, for build:")),
             JSON,
         ),
