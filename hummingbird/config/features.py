@@ -11,22 +11,22 @@ from hummingbird.errors import UserError
 
 @dataclasses.dataclass(frozen=True)
 class Variant:
-    """What the paper varies in gradients of whole images to justify its choices; the defaults are these choices."""
+    """The paper's ablations of gradients of whole images; the defaults are the paper's choices."""
 
-    alone: bool = setting(False, "gradients without the encoder's features beside them (Tables 6, 15, Figures 8, 10)")
+    alone: bool = setting(False, "leave out the encoder's own features (Tables 6, 15, Figures 8, 10)")
     head: Literal["linear", "none"] = setting(
-        "linear", "what the loss takes: a random projection, or features (Table 6)"
+        "linear", "input of the loss: a random projection of the features, or the features themselves (Table 6)"
     )
     unit: Literal["auto", "yes", "no"] = setting(
-        "auto", "L2-normalise features before the head (Table 6); auto: yes, but not for simclr"
+        "auto", "L2-normalise features before the head (Table 6); auto: yes, except for simclr"
     )
     shared_heads: bool = setting(False, "dino: one head for teacher and student (Table 15)")
     augmentation: Literal["crops", "dino"] = setting(
-        "crops", "dino: random crops alone, or with DINO's flips, colours, blur and solarisation (Table 15)"
+        "crops", "dino: random crops alone, or with DINO's flips, colour jitter, blur and solarisation (Table 15)"
     )
     layer: int | None = setting(
         None,
-        "block of which gradients are taken, from 0, by autodiff of all that follows it (Figure 8)",
+        "block to take gradients at, counted from 0, by autodiff through all later blocks (Figure 8)",
         low=0,
         none="last",
     )

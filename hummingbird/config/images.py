@@ -46,7 +46,7 @@ class Linear:
 
 @dataclasses.dataclass(frozen=True)
 class Attentive:
-    """Attention pooling by one learned query per head, and a linear layer (AIM's probe); needs pooling=patches."""
+    """Attention pooling with a learned query per head, then a linear layer (AIM's probe); needs pooling=patches."""
 
     learning_rates: tuple[float, ...] = setting(
         (1e-4, 3e-4, 1e-3, 3e-3), "AdamW's learning rates to choose from", above=0
@@ -54,7 +54,7 @@ class Attentive:
     weight_decay: float = setting(0.1, "of AdamW, not on the bias", low=0)
     batch_size: int = setting(256, "images in a batch", low=1)
     steps: int = setting(2000, "AdamW steps; the learning rate falls to 0 along a cosine", low=1)
-    heads: int = setting(12, "heads of the attention; they divide the features of a patch", low=1)
+    heads: int = setting(12, "attention heads; they have to divide the features of a patch", low=1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,10 +63,10 @@ class Images:
 
     pooling: Literal["auto", "cls", "mean", "cls_mean", "qkv", "layers", "patches"] = setting(
         "auto",
-        "one vector for an image: the [CLS] token after the final norm, the mean of the patches, both concatenated, a "
-        "training run's own attention pooling; layers: the [CLS] of the last four blocks and the mean of the "
-        "patches, of which `linear` tries four parts (DINOv2); patches: all of them, for `attentive`; auto: cls where "
-        "there is one, else mean",
+        "how an image becomes features: cls: the [CLS] token after the final norm; mean: the mean of the patches; "
+        "cls_mean: both; qkv: a training run's own attention pooling; layers: the [CLS] tokens of the last four blocks "
+        "and the mean of the patches, from which `linear` makes four sets of features (DINOv2); patches: every patch, "
+        "for `attentive`; auto: cls where there is one, else mean",
     )
     crop: Literal["centre", "squash", "aspect"] = setting(
         "centre",

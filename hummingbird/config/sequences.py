@@ -1,4 +1,4 @@
-"""Settings of evaluations of text and sound."""
+"""Settings of evaluations on texts and sounds."""
 
 from __future__ import annotations
 
@@ -15,10 +15,21 @@ class Sequences:
     """How texts and sounds become inputs, for `data.task` text and audio."""
 
     length: int | None = setting(
-        None, "tokens of a text or frames (10 ms) of a sound; longer ones are cut; none: 128 or 1024", low=2, high=8192
+        None,
+        "longest input: tokens of a text, frames of 10 ms of a sound; longer inputs are cut; none: 128 tokens or 1024 "
+        "frames",
+        low=2,
+        high=8192,
     )
-    mean: float = setting(-4.2677393, "audio: mean of spectrograms, by default that of AudioSet (SSAST)")
-    std: float = setting(4.5689974, "audio: their standard deviation, of which twice is divided by", above=0)
+    mean: float = setting(
+        -4.2677393, "audio: mean to normalise spectrograms by, (x - mean) / (2 std); the default is AudioSet's (SSAST)"
+    )
+    std: float = setting(
+        4.5689974, "audio: standard deviation to normalise spectrograms by; the default is AudioSet's (SSAST)", above=0
+    )
     stride: int | None = setting(
-        None, "audio: steps between the patches of a spectrogram; none: their side; SSAST fine-tunes with 10", low=1
+        None,
+        "audio: step from one patch of a spectrogram to the next, in bins and frames; none: the side of a patch; SSAST "
+        "is fine-tuned with 10",
+        low=1,
     )

@@ -1,4 +1,4 @@
-"""Sounds with classes: class folders of .wav files, ESC-50 and Speech Commands; and their mel spectrograms."""
+"""Labelled sounds: class folders of .wav files, ESC-50, Speech Commands; and their mel spectrograms."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ import scipy.signal
 from jaxtyping import Float, Float32
 
 from hummingbird.data.texts import Rows, SequenceSplits, content, find, home, numbered
-from hummingbird.errors import UserError
+from hummingbird.errors import UserError, first_line
 
 RATE = 16_000  # Hz
 WINDOW, STEP, FFT = 400, 160, 512  # samples: 25 ms every 10 ms
 BINS, LOWEST = 128, 20.0  # of mel frequency; Hz
 PREEMPHASIS = 0.97
 FLOOR = float(np.finfo(np.float32).eps)
-TEST_FOLD = "1"  # of ESC-50's five, as FUNGI's code has it
+TEST_FOLD = "1"  # of ESC-50's five folds, as in FUNGI's code
 
 
 # ---------------------------------------------------------------- data sets
 def class_folders(folder: pathlib.Path) -> Rows:
-    """Returns the .wav files of class folders, with their folders' names."""
+    """Returns the .wav files of class folders, and the names of these folders as labels."""
     return [(str(path), path.parent.name) for path in sorted(folder.glob("*/*.wav"))]
 
 
@@ -39,7 +39,7 @@ def read_folders(folder: pathlib.Path) -> tuple[Rows, Rows]:
 
 
 def read_esc50(folder: pathlib.Path) -> tuple[Rows, Rows]:
-    """Reads ESC-50: audio/*.wav and meta/esc50.csv. Fold 1 is tested on, the others are trained on."""
+    """Reads ESC-50, audio/*.wav and meta/esc50.csv; fold 1 is the test set."""
     file = find(folder, ("meta/esc50.csv", "esc50.csv"), "data.root")
     rows = list(csv.DictReader(io.StringIO(content(file), newline="")))
     if not rows or not {"filename", "fold", "category"} <= rows[0].keys():
@@ -51,7 +51,7 @@ def read_esc50(folder: pathlib.Path) -> tuple[Rows, Rows]:
 
 
 def read_commands(folder: pathlib.Path) -> tuple[Rows, Rows]:
-    """Reads Speech Commands: class folders, testing_list.txt and validation_list.txt, which is not trained on."""
+    """Reads Speech Commands: class folders and testing_list.txt; files in validation_list.txt are left out."""
     listed = [
         set(content(find(folder, (f"{part}_list.txt",), "data.root")).split()) for part in ("testing", "validation")
     ]
@@ -75,31 +75,38 @@ def build_sounds(name: str, root: str) -> SequenceSplits:
 
     Args:
       name: a key of `SOUND_SETS`.
-      root: its folder, or one that holds a folder of that name.
+      root: its folder, or one that holds a folder of the data set's name.
 
     Raises:
-      UserError: no such data set, or one that is not laid out as expected.
+      UserError: there is no such data set, or its files are laid out in another way.
     """
     if name not in SOUND_SETS:
         raise UserError(
             f"config key data.name: {name!r} is not a data set of sounds; there are {', '.join(SOUND_SETS)}"
         )
-    return numbered(*SOUND_SETS[name](home(root, name)))
+    folder = home(root, name)
+    train, test = SOUND_SETS[name](folder)
+    if not train or not test:
+        raise UserError(
+            f"config key data.root: {folder} has no {'training' if not train else 'test'} sounds; "
+            "configs/evaluate/sounds.py describes its layout"
+        )
+    return numbered(train, test, ("data.root", "data.root"))
 
 
 # ---------------------------------------------------------------- spectrograms
 def read_wav(path: str) -> Float32[np.ndarray, " N"]:
-    """Reads a .wav file as one channel of 16 kHz in [-1, 1].
+    """Reads a .wav file as one channel at 16 kHz in [-1, 1].
 
     Raises:
-      UserError: it cannot be read, or is no .wav file.
+      UserError: it cannot be read, or is not a .wav file.
     """
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", scipy.io.wavfile.WavFileWarning)  # chunks that say who recorded it
+            warnings.simplefilter("ignore", scipy.io.wavfile.WavFileWarning)  # metadata chunks
             rate, samples = scipy.io.wavfile.read(path)
     except (OSError, ValueError, struct.error) as error:
-        raise UserError(f"{path} is not a .wav file that can be read ({error})") from error
+        raise UserError(f"{path} is not a .wav file that can be read ({first_line(error)})") from error
     scale = 1.0
     if samples.dtype == np.uint8:
         samples, scale = samples.astype(np.float32) - 128, 128.0
@@ -115,7 +122,7 @@ def read_wav(path: str) -> Float32[np.ndarray, " N"]:
 
 @functools.cache
 def mel_filters() -> Float[np.ndarray, "257 128"]:
-    """Returns Kaldi's triangles: between equal steps of 1127 ln(1 + f / 700), linear in mel."""
+    """Returns Kaldi's triangular filters: of equal width in mel, 1127 ln(1 + f / 700), and linear in it."""
     mel = lambda f: 1127 * np.log1p(np.asarray(f) / 700)
     edges = np.linspace(mel(LOWEST), mel(RATE / 2), BINS + 2)
     bins = mel(np.arange(FFT // 2 + 1) * RATE / FFT)[:, None]
@@ -124,10 +131,10 @@ def mel_filters() -> Float[np.ndarray, "257 128"]:
 
 
 def spectrogram(samples: Float[np.ndarray, " N"]) -> Float32[np.ndarray, "T 128"]:
-    """Returns the logarithms of mel energies as Kaldi computes them (AST): a Hann window of 25 ms every 10 ms.
+    """Computes log mel energies as Kaldi does for AST, in a Hann window of 25 ms every 10 ms.
 
     Args:
-      samples: at 16 kHz, in [-1, 1]; shorter sounds than a window are padded to one.
+      samples: at 16 kHz, in [-1, 1]; zero-padded to the length of a window.
 
     Example:
       >>> spectrogram(np.zeros(16000)).shape
@@ -142,6 +149,6 @@ def spectrogram(samples: Float[np.ndarray, " N"]) -> Float32[np.ndarray, "T 128"
 
 
 def sound_input(path: str, length: int, mean: float, std: float) -> Float32[np.ndarray, "T 128"]:
-    """Returns a file's spectrogram, cut or zero-padded to `length` frames, then normalised: (x - mean) / (2 std)."""
+    """Returns a file's spectrogram, cut or zero-padded to `length` frames and normalised: (x - mean) / (2 std)."""
     found = spectrogram(read_wav(path))[:length]
     return (np.pad(found, ((0, length - len(found)), (0, 0))) - np.float32(mean)) / np.float32(2 * std)

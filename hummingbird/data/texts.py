@@ -1,4 +1,4 @@
-"""Texts with classes, from tables of text and label and from the files of TREC, SST, AG News and TweetEval."""
+"""Labelled texts: tables with a column of texts and one of labels, and the files of TREC, SST, AG News, TweetEval."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ TEXTS, LABELS = ("text", "sentence", "question"), ("label", "category", "class",
 
 
 class Classified(NamedTuple):
-    """Samples with a class each.
+    """Samples and their classes.
 
     Attributes:
       items: texts, or paths of sounds.
@@ -32,11 +32,11 @@ class Classified(NamedTuple):
 
 
 class SequenceSplits(NamedTuple):
-    """The parts of a data set of texts or sounds.
+    """A data set of texts or sounds.
 
     Attributes:
-      train: to retrieve from and to train on.
-      test: to classify.
+      train: samples to retrieve from and to train on.
+      test: samples to classify.
       classes: names by id.
     """
 
@@ -50,19 +50,21 @@ def content(path: pathlib.Path, encoding: str = "utf-8") -> str:
     try:
         return path.read_text(encoding=encoding)
     except UnicodeDecodeError as error:
-        raise UserError(f"{path} is not text in {encoding} ({error.reason}); save it as such") from error
+        raise UserError(f"{path} is not {encoding} text ({error.reason}); save it in that encoding") from error
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror})") from error
 
 
 def read_table(path: pathlib.Path) -> Rows:
-    """Reads a .csv or .tsv with a header that names a column of texts and one of labels, as Banking-77 has it."""
+    """Reads a .csv or .tsv with a header that names the columns of texts and labels, as in Banking-77."""
     separator = "\t" if path.suffix.lower() == ".tsv" else ","
     rows = csv.DictReader(io.StringIO(content(path, "utf-8-sig"), newline=""), delimiter=separator)
     names = [name.strip().lower() for name in rows.fieldnames or ()]
     text, label = (next((names.index(n) for n in known if n in names), -1) for known in (TEXTS, LABELS))
     if text < 0 or label < 0:
-        raise UserError(f"{path}: its first line must name the columns text and label; it has {', '.join(names)}")
+        raise UserError(
+            f"{path}: its first line must name the columns text and label; it has {', '.join(names) or 'no columns'}"
+        )
     fields = list(rows.fieldnames or ())
     found: Rows = []
     for row in rows:
@@ -74,7 +76,7 @@ def read_table(path: pathlib.Path) -> Rows:
 
 
 def read_ag_news(path: pathlib.Path) -> Rows:
-    """Reads class, title and description, without a header."""
+    """Reads rows of class, title and description, without a header."""
     rows = list(csv.reader(io.StringIO(content(path), newline="")))
     short = next((i for i, row in enumerate(rows, 1) if len(row) != 3), None)
     if short is not None:
@@ -83,7 +85,7 @@ def read_ag_news(path: pathlib.Path) -> Rows:
 
 
 def read_trec(path: pathlib.Path) -> Rows:
-    """Reads "DESC:manner How did serfdom develop ?"; the coarse class counts."""
+    """Reads lines such as "DESC:manner How did serfdom develop ?"; the label is the coarse class, DESC."""
     found: Rows = []
     for number, line in enumerate(content(path, "latin-1").splitlines(), 1):
         label, _, text = line.partition(" ")
@@ -94,7 +96,7 @@ def read_trec(path: pathlib.Path) -> Rows:
 
 
 def read_trees(path: pathlib.Path) -> Rows:
-    """Reads the parse trees of the Stanford Sentiment Treebank: the label of the root, 0 to 4, and the words."""
+    """Reads the words and root labels, 0 to 4, of the parse trees of the Stanford Sentiment Treebank."""
     found: Rows = []
     for number, line in enumerate(filter(None, content(path).splitlines()), 1):
         root = re.match(r"\((\d) ", line)
@@ -106,16 +108,16 @@ def read_trees(path: pathlib.Path) -> Rows:
 
 
 def read_tweets(path: pathlib.Path) -> Rows:
-    """Reads NAME_text.txt, and NAME_labels.txt beside it, line by line."""
+    """Reads NAME_text.txt and, beside it, NAME_labels.txt: a text and a label on each line."""
     beside = path.with_name(path.name.replace("_text", "_labels"))
     texts, labels = content(path).splitlines(), content(beside).split()
     if len(texts) != len(labels):
-        raise UserError(f"{path} has {len(texts)} lines, {beside.name} has {len(labels)}")
+        raise UserError(f"{path} has {len(texts)} lines, {beside.name} has {len(labels)}; they have to match")
     return list(zip(texts, labels, strict=True))
 
 
 class TextSet(NamedTuple):
-    """Where the parts of a data set are, by the first name that exists, and how its files are read."""
+    """The files of a data set, of which the first that exists is read, and how to read them."""
 
     train: tuple[str, ...]
     test: tuple[str, ...]
@@ -137,11 +139,11 @@ def build_texts(name: str, root: str, train: str = "", test: str = "") -> Sequen
 
     Args:
       name: a key of `TEXT_SETS`.
-      root: folder of its files, or a folder that holds the set's own.
+      root: folder of its files, or one that holds a folder of the data set's name.
       train, test: files in it; "": the usual ones.
 
     Raises:
-      UserError: no such data set or file, or a file of another form.
+      UserError: there is no such data set or file, or a file has another format.
     """
     if name not in TEXT_SETS:
         raise UserError(f"config key data.name: {name!r} is not a data set of texts; there are {', '.join(TEXT_SETS)}")
@@ -154,10 +156,11 @@ def build_texts(name: str, root: str, train: str = "", test: str = "") -> Sequen
 
 
 def home(root: str, name: str) -> pathlib.Path:
-    """Returns the folder of a data set: `root`, or one of that name in it; UserError if there is none."""
+    """Returns the folder of a data set: the one of its name in `root`, else `root`; UserError if there is none."""
     folder = pathlib.Path(root).expanduser()
     if not root or not folder.is_dir():
-        raise UserError(f"config key data.root: {root or 'empty'} is not a folder; give the one that holds {name}")
+        what = f"{root} is not a folder" if root else "is empty"
+        raise UserError(f"config key data.root: {what}; give the folder of {name}")
     return folder / name if (folder / name).is_dir() else folder
 
 
@@ -169,16 +172,25 @@ def find(folder: pathlib.Path, names: Sequence[str], key: str) -> pathlib.Path:
     raise UserError(f"config key {key}: there is no {' or '.join(names)} in {folder}")
 
 
-def numbered(train: Rows, test: Rows) -> SequenceSplits:
-    """Numbers the classes of the training samples by name; UserError if there are too few, or more among the others."""
-    if not train or not test:
-        raise UserError(f"config key data.{'prompt' if not train else 'query'}: no samples")
+def numbered(train: Rows, test: Rows, keys: tuple[str, str] = ("data.prompt", "data.query")) -> SequenceSplits:
+    """Numbers classes in alphabetical order.
+
+    Args:
+      train, test: samples.
+      keys: config keys that chose them, for errors.
+
+    Raises:
+      UserError: no samples, fewer than two classes, or a class without training samples.
+    """
+    for rows, key, part in ((train, keys[0], "training"), (test, keys[1], "test")):
+        if not rows:
+            raise UserError(f"config key {key}: there are no {part} samples")
     classes = sorted({label for _, label in train})
     unknown = sorted({label for _, label in test} - set(classes))
     if unknown:
-        raise UserError(f"config key data.query: class {unknown[0]!r} is not among the training samples")
+        raise UserError(f"config key {keys[1]}: class {unknown[0]!r} is not among the training samples")
     if len(classes) < 2:
-        raise UserError(f"config key data.prompt: all samples are of class {classes[0]!r}; nothing to classify")
+        raise UserError(f"config key {keys[0]}: all samples are of class {classes[0]!r}; nothing to classify")
     number = {label: i for i, label in enumerate(classes)}
     parts = [
         Classified([item for item, _ in rows], np.array([number[label] for _, label in rows], np.int32))

@@ -1,4 +1,4 @@
-"""Texts as token ids: by the tokenizer beside a network's weights, or by checksums of words for random weights."""
+"""Turns texts into token ids, by the tokenizer beside a network's weights or, for random weights, by checksums."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from jaxtyping import Bool, Int32
 from hummingbird.errors import UserError, first_line
 
 Encode = Callable[[Sequence[str]], list[list[int]]]  # texts to ids of tokens
-FIRST = 1  # id that stands for [CLS] where ids are checksums
+FIRST = 1  # id of [CLS] where ids are checksums
 
 
 def build_tokenizer(folder: pathlib.Path | None, words: int, length: int) -> Encode:
@@ -20,11 +20,11 @@ def build_tokenizer(folder: pathlib.Path | None, words: int, length: int) -> Enc
 
     Args:
       folder: holds tokenizer.json or vocab.txt (WordPiece); None: ids are checksums of words, for random weights.
-      words: rows of the network's table.
-      length: most tokens of a text, those that mark its beginning and end among them.
+      words: rows of the network's embedding table.
+      length: longest text in tokens, including those that mark its beginning and end.
 
     Raises:
-      UserError: no tokenizer there, one that cannot be read or has more tokens than the table; the extra is missing.
+      UserError: there is no tokenizer, it cannot be read or has more tokens than the table, or the extra is missing.
     """
     if folder is None:
         return lambda texts: [[FIRST, *map(checksum(words), text.split())][:length] for text in texts]
@@ -47,7 +47,9 @@ def build_tokenizer(folder: pathlib.Path | None, words: int, length: int) -> Enc
             raise
         raise UserError(f"{folder}: its tokenizer cannot be read ({first_line(error)})") from error
     if found.get_vocab_size() > words:
-        raise UserError(f"{folder}: the tokenizer has {found.get_vocab_size()} tokens, the network {words}")
+        raise UserError(
+            f"{folder}: the tokenizer has {found.get_vocab_size()} tokens, the network {words}; they do not match"
+        )
     found.no_padding()
     found.enable_truncation(length)
     return lambda texts: [one.ids for one in found.encode_batch(list(texts))]
@@ -59,7 +61,7 @@ def checksum(words: int) -> Callable[[str], int]:
 
 
 def pad(ids: Sequence[Sequence[int]], length: int) -> tuple[Int32[np.ndarray, "N T"], Bool[np.ndarray, "N T"]]:
-    """Returns ids padded with 0 to one length, and where there are tokens; an empty text is one padding token.
+    """Pads ids with 0 to one length; returns them and the mask of tokens. An empty text keeps one padding token.
 
     Example:
       >>> pad([[5, 6], [7]], 3)[0].tolist()

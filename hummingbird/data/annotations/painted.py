@@ -84,7 +84,7 @@ class Painted:
                 f" {width}x{height} ({shorten(sorted(set(empty)))}): they lie outside, or are smaller than a pixel"
             )
             if len(empty) == len(drawing.shapes):
-                raise Unreadable(f"{message}; were they drawn on an image of another size?")
+                raise Unreadable(f"{message}; check that they were drawn on this image, at this size")
             log.warning("%s", message)
         return label
 
