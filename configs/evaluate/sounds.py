@@ -3,17 +3,17 @@
     hummingbird evaluate --config=configs/evaluate/sounds.py:esc50 \
         --checkpoint=SSAST-Base-Patch-400.pth --workdir=DIR --config.data.root=ROOT
 
-ROOT is the folder of the data set as published, or holds a folder of its name:
+ROOT holds the files as published, or a folder of the variant's name that does:
 
 | variant | files | classes |
 |---|---|---|
 | (none) | train/CLASS/*.wav, test/CLASS/*.wav | any |
-| esc50 | meta/esc50.csv, audio/*.wav; fold 1 is tested on, as in FUNGI's code | 50 |
+| esc50 | meta/esc50.csv, audio/*.wav; fold 1 is the test set, as in FUNGI's code | 50 |
 | speech_commands | CLASS/*.wav, testing_list.txt, validation_list.txt | 35 |
 
-Sounds of any rate become one channel of 16 kHz, then 128 mel bins every 10 ms. Length and statistics of the
-spectrograms are those of AST's recipes. `--config.sequence.stride=10` overlaps patches, as SSAST's fine-tuning does.
-Not yet run here with published weights.
+Sounds of any sampling rate become one channel at 16 kHz, then 128 mel bins every 10 ms. The length and the statistics
+of spectrograms are those of AST's recipes. `--config.sequence.stride=10` makes patches overlap, as in SSAST's
+fine-tuning. This evaluation has not been run here with published weights.
 """
 
 from hummingbird.data.sounds import SOUND_SETS

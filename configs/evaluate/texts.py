@@ -3,7 +3,7 @@
     hummingbird evaluate --config=configs/evaluate/texts.py:trec \
         --checkpoint=hf:google-bert/bert-base-uncased --workdir=DIR --config.data.root=ROOT
 
-ROOT holds the files as their authors publish them, or a folder of the set's name that does:
+ROOT holds the files as published, or a folder of the variant's name that does:
 
 | variant | files | classes |
 |---|---|---|
@@ -12,10 +12,11 @@ ROOT holds the files as their authors publish them, or a folder of the set's nam
 | banking77 | train.csv, test.csv | 77 |
 | sst | train.txt, test.txt (or in trees/), parse trees with labels | 5 |
 | ag_news | train.csv, test.csv | 4 |
-| tweet_eval | of a task such as emoji: train_text.txt, train_labels.txt, test_text.txt, test_labels.txt | 20 |
+| tweet_eval | of one task, such as emoji: train_text.txt, train_labels.txt, test_text.txt, test_labels.txt | 20 |
 
-The tokenizer (tokenizer.json or vocab.txt beside the weights) needs the extra `text`. `--config.features.gradients=kl`
-adds gradients, `images.*` sets classifiers and few shots. Not yet run here with published weights.
+The tokenizer, tokenizer.json or vocab.txt beside the weights, needs the extra `text`. `--config.features.gradients=kl`
+adds gradients; settings under `images` choose classifiers and few shots. This evaluation has not been run here with
+published weights.
 """
 
 from hummingbird.data.texts import TEXT_SETS

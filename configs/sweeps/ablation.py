@@ -7,8 +7,8 @@
 
 All have the same number of steps. The first command trains on photographs (any folder of images) and scores on street
 scenes (any folder that configs/evaluate/folder.py reads); `:demo` trains and scores on `scenes`. Twenty runs of a few
-minutes each on two cores. The page shows what context adds in pairs of runs with the same seed, which share the data
-order and the initial encoder. Results so far, of three seeds, are in configs/README.md.
+minutes each on two cores. The page compares runs with the same seed in pairs; they share the data order and the initial
+encoder. configs/README.md has the results of the first three seeds.
 """
 
 from hummingbird.sweep import EVALUATIONS, Sweep, cross, grid

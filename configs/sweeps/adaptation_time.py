@@ -6,22 +6,22 @@
         --config.data.root=ADEChallengeData2016
     hummingbird sweep --sweep=configs/sweeps/adaptation_time.py:demo --checkpoint=runs/demo/pretrain --workdir=DIR
 
-Retrieval gets time by filling its bank with fractions of the training images, decoders by passes over all of them. One
-clock for all: reading, encoding and filling the bank, or the steps, in which the encoder runs too; compiling comes
-before it and is reported apart. For one pass the decoders have a grid of 45 settings each (learning rate, weight decay
-and warm-up are what the paper tuned; its values are unknown), for other budgets five learning rates.
+Retrieval spends its time on a bank with a fraction of the training images, a decoder on passes over all of them. The
+time counts reading and encoding images and filling the bank, or the training steps, which encode too. Compiling is
+reported apart, as setup. For one pass, each decoder has a grid of 45 settings of learning rate, weight decay and
+warm-up, which the paper tuned without giving values; for other numbers of passes it has five learning rates.
 
-The paper names no validation images, so most likely it chose settings by the score itself. Both choices are reported:
-by the score ("best"), and by a tenth of the training images that is held out ("held out"), which is the honest one.
+The paper names no validation images, so it most likely chose settings by the score on the queries. The page reports
+that choice ("best") and, as the fair one, the choice by a held-out tenth of the training images ("held out").
 
-Not yet run here at that size. A run of two seconds has to be the only one on its machine: use --parallel=1.
+Timed runs need the machine to themselves: use --parallel=1. This sweep has not been run here at full size.
 """
 
 from hummingbird.sweep import Curve, Figure, PaperTable, Pick, Sweep, chain, cross, decoding, grid
 
 FRACTIONS = {"": (1 / 1024, 1 / 256, 1 / 64, 1 / 16, 1 / 4, 1), "demo": (1 / 64, 1 / 16, 1 / 4, 1)}
 EPOCHS = {"": (1 / 128, 1 / 16, 1, 4, 16), "demo": (1 / 16, 1 / 4, 1, 4)}
-# The learning rate is the head's; layers of the encoder have a tenth of it, and less the deeper they are.
+# Learning rates of the head; the encoder's layers have a tenth, decayed towards the first one.
 RATES = {
     "": {"frozen": (1e-4, 3e-4, 1e-3, 3e-3, 1e-2), "e2e": (1e-4, 3e-4, 1e-3, 3e-3, 1e-2)},
     "demo": {"frozen": (3e-3, 3e-2), "e2e": (1e-3, 1e-2)},
@@ -29,7 +29,7 @@ RATES = {
 DECAYS, WARMUPS = (0.0, 1e-4, 0.05), (0.0, 0.05, 0.25)
 TUNED = {"finetune.optimizer.weight_decay": 1e-4, "finetune.optimizer.warmup": 0.05}
 SETTINGS = {**decoding.DECODERS, "finetune.optimizer.schedule": "cosine", "finetune.data.held_out": 0.1}
-# The demo's prompt has more images than those of other demos: one pass would be four steps.
+# More prompt images than in other demos, where one pass would be four steps.
 DEMO = {"data.scenes.prompt_images": 512, "finetune.batch_size": 8, **decoding.QUICK}
 EPOCH, RATE = "finetune.epochs", "finetune.optimizer.learning_rate"
 TABLE3 = {
@@ -54,14 +54,14 @@ TABLE3 = {
 }
 BUDGETS = {"200 ms": 0.2, "1 s": 1.0, "10 s": 10.0, "1 min": 60.0, "10 min": 600.0, "1 h": 3600.0}
 NOTES = (
-    "One pass over the training images. Best: of all settings by the score on the queries, as most likely published; "
-    "held out: by a tenth of the training images, which no decoder here is trained on. Retrieval chooses nothing and "
-    "uses all images."
+    "One pass over the training images. Best: the setting with the best score on the queries, most likely what the "
+    "paper reports. Held out: the setting with the best score on a tenth of the training images, on which no decoder "
+    "is trained. Retrieval has nothing to choose and uses all images."
 )
 TIMES = (
-    "Of settings that took no longer, the one with the best score on held-out images. The paper states 70 mIoU on "
-    "PASCAL VOC and 28 on ADE20K by retrieval in 5 minutes (one pass), about 50 and 20 where a linear head saturates, "
-    "and fine-tuning near chance in 5 minutes."
+    "The best setting within each time, chosen on held-out images. The paper states that retrieval reaches 70 mIoU on "
+    "PASCAL VOC and 28 on ADE20K in 5 minutes (one pass), that a linear head saturates at about 50 and 20, and that "
+    "fine-tuning is near chance after 5 minutes."
 )
 
 
@@ -106,7 +106,7 @@ def table3(title, everything):
 
 
 def budget_table(title):
-    """Returns what each method reaches within the times of Figure 4, and what its setup takes."""
+    """Returns the score of each method within the times of Figure 4, the time of one pass, and that of setup."""
     rows = {}
     for method, stage in decoding.METHODS.items():
         choose = "" if stage == "nn" else f"{stage}.held_out_miou"
@@ -129,8 +129,8 @@ def get_sweep(variant=""):
         axes = (f"{stage}.adaptation_seconds", f"{stage}.miou")
         curves[method] = Curve(*axes) if stage == "nn" else Curve(*axes, f"{stage}.held_out_miou", EPOCH)
     figure = Figure(
-        f"Adaptation time on {data.title} (the paper's Figure 4): for each number of passes the setting that is best "
-        "on held-out training images",
+        f"Adaptation time on {data.title} (the paper's Figure 4); for each number of passes, the setting with the best "
+        "score on held-out training images",
         "adaptation time",
         "mIoU",
         curves,

@@ -1,4 +1,4 @@
-"""Figure 3, Tables 2, 9 and 10: few annotated images; retrieval, a linear head, and end-to-end training of both.
+"""Figure 3, Tables 2, 9 and 10: few annotated images, by retrieval, a linear head, and end-to-end training.
 
     hummingbird sweep --sweep=configs/sweeps/data_fractions.py --checkpoint=PATH --workdir=DIR \
         --config.data.root=VOCdevkit/VOC2012
@@ -8,12 +8,12 @@
     hummingbird sweep --config=configs/evaluate/pascal_voc.py:few --sweep=configs/sweeps/data_fractions.py:retrieval \
         --checkpoint=PATH --workdir=DIR --config.data.root=VOCdevkit/VOC2012
 
-Five draws of each fraction, with three methods each; `:demo` has three fractions of 64 rendered images and two draws,
-`:retrieval` needs no decoder and takes any config of kind evaluate.
+Each of three methods gets five draws of each fraction. `:demo` has two draws of three fractions of 64 rendered images;
+`:retrieval` trains no decoder and takes any config of kind evaluate.
 
-The paper does not publish how it trained end to end. Ours: 60 passes over the images but at least 2,000 steps, and the
-settings of finetune/linear. Not yet run here at that size. LOCA's authors measured 1/32 to 1/1 of the other methods on
-ADE20K; the paper reproduced the rest.
+The paper does not publish its settings of end-to-end training. Ours are those of finetune/linear, for 60 passes over
+the images and at least 2,000 steps. On ADE20K, LOCA's authors measured the other methods at 1/32 to 1/1, and the paper
+reproduced the smaller fractions. This sweep has not been run here at full size.
 """
 
 from hummingbird.sweep import Curve, Figure, PaperTable, Pick, Sweep, cross, decoding, grid
@@ -21,7 +21,7 @@ from hummingbird.sweep import Curve, Figure, PaperTable, Pick, Sweep, cross, dec
 NAMES = ("1/128", "1/64", "1/32", "1/16", "1/8", "1/4", "1/2", "1/1")
 FRACTIONS = {"": NAMES, "ade20k": NAMES, "demo": ("1/16", "1/4", "1/1"), "retrieval": NAMES}
 SEEDS = {"": 5, "ade20k": 5, "demo": 2, "retrieval": 5}
-# Tables 9 and 10: fine-tuned end to end with a linear head (E2E), or by retrieval (NN).
+# Tables 9 and 10: a linear head trained end to end (E2E), or retrieval (NN).
 TABLE9 = {
     "DeiT-III, E2E": (41.8, 53.8, 63.1, 67.7, 70.7, 72.2, 73.4, 75.2),
     "DINO, E2E": (36.1, 44.3, 54.3, 57.8, 61.7, 64.8, 68.2, 72.2),
@@ -55,13 +55,13 @@ def share(name):
 
 
 def steps(variant, name):
-    """Returns how many steps a decoder takes on a fraction of the training images."""
-    passes = EPOCHS[variant] * share(name) * decoding.DATA_SETS[variant].images
-    return max(STEPS[variant], round(passes / BATCH))
+    """Returns the number of steps of a decoder on a fraction of the training images."""
+    crops = EPOCHS[variant] * share(name) * decoding.DATA_SETS[variant].images
+    return max(STEPS[variant], round(crops / BATCH))
 
 
 def figures(variant):
-    """Returns Figure 3; published curves have their own figure where the data set is another one."""
+    """Returns Figure 3; for `:demo`, published curves are a figure of their own, since they are for PASCAL VOC."""
     data, voc = decoding.DATA_SETS[variant], decoding.DATA_SETS[""]
     curves = {name: Curve(f"{stage}.images", f"{stage}.miou") for name, stage in decoding.METHODS.items()}
     source = voc if variant == "demo" else data
@@ -106,7 +106,7 @@ def get_sweep(variant=""):
     published = {
         name: {metric: PUBLISHED[variant][row][i] for row, metric in own.items()} for i, name in enumerate(NAMES) if own
     }
-    few = "" if variant == "demo" else ":few"  # Sec. 4.2 searches in its own way
+    few = "" if variant == "demo" else ":few"  # Sec. 4.2 has its own search settings
     return Sweep(
         "evaluate",
         cross(longer, seeds, [{**decoding.DECODERS, **(decoding.QUICK if variant == "demo" else {})}]),

@@ -8,13 +8,17 @@
         --config.data.root=IMAGENET --config.images.classes=imagenet100.txt
     hummingbird sweep --sweep=configs/sweeps/fungi_ablations.py:demo --workdir=DIR
 
-imagenet100.txt lists 100 WordNet ids. The default varies head, normalisation and DINO's views (Tables 6 and 15), beside
-the embedding and the gradient of each objective (Figure 10, without DeepCluster and iBOT, whose gradients the paper
-found to be worse than the embedding); `:layers` the block of which gradients are taken (Figure 8, 12 blocks), `:shots`
-the images of each class (Figure 6). Figure 11 compares sizes of AugReg encoders, which fungi_knn has.
+imagenet100.txt lists 100 WordNet ids.
 
-Table 6's check marks are lost in the text that we have: of its rows, the first (neither) and the chosen one are known.
-Each Accuracy of the default is that of one gradient alone. Not yet run here with these weights.
+- The default scores the embedding and the gradient of each objective alone (Figure 10), then varies head, normalisation
+  and DINO's views (Tables 6 and 15). Figure 10 also has DeepCluster and iBOT; the paper found their gradients worse
+  than the embedding, and they are left out here.
+- `:layers` takes gradients at each of the 12 blocks (Figure 8).
+- `:shots` varies the number of images of each class (Figure 6).
+
+Figure 11 compares sizes of AugReg encoders; fungi_knn has these. Our copy of Table 6 lacks its check marks, so only two
+of its rows can be assigned: neither normalisation nor head, and the paper's choice. This sweep has not been run here
+with the paper's weights.
 """
 
 from hummingbird.sweep import Sweep, cross, fungi
@@ -28,13 +32,13 @@ HEADS = {
     ", no norm": {"features.variant.unit": "no"},
     ", norm": {"features.variant.unit": "yes"},
 }
-# Of each objective those that differ: KL and DINO normalise by default, SimCLR does not and needs a head.
+# Settings that differ from the default: KL and DINO normalise by default, SimCLR does not and needs a head.
 KEPT = {"K": ("", ", no norm, no head", ", norm, no head", ", no norm"), "S": ("", ", norm, no head", ", norm")}
 DINO = {
     ", shared head": {"features.variant.shared_heads": True},
     ", DINO's augmentation": {"features.variant.augmentation": "dino"},
 }
-# Tables 6 and 15. The latter has 89.1 for independent heads and 90.1 for random crops alone, two runs of the default.
+# Tables 6 and 15. Table 15 has two scores for the default: 89.1 among heads, 90.1 among augmentations.
 PUBLISHED = {
     "K": 89.1,
     "D": 90.1,
@@ -48,7 +52,7 @@ IMAGENET100 = {"imagenet100": "evaluate/images:imagenet100"}
 
 
 def heads():
-    """Returns the embedding, and each gradient alone with each head."""
+    """Returns the embedding, and the gradient of each objective with each head."""
     points = [{"name": "embeddings", "features.pca": 512}]
     for name, objective in OBJECTIVES.items():
         own = {head: HEADS[head] for head in KEPT.get(name, KEPT["K"])} | (DINO if name == "D" else {})
@@ -60,7 +64,7 @@ def heads():
 
 
 def layers(depth):
-    """Returns each gradient alone at each block."""
+    """Returns the gradient of each objective at each block."""
     blocks = [{"name": f"block {i}", "features.variant.layer": i} for i in range(depth)]
     return cross([{"name": name, "features.gradients": [x], **ALONE} for name, x in OBJECTIVES.items()], blocks)
 
@@ -73,7 +77,7 @@ def shots(counts):
 
 
 def get_sweep(variant=""):
-    """Returns heads and views (the default), `:layers`, `:shots` or `:demo`, which has a few of each."""
+    """Returns heads and views (the default), `:layers`, `:shots`, or `:demo` with a few runs of each."""
     if variant == "demo":
         chosen = ("K, norm, no head", "D, DINO's augmentation", "S, norm")
         points = [x for x in heads() if x["name"] in chosen] + layers(2)[:1] + shots((2,))[:1]

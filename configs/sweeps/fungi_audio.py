@@ -4,16 +4,16 @@
         --config.data.root=DATA
     hummingbird sweep --sweep=configs/sweeps/fungi_audio.py:demo --workdir=DIR --config.data.root=DATA
 
-DATA holds folders esc50 and speech_commands as published. Table 12's parameters are those of the features (16 views, 64
-x 2 negatives, heads of 768). `:demo` takes small random weights and DATA/train/CLASS/*.wav, DATA/test/CLASS/*.wav. Not
-yet run here with published weights.
+DATA holds the folders esc50 and speech_commands as published. SimCLR has the settings of Table 12: 16 views, 64 x 2
+negatives, heads of 768. `:demo` takes small random weights and your sounds, DATA/train/CLASS/*.wav and
+DATA/test/CLASS/*.wav. This sweep has not been run here with published weights.
 """
 
 from hummingbird.sweep import Sweep
 
 SETS = ("esc50", "speech_commands")
 GRADIENTS = {"": (), " + K": ("kl",), " + S": ("simclr",), " + K + S": ("kl", "simclr")}
-# Accuracy with all sounds and in 5 shots, in the order of `SETS`.
+# For each of `SETS`: accuracy with all sounds, and in 5 shots.
 TABLE11 = {
     "SSAST": (42.8, 20.0, 27.4, 5.3),
     "SSAST + K": (47.0, 21.2, 29.9, 6.1),

@@ -9,10 +9,12 @@
     hummingbird sweep --sweep=configs/sweeps/fungi_incontext.py:few --workdir=DIR \
         --config.evaluate.voc.data.root=VOCdevkit/VOC2012 --config.evaluate.ade20k.data.root=ADEChallengeData2016
 
-The seed draws augmentation, the patches that are kept, heads and projection. `:demo` projects by `tensor`, as suits a
-CPU, and by `dense` for one preset; the default by `dense`, as published. `:banks` has the three lengths of Tables 3 and
-7, `:few` the fractions of Table 4, of DINO's encoders on the Hugging Face Hub (extra `hub`) and as the published code
-computes them: preset public-code, protocol open-hummingbird. Neither has been run here.
+The seed draws augmentation, the patches that are kept, heads and projection. The default projects by `dense`, as
+published; `:demo` by `tensor`, which suits a CPU, and by `dense` for one preset.
+
+`:banks` has the three bank lengths of Tables 3 and 7, `:few` the fractions of Table 4, both for DINO's encoders from
+the Hugging Face Hub (extra `hub`) and with the settings of the published code: preset public-code, protocol
+open-hummingbird. Neither has been run here.
 """
 
 from hummingbird.sweep import Sweep, cross, grid
@@ -28,7 +30,7 @@ PROJECTIONS = {"": "dense", "demo": "tensor"}
 
 ENCODERS = {name: f"timm:vit_{size}_patch16_224.dino" for name, size in (("ViT-S/16", "small"), ("ViT-B/16", "base"))}
 FUNGI = {"features.gradients": ["simclr"], "features.preset": "public-code"}
-# mIoU on PASCAL VOC and on ADE20K for each length of the bank.
+# mIoU on PASCAL VOC, then on ADE20K, for each bank length.
 LENGTHS = {"10^2": 102_400, "10^3": 1_024_000, "10^4": 10_240_000}
 TABLES_3_AND_7 = {
     "ViT-S/16": ((37.2, 43.1, 46.6), (11.4, 14.5, 17.0)),
@@ -46,7 +48,7 @@ TABLE_4 = {
 
 
 def compared(key, values, table, config):
-    """Returns the sweep of both encoders without and with gradients over the values of a setting, by name."""
+    """Returns points, evaluations and published scores: both encoders, without and with gradients, for each value."""
     rows = [
         {"name": name + suffix, "checkpoint": checkpoint, "protocol": "open-hummingbird", **settings}
         for name, checkpoint in ENCODERS.items()

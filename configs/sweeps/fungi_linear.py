@@ -4,10 +4,12 @@
     hummingbird sweep --sweep=configs/sweeps/fungi_linear.py:files --workdir=DIR --config.data.root=DATA
     hummingbird sweep --sweep=configs/sweeps/fungi_linear.py:demo --workdir=DIR
 
-Data and encoders as of fungi_knn.py. The penalty is the best of five on validation images: the official ones, or a
-fifth of each class; in few shots one of the five, where the paper's code takes a fifth of all training images.
+Data and encoders are those of fungi_knn.py. Of five penalties, the best on validation images is taken: on the official
+ones, or on a fifth of each class; in few shots on one image of five, where the paper's code takes a fifth of all
+training images.
 
-Not yet run here with these encoders. Table 13 prints MoCo v3 as ViT-B/32; it is the ViT-B/16 of the other tables.
+This sweep has not been run here with these encoders. Table 13 prints MoCo v3 as ViT-B/32; it is the ViT-B/16 of the
+other tables.
 """
 
 from hummingbird.sweep import Sweep, fungi

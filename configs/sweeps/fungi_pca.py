@@ -4,7 +4,7 @@
         --config.data.root=DATA
     hummingbird sweep --sweep=configs/sweeps/fungi_pca.py:demo --workdir=DIR
 
-Data as of fungi_knn.py. Both settings of a row share the cached features. Not yet run here.
+The data are those of fungi_knn.py. Runs with and without PCA share cached features. This sweep has not been run here.
 """
 
 from hummingbird.sweep import Sweep, fungi

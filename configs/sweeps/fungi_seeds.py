@@ -6,10 +6,10 @@
     hummingbird sweep --config=configs/evaluate/images.py --sweep=configs/sweeps/fungi_seeds.py:own --checkpoint=PATH \
         --workdir=DIR --config.data.root=FOLDER
 
-Data as of fungi_knn.py. The encoder is torchvision's supervised ViT-B/16, which the paper calls DeiT; others can be
-given. The seed also draws EuroSAT's test images. Its standard deviations were 0.0 to 0.6. `:own` scores one encoder on
-any images, with all of them and in 5 shots, by the classifiers that --config.images.classifiers names. Not yet run
-here, except for `:demo` and, without DINO's gradients, `:own`.
+The data are those of fungi_knn.py. The encoder is torchvision's supervised ViT-B/16, which the paper calls DeiT; others
+can be given. The seed also draws EuroSAT's test images. The paper's standard deviations are 0.0 to 0.6. `:own` scores
+one encoder on any images, with all of them and in 5 shots, by the classifiers in --config.images.classifiers. Only
+`:demo` and, without DINO's gradients, `:own` have been run here.
 """
 
 from hummingbird.sweep import Sweep, cross, fungi, grid

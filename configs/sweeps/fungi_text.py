@@ -3,10 +3,10 @@
     hummingbird sweep --sweep=configs/sweeps/fungi_text.py --workdir=DIR --config.data.root=DATA
     hummingbird sweep --sweep=configs/sweeps/fungi_text.py:demo --workdir=DIR --config.data.root=DATA
 
-DATA holds a folder for each data set (evaluate/texts says which files). Encoders come from the Hugging Face Hub (extra
-`hub`), tokenizers with them (extra `text`). Few-shot numbers are those of 5 texts of each class (AG News: 10), mean of
-five draws; the paper's code draws as many texts in all, in the proportions of the classes. `:demo` takes small random
-weights and the files train.csv and test.csv in DATA. Not yet run here with published weights.
+DATA holds a folder for each data set; evaluate/texts lists their files. Encoders come from the Hugging Face Hub (extra
+`hub`) with their tokenizers (extra `text`). Few-shot scores are means over five draws of 5 texts of each class (AG
+News: 10); the paper's code draws the same number in total, in the proportions of the classes. `:demo` takes small
+random weights and your texts, train.csv and test.csv in DATA. This sweep has not been run here with published weights.
 """
 
 from hummingbird.sweep import Sweep
@@ -15,7 +15,7 @@ SETS = ("trec", "banking77", "sst", "ag_news", "tweet_eval")
 ENCODERS = {"BERT base": "hf:google-bert/bert-base-uncased", "T5 small": "hf:google-t5/t5-small"}
 DEMO = {"random BERT": "random:bert_tiny", "random T5": "random:t5_tiny"}
 GRADIENTS = {"": (), " + K": ("kl",), " + K + S": ("kl", "simclr")}
-# Accuracy with all texts and in few shots, in the order of `SETS`.
+# For each of `SETS`: accuracy with all texts, and in few shots.
 TABLE5 = {
     "BERT base": (83.6, 20.0, 55.4, 14.5, 40.0, 20.4, 88.8, 45.8, 23.8, 13.6),
     "BERT base + K": (85.6, 27.6, 67.1, 22.2, 40.7, 23.2, 91.0, 61.4, 24.4, 13.8),

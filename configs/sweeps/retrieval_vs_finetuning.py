@@ -1,4 +1,4 @@
-"""Figure 7 and Tables 4 and 11: does retrieval predict fine-tuning? Many encoders, scored by both, and Pearson's r.
+"""Figure 7, Tables 4 and 11: does retrieval predict fine-tuning? Both scores of many encoders, and Pearson's r.
 
     hummingbird sweep --sweep=configs/sweeps/retrieval_vs_finetuning.py --workdir=DIR \
         --config.data.root=VOCdevkit/VOC2012
@@ -6,16 +6,17 @@
         --config.data.root=ADEChallengeData2016
     hummingbird sweep --sweep=configs/sweeps/retrieval_vs_finetuning.py:demo --workdir=DIR
 
-UperNet by MAE's protocol fine-tunes each encoder of the list. The paper's 14 models are not public: give runs of your
-own the names of `MODELS` under checkpoints/, or link them there; names that are not there fail, and all else is run.
-`:demo` scores random weights, and every checkpoint of the runs in runs/models/ (link workdirs there). Raw pixels have
-no layers for UperNet to take.
+Each encoder is fine-tuned with UperNet by MAE's protocol. The paper's 14 models are not public: put your own runs, or
+links to them, in checkpoints/ under the names in `MODELS`. Runs of missing encoders fail, and all others are run.
+`:demo` scores random weights and every checkpoint of the workdirs in runs/models/; it leaves out raw pixels, which have
+no layers for UperNet.
 
-Not yet run here at that size: an UperNet of 160,000 steps is about 9.3 EFLOP, 13 hours at 200 TFLOP/s (ViT-B, 512 px).
+This sweep has not been run here at full size: UperNet for 160,000 steps takes about 9.3 EFLOP, 13 hours at 200 TFLOP/s
+(ViT-B, 512 px).
 
 The paper states r = 0.80 on PASCAL VOC and 0.89 on ADE20K for its 14 models. It prints both scores of six of them, in
-Tables 1 and 11; those are the published points. Its Table 4 mixes decoders: rows of other methods use the linear one of
-Segmenter, those that MAE's paper measured UperNet.
+Tables 1 and 11; these are the published points. Its Table 4 mixes decoders: Segmenter's linear one, and UperNet in the
+rows taken from MAE's paper.
 """
 
 import pathlib
@@ -42,7 +43,7 @@ OTHERS = {
     "MAE ViT-B IN1K": ((6.6, 75.0), (3.3, 48.1)),
     "LOCA ViT-B IN1K": ((57.5, 76.7), (18.5, 47.9)),
 }
-# Encoders that anyone can download, beside those of the table.
+# Encoders that are public.
 HUB = {
     "DINO ViT-B IN1K": "timm:vit_base_patch16_224.dino",
     "MAE ViT-B IN1K": "timm:vit_base_patch16_224.mae",
@@ -54,7 +55,7 @@ SMALL = {"finetune.total_steps": 120, "finetune.optimizer.warmup_steps": 12, **d
 
 
 def local_checkpoints(folder):
-    """Yields name and path of every checkpoint of the training runs in a folder."""
+    """Yields the name and path of every checkpoint of the training runs in a folder."""
     for run in sorted(pathlib.Path(folder).glob("*")):
         for step in sorted((run / "checkpoints").glob("[0-9]*")):
             yield f"{run.name} step {int(step.name)}", str(step)
@@ -70,12 +71,12 @@ def points(variant):
 
 
 def published(column):
-    """Returns retrieval and fine-tuning of each published model."""
+    """Returns the scores of each published model by retrieval and fine-tuned."""
     return {name: row[column] for name, row in {**{name: row[1:] for name, row in MODELS.items()}, **OTHERS}.items()}
 
 
 def get_sweep(variant=""):
-    """Returns the encoders on PASCAL VOC (the default), `:ade20k`, or small ones on `:demo`."""
+    """Returns the sweep on PASCAL VOC (the default), `:ade20k` or `:demo`."""
     data, column = decoding.DATA_SETS[variant], COLUMN[variant]
     scores, runs = published(column), points(variant)
     title, names = ("ADE20K" if column else "PASCAL VOC"), ("nn.miou", "upernet.miou")
