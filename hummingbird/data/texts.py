@@ -148,11 +148,9 @@ def build_texts(name: str, root: str, train: str = "", test: str = "") -> Sequen
     if name not in TEXT_SETS:
         raise UserError(f"config key data.name: {name!r} is not a data set of texts; there are {', '.join(TEXT_SETS)}")
     known, folder = TEXT_SETS[name], home(root, name)
-    parts = [
-        known.read(find(folder, (file,) if file else usual, key))
-        for file, usual, key in ((train, known.train, "data.prompt"), (test, known.test, "data.query"))
-    ]
-    return numbered(*parts)
+    prompt = known.read(find(folder, (train,) if train else known.train, "data.prompt"))
+    query = known.read(find(folder, (test,) if test else known.test, "data.query"))
+    return numbered(prompt, query)
 
 
 def home(root: str, name: str) -> pathlib.Path:
