@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import abc
 import dataclasses
-from typing import Any, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import jax.numpy as jnp
 import numpy as np
@@ -153,6 +153,7 @@ def to_unit(images: Images) -> Float[Array, "B H W 3"]:
     return pixels.astype(jnp.float32) / 255 if pixels.dtype == jnp.uint8 else pixels.astype(jnp.float32)
 
 
+@dataclasses.dataclass(frozen=True)
 class Backbone(abc.ABC):
     """Pure functions of parameters and images; a backbone that lacks one of them says what to use instead.
 
@@ -165,7 +166,10 @@ class Backbone(abc.ABC):
       dtype: how it computes, a key of `ARITHMETIC`.
     """
 
-    dtype: str
+    dtype: str = dataclasses.field(default="float32", kw_only=True)
+
+    def __post_init__(self) -> None:
+        check_dtype(self.dtype)
 
     @property
     @abc.abstractmethod
@@ -189,10 +193,8 @@ class Backbone(abc.ABC):
         raise UserError(f"{self} does not divide its pixels by standard deviations")
 
     def with_dtype(self, dtype: str) -> Backbone:
-        """Returns the backbone with another arithmetic. Raises UserError for what is not in `ARITHMETIC`."""
-        check_dtype(dtype)
-        backbone: Any = self  # all of them are frozen dataclasses
-        return dataclasses.replace(backbone, dtype=dtype)
+        """Returns the backbone with another `dtype`; UserError if that is not a key of `ARITHMETIC`."""
+        return dataclasses.replace(self, dtype=dtype)
 
     @abc.abstractmethod
     def features(self, params: Params, images: Images) -> Output:

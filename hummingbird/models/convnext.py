@@ -40,7 +40,7 @@ class ConvNeXtArchitecture(StagedArchitecture):
     response_norm: bool = False
 
     def backbone(self, features: Features, dtype: str) -> FrozenConvNeXt:
-        return FrozenConvNeXt(self, features, dtype)
+        return FrozenConvNeXt(self, features, dtype=dtype)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -23,7 +23,6 @@ from hummingbird.models.backbone import (
     Output,
     Projection,
     Tokens,
-    check_dtype,
     indices,
     to_unit,
 )
@@ -39,20 +38,18 @@ class FrozenViT(Backbone):
     Attributes:
       arch: the transformer.
       chosen: which tokens are the features.
-      dtype: how it computes, a key of `ARITHMETIC`.
       drop_path: where it is trained: probability that an image skips a branch of the last layer.
       remat: where it is trained: recompute each block in the backward pass.
     """
 
     arch: Architecture
     chosen: Features = LAST_LAYER
-    dtype: str = "float32"
     drop_path: float = 0.0
     remat: bool = False
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         self.chosen.indices(self.depth)
-        check_dtype(self.dtype)
 
     def __str__(self) -> str:
         return "a ViT"

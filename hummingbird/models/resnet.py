@@ -49,7 +49,7 @@ class ResNetArchitecture(StagedArchitecture):
     shortcuts: tuple[bool, ...] = ()
 
     def backbone(self, features: Features, dtype: str) -> FrozenResNet:
-        return FrozenResNet(self, features, dtype)
+        return FrozenResNet(self, features, dtype=dtype)
 
 
 @dataclasses.dataclass(frozen=True)

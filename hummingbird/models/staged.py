@@ -25,7 +25,6 @@ from hummingbird.models.backbone import (
     Features,
     Images,
     Output,
-    check_dtype,
     indices,
     to_unit,
 )
@@ -88,16 +87,14 @@ class FrozenStages(Backbone):
     Attributes:
       arch: sizes and variations.
       chosen: which stage gives the features.
-      dtype: how it computes, a key of `ARITHMETIC`.
     """
 
     arch: StagedArchitecture
     chosen: Features = LAST_LAYER
-    dtype: str = "float32"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         self.stage()
-        check_dtype(self.dtype)
 
     def __str__(self) -> str:
         return self.arch.called

@@ -64,7 +64,7 @@ class SwinArchitecture(StagedArchitecture):
         return sum(self.depths[:stage])
 
     def backbone(self, features: Features, dtype: str) -> FrozenSwin:
-        return FrozenSwin(self, features, dtype)
+        return FrozenSwin(self, features, dtype=dtype)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -101,7 +101,7 @@ def backbone_of(
       UserError: it does not have them.
     """
     if isinstance(arch, Architecture):
-        return FrozenViT(arch, features, dtype)
+        return FrozenViT(arch, features, dtype=dtype)
     return arch.backbone(features, dtype)
 
 

@@ -116,7 +116,6 @@ class RawPixels(Backbone):
     """Each patch is its own feature: pixels in [-1, 1], so that dark and bright are opposites for the cosine."""
 
     side: int
-    dtype: str = "float32"
 
     def __str__(self) -> str:
         return "a grid of raw pixels"

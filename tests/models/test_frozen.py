@@ -18,7 +18,6 @@ class Applied(Backbone):
 
     function: Callable
     side: int
-    dtype: str = "float32"
     patch_size = property(lambda self: self.side)
     dim = 3
 

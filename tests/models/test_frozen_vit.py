@@ -30,7 +30,7 @@ def encoder_of(arch, features=None, dtype="float32") -> FrozenEncoder:
     params = jax.eval_shape(ViT(arch).init, jax.random.key(0), jnp.zeros((1, 16, 24, 3)))["params"]
     rng = np.random.default_rng(0)
     params = jax.tree.map(lambda x: jnp.asarray(rng.normal(0.1, 0.3, x.shape), jnp.float32), params)
-    return FrozenEncoder(FrozenViT(arch, features or Features(), dtype), params, "random", "x")
+    return FrozenEncoder(FrozenViT(arch, features or Features(), dtype=dtype), params, "random", "x")
 
 
 @pytest.fixture(scope="module", params=[PLAIN, ALL_AT_ONCE], ids=["plain", "all variations"])
