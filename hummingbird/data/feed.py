@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
+import shutil
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
@@ -13,12 +14,14 @@ from absl import flags
 from grain import experimental
 
 from hummingbird.config.data import InputPipeline
+from hummingbird.errors import UserError
 
 Item = TypeVar("Item")
 Batch = TypeVar("Batch")
 
 CHUNK = 8  # most images that a worker process hands over at a time
 WAITING = 128  # threads beyond the cores that wait for a bucket
+SHARED_MEMORY = "/dev/shm"  # where worker processes leave their images
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,6 +53,9 @@ def build_reading(data: InputPipeline, host_batch: int, image_bytes: int, remote
       host_batch: images of a batch that belong to this host.
       image_bytes: size of the views of an image.
       remote: whether reading an image is mostly waiting.
+
+    Raises:
+      UserError: worker processes need more shared memory than there is.
     """
     threads = data.threads
     if threads is None:
@@ -57,7 +63,20 @@ def build_reading(data: InputPipeline, host_batch: int, image_bytes: int, remote
     ahead = min(data.read_ahead * host_batch, max(1, (data.buffer << 20) // image_bytes))
     if data.read_ahead and threads:  # fewer would leave threads without work, whatever the batch
         ahead = max(ahead, 2 * threads * max(1, data.workers))
+    if data.workers:
+        check_shared_memory(max(1, ahead) * image_bytes)
     return Reading(data.workers, threads, ahead, image_bytes)
+
+
+def check_shared_memory(needed: int) -> None:
+    """Raises UserError if there is less shared memory than `needed` bytes: a full one kills workers by a bus error."""
+    free = shutil.disk_usage(SHARED_MEMORY).free if os.path.isdir(SHARED_MEMORY) else needed
+    if free < needed:
+        raise UserError(
+            f"config key data.workers: workers keep up to {needed >> 20} MiB of images in {SHARED_MEMORY}, which "
+            f"has {free >> 20} MiB free; give the container more (docker run --shm-size), lower data.buffer, or set "
+            "data.workers=0, which reads in threads"
+        )
 
 
 def cores() -> int:

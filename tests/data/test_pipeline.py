@@ -1,5 +1,6 @@
 """Batches are equal on any number of hosts, workers and threads, and resume exactly; broken images are counted."""
 
+import dataclasses
 import itertools
 import json
 import logging
@@ -212,6 +213,14 @@ def test_what_is_read_ahead_is_bounded_in_images_and_bytes():
     assert usual.threads == feed.cores()
     assert feed.build_reading(data(), 1024, 300_000, remote=True).threads == feed.cores() + feed.WAITING
     assert feed.build_reading(data(workers=4), 1024, 300_000, remote=True).threads >= feed.WAITING // 4
+
+
+def test_too_little_shared_memory_for_workers_is_refused_before_they_start(monkeypatch):
+    monkeypatch.setattr(feed.shutil, "disk_usage", lambda path: types.SimpleNamespace(free=64 << 20))  # Docker's
+    data = config.resolve("pretrain", overrides={"data.workers": 2}).data
+    with pytest.raises(UserError, match=r"data.workers: .* 2343 MiB .* 64 MiB free; .*--shm-size.* data.workers=0"):
+        feed.build_reading(data, 4096, 300_000)
+    assert feed.build_reading(dataclasses.replace(data, workers=0), 4096, 300_000).threads == feed.cores()
 
 
 def test_batches_that_cannot_be_made_are_refused():

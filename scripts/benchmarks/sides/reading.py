@@ -41,6 +41,12 @@ class Server:
         with urllib.request.urlopen(f"{self._address}/control?{question}") as answer:
             return int(json.load(answer)["requests"])
 
+    def settle(self) -> None:
+        """Waits for a second without requests, so that what a closed pipeline still reads ahead disturbs nothing."""
+        before = -1
+        while before != (before := self.ask("")):
+            time.sleep(1)
+
 
 @contextlib.contextmanager
 def loopback_bucket() -> Iterator[Server]:
@@ -181,6 +187,7 @@ def measure_latency(folder: pathlib.Path, photographs: list[bytes], batches: int
             for name, seconds in (("0 ms", 0.0), ("20 ms", LATENCY)):
                 server.ask(f"latency={seconds}")
                 best[name] = max(best[name], rate(config, batches))
+                server.settle()
     return best
 
 
