@@ -52,6 +52,11 @@ class Encoder(Protocol):
         ...
 
 
+def name_of(encoder: Encoder) -> str:
+    """Returns the name of an encoder; without one, that of the function or of its type."""
+    return getattr(encoder, "name", None) or getattr(encoder, "__name__", type(encoder).__name__)
+
+
 def arithmetic(encoder: Encoder) -> dict[str, str | None]:
     """Returns how an encoder computes: "dtype", "backend" and "device_kind"; None for what it does not say."""
     return {name: getattr(encoder, name, None) for name in ("dtype", "backend", "device_kind")}

@@ -83,7 +83,7 @@ def finetune(
 
     Args:
       config: resolved config of kind "finetune".
-      encoder: from `load_encoder`, or what that takes.
+      encoder: from `load_encoder`, what that takes, or any callable that `hb.evaluate` takes, which stays frozen.
       workdir: gets what a training run writes, and metrics.json and report.html as an evaluation.
       sources: images to train on and to predict; None: those that the config names.
       program: `build_program` for this config, encoder and data, so that several runs compile once; None: built here.
@@ -122,13 +122,12 @@ def fit_decoder(
 
 def build_run(setup: Setup, program: Program) -> Run[DecoderState, Mapping[str, Any]]:
     """Builds what the loop needs to know."""
-    config, place = setup.config, functools.partial(meshes.to_global, program.mesh)
+    config, model, place = setup.config, program.fit.model, functools.partial(meshes.to_global, program.mesh)
     frozen: Params = jax.device_put(setup.encoder.params, program.frozen_shardings) if program.frozen else {}
 
     def step(state: DecoderState, batch: Mapping[str, Any]) -> tuple[DecoderState, Mapping[str, Array]]:
-        arrays = {name: jax.tree.map(place, value) for name, value in batch.items() if name != "index"}
-        inputs = arrays["image"] if "image" in arrays else Encoded(arrays["maps"], arrays["cls"])
-        return program.step(frozen, state, Batch(inputs, arrays["label"]))
+        inputs = model.inputs(batch["image"]) if "image" in batch else Encoded(batch["maps"], batch["cls"])
+        return program.step(frozen, state, jax.tree.map(place, Batch(inputs, batch["label"])))
 
     return Run(
         step=step,

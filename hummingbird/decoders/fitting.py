@@ -27,7 +27,8 @@ def fit(
     """Fits a decoder on an encoder, and scores it as `hb.evaluate` scores retrieval.
 
     Args:
-      encoder: what `load_encoder` returns or takes: the path of a checkpoint, "random:vit_s16", "rgb:8".
+      encoder: what `load_encoder` returns or takes: the path of a checkpoint, "random:vit_s16", "rgb:8"; or any
+        callable that `hb.evaluate` takes, such as a PyTorch model, which stays frozen and gives its last layer.
       config: name of a shipped config, such as "linear:pascal_voc", "upernet:ade20k" or "depth:nyuv2"; path of a config
         file; or a resolved config.
       workdir: folder for checkpoints, logs, metrics.json and report.html; the same call resumes. None: nothing is kept.

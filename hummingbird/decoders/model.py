@@ -11,11 +11,13 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
-from jaxtyping import Float, Key
+from jaxtyping import Float, Key, UInt8
 
 from hummingbird.data.window import PADDING
 from hummingbird.decoders.head import Decoded, Head
+from hummingbird.decoders.host import HostBackbone, padding
 from hummingbird.models.backbone import LAST_LAYER, Backbone, Images, Output, to_unit
 from hummingbird.models.frozen import precision
 from hummingbird.models.params import Params
@@ -29,8 +31,8 @@ class Encoded(NamedTuple):
       cls: their [CLS] tokens [B, D]; empty if the head takes none.
     """
 
-    maps: Sequence[Float[Array, "B _ _ _"]]
-    cls: Sequence[Float[Array, "B _"]]
+    maps: Sequence[Float[Array | np.ndarray, "B _ _ _"]]
+    cls: Sequence[Float[Array | np.ndarray, "B _"]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,13 +47,27 @@ class Model:
     backbone: Backbone
     head: Head
 
-    def encode(self, params: Params, images: Images, drop_keys: Key[Array, " B"] | None = None) -> Encoded:
+    def inputs(self, images: UInt8[np.ndarray, "B H W 3"]) -> UInt8[np.ndarray, "B H W 3"] | Encoded:
+        """Returns what compiled programs take: the images, or their features if the encoder runs on the host."""
+        return Encoded([self.backbone.encode(images)], []) if isinstance(self.backbone, HostBackbone) else images
+
+    def input_shapes(self, count: int, size: int) -> jax.ShapeDtypeStruct | Encoded:
+        """Returns the shapes of `inputs` for square images."""
+        if not isinstance(self.backbone, HostBackbone):
+            return jax.ShapeDtypeStruct((count, size, size, 3), jnp.uint8)
+        side = -(-size // self.backbone.patch_size)
+        shape: Any = jax.ShapeDtypeStruct((count, side, side, self.backbone.dim), jnp.float32)
+        return Encoded([shape], [])
+
+    def encode(self, params: Params, inputs: Images | Encoded, drop_keys: Key[Array, " B"] | None = None) -> Encoded:
         """Returns the features that the head takes; images of any size are padded to whole patches.
 
         `drop_keys`: one key per image for stochastic depth; None: without.
         """
+        if isinstance(inputs, Encoded):
+            return inputs
         with precision(self.backbone.dtype):
-            outputs = self._outputs(params, padded(images, self.backbone.patch_size), drop_keys)
+            outputs = self._outputs(params, padded(inputs, self.backbone.patch_size), drop_keys)
         cls = [x.cls for x in outputs if x.cls is not None] if self.head.uses_cls else []
         return Encoded([x.patches for x in outputs], cls)
 
@@ -79,9 +95,11 @@ class Model:
         decoded, changed = found
         return decoded, changed.get("batch_stats", stats)
 
-    def predict(self, encoder: Params, head: Params, stats: Params, images: Images) -> Float[Array, "B _ _ C"]:
+    def predict(
+        self, encoder: Params, head: Params, stats: Params, inputs: Images | Encoded
+    ) -> Float[Array, "B _ _ C"]:
         """Returns the outputs for images, on the grid of the head."""
-        return self.decode(head, stats, self.encode(encoder, images)).output
+        return self.decode(head, stats, self.encode(encoder, inputs)).output
 
 
 def padded(images: Images, patch: int) -> Float[Array, "B H W 3"]:
@@ -94,11 +112,8 @@ def padded(images: Images, patch: int) -> Float[Array, "B H W 3"]:
       (1, 42, 28, 3)
     """
     x = to_unit(images)
-    sides = [-side % patch for side in x.shape[1:3]]
-    if not any(sides):
+    rows, columns, top, left = padding(*x.shape[1:3], patch)
+    if (rows, columns) == x.shape[1:3]:
         return x
-    top, left = (side // 2 for side in sides)
-    whole = jnp.broadcast_to(
-        jnp.asarray(PADDING, jnp.float32) / 255, (len(x), x.shape[1] + sides[0], x.shape[2] + sides[1], 3)
-    )
+    whole = jnp.broadcast_to(jnp.asarray(PADDING, jnp.float32) / 255, (len(x), rows, columns, 3))
     return jax.lax.dynamic_update_slice(whole, x, (0, top, left, 0))

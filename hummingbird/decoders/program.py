@@ -18,6 +18,7 @@ from jax.sharding import Mesh
 
 from hummingbird.config.finetune import FinetuneConfig
 from hummingbird.decoders.heads import Sizes, build_head
+from hummingbird.decoders.host import HostBackbone
 from hummingbird.decoders.model import Encoded, Model
 from hummingbird.decoders.optimizer import build_optimizer, build_schedule
 from hummingbird.decoders.step import Batch, DecoderState, Fit, fit_step
@@ -25,7 +26,8 @@ from hummingbird.decoders.targets import build_target
 from hummingbird.decoders.trainable import trainable, trainable_params
 from hummingbird.devices import mesh as meshes
 from hummingbird.devices.mesh import Device
-from hummingbird.models.backbone import Backbone
+from hummingbird.errors import UserError
+from hummingbird.models.backbone import LAST_LAYER, Backbone
 from hummingbird.models.frozen_vit import FrozenViT
 from hummingbird.models.params import Params
 from hummingbird.models.staged import FrozenStages
@@ -93,7 +95,7 @@ def build_program(
     schedule = build_schedule(config.optimizer, total_steps)
     encoder = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, jnp.float32), params)
     pixels = (config.batch_size, config.input_size, config.input_size)
-    images = jax.ShapeDtypeStruct((*pixels, 3), jnp.uint8)
+    images = model.input_shapes(config.batch_size, config.input_size)
     encoded = jax.eval_shape(model.encode, encoder, images)
     heads = functools.partial(init_head, model, config.seed, encoded)
     trained = config.decoder.train_encoder
@@ -193,7 +195,13 @@ def build_model(
         offset=values[1],
         dtype=dtype,
     )
-    return Model(backbone, build_head(decoder.name, sizes))
+    head = build_head(decoder.name, sizes)
+    if isinstance(backbone, HostBackbone) and not (head.layers == LAST_LAYER.layers and head.norm):
+        raise UserError(
+            f"config key decoder.name: {decoder.name} takes layers {list(head.layers)}, but {backbone} is a plain "
+            "callable that gives its last one; use linear, bn_linear or depth_bins, or import its weights"
+        )
+    return Model(backbone, head)
 
 
 def depth_of(backbone: Backbone) -> int:

@@ -10,6 +10,7 @@ from etils import epath
 from hummingbird import config as configs
 from hummingbird.config.finetune import FinetuneConfig
 from hummingbird.data.interface import DenseSource
+from hummingbird.decoders.host import HostBackbone
 from hummingbird.decoders.optimizer import warmup_steps
 from hummingbird.decoders.score import Scoring
 from hummingbird.models.frozen import FrozenEncoder
@@ -49,7 +50,9 @@ def describe(
             "prompt": prompt.fingerprint,
             "query": query.fingerprint,
         },
-        "encoder": describe_encoder(encoder, encoder.dim),
+        "encoder": describe_encoder(
+            encoder.backbone.encoder if isinstance(encoder.backbone, HostBackbone) else encoder, encoder.dim
+        ),
         "metrics": scores,
         "decoder": describe_decoder(config, images, steps),
         "protocol": {

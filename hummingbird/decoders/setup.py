@@ -14,12 +14,14 @@ import numpy as np
 from hummingbird.config.finetune import FinetuneConfig
 from hummingbird.data.interface import DenseSource
 from hummingbird.data.sources import build_dense_source
+from hummingbird.data.window import squashed
+from hummingbird.decoders.host import from_callable
 from hummingbird.decoders.inference import build_inference
 from hummingbird.decoders.program import prepare_encoder
-from hummingbird.encoder import Encoder, build_encoder
+from hummingbird.encoder import Encoder, build_encoder, name_of
 from hummingbird.errors import UserError
 from hummingbird.models.frozen import FrozenEncoder
-from hummingbird.retrieval.evaluation import check_sources
+from hummingbird.retrieval.evaluation import check_encoder, check_sources
 from hummingbird.retrieval.selection import hold_out, subset
 from hummingbird.run.files import Json
 from hummingbird.tasks import Task, build_task
@@ -64,12 +66,15 @@ def build_setup(
     evaluation = config.evaluation()
     if isinstance(encoder, str):
         encoder = build_encoder(encoder, dataclasses.replace(config.encoder, dtype="float32"))
-    if not isinstance(encoder, FrozenEncoder):
-        name = getattr(encoder, "name", None) or type(encoder).__name__
-        raise UserError(f"encoder {name}: a decoder needs an encoder of load_encoder; import its weights")
-    check_finite(encoder)
-    backbone, params = prepare_encoder(config, encoder.backbone, encoder.params)
-    encoder = dataclasses.replace(encoder, backbone=backbone, params=params)
+    check_encoder(encoder)
+    if isinstance(encoder, FrozenEncoder):
+        check_finite(encoder)
+        encoder = prepared(config, encoder)
+    elif config.decoder.train_encoder:
+        raise UserError(
+            f"config key decoder.train_encoder: encoder {name_of(encoder)} is a plain callable, which stays frozen; "
+            "import its weights to train it"
+        )
     prompt, query = sources or (build_dense_source(evaluation, "prompt"), build_dense_source(evaluation, "query"))
     check_sources(prompt, query)
     task = build_task(prompt, evaluation)
@@ -78,8 +83,19 @@ def build_setup(
     if not images:
         raise UserError(f"config key data.held_out: {config.data.held_out} leaves no image to train on")
     values = labels_of(prompt, images, task, config)
+    if not isinstance(encoder, FrozenEncoder):
+        first = prompt[images[0]]
+        height, width = first["image"].shape[:2]
+        picture = squashed(height, width, config.input_size, config.input_size).picture(first["image"])
+        encoder = prepared(config, from_callable(encoder, picture, first["name"]))
     build_inference(config, encoder.patch_size)
     return Setup(config, encoder, prompt, query, images, held_out, task, values)
+
+
+def prepared(config: FinetuneConfig, encoder: FrozenEncoder) -> FrozenEncoder:
+    """Returns an encoder as the config computes and trains it."""
+    backbone, params = prepare_encoder(config, encoder.backbone, encoder.params)
+    return dataclasses.replace(encoder, backbone=backbone, params=params)
 
 
 def check_finite(encoder: FrozenEncoder) -> None:

@@ -87,10 +87,8 @@ def fit_step(fit: Fit, frozen: Params, state: DecoderState, batch: Batch) -> tup
         online: Params, stats: Params, part: Batch, numbers: Int[Array, " b"], rng: Key[Array, ""]
     ) -> tuple[Float[Array, ""], Params]:
         encoder = subtree(online, "encoder") if "encoder" in online else frozen
-        encoded = part.inputs
-        if not isinstance(encoded, Encoded):
-            drops = jax.vmap(jax.random.fold_in, (None, 0))(key, numbers) if fit.drop_path else None
-            encoded = fit.model.encode(encoder, encoded, drops)
+        drops = jax.vmap(jax.random.fold_in, (None, 0))(key, numbers) if fit.drop_path else None
+        encoded = fit.model.encode(encoder, part.inputs, drops)
         decoded, stats = fit.model.decode_training(subtree(online, "decoder"), stats, encoded, rng)
         return fit.target.loss(decoded, part.labels, state.step), stats
 

@@ -49,12 +49,12 @@ class Decoder:
         count = split.mesh.size
         padded = np.zeros((-(-len(images) // count) * count, *images.shape[1:]), np.uint8)
         padded[: len(images)] = images
-        outputs = program(*self._placed(count), jax.device_put(padded, split))
+        outputs = program(*self._placed(count), jax.device_put(self.model.inputs(padded), split))
         return np.asarray(outputs, np.float32)[: len(images)]
 
     def features(self, images: UInt8[np.ndarray, "B H W 3"]) -> Float32[np.ndarray, "B h w D"]:
         """Returns the first map of features that the head takes."""
-        encoded = jax.jit(self.model.encode)(self.encoder, images)
+        encoded = jax.jit(self.model.encode)(self.encoder, self.model.inputs(images))
         return np.asarray(encoded.maps[0], np.float32)
 
     def _placed(self, count: int) -> tuple[Params, Params, Params]:
@@ -71,7 +71,8 @@ def encode_with(model: Model, params: Params, batch_size: int) -> Callable[[UInt
     mesh = _mesh(math.gcd(jax.local_device_count(), batch_size))
     whole, split = NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec("images"))
     program = jax.jit(model.encode, in_shardings=(whole, split), out_shardings=split)
-    return functools.partial(program, jax.device_put(params, whole))
+    placed = jax.device_put(params, whole)
+    return lambda images: program(placed, model.inputs(images))
 
 
 def _mesh(count: int) -> Mesh:

@@ -6,7 +6,7 @@ import resource
 import sys
 from typing import NotRequired, TypedDict
 
-from hummingbird.encoder import Encoder, arithmetic
+from hummingbird.encoder import Encoder, arithmetic, name_of
 from hummingbird.retrieval.fractions import FractionScores
 from hummingbird.run.files import Json
 from hummingbird.tasks import Scores
@@ -60,9 +60,8 @@ class Result(TypedDict):
 
 def describe_encoder(encoder: Encoder, dim: int) -> dict[str, Json]:
     """Describes an encoder: its name (or its type's), origin, fingerprint, patch size, channels, and arithmetic."""
-    name = getattr(encoder, "name", None) or getattr(encoder, "__name__", type(encoder).__name__)
     known = {fact: getattr(encoder, fact, None) for fact in ("source", "commit", "fingerprint")}
-    return {"name": name, **known, "patch_size": encoder.patch_size, "dim": dim, **arithmetic(encoder)}
+    return {"name": name_of(encoder), **known, "patch_size": encoder.patch_size, "dim": dim, **arithmetic(encoder)}
 
 
 def peak_memory() -> int:

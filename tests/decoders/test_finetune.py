@@ -181,8 +181,53 @@ def test_an_encoder_with_nan_is_refused_by_a_line(tmp_path):
     with pytest.raises(UserError, match=r"encoder a tiny ViT: its parameter norm/scale is not finite"):
         finetune(finetune_config(), broken, tmp_path / "run")
     assert not (tmp_path / "run").exists()
-    with pytest.raises(UserError, match=r"a decoder needs an encoder of load_encoder"):
+    with pytest.raises(UserError, match=r"encoder function: patch_size is None; set it"):
         finetune(finetune_config(), lambda images: images, tmp_path / "run")
+
+
+class Mine:
+    """The raw pixels of patches, by NumPy: what `rgb:8` is in JAX."""
+
+    patch_size, name, scale = 8, "mine", 1.0
+    __hash__ = None  # as of some users' classes
+
+    def __call__(self, images):
+        assert images.dtype == np.uint8
+        count, height, width, _ = images.shape
+        patches = images.reshape(count, height // 8, 8, width // 8, 8, 3).swapaxes(2, 3)
+        pixels = patches.reshape(count, height // 8, width // 8, -1).astype(np.float32)
+        return self.scale * (2 * pixels / 255 - 1)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        pytest.param({}, id="encoded each time", marks=pytest.mark.slow),
+        pytest.param({"decoder.cache_features": 1, "decoder.inference": "slide"}, id="cached"),
+    ],
+)
+def test_a_plain_callable_is_fitted_as_the_same_encoder_in_jax_is(tmp_path, encoder, changes):
+    settings = finetune_config(input_size=28, **changes)  # padded to 32
+    one, other = (finetune(settings, x, tmp_path / name) for name, x in (("mine", Mine()), ("rgb", encoder)))
+    image = np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)
+    agreement = np.mean(one.predict(image) == other.predict(image))
+    assert agreement > 0.99
+    for name in ("miou", "pixel_accuracy"):
+        assert one.result["metrics"][name] == pytest.approx(other.result["metrics"][name], abs=0.5)
+    assert (one.result["encoder"]["name"], one.result["encoder"]["dim"]) == ("mine", 192)
+
+
+def test_a_plain_callable_that_cannot_serve_is_refused_by_a_line(tmp_path):
+    broken = Mine()
+    broken.scale = np.nan
+    for made, changes, line in (
+        (broken, {}, r"encoder mine: its features of image .* are NaN or infinite"),
+        (Mine(), {"decoder.train_encoder": True}, r"decoder.train_encoder: encoder mine is a plain callable"),
+        (Mine(), {"decoder.name": "upernet"}, r"upernet takes layers .* encoder mine is a plain callable"),
+    ):
+        with pytest.raises(UserError, match=line):
+            finetune(finetune_config(**changes), made, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def huge():
