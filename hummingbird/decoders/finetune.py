@@ -127,7 +127,8 @@ def build_run(setup: Setup, program: Program) -> Run[DecoderState, Mapping[str, 
 
     def step(state: DecoderState, batch: Mapping[str, Any]) -> tuple[DecoderState, Mapping[str, Array]]:
         inputs = model.inputs(batch["image"]) if "image" in batch else Encoded(batch["maps"], batch["cls"])
-        return program.step(frozen, state, jax.tree.map(place, Batch(inputs, batch["label"])))
+        placed, labels = jax.tree.map(place, (inputs, batch["label"]))
+        return program.step(frozen, state, Batch(placed, labels))
 
     return Run(
         step=step,

@@ -20,19 +20,24 @@ from hummingbird.retrieval.encode import check_shape
 from hummingbird.retrieval.evaluation import check_encoder
 
 
-@dataclasses.dataclass(frozen=True, eq=False)  # callables need not be hashable
+@dataclasses.dataclass(frozen=True, eq=False)  # callables need be neither comparable nor hashable
 class HostBackbone(Backbone):
     """A callable from images to patch features, as `hb.evaluate` takes it. It stays frozen and gives its last layer.
 
     Attributes:
       encoder: images uint8 [B, H, W, 3] -> features float32 [B, h, w, D].
       width: D.
-      dtype: how the head computes its products.
     """
 
     encoder: Encoder
     width: int
-    dtype: str = "float32"
+
+    # Those of `Backbone` compare its fields alone.
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+    def __hash__(self) -> int:
+        return id(self)
 
     @property
     def patch_size(self) -> int:

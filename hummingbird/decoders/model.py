@@ -112,7 +112,7 @@ def padded(images: Images, patch: int) -> Float[Array, "B H W 3"]:
       (1, 42, 28, 3)
     """
     x = to_unit(images)
-    rows, columns, top, left = padding(*x.shape[1:3], patch)
+    rows, columns, top, left = padding(x.shape[1], x.shape[2], patch)
     if (rows, columns) == x.shape[1:3]:
         return x
     whole = jnp.broadcast_to(jnp.asarray(PADDING, jnp.float32) / 255, (len(x), rows, columns, 3))

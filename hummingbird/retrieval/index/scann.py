@@ -131,21 +131,36 @@ class ScannIndex:
 
 
 def rescore(
-    queries: Float32[np.ndarray, "Q D"], keys: Keys, ids: Int32[np.ndarray, "Q n"], rows: int = 32
+    queries: Float32[np.ndarray, "Q D"], keys: Keys, ids: Int32[np.ndarray, "Q n"], block: int = 256
 ) -> Float32[np.ndarray, "Q n"]:
-    """Returns the inner products of each query with the keys `ids`, computed `rows` queries at a time per thread."""
-    raw = keys if keys.dtype == np.float32 else keys.view(np.uint16)  # NumPy copies and widens integers faster
+    """Returns the inner products of each query with the keys `ids`.
+
+    Each thread widens `block` keys at a time, few enough to stay in its cache: whole queries take five times as long.
+    """
     found = np.empty(ids.shape, np.float32)
 
-    def fill(start: int) -> None:
-        near = raw[ids[start : start + rows]]
-        if near.dtype != np.float32:
-            near = (near.astype(np.uint32) << 16).view(np.float32)  # bfloat16 is the upper half of float32
-        found[start : start + rows] = np.matmul(near, queries[start : start + rows, :, None])[..., 0]
+    def fill(rows: np.ndarray) -> None:
+        wide = np.empty((min(block, ids.shape[1]), keys.shape[1]), np.float32)
+        for row in rows:
+            for start in range(0, ids.shape[1], block):
+                columns = slice(start, start + block)
+                near = take(keys, ids[row, columns], wide)
+                found[row, columns] = near @ queries[row]
 
-    with concurrent.futures.ThreadPoolExecutor(cpu_count()) as pool:
-        list(pool.map(fill, range(0, len(ids), rows)))
+    threads = cpu_count()
+    with concurrent.futures.ThreadPoolExecutor(threads) as pool:
+        list(pool.map(fill, np.array_split(np.arange(len(ids)), threads)))
     return found
+
+
+def take(keys: Keys, ids: Int32[np.ndarray, " n"], out: Float32[np.ndarray, "m D"]) -> Float32[np.ndarray, "n D"]:
+    """Returns the keys `ids` in float32, written to the first rows of `out`."""
+    near = out[: len(ids)]
+    if keys.dtype == np.float32:
+        np.take(keys, ids, axis=0, out=near, mode="clip")  # without "clip" NumPy would buffer
+    else:  # bfloat16 is the upper half of float32, and NumPy shifts integers faster than it converts
+        np.left_shift(keys.view(np.uint16)[ids], 16, out=near.view(np.uint32), dtype=np.uint32)
+    return near
 
 
 def _padded(ids: Int32[np.ndarray, "Q n"], similarity: Float[np.ndarray, "Q n"], k: int) -> Neighbours:
