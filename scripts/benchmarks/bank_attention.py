@@ -30,8 +30,12 @@ def step_of(attention: BankAttention) -> Callable[..., tuple[Array, ...]]:
     """Returns the attention of both networks, with gradients for the online network."""
 
     def step(q: Array, keys: Array, values: Array, target_q: Array, target_values: Array) -> tuple[Array, ...]:
-        output, back = jax.vjp(lambda q, values: attention(q, keys, values).output, q, values)
-        return attention(target_q, keys, target_values).output, output, *back(output)
+        def online(q: Array, values: Array) -> tuple[Array, tuple[Array, ...]]:
+            read = attention(q, keys, values)
+            return read.output, (read.nearest, read.share, read.entropy)
+
+        output, back, stats = jax.vjp(online, q, values, has_aux=True)
+        return attention(target_q, keys, target_values).output, output, *back(output), *stats
 
     return step
 
