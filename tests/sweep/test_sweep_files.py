@@ -29,7 +29,7 @@ RUNS = {
     "fungi_linear": (40, 12, 2),
     "fungi_pca": (8, 4),
     "fungi_retrieval": (16, 4),
-    "fungi_seeds": (12, 6, 9),
+    "fungi_seeds": (12, 6, 20),
     "fungi_text": (6, 6),
     "neighbours": (60, 20),
     "objectives": (3 * (len(OBJECTIVES) + 1), 3 * (len(OBJECTIVES) + 1), 3 * 2 * 7),
