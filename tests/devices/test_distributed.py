@@ -1,10 +1,7 @@
 """Two processes train the same run as one process, stop together, and hand it over to any other number."""
 
 import json
-import os
 import signal
-import subprocess
-import sys
 import time
 
 import numpy as np
@@ -16,24 +13,17 @@ from hummingbird.devices import distributed
 from hummingbird.errors import UserError
 from hummingbird.run import checkpoint, fingerprint
 from tests import tiny
+from tests.devices import pair
 from tests.devices.ports import free_port
 
 OVERRIDES = [f"--config.{key}={value}" for key, value in tiny.DATA.items()]
 STEPS = 100_000  # never reached
 
 
-def start(workdir, process, port, repository):
-    """Starts one of the two processes of the tiny run, with one device."""
-    environment = {
-        **os.environ,
-        **tiny.ONE_DEVICE,
-        "HUMMINGBIRD_COORDINATOR": f"127.0.0.1:{port}",
-        "HUMMINGBIRD_NUM_PROCESSES": "2",
-        "HUMMINGBIRD_PROCESS_ID": str(process),
-    }
-    command = [sys.executable, "-m", "hummingbird", "pretrain", f"--config={tiny.CONFIG}", f"--workdir={workdir}"]
-    command += [*OVERRIDES, f"--config.total_steps={STEPS}", "--config.checkpoint_every=1000"]
-    return subprocess.Popen(command, cwd=repository, env=environment, stderr=subprocess.PIPE, text=True)
+def started(workdir, repository):
+    """The two processes of the tiny run."""
+    command = ["-m", "hummingbird", "pretrain", f"--config={tiny.CONFIG}", f"--workdir={workdir}", *OVERRIDES]
+    return pair.started(repository, *command, f"--config.total_steps={STEPS}", "--config.checkpoint_every=1000")
 
 
 def logged(workdir):
@@ -42,18 +32,14 @@ def logged(workdir):
 
 @pytest.mark.process
 def test_two_processes_stop_together_and_one_resumes(tmp_path, repository):
-    workdir, port = tmp_path / "two", free_port()
-    processes = [start(workdir, i, port, repository) for i in range(2)]
-    try:
+    workdir = tmp_path / "two"
+    with started(workdir, repository) as processes:
         deadline = time.monotonic() + 240
         while time.monotonic() < deadline and not (workdir / "metrics.jsonl").exists():
             assert all(p.poll() is None for p in processes), [p.communicate()[1][-2000:] for p in processes]
             time.sleep(0.1)
         processes[1].send_signal(signal.SIGTERM)  # to one of them, as on a preempted host
         outputs = [p.communicate(timeout=120)[1] for p in processes]
-    finally:
-        for p in processes:
-            p.kill()
     assert [p.returncode for p in processes] == [PREEMPTED_STATUS] * 2, outputs
     _, manifest, arrays = checkpoint.load_newest(workdir)
     stopped = manifest["step"]
@@ -79,7 +65,7 @@ def test_two_processes_stop_together_and_one_resumes(tmp_path, repository):
 @pytest.mark.process
 def test_a_dead_host_ends_the_others_in_time(tmp_path, repository, monkeypatch):
     monkeypatch.setenv("HUMMINGBIRD_HEARTBEAT_TIMEOUT", "10")
-    workdir, port = tmp_path / "two", free_port()
+    workdir = tmp_path / "two"
 
     def stop_in_2(step, state, model, batch):
         if step == 2:
@@ -87,8 +73,7 @@ def test_a_dead_host_ends_the_others_in_time(tmp_path, repository, monkeypatch):
 
     with pytest.raises(KeyboardInterrupt):  # one process starts the run, two resume it
         tiny.pretrain(workdir, stop_in_2, total_steps=STEPS, checkpoint_every=1)
-    processes = [start(workdir, i, port, repository) for i in range(2)]
-    try:
+    with started(workdir, repository) as processes:
         deadline = time.monotonic() + 240
         while time.monotonic() < deadline and logged(workdir)[-1]["step"] < 3:
             assert all(p.poll() is None for p in processes), [p.communicate()[1][-2000:] for p in processes]
@@ -96,9 +81,6 @@ def test_a_dead_host_ends_the_others_in_time(tmp_path, repository, monkeypatch):
         assert [m["step"] for m in logged(workdir)[:3]] == [1, 2, 3]
         processes[1].kill()
         processes[0].communicate(timeout=60)
-    finally:
-        for p in processes:
-            p.kill()
     assert processes[0].returncode != 0
 
 

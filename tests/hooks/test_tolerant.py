@@ -1,9 +1,5 @@
 """A failing hook is logged and does not end the run."""
 
-import os
-import subprocess
-import sys
-
 import jax
 import pytest
 
@@ -11,7 +7,7 @@ from hummingbird import hooks
 from hummingbird.hooks import tolerant
 from hummingbird.hooks.tolerant import Tolerant
 from tests import tiny
-from tests.devices.ports import free_port
+from tests.devices import pair
 
 
 class Failing:
@@ -103,20 +99,9 @@ assert found == [{"score": 1}, None if jax.process_index() else {"score": 2}, {"
 @pytest.mark.slow
 @pytest.mark.process
 def test_a_hook_that_fails_in_one_of_two_processes_ends_neither(repository):
-    variables = {"COORDINATOR": f"127.0.0.1:{free_port()}", "NUM_PROCESSES": "2"}
-    processes = []
-    for i in range(2):
-        joined = {f"HUMMINGBIRD_{k}": v for k, v in {**variables, "PROCESS_ID": str(i)}.items()}
-        environment = {**os.environ, **tiny.ONE_DEVICE, **joined}
-        command = [sys.executable, "-c", TWO_PROCESSES]
-        processes.append(subprocess.Popen(command, cwd=repository, env=environment, stderr=subprocess.PIPE, text=True))
-    try:
-        outputs = [p.communicate(timeout=120)[1] for p in processes]
-    finally:
-        for p in processes:
-            p.kill()
-    assert [p.returncode for p in processes] == [0, 0], outputs
-    assert "evaluation failed at step 2 (failure 1), training continues: no room" in outputs[1]
+    zero, one = pair.run(repository, "-c", TWO_PROCESSES)
+    assert (zero.status, one.status) == (0, 0), (zero, one)
+    assert "evaluation failed at step 2 (failure 1), training continues: no room" in one.err
 
 
 def test_every_configured_hook_is_tolerant(tmp_path):

@@ -1,16 +1,12 @@
 """An evaluation by two processes is that of one, to the last digit; what fails in one ends both with its message."""
 
 import json
-import os
-import socket
-import subprocess
-import sys
 
 import pytest
 
 from hummingbird import config, encoder
 from hummingbird.retrieval import evaluate
-from tests import tiny
+from tests.devices import pair
 
 pytestmark = pytest.mark.process
 
@@ -31,30 +27,10 @@ FILE = "configs/evaluate/scenes.py"
 
 
 def run_two(workdir, repository, changes, checkpoint="rgb:8"):
-    """Both processes of one evaluation: [(status, stdout, stderr)]."""
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        port = s.getsockname()[1]
+    """Both processes of one evaluation."""
     flags = [f"--config.{key}={value}" for key, value in {**SMALL, **changes}.items()]
-    command = [sys.executable, "-m", "hummingbird", "evaluate", f"--config={FILE}", f"--checkpoint={checkpoint}"]
-    processes = []
-    for process in range(2):
-        environment = {
-            **os.environ,
-            **tiny.ONE_DEVICE,
-            "HUMMINGBIRD_COORDINATOR": f"127.0.0.1:{port}",
-            "HUMMINGBIRD_NUM_PROCESSES": "2",
-            "HUMMINGBIRD_PROCESS_ID": str(process),
-        }
-        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-        whole = [*command, f"--workdir={workdir}", *flags]
-        processes.append(subprocess.Popen(whole, cwd=repository, env=environment, **pipes))
-    try:
-        outputs = [p.communicate(timeout=240) for p in processes]
-    finally:
-        for p in processes:
-            p.kill()
-    return [(p.returncode, *output) for p, output in zip(processes, outputs, strict=True)]
+    command = ["-m", "hummingbird", "evaluate", f"--config={FILE}", f"--checkpoint={checkpoint}"]
+    return pair.run(repository, *command, f"--workdir={workdir}", *flags)
 
 
 # {what is shared: settings}; banks kept on disk are added by the test.

@@ -1,15 +1,10 @@
 """Processes decide alike: what they exchange, and a checkpoint that one of them cannot read."""
 
-import os
-import subprocess
-import sys
-
 import pytest
 
 from hummingbird.run import checkpoint
 from hummingbird.run.agreement import from_all
-from tests import tiny
-from tests.devices.ports import free_port
+from tests.devices import pair
 
 TWO_PROCESSES = """
 import os, sys
@@ -62,26 +57,9 @@ def test_a_process_on_its_own_has_its_own_text():
 
 @pytest.mark.process
 def test_a_read_that_fails_in_one_of_two_processes_lets_both_restore_the_same_older_step(tmp_path, repository):
-    variables = {"COORDINATOR": f"127.0.0.1:{free_port()}", "NUM_PROCESSES": "2"}
-    processes = []
-    for i in range(2):
-        joined = {f"HUMMINGBIRD_{k}": v for k, v in {**variables, "PROCESS_ID": str(i)}.items()}
-        processes.append(
-            subprocess.Popen(
-                [sys.executable, "-c", TWO_PROCESSES, str(tmp_path)],
-                cwd=repository,
-                env={**os.environ, **tiny.ONE_DEVICE, **joined},
-                stderr=subprocess.PIPE,
-                text=True,
-            )
-        )
-    try:
-        outputs = [p.communicate(timeout=200)[1] for p in processes]
-    finally:
-        for p in processes:
-            p.kill()
-    assert [p.returncode for p in processes] == [0, 0], outputs
-    assert "process 1 of 2 found that its arrays cannot be read (stale handle)" in outputs[0]
+    zero, one = pair.run(repository, "-c", TWO_PROCESSES, tmp_path)
+    assert (zero.status, one.status) == (0, 0), (zero, one)
+    assert "process 1 of 2 found that its arrays cannot be read (stale handle)" in zero.err
 
 
 def test_a_manifest_that_cannot_be_read_is_damage(tmp_path):
