@@ -179,7 +179,7 @@ def measure_reading(data: list[bytes], arguments: argparse.Namespace) -> dict[st
             "entries": arguments.entries,
             "list_of_14.2_million": reading.measure_mapping(folder, 14_200_000),
             "seconds": reading.measure_lists(folder / "lists", arguments.entries, tiny.getvalue()),
-            "images_per_second_by_latency": reading.measure_latency(folder / "tar", data, 8, arguments.rounds),
+            "images_per_second_by_latency": reading.measure_latency(folder / "tar", data, 32, arguments.rounds),
             "images_per_second_by_cores": reading.measure_cores(str(photographs), 8, arguments.rounds),
         }
 

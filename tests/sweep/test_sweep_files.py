@@ -21,7 +21,7 @@ RUNS = {
     "bank_length_pretraining": (6, 6),
     "capi": (8, 8),
     "context_weight": (18, 18),
-    "data_fractions": (40, 40, 6, 40),
+    "data_fractions": (40, 40, 15, 40),
     "fungi_ablations": (14, 36, 16, 5),
     "fungi_audio": (4, 4),
     "fungi_incontext": (40, 45, 12, 40),
