@@ -30,8 +30,9 @@ re-scores 120 candidates at any length, not because of the tree: 10,240,000 keys
            256          120           14.8 s         0.32
            256        1,800           21.2 s         0.99
 
-Since then, several shards are re-scored in blocks that stay in a core's cache, and with fewer leaves 10,240,000 keys take
-(--leaves=512 --leaves_to_search=4,8 --reorder=1300,1800; the first lines also fetch pages of keys for the first time):
+Since then, several shards are re-scored in blocks that stay in a core's cache, and with fewer leaves 10,240,000 keys
+take (--leaves=512 --leaves_to_search=4,8 --reorder=1300,1800; the first lines also fetch pages of keys for the first
+time):
 
         leaves    re-scored    1,024 queries    recall@30
              4        1,300            4.2 s         0.97
@@ -39,8 +40,8 @@ Since then, several shards are re-scored in blocks that stay in a core's cache, 
              8        1,300            4.5 s         0.98
              8        1,800            4.0 s         0.995
 
-4,096 leaves take 791 s to build instead of 188 s; 8, 16 and 32 of them find the same 0.71, 0.89 and 0.99 with 600, 1,000
-and 1,800 candidates.
+4,096 leaves take 791 s to build instead of 188 s; 8, 16 and 32 of them find the same 0.71, 0.89 and 0.99 with 600,
+1,000 and 1,800 candidates.
 
 `retrieval.scann.preset=auto` takes 512 leaves and 300 candidates up to 524,000 keys, 1,024 and 300 at 655,360, 2,048
 and 740 at 2,621,440, 4,096 and 1,800 at 10,240,000. What it rests on, recall@30 with 32 leaves searched
