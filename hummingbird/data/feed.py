@@ -63,8 +63,8 @@ def build_reading(data: InputPipeline, host_batch: int, image_bytes: int, remote
     ahead = min(data.read_ahead * host_batch, max(1, (data.buffer << 20) // image_bytes))
     if data.read_ahead and threads:  # fewer would leave threads without work, whatever the batch
         ahead = max(ahead, 2 * threads * max(1, data.workers))
-    if data.workers:
-        check_shared_memory(max(1, ahead) * image_bytes)
+    if data.workers:  # beside what is ahead, two batches in use, and two chunks in the hands of each worker
+        check_shared_memory((ahead + 2 * host_batch + 2 * CHUNK * data.workers) * image_bytes)
     return Reading(data.workers, threads, ahead, image_bytes)
 
 

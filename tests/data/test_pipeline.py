@@ -218,7 +218,7 @@ def test_what_is_read_ahead_is_bounded_in_images_and_bytes():
 def test_too_little_shared_memory_for_workers_is_refused_before_they_start(monkeypatch):
     monkeypatch.setattr(feed.shutil, "disk_usage", lambda path: types.SimpleNamespace(free=64 << 20))  # Docker's
     data = config.resolve("pretrain", overrides={"data.workers": 2}).data
-    with pytest.raises(UserError, match=r"data.workers: .* 2343 MiB .* 64 MiB free; .*--shm-size.* data.workers=0"):
+    with pytest.raises(UserError, match=r"data.workers: .* 4696 MiB .* 64 MiB free; .*--shm-size.* data.workers=0"):
         feed.build_reading(data, 4096, 300_000)
     assert feed.build_reading(dataclasses.replace(data, workers=0), 4096, 300_000).threads == feed.cores()
 
