@@ -53,7 +53,7 @@ class Encoder(Protocol):
 
 
 def name_of(encoder: Encoder) -> str:
-    """Returns the name of an encoder; without one, that of the function or of its type."""
+    """Returns `encoder.name`, or the name of the function or of the class if there is none."""
     return getattr(encoder, "name", None) or getattr(encoder, "__name__", type(encoder).__name__)
 
 

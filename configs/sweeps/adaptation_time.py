@@ -106,7 +106,7 @@ def table3(title, everything):
 
 
 def budget_table(title):
-    """Returns the score of each method within the times of Figure 4, the time of one pass, and that of setup."""
+    """Tabulates the score of each method within the times of Figure 4, and the seconds of one pass and of setup."""
     rows = {}
     for method, stage in decoding.METHODS.items():
         choose = "" if stage == "nn" else f"{stage}.held_out_miou"

@@ -66,7 +66,10 @@ class Decoder:
         None, "batch norm before depth_bins and regression; none: regression only", resumable=False
     )
     drop_path: float = setting(
-        0.0, "stochastic depth of a trained encoder: rate of its last layer; that of the first is 0", low=0, high=0.95
+        0.0,
+        "stochastic depth of a trained encoder: drop rate of the last layer, rising linearly from 0 at the first",
+        low=0,
+        high=0.95,
     )
     relative_bias: bool = setting(
         False, "a trained ViT gets a table of relative positions in each layer, zero at first (MAE's fine-tuning)"

@@ -17,7 +17,6 @@ from hummingbird.models.backbone import Backbone, Images, Output
 from hummingbird.models.frozen import FrozenEncoder
 from hummingbird.models.params import Params
 from hummingbird.retrieval.encode import check_shape
-from hummingbird.retrieval.evaluation import check_encoder
 
 
 @dataclasses.dataclass(frozen=True, eq=False)  # callables need be neither comparable nor hashable
@@ -57,7 +56,7 @@ class HostBackbone(Backbone):
         """Encodes images, padded on all sides to whole patches.
 
         Raises:
-          UserError: features of another shape.
+          UserError: the features do not have the shape [B, h, w, D].
         """
         height, width = images.shape[1:3]
         rows, columns, top, left = padding(height, width, self.patch_size)
@@ -84,14 +83,13 @@ def from_callable(encoder: Encoder, image: UInt8[np.ndarray, "S S 3"], image_nam
     """Returns a callable as an encoder without parameters.
 
     Args:
-      encoder: images -> patch features.
-      image: encoded once, to learn the number of channels.
-      image_name: its name.
+      encoder: images -> patch features, checked by `check_encoder`.
+      image: encoded once, to find out the number of channels.
+      image_name: for the error.
 
     Raises:
-      UserError: no such callable, or features of another shape or that are not finite.
+      UserError: the features have the wrong shape, or are NaN or infinite.
     """
-    check_encoder(encoder)
     features = HostBackbone(encoder, 0).encode(image[None])
     if not np.isfinite(features).all():
         raise UserError(f"encoder {name_of(encoder)}: its features of image {image_name} are NaN or infinite")

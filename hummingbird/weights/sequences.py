@@ -1,6 +1,6 @@
 """Loads encoders of text and sound from their published files: BERT, T5 and SSAST, as functions of parameters.
 
-The files of BERT and T5 are those of the Hugging Face Hub, that of SSAST its authors' PyTorch file, with names such as
+BERT and T5 are read from the files of the Hugging Face Hub, SSAST from its authors' PyTorch file, with names such as
 `module.v.blocks.0.attn.qkv.weight`. Parameters keep these names, split at the dots; only `weight` becomes kernel, scale
 or embedding, as in Flax.
 """
@@ -142,7 +142,7 @@ def find_ssast(arrays: Arrays, config: Mapping[str, Json]) -> Found | None:
 
 
 def choose(arrays: Arrays, prefix: str, start: str) -> Arrays:
-    """Returns the arrays whose names begin with `prefix` and then `start`, both patterns, without the prefix."""
+    """Selects the arrays with names that match `prefix` followed by `start` (patterns), and removes the prefix."""
     found = {name: re.match(f"{prefix}(?={start})", name) for name in arrays}
     return {name[match.end() :]: arrays[name] for name, match in found.items() if match}
 

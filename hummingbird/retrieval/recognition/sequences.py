@@ -38,7 +38,7 @@ from hummingbird.weights.sequences import SequenceModel, load_sequence_model
 
 LENGTHS = {"text": 128, "audio": 1024}  # tokens, frames
 SAMPLES = {"text": "texts", "audio": "sounds"}  # what errors call them
-AT_A_TIME = 64  # samples whose views are in memory together
+AT_A_TIME = 64  # samples per batch; the views of a batch are in memory at the same time
 
 
 def evaluate_sequences(
