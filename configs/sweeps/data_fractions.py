@@ -20,7 +20,7 @@ from hummingbird.sweep import Curve, Figure, PaperTable, Pick, Sweep, cross, dec
 
 NAMES = ("1/128", "1/64", "1/32", "1/16", "1/8", "1/4", "1/2", "1/1")
 FRACTIONS = {"": NAMES, "ade20k": NAMES, "demo": ("1/16", "1/4", "1/1"), "retrieval": NAMES}
-SEEDS = {"": 5, "ade20k": 5, "demo": 5, "retrieval": 5}
+SEEDS = grid({"seed": list(range(5))})
 # Tables 9 and 10: a linear head trained end to end (E2E), or retrieval (NN).
 TABLE9 = {
     "DeiT-III, E2E": (41.8, 53.8, 63.1, 67.7, 70.7, 72.2, 73.4, 75.2),
@@ -96,10 +96,9 @@ def tables(variant):
 
 def get_sweep(variant=""):
     """Returns the sweep on PASCAL VOC (the default), `:ade20k`, `:demo`, or `:retrieval` without decoders."""
-    seeds = grid({"seed": list(range(SEEDS[variant]))})
     fractions = [{"name": name, "data.fraction": share(name)} for name in FRACTIONS[variant]]
     if variant == "retrieval":
-        return Sweep("evaluate", cross(fractions, seeds))
+        return Sweep("evaluate", cross(fractions, SEEDS))
     data = decoding.DATA_SETS[variant]
     longer = [{**point, "finetune.total_steps": steps(variant, point["name"])} for point in fractions]
     own = {"Hummingbird ViT-B, NN": "nn.miou"} if variant != "demo" else {}
@@ -109,7 +108,7 @@ def get_sweep(variant=""):
     few = "" if variant == "demo" else ":few"  # Sec. 4.2 has its own search settings
     return Sweep(
         "evaluate",
-        cross(longer, seeds, [{**decoding.DECODERS, **(decoding.QUICK if variant == "demo" else {})}]),
+        cross(longer, SEEDS, [{**decoding.DECODERS, **(decoding.QUICK if variant == "demo" else {})}]),
         evaluate={name: config + few for name, config in data.evaluate.items()},
         finetune=data.finetune,
         objective="nn.miou",

@@ -153,7 +153,7 @@ def to_unit(images: Images) -> Float[Array, "B H W 3"]:
     return pixels.astype(jnp.float32) / 255 if pixels.dtype == jnp.uint8 else pixels.astype(jnp.float32)
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Backbone(abc.ABC):
     """Pure functions of parameters and images; a backbone that lacks one of them says what to use instead.
 
