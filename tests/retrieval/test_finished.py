@@ -105,3 +105,17 @@ def test_what_is_no_finished_evaluation_is_refused_in_one_line(tmp_path, capsys,
 def test_a_page_that_cannot_be_written_is_refused(tmp_path, capsys):
     assert cli.run(["report", str(finish(tmp_path / "good")), f"--out={tmp_path}"]) == 2
     assert f"--out={tmp_path}: cannot be written" in capsys.readouterr().err
+
+
+def test_beside_a_decoder_only_settings_that_both_have_are_compared(tmp_path):
+    shared = {"seed": 0, "input_size": 96}
+    finish(tmp_path / "nn", config={**shared, "retrieval.neighbours": 30})
+    decoder = {"name": "linear", "iterations": 200, "train_encoder": True}
+    finish(tmp_path / "head", config={**shared, "input_size": 64, "batch_size": 16}, decoder=decoder)
+    page = tmp_path / "page.html"
+    write_comparison(page, read_runs([tmp_path / "nn", tmp_path / "head"]))
+    text = page.read_text()
+    differs = text.partition("What differs")[2].partition("</section>")[0]
+    assert "Dense nearest-neighbour retrieval and trained decoders" in text
+    assert all(said in differs for said in ("decoder linear, 200 steps, trained", "input_size"))
+    assert not any(key in differs for key in ("retrieval.neighbours", "batch_size"))

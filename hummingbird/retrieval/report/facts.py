@@ -6,7 +6,9 @@ from collections.abc import Callable, Iterator, Mapping
 
 from hummingbird.retrieval.report.elements import FactRow, Facts
 from hummingbird.retrieval.report.runs import Group, Run
+from hummingbird.retrieval.results import Result
 from hummingbird.run.files import Json
+from hummingbird.tasks import WHOLE_IMAGE
 
 TABLES = {
     "metrics": "Scores",
@@ -40,7 +42,11 @@ def differences(group: Group) -> Iterator[Facts]:
     if len(group.runs) == 1:
         return
     configs = [run.result.get("config", {}) for run in group.runs]
+    if len({"decoder" in run.result for run in group.runs}) > 1:  # a key that one kind of config lacks is no difference
+        shared = set.intersection(*map(set, configs))
+        configs = [{key: value for key, value in config.items() if key in shared} for config in configs]
     columns = {
+        "Method": [{"what was done": method(run.result)} for run in group.runs],
         "Encoder": [column(run, "encoder") for run in group.runs],
         "Index": [column(run, "index") for run in group.runs],
         "Settings": [{key: text(value) for key, value in config.items()} for config in configs]
@@ -52,6 +58,15 @@ def differences(group: Group) -> Iterator[Facts]:
     tables = [(title, rows) for title, rows in tables if rows]
     if tables:
         yield Facts("What differs", [run.name for run in group.runs], tables)
+
+
+def method(result: Result) -> str:
+    """Says in a few words what was done with an encoder."""
+    if "decoder" in result:
+        decoder = result["decoder"]
+        state = "trained" if decoder.get("train_encoder") else "frozen"
+        return f"decoder {decoder.get('name')}, {decoder.get('iterations')} steps, {state}"
+    return f"{'whole images' if result['task'] in WHOLE_IMAGE else 'dense nearest-neighbour retrieval'}, frozen"
 
 
 def settings(group: Group) -> Iterator[Facts]:

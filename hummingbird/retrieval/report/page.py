@@ -14,7 +14,7 @@ import jinja2
 from hummingbird.errors import UserError
 from hummingbird.retrieval.report import images, scores
 from hummingbird.retrieval.report.elements import Section
-from hummingbird.retrieval.report.facts import differences, facts, settings
+from hummingbird.retrieval.report.facts import differences, facts, method, settings
 from hummingbird.retrieval.report.features import features
 from hummingbird.retrieval.report.neighbours import nearest_patches
 from hummingbird.retrieval.report.parts import parts
@@ -57,15 +57,6 @@ def write_report(path: str | os.PathLike[str], result: Result, samples: Samples 
     write_text(path, page(title, f"{method(result)} encoder {encoder}", [run]))
 
 
-def method(result: Result) -> str:
-    """Says in a few words what was done with an encoder."""
-    if "decoder" in result:
-        decoder = result["decoder"]
-        state = "trained" if decoder.get("train_encoder") else "frozen"
-        return f"decoder {decoder.get('name')}, {decoder.get('iterations')} steps, {state}"
-    return f"{'whole images' if result['task'] in WHOLE_IMAGE else 'dense nearest-neighbour retrieval'}, frozen"
-
-
 def write_comparison(
     path: str | os.PathLike[str],
     runs: Sequence[Run],
@@ -95,7 +86,11 @@ def write_comparison(
     names = list(dict.fromkeys(run.name for run in runs))
     subtitle = " · ".join(names) if len(names) <= NAMED else f"{len(names)} encoders or settings"
     whole = all(run.result["task"] in WHOLE_IMAGE for run in runs)
-    title = title or ("Evaluation of whole images" if whole else "Dense nearest-neighbour retrieval")
+    decoders = ["decoder" in run.result for run in runs]
+    usual = "Evaluation of whole images" if whole else "Dense nearest-neighbour retrieval"
+    title = title or (
+        "Trained decoders" if all(decoders) else f"{usual} and trained decoders" if any(decoders) else usual
+    )
     write_text(path, page(title, subtitle, runs, list(notes)))
 
 
