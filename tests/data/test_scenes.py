@@ -4,6 +4,7 @@ import hashlib
 import pathlib
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -69,6 +70,19 @@ def test_another_process_renders_the_same_bytes():
     root = pathlib.Path(scenes.__file__).parents[2]
     other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=root)
     assert other.stdout.strip() == digest(3, 41, SIZE)
+
+
+def test_threads_take_turns_and_a_forked_process_has_a_turn_of_its_own():
+    with ThreadPoolExecutor(4) as pool:
+        drawn = list(pool.map(lambda i: scenes.render(3, i, 32)["image"], range(8)))
+    for i, image in enumerate(drawn):
+        np.testing.assert_array_equal(image, scenes.render(3, i, 32)["image"])
+    code = (
+        "import os; from hummingbird.data import scenes; scenes._drawing.acquire(); child = os.fork();"
+        "child or (scenes.render(0, 0, 32), os._exit(7)); print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert ended.stdout.strip() == "7"
 
 
 def test_access_is_random_and_does_not_depend_on_order():

@@ -1,0 +1,130 @@
+"""Attention over the bank (Eq. 1) without a running maximum: unit rows bound each score by 1 / temperature.
+
+Since exp(<q, k> / beta - 1 / beta) needs no maximum that is known only after a product, XLA applies it to the product's
+result before that leaves the chip: one array of weights in the dtype of the values passes through memory, where
+`context.attend` moves several of float32 scores. It is the form for GPUs, whose on-chip memory is too small for a
+kernel that keeps a block's scores, output and operands together at D = 768 (see configs/pretrain/README.md).
+"""
+
+# JAX's own annotations are partly unknown.
+# pyright: reportUnknownMemberType=false
+
+from __future__ import annotations
+
+import functools
+import math
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jaxtyping import Float
+
+from hummingbird.models.chunks import in_chunks
+from hummingbird.models.context import Attended
+
+# The weight of a key with a similarity below 1 - 87 beta vanishes in float32: at this temperature, below -0.74.
+LOWEST = 0.02
+
+
+def attend_bounded(
+    q: Float[Array, "T D"],
+    keys: Float[Array, "S R D"],
+    values: Float[Array, "S R Dv"],
+    beta: float,
+    chunk: int,
+    length: int | None = None,
+) -> Attended:
+    """Attends from unit queries to all entries of the bank, as `context.attend` does.
+
+    Statistics are those of the weights as rounded to the dtype of the values.
+
+    Args:
+      q: queries, unit rows.
+      keys: unit rows; no gradient.
+      values: one for each key.
+      beta: temperature, at least `LOWEST`.
+      chunk: number of entries in memory at a time.
+      length: number of entries that count, in slot-major order; None: all.
+    """
+    assert beta >= LOWEST, beta
+    entries = keys.shape[0] * keys.shape[1]
+    keys, values = in_chunks(keys, chunk), in_chunks(values, chunk)
+    if length is None and math.prod(keys.shape[:3]) > entries:
+        length = entries
+    keys, values = (x.reshape(len(x), -1, x.shape[-1]) for x in (keys, values))
+    # The type checker cannot see through custom_vjp, hence the annotation.
+    read: tuple[Array, Array, Array, Array] = _bounded(
+        beta, length, q, jax.lax.stop_gradient(keys).astype(q.dtype), values
+    )
+    return Attended(*read)
+
+
+def _weights(
+    q: Array, keys: Array, beta: float, length: int | None, index: Array, log_total: Array | None = None
+) -> Array:
+    """Returns exp(<q, k> / beta - 1 / beta - log_total) for one chunk of keys: [T, chunk] float32."""
+    scores = jnp.einsum("td,cd->tc", q, keys, preferred_element_type=jnp.float32) / beta - 1 / beta
+    p = jnp.exp(scores if log_total is None else scores - log_total[:, None])
+    if length is None:
+        return p
+    return jnp.where(index * len(keys) + jnp.arange(len(keys)) < length, p, 0.0)
+
+
+_Saved = tuple[Array, Array, Array, Array, Array]  # q, keys, values, output, log of the normaliser
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def _bounded(
+    beta: float, length: int | None, q: Array, keys: Array, values: Array
+) -> tuple[Array, Array, Array, Array]:
+    return _forward(beta, length, q, keys, values)[0]
+
+
+def _forward(
+    beta: float, length: int | None, q: Array, keys: Array, values: Array
+) -> tuple[tuple[Array, Array, Array, Array], _Saved]:
+    def step(
+        carry: tuple[Array, Array, Array, Array], part: tuple[Array, Array, Array]
+    ) -> tuple[tuple[Array, ...], None]:
+        index, k, v = part
+        p = _weights(q, k, beta, length, index).astype(v.dtype)
+        output, total, largest, weighted = carry
+        wide = p.astype(jnp.float32)
+        return (
+            output + jnp.einsum("tc,cd->td", p, v, preferred_element_type=jnp.float32),
+            total + wide.sum(axis=1),
+            jnp.maximum(largest, wide.max(axis=1)),
+            weighted + (wide * jnp.log(jnp.maximum(wide, jnp.finfo(jnp.float32).tiny))).sum(axis=1),
+        ), None
+
+    zeros = jnp.zeros(len(q), jnp.float32)
+    start = (jnp.zeros((len(q), values.shape[-1]), jnp.float32), zeros, zeros, zeros)
+    (output, total, largest, weighted), _ = jax.lax.scan(step, start, (jnp.arange(len(keys)), keys, values))
+    output, log_total = output / total[:, None], jnp.log(total)
+    nearest = 1 + beta * jnp.log(largest)
+    entropy = log_total - weighted / total
+    return (output, nearest, largest / total, entropy), (q, keys, values, output, log_total)
+
+
+def _backward(
+    beta: float, length: int | None, saved: _Saved, cotangents: tuple[Array, Array, Array, Array]
+) -> tuple[Array, Array, Array]:
+    q, keys, values, output, log_total = saved
+    d_output = cotangents[0]  # see `Attended`: the other outputs have no gradient
+    offset = jnp.sum(d_output * output, axis=-1)
+    d_output = d_output.astype(values.dtype)
+
+    def step(d_q: Array, part: tuple[Array, Array, Array]) -> tuple[Array, Array]:
+        index, k, v = part
+        p = _weights(q, k, beta, length, index, log_total).astype(v.dtype)
+        d_v = jnp.einsum("tc,td->cd", p, d_output, preferred_element_type=jnp.float32)
+        d_p = jnp.einsum("td,cd->tc", d_output, v, preferred_element_type=jnp.float32)
+        d_scores = p * ((d_p - offset[:, None]) / beta).astype(v.dtype)
+        d_q += jnp.einsum("tc,cd->td", d_scores.astype(k.dtype), k, preferred_element_type=jnp.float32)
+        return d_q, d_v.astype(v.dtype)
+
+    d_q, d_values = jax.lax.scan(step, jnp.zeros(q.shape, jnp.float32), (jnp.arange(len(keys)), keys, values))
+    return d_q.astype(q.dtype), jnp.zeros_like(keys), d_values
+
+
+_bounded.defvjp(_forward, _backward)
