@@ -1,9 +1,12 @@
 """Programs of the device index: exact or approximate nearest neighbours over keys that all devices of a mesh share.
 
-The similarity of a block of queries to a chunk of keys is one matrix product. Its k best columns lie in the k column
-blocks with the largest maxima, so that only their scores are sorted. Where no query has more than `FEW` scores above
-its k-th best so far, which is soon the rule, so many blocks suffice. Chunks are scanned, so memory is queries x chunk,
-never queries x keys. Products of bfloat16 keys are summed in float32.
+The similarities of a block of queries to a chunk of keys are one matrix product, of which only the largest of every
+BLOCK keys is kept. The k nearest keys lie in the k blocks with the largest maxima, and of equal keys the first in the
+first such blocks: only their keys are scored again and sorted. So no pass over the keys sorts anything, and memory is
+queries x chunk and queries x keys / BLOCK, never queries x keys. Products of bfloat16 keys are summed in float32.
+
+Chunks hold their keys `permuted`, so that a maximum over a block is taken over whole vectors. On GPUs a kernel takes
+the maxima where the products are, see `device_kernel`.
 """
 
 from __future__ import annotations
@@ -16,10 +19,12 @@ from jax import Array
 from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Float, Float32, Int32
 
+from hummingbird.retrieval.index import device_kernel
+from hummingbird.retrieval.index.device_kernel import BLOCK
 from hummingbird.retrieval.index.scores import Widths, product_scores
 
-CHUNK, BLOCK, QUERIES = 32_768, 64, 1024
-FEW = 16  # candidates of a query in a chunk; XLA sorts so few of many by a kernel of its own on GPUs
+CHUNK, QUERIES = 32_768, 1024
+GATHERED = 2**28  # bytes of keys that are scored again at a time
 AXIS = "bank"
 Candidates = tuple[Int32[Array, "Q m"], Float32[Array, "Q m"]]  # columns or key numbers, and their scores
 
@@ -28,8 +33,15 @@ Candidates = tuple[Int32[Array, "Q m"], Float32[Array, "Q m"]]  # columns or key
 def put_chunk(
     part: Float[Array, "1 chunks chunk D"], block: Float[Array, "chunk D"], number: int | Int32[Array, ""]
 ) -> Float[Array, "1 chunks chunk D"]:
-    """Writes `block` as chunk `number` of `part`, in place."""
-    return jax.lax.dynamic_update_slice(part, block[None, None], (0, number, 0, 0))
+    """Writes `block`, permuted, as chunk `number` of `part`, in place."""
+    permuted = block.reshape(-1, BLOCK, block.shape[1]).swapaxes(0, 1).reshape(block.shape)
+    return jax.lax.dynamic_update_slice(part, permuted[None, None], (0, number, 0, 0))
+
+
+def number_at(column: Int32[Array, "*n"], chunk: int) -> Int32[Array, "*n"]:
+    """Returns which key of its chunk `put_chunk` put into a column."""
+    blocks = chunk // BLOCK
+    return column % blocks * BLOCK + column // blocks
 
 
 @functools.partial(jax.jit, static_argnames=("k", "mesh", "recall", "length", "widths"))
@@ -51,7 +63,7 @@ def search_sharded(
 
     Args:
       queries: sharded along the first axis; those of images are [B, h, w, D].
-      keys: sharded along the first axis.
+      keys: sharded along the first axis; chunks as `put_chunk` writes them.
       first: number of the first key of each device.
       count: keys of each device; the rest is padding at the end.
       k: neighbours per query.
@@ -62,17 +74,21 @@ def search_sharded(
 
     Returns:
       Key numbers and similarities of all queries in order, best first, sharded as they are; -1 and -inf where there are
-      fewer.
+      fewer. Of equal keys, the first is found first.
     """
+    fused = widths is None and recall == 1 and device_kernel.runs_on(mesh.devices.flat[0], keys)
 
     def search_local(queries: Array, keys: Array, first: Array, count: Array) -> Candidates:
         mine = queries.reshape(-1, queries.shape[-1]).astype(keys.dtype)
         everyone = jax.lax.all_gather(mine, AXIS, tiled=True)
         size = min(QUERIES, len(everyone))
         blocks = jnp.pad(everyone, ((0, -len(everyone) % size), (0, 0))).reshape(-1, size, mine.shape[1])
-        scan = functools.partial(scan_chunks, keys=keys[0], first=first[0], count=count[0], k=k)
-        found = jax.lax.map(functools.partial(scan, recall=recall, length=length, widths=widths), blocks)
-        found = (x.reshape(-1, k)[: len(everyone)] for x in found)
+        own = {"keys": keys[0], "first": first[0], "count": count[0], "k": k, "widths": widths}
+        if recall < 1:
+            scan = functools.partial(scan_approximately, recall=recall, length=length, **own)
+        else:
+            scan = functools.partial(scan_exactly, fused=fused, **own)
+        found = (x.reshape(-1, k)[: len(everyone)] for x in jax.lax.map(scan, blocks))
         # Candidates of this device's queries, those of each device side by side and in the order of their keys.
         ids, similarity = (jax.lax.all_to_all(x, AXIS, 0, 1, tiled=True) for x in found)
         return best_of(ids, similarity, k)
@@ -83,77 +99,101 @@ def search_sharded(
     )
 
 
-def scan_chunks(
+def scan_exactly(
     queries: Float[Array, "Q D"],
     keys: Float[Array, "chunks chunk D"],
     first: int | Int32[Array, ""],
     count: int | Int32[Array, ""],
     k: int,
-    recall: float = 1.0,
-    length: int = -1,
     widths: Widths | None = None,
+    fused: bool = False,
 ) -> Candidates:
     """Finds the k nearest keys of one device; -1 and -inf where there are fewer.
 
     Args:
       queries: in the type of the keys.
       keys: numbered from `first`; only `count` of them are there, the rest is padding.
-      k, recall, length, widths: as for `search_sharded`.
+      k, widths: as for `search_sharded`.
+      fused: take maxima by `device_kernel`.
     """
-    chunk = keys.shape[1]
-    precision = jax.lax.Precision.HIGHEST if keys.dtype == jnp.float32 else None
+    chunk, dim = keys.shape[1:]
+    find = device_kernel.block_maxima if fused else functools.partial(block_maxima, widths=widths)
+    best = largest_blocks(find(queries, keys, count), k)  # [Q, m]
+    within = jnp.arange(BLOCK)
 
-    def step(number: Array, best: Candidates) -> Candidates:
-        part = jax.lax.dynamic_index_in_dim(keys, number, keepdims=False)
-        if widths is None:
-            contract = (((1,), (1,)), ((), ()))
-            scores = jax.lax.dot_general(queries, part, contract, precision, preferred_element_type=jnp.float32)
-        else:
-            scores = product_scores(queries, part, widths)
-        start = number * chunk
-        scores = jnp.where(start + jnp.arange(chunk) < count, scores, -jnp.inf)
-        if recall == 1:
-            return add_scores(best, scores, first + start, k)
+    def score(part: tuple[Array, Array]) -> Candidates:
+        query, blocks = part  # [D], [m]
+        per = chunk // BLOCK
+        columns = (blocks // per * chunk + blocks % per)[:, None] + within * per
+        numbers = (blocks[:, None] * BLOCK + within).reshape(-1)
+        rows = jnp.take(keys.reshape(-1, dim), columns.reshape(-1), axis=0, mode="clip")
+        return numbers, jnp.where(numbers < count, _scores(query[None], rows, widths)[0], -jnp.inf)
+
+    together = max(1, GATHERED // (best.shape[1] * BLOCK * dim * keys.dtype.itemsize))
+    numbers, scores = jax.lax.map(score, (queries, best), batch_size=min(together, len(queries)))
+    falling, numbers = jax.lax.sort((-scores, numbers), num_keys=2)
+    falling, numbers = (jnp.pad(x, ((0, 0), (0, max(0, k - x.shape[1]))))[:, :k] for x in (falling, numbers))
+    there = (jnp.arange(k) < best.shape[1] * BLOCK) & ~jnp.isposinf(falling)
+    return jnp.where(there, first + numbers, -1), jnp.where(there, -falling, -jnp.inf)
+
+
+def block_maxima(
+    queries: Float[Array, "Q D"],
+    keys: Float[Array, "chunks chunk D"],
+    count: int | Int32[Array, ""],
+    widths: Widths | None = None,
+) -> Float32[Array, "Q blocks"]:
+    """Returns the largest score of every BLOCK keys; -inf where there is none."""
+    (chunks, chunk, _), found = keys.shape, len(queries)
+    number = number_at(jnp.arange(chunk), chunk)
+
+    def step(i: Array, maxima: Array) -> Array:
+        scores = _scores(queries, jax.lax.dynamic_index_in_dim(keys, i, keepdims=False), widths)
+        scores = jnp.where(i * chunk + number < count, scores, -jnp.inf)
+        best = functools.reduce(jnp.maximum, jnp.split(scores, BLOCK, axis=1))  # TPUs would copy a reshaped array
+        return jax.lax.dynamic_update_slice(maxima, best, (0, i * (chunk // BLOCK)))
+
+    start = jnp.full((found, chunks * chunk // BLOCK), -jnp.inf, jnp.float32)
+    return jax.lax.fori_loop(0, (count + chunk - 1) // chunk, step, start)
+
+
+def largest_blocks(maxima: Float32[Array, "Q blocks"], k: int) -> Int32[Array, "Q m"]:
+    """Returns the blocks with the k largest maxima, of equal ones the first; all blocks if there are fewer."""
+    found, blocks = maxima.shape
+    if blocks <= k * BLOCK:
+        return jax.lax.top_k(maxima, min(k, blocks))[1]
+    groups = jnp.pad(maxima, ((0, 0), (0, -blocks % BLOCK)), constant_values=-jnp.inf).reshape(found, -1, BLOCK)
+    chosen = jnp.sort(jax.lax.top_k(groups.max(axis=2), k)[1])  # sorted, for equal maxima
+    inside = jnp.take_along_axis(groups, chosen[:, :, None], axis=1).reshape(found, -1)
+    numbers = (chosen[:, :, None] * BLOCK + jnp.arange(BLOCK)).reshape(found, -1)
+    return jnp.take_along_axis(numbers, jax.lax.top_k(inside, k)[1], axis=1)
+
+
+def scan_approximately(
+    queries: Float[Array, "Q D"],
+    keys: Float[Array, "chunks chunk D"],
+    first: int | Int32[Array, ""],
+    count: int | Int32[Array, ""],
+    k: int,
+    recall: float,
+    length: int,
+    widths: Widths | None = None,
+) -> Candidates:
+    """Finds the expected share `recall` of the k nearest keys of one device; otherwise as `scan_exactly`."""
+    chunk = keys.shape[1]
+    number = number_at(jnp.arange(chunk), chunk)
+
+    def step(i: Array, best: Candidates) -> Candidates:
+        scores = _scores(queries, jax.lax.dynamic_index_in_dim(keys, i, keepdims=False), widths)
+        scores = jnp.where(i * chunk + number < count, scores, -jnp.inf)
         similarity, columns = jax.lax.approx_max_k(
             scores, min(k, chunk), recall_target=recall, reduction_input_size_override=max(length, chunk)
         )
-        return append(best, columns, similarity, first + start, k)
+        ids = jnp.where(jnp.isneginf(similarity), -1, first + i * chunk + number_at(columns, chunk))
+        return best_of(jnp.concatenate([best[0], ids], 1), jnp.concatenate([best[1], similarity], 1), k)
 
     none = (jnp.full((len(queries), k), -1, jnp.int32), jnp.full((len(queries), k), -jnp.inf, jnp.float32))
     return jax.lax.fori_loop(0, (count + chunk - 1) // chunk, step, none)
-
-
-def add_scores(best: Candidates, scores: Float32[Array, "Q M"], start: int | Int32[Array, ""], k: int) -> Candidates:
-    """Adds the scores of M keys, which are numbered from `start`, to the k best so far; M is a multiple of BLOCK."""
-    count, columns = scores.shape
-    # Column j is in block j mod blocks, so that the maximum over a block is taken over whole vectors.
-    table = scores.reshape(count, BLOCK, columns // BLOCK)
-    maxima = table.max(axis=1)
-
-    def add(blocks: int) -> Candidates:
-        """Adds the scores of the blocks with the largest maxima."""
-        _, chosen = jax.lax.top_k(maxima, min(blocks, maxima.shape[1]))
-        values = jnp.take_along_axis(table, chosen[:, None, :], axis=2)
-        numbers = jnp.arange(BLOCK)[None, :, None] * maxima.shape[1] + chosen[:, None, :]
-        near, similarity = narrow(numbers.reshape(count, -1), values.reshape(count, -1), k, 8)
-        return append(best, near, similarity, start, k)
-
-    if min(k, maxima.shape[1]) <= FEW:
-        return add(k)
-    most = jnp.max(jnp.sum(maxima > best[1][:, -1:], axis=1))
-    return jax.lax.cond(most <= FEW, lambda: add(FEW), lambda: add(k))
-
-
-def append(
-    best: Candidates,
-    columns: Int32[Array, "Q n"],
-    similarity: Float32[Array, "Q n"],
-    start: int | Int32[Array, ""],
-    k: int,
-) -> Candidates:
-    """Merges columns of a chunk that begins with key `start` into the k best so far."""
-    ids = jnp.where(jnp.isneginf(similarity), -1, start + columns)
-    return best_of(jnp.concatenate([best[0], ids], axis=1), jnp.concatenate([best[1], similarity], axis=1), k)
 
 
 def best_of(ids: Int32[Array, "Q n"], similarity: Float32[Array, "Q n"], k: int) -> Candidates:
@@ -162,12 +202,8 @@ def best_of(ids: Int32[Array, "Q n"], similarity: Float32[Array, "Q n"], k: int)
     return jnp.take_along_axis(ids, column, axis=1), similarity
 
 
-def narrow(columns: Int32[Array, "Q n"], scores: Float32[Array, "Q n"], k: int, block: int) -> Candidates:
-    """Keeps the k blocks with the largest maxima, [Q, n] -> [Q, k * block]; all blocks if there are at most k."""
-    blocks = scores.shape[1] // block
-    if blocks <= k or scores.shape[1] % block:
-        return columns, scores
-    table, numbers = (x.reshape(len(x), block, blocks) for x in (scores, columns))
-    _, chosen = jax.lax.top_k(table.max(axis=1), k)
-    numbers, values = (jnp.take_along_axis(x, chosen[:, None, :], axis=2) for x in (numbers, table))
-    return numbers.reshape(len(scores), -1), values.reshape(len(scores), -1)
+def _scores(queries: Float[Array, "Q D"], keys: Float[Array, "M D"], widths: Widths | None) -> Float32[Array, "Q M"]:
+    if widths is not None:
+        return product_scores(queries, keys, widths)
+    precision = jax.lax.Precision.HIGHEST if keys.dtype == jnp.float32 else None
+    return jax.lax.dot_general(queries, keys, (((1,), (1,)), ((), ())), precision, preferred_element_type=jnp.float32)

@@ -2,16 +2,18 @@ import re
 import warnings
 
 import jax
+import jax.numpy as jnp
 import ml_dtypes
 import numpy as np
 import pytest
 
 from hummingbird.errors import UserError
-from hummingbird.retrieval.index import build
+from hummingbird.retrieval.index import build, device_kernel, device_search
 from hummingbird.retrieval.index import device as device_index
 from hummingbird.retrieval.index.build import build_index
 from hummingbird.retrieval.index.device import DeviceIndex
-from hummingbird.retrieval.index.device_search import BLOCK, FEW, search_sharded
+from hummingbird.retrieval.index.device_kernel import Tile
+from hummingbird.retrieval.index.device_search import BLOCK, search_sharded
 
 
 @pytest.fixture(scope="module")
@@ -24,11 +26,6 @@ def world():
 
 def fail(*_):
     raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory while trying to allocate 640000 bytes.")
-
-
-def chunks(keys, size):
-    """All but the first, each with where it starts."""
-    return [(i, keys[i : i + size]) for i in range(size, len(keys), size)]
 
 
 def check(keys, queries, k, ids, similarity, atol=1e-6):
@@ -48,24 +45,27 @@ def test_devices_and_chunks_do_not_change_the_neighbours(world, devices, chunk):
     check(keys, queries, 30, *index.search(queries, 30))
 
 
-def test_block_maxima_are_used_and_lose_nothing(world):
-    keys, queries = world
-    index = DeviceIndex(keys, 1, 4096)  # 64 blocks a chunk, 5 neighbours
-    check(keys, queries, 5, *index.search(queries, 5))
-
-
+@pytest.mark.parametrize("k", [1, 5], ids=["the maxima are searched by their maxima", "all are compared"])
 @pytest.mark.parametrize("order", ["falling", "rising", "mixed"])
-def test_the_threshold_loses_no_neighbour_where_few_or_many_scores_are_above_it(order):
+def test_block_maxima_lose_no_neighbour_in_whatever_order_the_keys_come(k, order):
     rng = np.random.default_rng(0)
-    keys = rng.normal(size=(8192, 8)).astype(np.float32)
+    keys = rng.normal(size=(200 * BLOCK + 7, 8)).astype(np.float32)
     keys /= np.linalg.norm(keys, axis=1, keepdims=True)
-    query, chunk, k = keys[:1], 32 * BLOCK, 20
-    assert min(k, chunk // BLOCK) > FEW, "else there is no threshold"
+    query = keys[:1]
     if order != "mixed":
-        keys = keys[np.argsort(keys @ query[0] * (1 if order == "rising" else -1))]  # rising: every chunk is better
-    above = [np.sum(part @ query[0] > np.sort(keys[:i] @ query[0])[-k]) for i, part in chunks(keys, chunk)]
-    assert {"falling": max(above) == 0, "rising": min(above) > FEW, "mixed": any(0 < n <= FEW for n in above)}[order]
-    check(keys, query, k, *DeviceIndex(keys, 1, chunk).search(query, k))
+        keys = keys[np.argsort(keys @ query[0] * (1 if order == "rising" else -1))]
+    check(keys, query, k, *DeviceIndex(keys, 1, 32 * BLOCK).search(query, k))
+
+
+def test_the_kernel_for_gpus_finds_the_maxima_that_xla_finds():
+    rng = np.random.default_rng(0)
+    draw = lambda *shape: jnp.asarray(rng.normal(size=shape), jnp.bfloat16)
+    keys, queries, count = draw(3, 16 * BLOCK, 48), draw(40, 48), 37 * BLOCK + 5  # the last chunk is partly there
+    kernel = device_kernel.block_maxima(queries, keys, count, Tile(queries=16), interpret=True)
+    maxima = device_search.block_maxima(queries, keys, count)
+    np.testing.assert_allclose(kernel, maxima, rtol=1e-6)
+    assert np.isneginf(maxima[:, 38:]).all()
+    assert np.isfinite(maxima[:, :38]).all()
 
 
 def test_equal_keys_are_found_in_the_order_of_their_numbers(world):
@@ -176,4 +176,5 @@ def test_the_memory_estimate_of_a_device_holds_its_keys(world):
     keys = world[0]
     index = DeviceIndex(keys)
     own = index.keys.addressable_shards[0].data.nbytes
-    assert own <= device_index.device_bytes(*keys.shape, 4) <= own + 4 * 1024 * index.chunk * 4
+    working = 2 * 4 * device_search.QUERIES * (index.chunk + index.chunks * index.chunk // BLOCK)
+    assert device_index.device_bytes(*keys.shape, 4) == own + working + 2 * device_search.GATHERED
