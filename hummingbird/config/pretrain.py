@@ -76,11 +76,12 @@ class Context:
         "v = phi(k): recomputed in each step by the network that attends, so that phi learns; stored: as Eq. 2 reads "
         "literally, computed by the network that wrote the key, when it did; phi then gets no gradient",
     )
-    attention: Literal["auto", "streaming", "fused"] = setting(
+    attention: Literal["auto", "streaming", "bounded", "fused"] = setting(
         "auto",
-        "how all entries are read: streaming (XLA, context.chunk at a time), or fused (one Pallas kernel for TPUs; "
-        "elsewhere interpreted, slowly); auto: fused on TPU v4 to v6 if the scores of a chunk do not stay on the chip; "
-        "the same result up to rounding",
+        "how all entries are read: streaming (XLA, context.chunk at a time), bounded (the same without a running "
+        "maximum, for temperatures from 0.02), or fused (one Pallas kernel for TPUs; elsewhere interpreted, slowly); "
+        "auto: bounded on GPUs, fused on TPU v4 to v6 if the scores of a chunk do not stay on the chip; the same "
+        "result up to rounding",
         resumable=True,
     )
     neighbours: int = setting(0, "nearest entries each token attends to; 0: all, as in the paper", low=0, high=10_000)
@@ -268,10 +269,10 @@ class PretrainConfig:
             raise UserError(
                 f"config key context.neighbours: {self.context.neighbours} is more than context.bank_length {bank}"
             )
-        if self.context.neighbours and self.context.attention == "fused":
+        if self.context.neighbours and self.context.attention in ("bounded", "fused"):
             raise UserError(
-                "config key context.attention: the fused kernel attends to all entries; use auto or streaming with "
-                "context.neighbours"
+                f"config key context.attention: {self.context.attention} attends to all entries; use auto or streaming "
+                "with context.neighbours"
             )
         if batch % self.micro_batches:
             raise UserError(f"config key micro_batches: {self.micro_batches} does not divide batch_size {batch}")

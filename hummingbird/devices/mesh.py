@@ -33,6 +33,11 @@ class Device(Protocol):
         """Name of the chip."""
         ...
 
+    @property
+    def platform(self) -> str:
+        """Kind of device: cpu, gpu or tpu."""
+        ...
+
 
 def build_mesh(config: PretrainConfig | FinetuneConfig, devices: Sequence[Device] | None = None) -> Mesh:
     """Builds the mesh of a run.

@@ -22,6 +22,7 @@ from jaxtyping import Float, Int
 from hummingbird.config.pretrain import Context
 from hummingbird.devices.mesh import Device
 from hummingbird.errors import UserError
+from hummingbird.models.bounded_attention import LOWEST, attend_bounded
 from hummingbird.models.chunks import in_chunks
 from hummingbird.models.context import Attended, BankAttention, attend
 from hummingbird.models.fused_attention import attend_fused
@@ -148,10 +149,15 @@ def build_bank_attention(context: Context, device: Device | None = None) -> Bank
         return functools.partial(
             attend_nearest, beta=beta, chunk=chunk, neighbours=context.neighbours, approximate=approximate
         )
-    kind = (device or jax.devices()[0]).device_kind
-    if context.attention == "fused":
+    device = device or jax.devices()[0]
+    kind, choice = device.device_kind, context.attention
+    if choice == "fused":
         return _fused(beta, kind)
-    if context.attention == "auto" and kind in FUSED:
+    if choice == "bounded" and beta < LOWEST:
+        raise UserError(f"config key context.attention: bounded needs a context.temperature of at least {LOWEST}")
+    if choice == "bounded" or (choice == "auto" and device.platform == "gpu" and beta >= LOWEST):
+        return functools.partial(attend_bounded, beta=beta, chunk=chunk)
+    if choice == "auto" and kind in FUSED:
         return functools.partial(attend_automatically, beta=beta, chunk=chunk, vmem=FUSED[kind])
     return functools.partial(attend, beta=beta, chunk=chunk)
 
@@ -160,6 +166,6 @@ def _fused(beta: float, kind: str) -> BankAttention:
     if kind == "cpu":
         return functools.partial(attend_fused, beta=beta, interpret=True)
     if not kind.startswith("TPU"):
-        raise UserError(f"config key context.attention: the fused kernel is for TPUs, not for {kind}; use streaming")
+        raise UserError(f"config key context.attention: the fused kernel is for TPUs, not for {kind}; use auto")
     wide = kind in ("TPU v2", "TPU v3")
     return functools.partial(attend_fused, beta=beta, vmem=FUSED.get(kind, 16 * MIB), wide=wide)

@@ -1,10 +1,14 @@
-"""Memory traffic of the attention over the bank, streaming and as a fused kernel, compiled for a TPU without one.
+"""Attention over the bank in each of its forms: timed on this machine, or its traffic compiled for a TPU without one.
 
     scripts/bench bank_attention --topology=v4:2x2x1 [--tokens=12544] [--entries=153600] [--width=768] [--chunk=2048]
+    scripts/bench bank_attention --tokens=25088 --entries=40960 [--rounds=5]
 
 Compiles, for one device, what a step does: the online network's attention with its gradients and the target network's
 without. The defaults are the paper's ViT-B on 128 devices. Prints one JSON line per version: operations, HBM traffic
 (`hummingbird/devices/traffic.py`), the roofline, and the arrays that the compiler keeps.
+
+Without --topology, times `streaming` and `bounded` on this machine's device: forward, and forward with gradient, best
+of interleaved rounds; `difference` is the largest of each gradient from that of `streaming`, relative to its largest.
 """
 
 from __future__ import annotations
@@ -18,12 +22,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from sides.timing import interleaved
 
 from hummingbird.commands.plan import analyse
 from hummingbird.config.pretrain import Context
 from hummingbird.devices import flops, topology
 from hummingbird.models.bank_attention import build_bank_attention
-from hummingbird.models.context import BankAttention
+from hummingbird.models.context import BankAttention, l2_normalize
 
 
 def step_of(attention: BankAttention) -> Callable[..., tuple[Array, ...]]:
@@ -40,15 +45,47 @@ def step_of(attention: BankAttention) -> Callable[..., tuple[Array, ...]]:
     return step
 
 
+def measure(options: argparse.Namespace) -> None:
+    """Prints milliseconds of each form on this machine's device."""
+    key = jax.random.split(jax.random.key(0), 4)
+    draw = lambda i, *shape: jax.random.normal(key[i], (*shape, options.width), jnp.bfloat16)
+    q, keys = (l2_normalize(x).astype(jnp.bfloat16) for x in (draw(0, options.tokens), draw(1, 1, options.entries)))
+    values, given = draw(2, 1, options.entries), draw(3, options.tokens).astype(jnp.float32)
+    sides, gradients = {}, {}
+    for name in ("streaming", "bounded"):
+        attention = build_bank_attention(Context(bank_length=options.entries, chunk=options.chunk, attention=name))
+        forward = jax.jit(lambda q, v, attention=attention: attention(q, keys, v).output)
+        both = jax.jit(lambda q, v, forward=forward: jax.vjp(forward, q, v)[1](given))
+        sides[f"{name}, forward"] = lambda f=forward: jax.block_until_ready(f(q, values))
+        sides[f"{name}, with gradient"] = lambda f=both: jax.block_until_ready(f(q, values))
+        gradients[name] = [np.asarray(x, np.float32) for x in both(q, values)]
+    pairs = zip(gradients["bounded"], gradients["streaming"], strict=True)
+    seconds = {name: found["best"] for name, found in interleaved(sides, options.rounds).items()}
+    product = 2 * options.tokens * options.entries * options.width
+    result = {
+        "benchmark": "bank_attention",
+        "device": jax.devices()[0].device_kind,
+        "options": vars(options),
+        "milliseconds": {name: round(1000 * x, 2) for name, x in seconds.items()},
+        "tflops": {n: round((2 if n.endswith("forward") else 6) * product / x / 1e12) for n, x in seconds.items()},
+        "difference": [float(np.abs(a - b).max() / np.abs(b).max()) for a, b in pairs],
+    }
+    print(json.dumps(result))
+
+
 def main() -> None:
     """Prints one JSON line per version."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--topology", default="v4:2x2x1")
+    parser.add_argument("--topology", default="", help="of TPUs; none: run on this machine")
     parser.add_argument("--tokens", type=int, default=2 * 32 * 196, help="of a device: views x images x patches")
     parser.add_argument("--entries", type=int, default=153_600, help="a multiple of 2048")
     parser.add_argument("--width", type=int, default=768)
     parser.add_argument("--chunk", type=int, default=2048)
+    parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
+    if not options.topology:
+        measure(options)
+        return
     device = topology.tpus(options.topology)[0]
     place = NamedSharding(Mesh(np.asarray([device]), ("device",)), PartitionSpec())
     shape = lambda *sizes: jax.ShapeDtypeStruct((*sizes, options.width), jnp.bfloat16)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import types
+
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -27,3 +30,34 @@ def test_every_path_of_attention_computes_its_formula(path, biased, monkeypatch)
     np.testing.assert_allclose(jax.jit(getattr(attention, path))(q, k, v, bias), expected, atol=1e-5)
     monkeypatch.setattr(attention, "MAPPED_FROM", 7)
     np.testing.assert_allclose(jax.jit(self_attention)(q, k, v, bias), expected, atol=1e-5)
+
+
+def test_cudnn_is_asked_only_where_it_can_compute_the_attention(monkeypatch):
+    half, single = (jax.ShapeDtypeStruct((2, 196, 3, 64), dtype) for dtype in ("bfloat16", "float32"))
+    narrow = jax.ShapeDtypeStruct((2, 196, 3, 60), "bfloat16")
+    takes = attention.cudnn_takes
+    assert not takes(half, None), "there is no GPU here"
+    for capability, expected in (("9.0", True), ("8.0", True), ("7.5", False), ("12.0", True)):
+        gpu = types.SimpleNamespace(compute_capability=capability)
+        monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+        monkeypatch.setattr(jax, "local_devices", lambda gpu=gpu: [gpu])
+        assert takes(half, None) is expected
+        assert not any((takes(single, None), takes(narrow, None), takes(half, half)))
+
+
+@pytest.mark.parametrize("leading", [(6,), (2, 3), (2, 1, 3)])
+def test_a_dense_product_and_its_gradients_are_those_of_the_formula_on_each_platform(leading, monkeypatch):
+    rng = np.random.default_rng(0)
+    x, kernel = (rng.normal(size=shape).astype(np.float32) for shape in ((*leading, 5), (5, 4)))
+    numbers = (((len(leading),), (0,)), ((), ()))
+
+    def loss(x, kernel):
+        return jnp.sum(jnp.sin(attention.dense_product(x, kernel, numbers)))
+
+    expected = np.cos(x @ kernel)
+    for platform in ("cpu", "cuda", "default"):
+        choose = lambda *arrays, platform=platform, **paths: paths[platform](*arrays)
+        monkeypatch.setattr(attention.lax, "platform_dependent", choose)
+        d_x, d_kernel = jax.grad(loss, (0, 1))(x, kernel)
+        np.testing.assert_allclose(d_x, expected @ kernel.T, atol=1e-5)
+        np.testing.assert_allclose(d_kernel, x.reshape(-1, 5).T @ expected.reshape(-1, 4), atol=1e-5)

@@ -1,4 +1,4 @@
-"""The fused kernels, interpreted, against the streaming attention: values, gradients, padding, meshes."""
+"""The fused kernels, interpreted, and attention without a running maximum, against the streaming attention."""
 
 import dataclasses
 import functools
@@ -13,7 +13,9 @@ from jax.sharding import Mesh, PartitionSpec
 from hummingbird.config.pretrain import Context
 from hummingbird.devices import flops
 from hummingbird.errors import UserError
-from hummingbird.models import bank_attention, context, fused_kernels
+from hummingbird.models import bank_attention, fused_kernels
+from hummingbird.models.bounded_attention import LOWEST, attend_bounded
+from hummingbird.models.context import attend
 from hummingbird.models.fused_attention import attend_fused
 from tests import reference, tiny
 
@@ -53,21 +55,44 @@ def test_values_and_gradients_are_those_of_the_streaming_attention(sizes, length
     weights = RNG.normal(size=(sizes[0], sizes[4])).astype(np.float32)
     # So little memory that the smallest block is taken.
     fused = functools.partial(attend_fused, beta=BETA, length=length, vmem=1, wide=wide, interpret=True)
-    streaming = functools.partial(context.attend, beta=BETA, chunk=sizes[2], length=length)
+    streaming = functools.partial(attend, beta=BETA, chunk=sizes[2], length=length)
     assert_close(both(fused, *arrays, weights), both(streaming, *arrays, weights), rtol=1e-5)
 
 
-def test_bfloat16_gives_what_float32_gives_for_the_same_numbers():
+@pytest.mark.parametrize("length", [None, 250])
+@pytest.mark.parametrize("chunk", [100, 64])  # of 300 entries; 64 does not divide them
+def test_without_a_running_maximum_values_and_gradients_are_the_same(chunk, length):
+    arrays, weights = drawn(140, 3, 100, 32, 24), RNG.normal(size=(140, 24)).astype(np.float32)
+    bounded, streaming = (
+        functools.partial(attention, beta=BETA, chunk=chunk, length=length) for attention in (attend_bounded, attend)
+    )
+    assert_close(both(bounded, *arrays, weights), both(streaming, *arrays, weights), rtol=1e-5)
+
+
+def test_without_a_running_maximum_no_weight_vanishes_at_the_lowest_temperature():
+    q, opposite = jnp.eye(1, 4), jnp.array([[[-0.7, (1 - 0.49) ** 0.5, 0, 0], [-1.0, 0, 0, 0]]])
+    values = jnp.array([[[1.0], [5.0]]])
+    for attention in (functools.partial(attend_bounded, beta=LOWEST), functools.partial(attend, beta=LOWEST)):
+        read = attention(q, opposite, values, chunk=1)
+        np.testing.assert_allclose([read.output[0, 0], read.nearest[0], read.share[0]], [1, -0.7, 1], rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("attention", "statistics", "rounded"),
+    [
+        (functools.partial(attend_fused, vmem=1, interpret=True), 1e-5, 6e-3),  # statistics in float32 throughout
+        (functools.partial(attend_bounded, chunk=150), 6e-3, 1e-2),  # of the rounded weights; one more rounding
+    ],
+    ids=["fused", "bounded"],
+)
+def test_bfloat16_gives_what_float32_gives_for_the_same_numbers(attention, statistics, rounded):
     arrays = drawn(140, 2, 150, 32, 32, jnp.bfloat16)
     weights = np.asarray(jnp.asarray(RNG.normal(size=(140, 32)), jnp.bfloat16), np.float32)
-    fused = functools.partial(attend_fused, beta=BETA, vmem=1, interpret=True)
-    gradients, read = both(fused, *arrays, weights)
+    gradients, read = both(functools.partial(attention, beta=BETA), *arrays, weights)
     assert [x.dtype for x in gradients] == [jnp.bfloat16, jnp.bfloat16]
-    exact = both(
-        functools.partial(context.attend, beta=BETA, chunk=150), *[x.astype(jnp.float32) for x in arrays], weights
-    )
-    assert_close(read[1:], exact[1][1:], rtol=1e-5)  # statistics of the scores: float32 throughout
-    assert_close([read[0], *(x.astype(jnp.float32) for x in gradients)], [exact[1][0], *exact[0]], rtol=6e-3)
+    exact = both(functools.partial(attend, beta=BETA, chunk=150), *[x.astype(jnp.float32) for x in arrays], weights)
+    assert_close(read[1:], exact[1][1:], rtol=statistics)
+    assert_close([read[0], *(x.astype(jnp.float32) for x in gradients)], [exact[1][0], *exact[0]], rtol=rounded)
 
 
 def test_on_a_mesh_the_kernel_gives_what_it_gives_on_one_device():
@@ -90,30 +115,35 @@ def test_automatically_the_kernel_is_taken_where_scores_would_leave_the_chip(mon
     assert taken == ["attend", "attend_fused"]
 
 
-def test_automatically_the_kernel_is_considered_on_tpus_for_which_it_compiles():
+def test_every_device_gets_the_form_that_suits_it():
     @dataclasses.dataclass
     class Device:
         device_kind: str
+        platform: str
 
-    def kind(device, **settings):
-        return bank_attention.build_bank_attention(Context(**settings), Device(device)).func
+    def chosen(device, platform="tpu", **settings):
+        return bank_attention.build_bank_attention(Context(**settings), Device(device, platform)).func
 
-    assert kind("TPU v4") is bank_attention.attend_automatically
-    assert kind("TPU v4", attention="fused") is attend_fused
-    assert kind("TPU v4", attention="streaming") is context.attend
-    assert kind("TPU v4", neighbours=3) is bank_attention.attend_nearest
-    assert kind("TPU v2") is context.attend
-    assert kind("cpu") is context.attend
-    assert kind("NVIDIA H100 80GB HBM3") is context.attend
+    assert chosen("TPU v4") is bank_attention.attend_automatically
+    assert chosen("TPU v4", attention="fused") is attend_fused
+    assert chosen("TPU v4", attention="streaming") is attend
+    assert chosen("TPU v4", neighbours=3) is bank_attention.attend_nearest
+    assert chosen("TPU v2") is attend
+    assert chosen("cpu", "cpu") is attend
+    assert chosen("cpu", "cpu", attention="bounded") is attend_bounded
+    assert chosen("NVIDIA H100 80GB HBM3", "gpu") is attend_bounded
+    assert chosen("NVIDIA H100 80GB HBM3", "gpu", temperature=0.01) is attend
     with pytest.raises(UserError, match=r"context\.attention: the fused kernel is for TPUs, not for NVIDIA H100"):
-        kind("NVIDIA H100", attention="fused")
+        chosen("NVIDIA H100", "gpu", attention="fused")
+    with pytest.raises(UserError, match=r"context\.attention: bounded needs a context\.temperature of at least 0\.02"):
+        chosen("NVIDIA H100", "gpu", attention="bounded", temperature=0.01)
 
 
 def test_products_in_the_kernels_are_counted_once_per_block():
     q, keys, values = drawn(256, 2, 128, 16, 16)
     step = lambda attention: jax.grad(lambda q, v: attention(q, keys, v).output.sum(), (0, 1))
     fused = functools.partial(attend_fused, beta=BETA, vmem=1, interpret=True)
-    streaming = functools.partial(context.attend, beta=BETA, chunk=128)
+    streaming = functools.partial(attend, beta=BETA, chunk=128)
     assert flops.count(step(fused), q, values) == flops.count(step(streaming), q, values)
 
 

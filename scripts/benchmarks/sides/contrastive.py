@@ -1,4 +1,7 @@
-"""The PyTorch side of `scripts/bench pretrain`: the contrastive step without a bank, as PyTorch users write it."""
+"""The PyTorch side of `scripts/bench pretrain`: the contrastive step without a bank, as PyTorch users write it.
+
+On a GPU both networks are compiled by `torch.compile`.
+"""
 
 from __future__ import annotations
 
@@ -83,6 +86,10 @@ class TorchStep:
         self.online = Network(vit, jax.device_get(state.online), config.heads.bn_momentum).to(self.device)
         self.target = copy.deepcopy(self.online).requires_grad_(False)
         self.name = self.online.name
+        if self.device == "cuda":
+            self.online.compile()
+            self.target.compile()
+            self.name += ", torch.compile"
         parameters = list(self.online.parameters())
         groups = [
             {"params": [p for p in parameters if p.ndim > 1], "weight_decay": o.weight_decay},

@@ -16,12 +16,15 @@ def import_torchvision() -> ModuleType:
     try:
         import torch
 
-        if not hasattr(torch.ops.torchvision, "nms"):
-            # On import torchvision registers shapes for these two operators; no image transform calls them.
+        try:
+            from torchvision import transforms
+        except RuntimeError:  # on import torchvision registers shapes for these two operators; no transform calls them
+            for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
+                del sys.modules[name]
             OPERATORS.append(torch.library.Library("torchvision", "DEF"))
             for operator in ("nms", "qnms"):
                 OPERATORS[0].define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        from torchvision import transforms
+            from torchvision import transforms
     except (ImportError, RuntimeError) as error:
         sys.exit(f"bench: {str(error).splitlines()[0]}; pip install torch, and torchvision with --no-deps")
     return transforms
