@@ -72,6 +72,7 @@ def test_another_process_renders_the_same_bytes():
     assert other.stdout.strip() == digest(3, 41, SIZE)
 
 
+@pytest.mark.process
 def test_threads_take_turns_and_a_forked_process_has_a_turn_of_its_own():
     with ThreadPoolExecutor(4) as pool:
         drawn = list(pool.map(lambda i: scenes.render(3, i, 32)["image"], range(8)))
