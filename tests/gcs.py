@@ -29,6 +29,7 @@ class Store:
     def __init__(self):
         self.objects = {}
         self.generations = itertools.count(1)
+        self.digests = {}  # {generation: MD5}; hashing large objects anew would slow every listing
         self.uploads = {}
         self.lock = threading.RLock()
         self.requests = []  # (method, path) of all requests
@@ -38,6 +39,8 @@ class Store:
     def describe(self, key):
         content, generation = self.objects[key]
         bucket, name = key
+        if generation not in self.digests:
+            self.digests[generation] = base64.b64encode(hashlib.md5(content).digest()).decode()
         return {
             "kind": "storage#object",
             "bucket": bucket,
@@ -47,7 +50,7 @@ class Store:
             "generation": str(generation),
             "metageneration": "1",
             "contentType": "application/octet-stream",
-            "md5Hash": base64.b64encode(hashlib.md5(content).digest()).decode(),
+            "md5Hash": self.digests[generation],
             "timeCreated": "2026-01-01T00:00:00.000Z",
             "updated": "2026-01-01T00:00:00.000Z",
         }
