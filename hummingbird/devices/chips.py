@@ -66,6 +66,18 @@ def find(kind: str) -> Chip | None:
     return CHIPS[max(named, key=lambda name: len(_words(name)))] if named else None
 
 
+def cuda_capability(device: object) -> float:
+    """Returns the compute capability of an NVIDIA GPU; 0 for other devices, AMD's GPUs ("gfx942") among them.
+
+    Example:
+      >>> import jax
+      >>> cuda_capability(jax.devices("cpu")[0])
+      0.0
+    """
+    capability = str(getattr(device, "compute_capability", ""))
+    return float(capability) if re.fullmatch(r"\d+\.\d+", capability) else 0.0
+
+
 def _words(name: str) -> set[str]:
     """Splits a name at everything that is not a letter or digit: "A100-SXM4-80GB" -> {"a100", "sxm4", "80gb"}."""
     return set(re.findall(r"[a-z0-9]+", name.lower()))

@@ -40,6 +40,8 @@ from jax.lax import DotDimensionNumbers, PrecisionLike
 from jax.typing import DTypeLike
 from jaxtyping import Float
 
+from hummingbird.devices import chips
+
 # From this many tokens on, XLA's CPU backend runs one plain 2-D attention after the other faster than a batched
 # product (measured, 2 cores, 16 x 6 heads x 1024 tokens x 64: 190 ms against 520-700 ms); below, the batched product
 # wins (128 x 4 heads x 64 tokens x 32, with gradient: 24 ms against 38 ms).
@@ -103,7 +105,7 @@ def cudnn_takes(q: Float[Array, "B T heads d"], bias: Array | None) -> bool:
         return False
     if jax.default_backend() != "gpu":
         return False
-    return float(getattr(jax.local_devices()[0], "compute_capability", 0)) >= 8
+    return chips.cuda_capability(jax.local_devices()[0]) >= 8
 
 
 def _weights(scores: Array, bias: Array | None, dtype: DTypeLike) -> Array:

@@ -37,7 +37,7 @@ def test_cudnn_is_asked_only_where_it_can_compute_the_attention(monkeypatch):
     narrow = jax.ShapeDtypeStruct((2, 196, 3, 60), "bfloat16")
     takes = attention.cudnn_takes
     assert not takes(half, None), "there is no GPU here"
-    for capability, expected in (("9.0", True), ("8.0", True), ("7.5", False), ("12.0", True)):
+    for capability, expected in (("9.0", True), ("8.0", True), ("7.5", False), ("12.0", True), ("gfx942", False)):
         gpu = types.SimpleNamespace(compute_capability=capability)
         monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
         monkeypatch.setattr(jax, "local_devices", lambda gpu=gpu: [gpu])

@@ -19,6 +19,7 @@ from jax.experimental import pallas as pl
 from jax.experimental.pallas import triton as plgpu
 from jaxtyping import Float, Float32, Int32
 
+from hummingbird.devices import chips
 from hummingbird.devices.mesh import Device
 
 BLOCK = 64  # keys of which the largest score is kept
@@ -41,7 +42,7 @@ TILE = Tile()
 
 def runs_on(device: Device, keys: Float[Array, "devices chunks chunk D"]) -> bool:
     """Says whether the kernel takes these keys on this device: bfloat16 on an NVIDIA GPU, Ampere or later."""
-    if device.platform != "gpu" or float(getattr(device, "compute_capability", 0)) < 8:
+    if chips.cuda_capability(device) < 8:
         return False
     _, _, chunk, dim = keys.shape
     return keys.dtype == jnp.bfloat16 and dim % 16 == 0 and chunk % (BLOCK * TILE.blocks) == 0
