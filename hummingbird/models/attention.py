@@ -133,7 +133,8 @@ def _mapped(q: Array, k: Array, v: Array, bias: Array | None) -> Array:
     return out.reshape(batch, heads, tokens, d).transpose(0, 2, 1, 3)
 
 
-def _flash(q: Array, k: Array, v: Array, bias: None) -> Array:
+def _flash(q: Array, k: Array, v: Array, bias: Array | None) -> Array:
+    assert bias is None  # see `cudnn_takes`
     batch, tokens = q.shape[:2]
     if tokens % 2 == 0:
         return jax.nn.dot_product_attention(q, k, v, implementation="cudnn")

@@ -22,8 +22,10 @@ from jaxtyping import Float
 from hummingbird.models.chunks import in_chunks
 from hummingbird.models.context import Attended
 
-# The weight of a key with a similarity below 1 - 87 beta vanishes in float32: at this temperature, below -0.74.
+# The weight of a key with a similarity below 1 - 87 beta vanishes in float32: at this temperature, below -0.74. If all
+# keys were so far from a token, its output would not be a number, and the run would stop there and say so.
 LOWEST = 0.02
+TINY = 2.0**-126  # the smallest normal float32
 
 
 def attend_bounded(
@@ -70,6 +72,7 @@ def _weights(
     return jnp.where(index * len(keys) + jnp.arange(len(keys)) < length, p, 0.0)
 
 
+_Sums = tuple[Array, Array, Array, Array]  # output [T, Dv]; sum of weights, largest, and sum of w log w, [T] each
 _Saved = tuple[Array, Array, Array, Array, Array]  # q, keys, values, output, log of the normaliser
 
 
@@ -83,9 +86,7 @@ def _bounded(
 def _forward(
     beta: float, length: int | None, q: Array, keys: Array, values: Array
 ) -> tuple[tuple[Array, Array, Array, Array], _Saved]:
-    def step(
-        carry: tuple[Array, Array, Array, Array], part: tuple[Array, Array, Array]
-    ) -> tuple[tuple[Array, ...], None]:
+    def step(carry: _Sums, part: tuple[Array, Array, Array]) -> tuple[_Sums, None]:
         index, k, v = part
         p = _weights(q, k, beta, length, index).astype(v.dtype)
         output, total, largest, weighted = carry
@@ -94,7 +95,7 @@ def _forward(
             output + jnp.einsum("tc,cd->td", p, v, preferred_element_type=jnp.float32),
             total + wide.sum(axis=1),
             jnp.maximum(largest, wide.max(axis=1)),
-            weighted + (wide * jnp.log(jnp.maximum(wide, jnp.finfo(jnp.float32).tiny))).sum(axis=1),
+            weighted + (wide * jnp.log(jnp.maximum(wide, TINY))).sum(axis=1),
         ), None
 
     zeros = jnp.zeros(len(q), jnp.float32)

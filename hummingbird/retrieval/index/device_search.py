@@ -204,6 +204,6 @@ def best_of(ids: Int32[Array, "Q n"], similarity: Float32[Array, "Q n"], k: int)
 
 def _scores(queries: Float[Array, "Q D"], keys: Float[Array, "M D"], widths: Widths | None) -> Float32[Array, "Q M"]:
     if widths is not None:
-        return product_scores(queries, keys, widths)
+        return jnp.asarray(product_scores(queries, keys, widths))
     precision = jax.lax.Precision.HIGHEST if keys.dtype == jnp.float32 else None
     return jax.lax.dot_general(queries, keys, (((1,), (1,)), ((), ())), precision, preferred_element_type=jnp.float32)
