@@ -9,7 +9,7 @@
 The data are those of fungi_knn.py. The encoder is torchvision's supervised ViT-B/16, which the paper calls DeiT; others
 can be given. The seed also draws EuroSAT's test images. The paper's standard deviations are 0.0 to 0.6. `:own` scores
 one encoder on any images, with all of them and in 5 shots, by the classifiers in --config.images.classifiers, over five
-seeds. Only `:demo` has been run here, and `:own` with KL.
+seeds. Only `:demo` and `:own` have been run here (hummingbird/gradients/README.md).
 """
 
 from hummingbird.sweep import Sweep, cross, fungi, grid
