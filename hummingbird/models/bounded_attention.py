@@ -1,9 +1,9 @@
 """Attention over the bank (Eq. 1) without a running maximum: unit rows bound each score by 1 / temperature.
 
-Since exp(<q, k> / beta - 1 / beta) needs no maximum that is known only after a product, XLA applies it to the product's
-result before that leaves the chip: one array of weights in the dtype of the values passes through memory, where
-`context.attend` moves several of float32 scores. It is the form for GPUs, whose on-chip memory is too small for a
-kernel that keeps a block's scores, output and operands together at D = 768 (see configs/pretrain/README.md).
+No maximum has to be known before exp(<q, k> / beta - 1 / beta), so XLA computes it while the product is still on the
+chip and writes the weights alone, in the dtype of the values. `context.attend` writes and reads several arrays of
+float32 scores instead. GPUs use this form; configs/pretrain/README.md has the measurements, and why there is no kernel
+that keeps the weights on the chip too.
 """
 
 # JAX's own annotations are partly unknown.
@@ -12,15 +12,14 @@ kernel that keeps a block's scores, output and operands together at D = 768 (see
 from __future__ import annotations
 
 import functools
-import math
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float
 
-from hummingbird.models.chunks import in_chunks
-from hummingbird.models.context import Attended
+from hummingbird.models.chunks import pairs_in_chunks
+from hummingbird.models.context import Attended, scores_of_group
 
 # The weight of a key with a similarity below 1 - 87 beta vanishes in float32: at this temperature, below -0.74. If all
 # keys were so far from a token, its output would not be a number, and the run would stop there and say so.
@@ -49,10 +48,7 @@ def attend_bounded(
       length: number of entries that count, in slot-major order; None: all.
     """
     assert beta >= LOWEST, beta
-    entries = keys.shape[0] * keys.shape[1]
-    keys, values = in_chunks(keys, chunk), in_chunks(values, chunk)
-    if length is None and math.prod(keys.shape[:3]) > entries:
-        length = entries
+    keys, values, length = pairs_in_chunks(keys, values, chunk, length)
     keys, values = (x.reshape(len(x), -1, x.shape[-1]) for x in (keys, values))
     # The type checker cannot see through custom_vjp, hence the annotation.
     read: tuple[Array, Array, Array, Array] = _bounded(
@@ -65,11 +61,8 @@ def _weights(
     q: Array, keys: Array, beta: float, length: int | None, index: Array, log_total: Array | None = None
 ) -> Array:
     """Returns exp(<q, k> / beta - 1 / beta - log_total) for one chunk of keys: [T, chunk] float32."""
-    scores = jnp.einsum("td,cd->tc", q, keys, preferred_element_type=jnp.float32) / beta - 1 / beta
-    p = jnp.exp(scores if log_total is None else scores - log_total[:, None])
-    if length is None:
-        return p
-    return jnp.where(index * len(keys) + jnp.arange(len(keys)) < length, p, 0.0)
+    scores = scores_of_group(q, keys[None], beta, length, index)[:, 0] - 1 / beta
+    return jnp.exp(scores if log_total is None else scores - log_total[:, None])
 
 
 _Sums = tuple[Array, Array, Array, Array]  # output [T, Dv]; sum of weights, largest, and sum of w log w, [T] each

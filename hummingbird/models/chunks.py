@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import math
+
 import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float
@@ -57,6 +59,22 @@ def in_chunks(bank: AnyArray, chunk: int) -> Array:
     flat = jnp.asarray(bank).reshape(total, *rest)
     flat = jnp.pad(flat, ((0, -total % size), *((0, 0) for _ in rest))) if total % size else flat
     return flat.reshape(-1, 1, size, *rest)
+
+
+def pairs_in_chunks(
+    keys: AnyArray, values: AnyArray, chunk: int, length: int | None = None
+) -> tuple[Array, Array, int | None]:
+    """Splits keys and values [S, R, ...] by `in_chunks`; returns both, and how many entries count.
+
+    Args:
+      keys, values: of the same entries.
+      chunk: most entries in memory at a time.
+      length: number of entries that count; None: all, which is returned as a number only where they are padded.
+    """
+    entries = keys.shape[0] * keys.shape[1]
+    keys, values = in_chunks(keys, chunk), in_chunks(values, chunk)
+    padded = math.prod(keys.shape[:3]) > entries
+    return keys, values, entries if length is None and padded else length
 
 
 def _largest_divisor(number: int, limit: int) -> int:

@@ -22,7 +22,7 @@ from jax import Array
 from jax.typing import DTypeLike
 from jaxtyping import Float, Int
 
-from hummingbird.models.chunks import in_chunks
+from hummingbird.models.chunks import pairs_in_chunks
 from hummingbird.models.params import AnyArray
 
 
@@ -206,16 +206,13 @@ def attend(
       chunk: number of entries in memory at a time.
       length: number of entries that count, in slot-major order; None: all.
     """
-    entries = keys.shape[0] * keys.shape[1]
-    keys, values = in_chunks(keys, chunk), in_chunks(values, chunk)
-    if length is None and math.prod(keys.shape[:3]) > entries:
-        length = entries
+    keys, values, length = pairs_in_chunks(keys, values, chunk, length)
     # The type checker cannot see through custom_vjp, hence the annotation.
     read: tuple[Array, Array, Array, Array] = _stream(beta, length, q, jax.lax.stop_gradient(keys), values)
     return Attended(*read)
 
 
-def _scores(q: Array, keys: Array, beta: float, length: int | None, index: Array) -> Array:
+def scores_of_group(q: Array, keys: Array, beta: float, length: int | None, index: Array) -> Array:
     """Returns <q, k> / beta for one group [g, R, D] of keys: [T, g, R] float32; -inf for entries past `length`."""
     scores = jnp.einsum("td,grd->tgr", q, keys.astype(q.dtype), preferred_element_type=jnp.float32) / beta
     if length is None:
@@ -255,7 +252,7 @@ def _stream_forward(
 ) -> tuple[tuple[Array, Array, Array, Array], _Saved]:
     def step(carry: _Running, group: tuple[Array, Array, Array]) -> tuple[_Running, None]:
         index, k, v = group
-        scores = _scores(q, k, beta, length, index)
+        scores = scores_of_group(q, k, beta, length, index)
         top = jnp.maximum(carry.top, scores.max(axis=(1, 2)))
         p = jnp.exp(scores - top[:, None, None])
         scale = jnp.exp(carry.top - top)
@@ -292,7 +289,7 @@ def _stream_backward(
 
     def step(d_q: Array, group: tuple[Array, Array, Array]) -> tuple[Array, Array]:
         index, k, v = group
-        p = jnp.exp(_scores(q, k, beta, length, index) - log_total[:, None, None])
+        p = jnp.exp(scores_of_group(q, k, beta, length, index) - log_total[:, None, None])
         d_v = jnp.einsum("tgr,td->grd", p.astype(v.dtype), d_output.astype(v.dtype), preferred_element_type=jnp.float32)
         d_p = jnp.einsum("td,grd->tgr", d_output.astype(v.dtype), v, preferred_element_type=jnp.float32)
         d_scores = p * (d_p - offset) / beta

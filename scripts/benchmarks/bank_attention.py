@@ -7,8 +7,9 @@ Compiles, for one device, what a step does: the online network's attention with 
 without. The defaults are the paper's ViT-B on 128 devices. Prints one JSON line per version: operations, HBM traffic
 (`hummingbird/devices/traffic.py`), the roofline, and the arrays that the compiler keeps.
 
-Without --topology, times `streaming` and `bounded` on this machine's device: forward, and forward with gradient, best
-of interleaved rounds; `difference` is the largest of each gradient from that of `streaming`, relative to its largest.
+Without --topology, times `streaming` and `bounded` on this machine's device, forward alone and with the gradient, and
+prints the best of several interleaved rounds. `difference` is how far the two forms' gradients of the queries and of
+the values are apart at most, divided by the largest gradient.
 """
 
 from __future__ import annotations

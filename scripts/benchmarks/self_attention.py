@@ -2,10 +2,10 @@
 
     scripts/bench self_attention [--rounds=5]
 
-Prints milliseconds in bfloat16 at ViT sizes, with and without [CLS]: `products` is a softmax between two products,
-`xla` is `jax.nn.dot_product_attention`, `cudnn` is the same by cuDNN (on GPUs from Ampere on). `difference` is the
-largest of an output from that of `products`, relative to the largest output. `hummingbird/models/attention.py` has the
-results of an H200.
+Prints milliseconds in bfloat16 at the sizes of ViTs, with and without [CLS], for each path: `products`, a softmax
+between two products; `xla`, `jax.nn.dot_product_attention`; and `cudnn`, the same by cuDNN (on NVIDIA GPUs from Ampere
+on). `difference` is how far an output is from that of `products` at most, divided by the largest output. Results of an
+H200 are in `hummingbird/models/attention.py`.
 """
 
 from __future__ import annotations
