@@ -79,9 +79,9 @@ class Context:
     attention: Literal["auto", "streaming", "bounded", "fused"] = setting(
         "auto",
         "how all entries are read: streaming (XLA, context.chunk at a time), bounded (the same without a running "
-        "maximum, for temperatures from 0.02), or fused (one Pallas kernel for TPUs; elsewhere interpreted, slowly); "
-        "auto: bounded on GPUs, fused on TPU v4 to v6 if the scores of a chunk do not stay on the chip; the same "
-        "result up to rounding",
+        "maximum; needs a temperature of at least 0.02), or fused (one Pallas kernel for TPUs; elsewhere interpreted, "
+        "slowly); auto: bounded on GPUs, fused on TPU v4 to v6 if the scores of a chunk do not stay on the chip; the "
+        "same result up to rounding",
         resumable=True,
     )
     neighbours: int = setting(0, "nearest entries each token attends to; 0: all, as in the paper", low=0, high=10_000)

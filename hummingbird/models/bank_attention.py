@@ -154,7 +154,10 @@ def build_bank_attention(context: Context, device: Device | None = None) -> Bank
     if choice == "fused":
         return _fused(beta, kind)
     if choice == "bounded" and beta < LOWEST:
-        raise UserError(f"config key context.attention: bounded needs a context.temperature of at least {LOWEST}")
+        raise UserError(
+            f"config key context.attention: bounded needs a context.temperature of at least {LOWEST}; use auto or "
+            "streaming"
+        )
     if choice == "bounded" or (choice == "auto" and device.platform == "gpu" and beta >= LOWEST):
         return functools.partial(attend_bounded, beta=beta, chunk=chunk)
     if choice == "auto" and kind in FUSED:
