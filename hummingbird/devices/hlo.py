@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable
-from typing import TypedDict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple, TypedDict
 
 COLLECTIVES = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute", "collective-broadcast")
 BITS = {"pred": 8, "s8": 8, "u8": 8, "s16": 16, "u16": 16, "bf16": 16, "f16": 16, "s32": 32, "u32": 32, "f32": 32}
@@ -28,6 +28,23 @@ class Collective(TypedDict):
     bytes: int
 
 
+class Run(NamedTuple):
+    """A collective of a program.
+
+    Attributes:
+      name: such as "all-gather".
+      chain: of an operation that the TPU compiler spreads over the computations beside it, its number; else "".
+      times: how often it runs.
+      line, computation: where it stands; of several pieces, the one that runs least often.
+    """
+
+    name: str
+    chain: str
+    times: int
+    line: str
+    computation: str
+
+
 def collectives(text: str) -> dict[str, Collective]:
     """Counts the collectives of a compiled program, per device and run: {"all-reduce": {"count", "bytes"}, ...}.
 
@@ -37,18 +54,40 @@ def collectives(text: str) -> dict[str, Collective]:
     Args:
       text: `compiled.as_text()`.
     """
-    computations = split(text)
-    runs: dict[tuple[str, str], tuple[int, int]] = {}  # {(operation, place): (times, bytes of one result)}
+    found: dict[str, Collective] = {}
+    for run in collective_runs(split(text)):
+        operation = _OPERATION.search(run.line)
+        assert operation is not None
+        size = _result_bytes(operation[1], operation[3] is not None and run.name != "all-reduce")
+        entry = found.setdefault(run.name, Collective(count=0, bytes=0))
+        entry["count"] += run.times
+        entry["bytes"] += run.times * size
+    return found
+
+
+def collective_runs(computations: Mapping[str, Sequence[str]]) -> list[Run]:
+    """Finds the collectives of a program, each once.
+
+    One that is spread over other computations, loops among them, has pieces there that only carry it on: it runs as
+    often as the rarest of its pieces, which starts or ends it.
+
+    Args:
+      computations: from `split`.
+    """
+    runs: dict[tuple[str, str], Run] = {}  # by operation and place
 
     def visit(name: str, times: int) -> None:
         for number, line in enumerate(computations.get(name, ())):
             operation = _OPERATION.search(line)
             if operation:
-                # The TPU compiler may spread one operation over several computations; they share a chain.
-                chain = _CHAIN.search(line)
-                key = operation[2], chain[1] if chain else f"{name}:{number}"
-                size = _result_bytes(operation[1], operation[3] is not None and operation[2] != "all-reduce")
-                runs[key] = max(runs.get(key, (0, 0)), (times, size))
+                chain = chain_of(line)
+                key = operation[2], chain or f"{name}:{number}"
+                run = Run(operation[2], chain, times, line, name)
+                known = runs.get(key)
+                if chain and known:
+                    runs[key] = min(known, run, key=lambda piece: piece.times)
+                else:
+                    runs[key] = run._replace(times=times + (known.times if known else 0))
             loop = LOOP.search(line)
             if loop:
                 visit(loop[2], times * trips(line, computations.get(loop[1], ())))
@@ -57,11 +96,13 @@ def collectives(text: str) -> dict[str, Collective]:
                     visit(called, times)
 
     visit("ENTRY", 1)
-    found = {name: Collective(count=0, bytes=0) for name, _ in runs}
-    for (name, _), (times, size) in runs.items():
-        found[name]["count"] += times
-        found[name]["bytes"] += times * size
-    return found
+    return list(runs.values())
+
+
+def chain_of(line: str) -> str:
+    """Returns the number of the chain that a collective is a piece of; "" if it stands alone."""
+    chain = _CHAIN.search(line)
+    return chain[1] if chain else ""
 
 
 def trips(loop: str, condition: Iterable[str]) -> int:

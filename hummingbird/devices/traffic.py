@@ -3,7 +3,8 @@
 XLA's own count takes the body of a loop once, however often it runs, and does not see into custom kernels. Here each
 operation reads its operands and writes its results once per run, which is the least it can move. Not counted are arrays
 in on-chip memory (`S(1)` and the like in a layout), what stays inside a fusion, and the parts of an array that a slice
-leaves out or an update leaves alone. A custom kernel counts with the bytes of its cost estimate.
+leaves out or an update leaves alone. A custom kernel counts with the bytes of its cost estimate. A collective that the
+TPU compiler spreads over other fusions, which it runs beside, counts once.
 """
 
 from __future__ import annotations
@@ -49,7 +50,8 @@ def hbm_bytes(text: str) -> int:
     Args:
       text: `compiled.as_text()`.
     """
-    return _Program(text).of_computation("ENTRY")
+    program = _Program(text)
+    return program.of_computation("ENTRY") + program.of_chains()
 
 
 class _Program:
@@ -68,6 +70,18 @@ class _Program:
         around = self.computation(name)
         return sum(self.of_instruction(x, around) for x in around.values())
 
+    def of_chains(self) -> int:
+        """Counts what collectives move that are spread over several computations, each once and in no piece."""
+        total = 0
+        for run in hlo.collective_runs(self.lines):
+            if run.chain:
+                around = self.computation(run.computation)
+                x = next(
+                    x for x in around.values() if x.opcode.startswith(run.name) and hlo.chain_of(x.rest) == run.chain
+                )
+                total += run.times * _of_operation(x, around)
+        return total
+
     def of_instruction(self, x: Instruction, around: Computation) -> int:
         if x.opcode == "while" and (loop := hlo.LOOP.search(x.rest)):
             return hlo.trips(x.rest, self.lines.get(loop[1], ())) * self.of_computation(loop[2])
@@ -80,13 +94,15 @@ class _Program:
             inside = self.called(x)
             read = sum(self.read(y, inside) for y in inside.values() if y.opcode == "parameter")
             return read + min(array_bytes(x.shape), self.written(_root(inside), inside))
-        return _of_operation(x, around)
+        return 0 if hlo.chain_of(x.rest) else _of_operation(x, around)
 
     def called(self, x: Instruction) -> Computation:
         return self.computation(hlo.CALLED.findall(x.rest)[0])
 
     def written(self, x: Instruction, inside: Computation) -> int:
         """Returns the bytes that a result of a fusion writes: all of it, or the part that it updates in place."""
+        if _only_carries(x, inside):
+            return 0
         if x.opcode == "tuple":
             return sum(self.written(inside[name], inside) for name in x.operands)
         if x.opcode == "bitcast":
@@ -104,6 +120,8 @@ class _Program:
 
     def read_by(self, user: Instruction, x: Instruction, inside: Computation) -> int:
         first = user.operands[0] == x.name
+        if user.opcode == "tuple" or _only_carries(user, inside):
+            return 0 if _has_chain(inside) else array_bytes(x.shape)
         if user.opcode in SLICES and first:
             return array_bytes(user.shape, on_chip=True)
         if user.opcode == "dynamic-update-slice" and first:
@@ -132,6 +150,16 @@ def _of_operation(x: Instruction, around: Computation) -> int:
     if x.opcode == "dynamic-update-slice":  # in place
         return 2 * array_bytes(operands[1])
     return array_bytes(x.shape) + sum(map(array_bytes, operands))
+
+
+def _has_chain(inside: Computation) -> bool:
+    """Tells whether a fusion carries on a collective beside what it computes."""
+    return any(hlo.chain_of(x.rest) for x in inside.values())
+
+
+def _only_carries(x: Instruction, inside: Computation) -> bool:
+    """Tells whether an instruction only carries on a collective: a piece of it, or what it hands through."""
+    return bool(hlo.chain_of(x.rest)) or (x.opcode in ("parameter", "custom-call") and _has_chain(inside))
 
 
 def _root(inside: Computation) -> Instruction:

@@ -43,3 +43,16 @@ def test_an_asynchronous_collective_counts_once():
     lines += ["  %a = bf16[75,2048]{1,0} fusion(%p), calls=%start", "  %b = bf16[75,2048]{1,0} fusion(%a), calls=%on"]
     lines += ["  %c = bf16[75,2048]{1,0} all-gather(%p), channel_id=1", "}"]
     assert hlo.collectives("\n".join(lines)) == {"all-gather": {"count": 3, "bytes": 3 * 75 * 2048 * 2}}
+
+
+def test_an_asynchronous_collective_that_is_carried_on_in_a_loop_counts_once():
+    # Started before the loop over layers, carried on beside the products of each layer, awaited afterwards.
+    piece = '  %g.{} = bf16[75,2048]{{1,0}} all-gather(%p), channel_id=1, frontend_attributes={{chain_id="0"}}'
+    lines = ["%start (p: bf16[75,8]) -> bf16[75,2048] {", piece.format(1), "}"]
+    lines += ["%on (p: bf16[75,8]) -> bf16[75,2048] {", piece.format(2), "}"]
+    lines += ["%body (p: bf16[75,2048]) -> bf16[75,2048] {", "  %b = bf16[75,2048]{1,0} fusion(%p), calls=%on", "}"]
+    lines += ["%while (p: bf16[75,2048]) -> pred[] {", "  %n = s32[] constant(12)", "}"]
+    lines += ["ENTRY %main (p: bf16[75,8]) -> bf16[75,2048] {"]
+    lines += ["  %a = bf16[75,2048]{1,0} fusion(%p), calls=%start"]
+    lines += ["  %w = bf16[75,2048]{1,0} while(%a), condition=%while, body=%body", "}"]
+    assert hlo.collectives("\n".join(lines)) == {"all-gather": {"count": 1, "bytes": 75 * 2048 * 2}}

@@ -69,6 +69,68 @@ def test_a_kernel_counts_with_its_own_estimate_and_an_asynchronous_copy_once():
     assert traffic.hbm_bytes("\n".join(lines)) == 5000 + 8 * 128 * 2
 
 
+def test_a_collective_that_other_fusions_carry_on_counts_once_and_their_own_results_each_time():
+    program = """
+%start (p: bf16[2,128]) -> (bf16[2,128], bf16[8,128]) {
+  %p = bf16[2,128]{1,0} parameter(0)
+  %g = bf16[8,128]{1,0} all-gather(%p), channel_id=1, frontend_attributes={chain_id="0"}
+  ROOT %s = (bf16[2,128]{1,0}, bf16[8,128]{1,0}) custom-call(%p, %g), custom_call_target="AsyncCollectiveStart"
+}
+
+%beside (p: bf16[2,128], b: bf16[8,128], x: f32[16,128]) -> (f32[16,128], bf16[2,128], bf16[8,128]) {
+  %p = bf16[2,128]{1,0} parameter(0)
+  %b = bf16[8,128]{1,0} parameter(1)
+  %x = f32[16,128]{1,0} parameter(2)
+  %g = bf16[8,128]{1,0} all-gather(%p), channel_id=1, frontend_attributes={chain_id="0"}
+  %y = f32[16,128]{1,0} tanh(%x)
+  ROOT %t = (f32[16,128]{1,0}, bf16[2,128]{1,0}, bf16[8,128]{1,0}) tuple(%y, %p, %g)
+}
+
+%done (p: bf16[2,128], b: bf16[8,128]) -> bf16[8,128] {
+  %p = bf16[2,128]{1,0} parameter(0)
+  %b = bf16[8,128]{1,0} parameter(1)
+  %g = bf16[8,128]{1,0} all-gather(%p), channel_id=1, frontend_attributes={chain_id="0"}
+  ROOT %d = bf16[8,128]{1,0} custom-call(%p, %b, %g), custom_call_target="AsyncCollectiveDone"
+}
+
+%body (t: (s32[], bf16[2,128], bf16[8,128], f32[16,128])) -> (s32[], bf16[2,128], bf16[8,128], f32[16,128]) {
+  %t = (s32[], bf16[2,128]{1,0}, bf16[8,128]{1,0}, f32[16,128]{1,0}) parameter(0)
+  %i = s32[]{:S(6)} get-tuple-element(%t), index=0
+  %p = bf16[2,128]{1,0} get-tuple-element(%t), index=1
+  %b = bf16[8,128]{1,0} get-tuple-element(%t), index=2
+  %x = f32[16,128]{1,0} get-tuple-element(%t), index=3
+  %f = (f32[16,128]{1,0}, bf16[2,128]{1,0}, bf16[8,128]{1,0}) fusion(%p, %b, %x), kind=kOutput, calls=%beside
+  %y = f32[16,128]{1,0} get-tuple-element(%f), index=0
+  %q = bf16[2,128]{1,0} get-tuple-element(%f), index=1
+  %c = bf16[8,128]{1,0} get-tuple-element(%f), index=2
+  ROOT %out = (s32[], bf16[2,128]{1,0}, bf16[8,128]{1,0}, f32[16,128]{1,0}) tuple(%i, %q, %c, %y)
+}
+
+%condition (t: (s32[], bf16[2,128], bf16[8,128], f32[16,128])) -> pred[] {
+  %t = (s32[], bf16[2,128]{1,0}, bf16[8,128]{1,0}, f32[16,128]{1,0}) parameter(0)
+  %i = s32[]{:S(6)} get-tuple-element(%t), index=0
+  %n = s32[]{:S(6)} constant(12)
+  ROOT %less = pred[]{:S(6)} compare(%i, %n), direction=LT
+}
+
+ENTRY %main (p: bf16[2,128], x: f32[16,128]) -> bf16[8,128] {
+  %p = bf16[2,128]{1,0} parameter(0)
+  %x = f32[16,128]{1,0} parameter(1)
+  %i = s32[]{:S(6)} constant(0)
+  %a = (bf16[2,128]{1,0}, bf16[8,128]{1,0}) fusion(%p), kind=kCustom, calls=%start
+  %q = bf16[2,128]{1,0} get-tuple-element(%a), index=0
+  %b = bf16[8,128]{1,0} get-tuple-element(%a), index=1
+  %t = (s32[], bf16[2,128]{1,0}, bf16[8,128]{1,0}, f32[16,128]{1,0}) tuple(%i, %q, %b, %x)
+  %w = (s32[], bf16[2,128]{1,0}, bf16[8,128]{1,0}, f32[16,128]{1,0}) while(%t), condition=%condition, body=%body
+  %r = bf16[2,128]{1,0} get-tuple-element(%w), index=1
+  %c = bf16[8,128]{1,0} get-tuple-element(%w), index=2
+  ROOT %d = bf16[8,128]{1,0} fusion(%r, %c), kind=kCustom, calls=%done
+}
+"""
+    gathered, activations = (2 + 8) * 128 * 2, 2 * 16 * 128 * 4
+    assert traffic.hbm_bytes(program) == gathered + 12 * activations
+
+
 def test_traffic_of_a_compiled_scan_grows_with_its_trips():
     def moved(length):
         def f(xs):
