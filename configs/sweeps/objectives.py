@@ -46,6 +46,8 @@ CHANGES = {
     "loca": {
         "augment.same_crop": True,
         "augment.flip_probability": 0.0,
+        "dino.hidden_dim": 512,
+        "dino.bottleneck_dim": 64,
         "loca.queries": 4,
         "loca.query_size": 16,
         "loca.prototypes": 256,
