@@ -23,11 +23,11 @@ from __future__ import annotations
 import functools
 import itertools
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax import Array, lax
+from jax import Array, Ref, lax
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import tpu as pltpu
 from jax.lax import DotDimensionNumbers
@@ -41,9 +41,6 @@ SPILLED = 3  # arrays of scores, float32, that the compiler keeps in vector memo
 ROW_BY_ROW = (((1,), (1,)), ((), ()))  # A B^T
 ROW_BY_COLUMN = (((1,), (0,)), ((), ()))  # A B
 COLUMN_BY_COLUMN = (((0,), (0,)), ((), ()))  # A^T B
-
-
-Ref = Any  # a block of an array in vector memory; JAX does not export its type
 
 
 class Block(NamedTuple):
@@ -154,7 +151,7 @@ def _forward_kernel(
 
     @pl.when(j == 0)
     def _start() -> None:
-        output[...] = jnp.zeros_like(output)
+        output[...] = jnp.zeros(output.shape, output.dtype)
         running[:, 0:1] = jnp.full((running.shape[0], 1), -jnp.inf, jnp.float32)
         running[:, 1:3] = jnp.zeros((running.shape[0], 2), jnp.float32)
 
@@ -256,7 +253,7 @@ def _backward_kernel(
 
     @pl.when(i == 0)
     def _start() -> None:
-        total[...] = jnp.zeros_like(total)
+        total[...] = jnp.zeros(total.shape, total.dtype)
 
     p = jnp.exp(_product(q[...], k[...], ROW_BY_ROW, wide) * (1 / beta) - saved[:, 0:1])
     total[...] += _product(p.astype(v.dtype), d_output[...], COLUMN_BY_COLUMN, wide)

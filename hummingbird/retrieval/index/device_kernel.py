@@ -10,11 +10,11 @@ Written in Pallas for Triton.
 from __future__ import annotations
 
 import functools
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax import Array, lax
+from jax import Array, Ref, lax
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import triton as plgpu
 from jaxtyping import Float, Float32, Int32
@@ -23,8 +23,6 @@ from hummingbird.devices import chips
 from hummingbird.devices.mesh import Device
 
 BLOCK = 64  # keys of which the largest score is kept
-
-Ref = Any  # a block of an array in the GPU's memory; JAX does not export its type
 
 
 class Tile(NamedTuple):
