@@ -28,8 +28,8 @@ s; archives in the bucket are listed in 1.5 s and 30 requests, and a run starts 
 locally in 2 ms. `--entries=1280000`: folders 10.7 s, archives 125 s, conversion 146 s; archives in the bucket 89 s and
 143 requests; a run starts on that list with 18 requests, locally in 0.08 s. A list of 14.2 million images is packed in
 21 s and mapped in 7 ms; it takes 405 MB of disk and 110 MB of memory with every hundredth image read. Two cores read
-1.87 times as many images as one. With 20 ms of latency the bucket gives 187 images a second instead of 210 (89%; 134
-instead of 140 beside another job), at the same processor seconds; the bucket's server and the pipeline share the two
+1.87 times as many images as one. With 20 ms of latency the bucket gives 187 images a second instead of 210 (89%; 142
+instead of 153, 93%, on another day), at the same processor seconds; the bucket's server and the pipeline share the two
 cores.
 """
 
