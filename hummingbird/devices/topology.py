@@ -81,6 +81,7 @@ def tpus(name: str) -> list[Device]:
       UserError: libtpu is missing or does not know the topology.
     """
     os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")  # there is no metadata server
+    os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")  # plans may run side by side: none takes a TPU
     from jax.experimental import topologies
 
     slices, _, slice_name = name.rpartition("*")
