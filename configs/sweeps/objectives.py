@@ -67,7 +67,7 @@ ROWS = [
         for name in OBJECTIVES
     ),
 ]
-# What no training gives: one step of next to nothing.
+# The baseline without training: one step at a learning rate next to zero.
 RANDOM = {"name": "random weights", "objective.name": "simclr", **ALONE, "optimizer.learning_rate": 1e-12}
 CONTEXT = [
     {"name": name + suffix, "objective.name": name, **CHANGES.get(name, {}), **more}

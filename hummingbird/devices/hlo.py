@@ -33,9 +33,9 @@ class Run(NamedTuple):
 
     Attributes:
       name: such as "all-gather".
-      chain: of an operation that the TPU compiler spreads over the computations beside it, its number; else "".
+      chain: number that its pieces share if the TPU compiler spreads it over several computations; else "".
       times: how often it runs.
-      line, computation: where it stands; of several pieces, the one that runs least often.
+      line, computation: where it is, or the piece of it that runs least often.
     """
 
     name: str
@@ -68,8 +68,8 @@ def collectives(text: str) -> dict[str, Collective]:
 def collective_runs(computations: Mapping[str, Sequence[str]]) -> list[Run]:
     """Finds the collectives of a program, each once.
 
-    One that is spread over other computations, loops among them, has pieces there that only carry it on: it runs as
-    often as the rarest of its pieces, which starts or ends it.
+    The TPU compiler may split a collective into pieces that run beside other work, in loops as well. The pieces that
+    start and end it run once each time it runs, so the piece that runs least often says how often that is.
 
     Args:
       computations: from `split`.

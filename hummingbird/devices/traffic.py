@@ -4,7 +4,7 @@ XLA's own count takes the body of a loop once, however often it runs, and does n
 operation reads its operands and writes its results once per run, which is the least it can move. Not counted are arrays
 in on-chip memory (`S(1)` and the like in a layout), what stays inside a fusion, and the parts of an array that a slice
 leaves out or an update leaves alone. A custom kernel counts with the bytes of its cost estimate. A collective that the
-TPU compiler spreads over other fusions, which it runs beside, counts once.
+TPU compiler splits into pieces, which run beside other fusions, counts once.
 """
 
 from __future__ import annotations
@@ -31,7 +31,10 @@ _NAME = re.compile(r"[\w.\-]+")
 
 
 class Instruction(NamedTuple):
-    """One line of a program: `%name = shape opcode(operands), attributes`."""
+    """One line of a program: `%name = shape opcode(operands), attributes`.
+
+    `carries` says that it is a piece of a collective, or may hand the buffers of one through.
+    """
 
     name: str
     shape: str
@@ -39,6 +42,7 @@ class Instruction(NamedTuple):
     operands: list[str]
     rest: str
     is_root: bool
+    carries: bool = False
 
 
 Computation = dict[str, Instruction]
@@ -71,7 +75,7 @@ class _Program:
         return sum(self.of_instruction(x, around) for x in around.values())
 
     def of_chains(self) -> int:
-        """Counts what collectives move that are spread over several computations, each once and in no piece."""
+        """Counts the bytes of collectives that are split into pieces; their pieces count nothing."""
         total = 0
         for run in hlo.collective_runs(self.lines):
             if run.chain:
@@ -101,10 +105,10 @@ class _Program:
 
     def written(self, x: Instruction, inside: Computation) -> int:
         """Returns the bytes that a result of a fusion writes: all of it, or the part that it updates in place."""
-        if _only_carries(x, inside):
-            return 0
         if x.opcode == "tuple":
             return sum(self.written(inside[name], inside) for name in x.operands)
+        if x.carries:
+            return 0
         if x.opcode == "bitcast":
             return self.written(inside[x.operands[0]], inside)
         if x.opcode == "fusion":
@@ -120,8 +124,8 @@ class _Program:
 
     def read_by(self, user: Instruction, x: Instruction, inside: Computation) -> int:
         first = user.operands[0] == x.name
-        if user.opcode == "tuple" or _only_carries(user, inside):
-            return 0 if _has_chain(inside) else array_bytes(x.shape)
+        if user.carries:
+            return 0
         if user.opcode in SLICES and first:
             return array_bytes(user.shape, on_chip=True)
         if user.opcode == "dynamic-update-slice" and first:
@@ -152,16 +156,6 @@ def _of_operation(x: Instruction, around: Computation) -> int:
     return array_bytes(x.shape) + sum(map(array_bytes, operands))
 
 
-def _has_chain(inside: Computation) -> bool:
-    """Tells whether a fusion carries on a collective beside what it computes."""
-    return any(hlo.chain_of(x.rest) for x in inside.values())
-
-
-def _only_carries(x: Instruction, inside: Computation) -> bool:
-    """Tells whether an instruction only carries on a collective: a piece of it, or what it hands through."""
-    return bool(hlo.chain_of(x.rest)) or (x.opcode in ("parameter", "custom-call") and _has_chain(inside))
-
-
 def _root(inside: Computation) -> Instruction:
     return next(x for x in inside.values() if x.is_root)
 
@@ -187,8 +181,10 @@ def array_bytes(shape: str, on_chip: bool = False) -> int:
 
 def _parse(lines: Iterable[str]) -> Computation:
     matches: Iterable[re.Match[str]] = filter(None, map(_INSTRUCTION.match, lines))
-    made = (Instruction(m[2], m[3], m[4], _operands(m[5]), f"{m[4]}({m[5]}", bool(m[1])) for m in matches)
-    return {x.name: x for x in made}
+    made = [Instruction(m[2], m[3], m[4], _operands(m[5]), f"{m[4]}({m[5]}", bool(m[1])) for m in matches]
+    pieces = {x.name for x in made if hlo.chain_of(x.rest)}
+    handing = {"parameter", "tuple", "custom-call"} if pieces else set[str]()
+    return {x.name: x._replace(carries=x.name in pieces or x.opcode in handing) for x in made}
 
 
 def _operands(rest: str) -> list[str]:

@@ -4,8 +4,8 @@
 
 Prints milliseconds in bfloat16 at the sizes of ViTs, with and without [CLS], for each path: `products`, a softmax
 between two products; `xla`, `jax.nn.dot_product_attention`; and `cudnn`, the same by cuDNN (on NVIDIA GPUs from Ampere
-on). `difference` is how far an output is from that of `products` at most, divided by the largest output. Results of an
-H200 are in `hummingbird/models/attention.py`.
+on). `difference` is the largest absolute difference from the output of `products`, divided by the largest output.
+Results on an H200 are in `hummingbird/models/attention.py`.
 """
 
 from __future__ import annotations

@@ -56,3 +56,10 @@ def test_an_asynchronous_collective_that_is_carried_on_in_a_loop_counts_once():
     lines += ["  %a = bf16[75,2048]{1,0} fusion(%p), calls=%start"]
     lines += ["  %w = bf16[75,2048]{1,0} while(%a), condition=%while, body=%body", "}"]
     assert hlo.collectives("\n".join(lines)) == {"all-gather": {"count": 1, "bytes": 75 * 2048 * 2}}
+
+
+def test_a_collective_in_a_computation_that_is_called_twice_counts_twice():
+    lines = ["%sum (p: f32[16]) -> f32[16] {", "  %r = f32[16]{0} all-reduce(%p), channel_id=1, to_apply=%add", "}"]
+    lines += ["ENTRY %main (p: f32[16]) -> f32[16] {", "  %a = f32[16]{0} call(%p), to_apply=%sum"]
+    lines += ["  %b = f32[16]{0} call(%a), to_apply=%sum", "}"]
+    assert hlo.collectives("\n".join(lines)) == {"all-reduce": {"count": 2, "bytes": 2 * 16 * 4}}
