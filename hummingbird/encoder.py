@@ -90,7 +90,7 @@ def load_encoder(
         (the raw pixels of each patch).
       network: "online" or "target", for training checkpoints.
       dtype: "float32", "tf32" or "bfloat16"; `hummingbird.models.backbone.ARITHMETIC` explains them.
-      options: for files of other projects: family, features, layers, norm, ... as of `hummingbird.weights.load`.
+      options: for files of other projects: family, features, layers, norm, ... as in `hummingbird.weights.load`.
 
     Raises:
       UserError: there is nothing at the path, it is not an encoder, or the dtype is unknown.

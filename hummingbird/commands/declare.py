@@ -20,7 +20,7 @@ class Option:
 
 
 def option(name: str, help: str, **keywords: Any) -> Option:
-    """Declares an argument; `keywords` as of `ArgumentParser.add_argument`."""
+    """Declares an argument; `keywords` as in `ArgumentParser.add_argument`."""
     return Option(name, {"help": help, **keywords})
 
 

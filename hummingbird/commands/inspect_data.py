@@ -89,7 +89,7 @@ def describe(
 
     Args:
       config: of a pretraining run or an evaluation.
-      out: folder for data.json, contact.png (images, labels), and views.png (the two views, Table 8) or augmented.png
+      out: folder for data.json, contact.png (images, labels), and views.png (the views of each group) or augmented.png
         (prompt images as the protocol augments them, if it does); made if missing.
       check_all: read every item instead of `data_check.SAMPLE` evenly spaced ones.
 

@@ -38,7 +38,7 @@ def plan_decoder(config: FinetuneConfig, topology: str | None, checkpoint: str |
       checkpoint: the encoder; None: random:vit_b16.
 
     Raises:
-      UserError: as of `plan.plan`, or a config that does not fit its encoder or labels.
+      UserError: as in `plan.plan`, or a config that does not fit its encoder or labels.
     """
     target = topologies.find(topology)
     name = checkpoint or "random:vit_b16"

@@ -41,7 +41,7 @@ def convert(path: str, kind: str, out: str, overrides: Sequence[tuple[str, str]]
       UserError: there is no such form, or `out` is missing or holds something else.
     """
     if kind not in CONVERSIONS:
-        raise UserError(f"--convert={kind}: there is {', '.join(CONVERSIONS)}")
+        raise UserError(f"--convert={kind} is not known; use {', '.join(CONVERSIONS)}")
     if not out:
         raise UserError(f"--convert={kind} needs --out=DIR, the folder or bucket to write to")
     CONVERSIONS[kind](settings.resolve("pretrain", path, overrides), out)

@@ -144,7 +144,9 @@ COMMANDS: dict[str, Command] = {
             path_option("path", "workdir, step folder, bank, weights file or hf:ORG/NAME", nargs="?"),
             FAMILY,
             option(
-                "--models", "list encoders that load by name; PATH: only those with it in theirs", action="store_true"
+                "--models",
+                "list encoders that load by name; with PATH, only those whose names contain it",
+                action="store_true",
             ),
             JSON,
         ),
@@ -170,7 +172,9 @@ COMMANDS: dict[str, Command] = {
             ),
             option("--norm", "apply the final layer norm; default: yes", action=argparse.BooleanOptionalAction),
             option(
-                "--prefix", "of several networks in the file, such as state_dict; default: detected", metavar="NAME"
+                "--prefix",
+                "the network to use if the file holds several, such as state_dict; default: detected",
+                metavar="NAME",
             ),
             option("--heads", "attention heads; default: detected", metavar="N", type=int),
             option("--grid", "rows and columns of the position table; default: square", metavar="8,6", type=grid_size),

@@ -104,7 +104,7 @@ def resolve(
 
 
 def kind_of(path: str) -> str:
-    """Returns the job that a config file is for, "pretrain" or "finetune": by its folder, or by what it sets."""
+    """Returns the kind of job a config file is for, such as "pretrain": by its folder, or by what it sets."""
     for kind in ("pretrain", "finetune"):
         with contextlib.suppress(UserError):
             found = find(path, kind).file

@@ -28,7 +28,7 @@ class Scenes:
         0, "seed of the rendered world; splits never share an image, whatever the seed", low=0, high=2**31 - 1
     )
     labels: bool = setting(
-        False, "image labels: scene i shows mostly objects of class i % 10; other images than without labels"
+        False, "image labels: scene i shows mostly objects of class i % 10; images differ from those without labels"
     )
     pretrain_images: int = setting(4096, "images to pretrain on", low=1, high=10**8)
     prompt_images: int = setting(256, "annotated images to retrieve from", low=1, high=10**8)

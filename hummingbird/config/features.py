@@ -47,8 +47,8 @@ class Features:
     projection: Literal["dense", "tensor", "none"] = setting(
         "dense",
         "random projection of a gradient: dense as published (1.8 to 4.4 times the cost of the encoder), tensor for a "
-        "fiftieth of that and a noisier kernel, none for the exact kernel (patches: exact or device search, or as the "
-        "last word over ScaNN's candidates)",
+        "fiftieth of that and a noisier kernel, none for the exact kernel (patches: by exact or device search, or to "
+        "re-score ScaNN's candidates)",
     )
     rank: int = setting(8, "projection=tensor: rank-one terms of each matrix", low=1, high=256)
     dim: int | None = setting(None, "outputs of the projection of a gradient; none: the encoder's width", low=1)

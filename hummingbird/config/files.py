@@ -19,8 +19,8 @@ def load_file(name: str, kind: str) -> Tree:
     """Calls `get_config` of a config file and returns its nested dict.
 
     Args:
-      name: as of `hummingbird.config.names.find`.
-      kind: "pretrain" or "evaluate".
+      name: as in `hummingbird.config.names.find`.
+      kind: one of `hummingbird.config.KINDS`.
 
     Raises:
       UserError: missing or broken file, or one that takes no such variant.
@@ -33,7 +33,7 @@ def call(name: str, folder: str, function: str) -> tuple[pathlib.Path, object]:
     """Calls a function of a config or sweep file, with the variant if there is one.
 
     Args:
-      name, folder: as of `hummingbird.config.names.find`.
+      name, folder: as in `hummingbird.config.names.find`.
       function: its name.
 
     Returns:

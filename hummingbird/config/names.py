@@ -28,7 +28,7 @@ def find(name: str, folder: str) -> Found:
     Args:
       name: path of a Python file, which wins if it exists; or name of a shipped one: "evaluate/pascal_voc",
         "pascal_voc" or "configs/evaluate/pascal_voc.py"; either with ":variant".
-      folder: the shipped ones that are meant: "pretrain", "evaluate" or "sweeps".
+      folder: which shipped ones are meant, such as "pretrain" or "sweeps".
 
     Raises:
       UserError: there is none; the nearest shipped names are listed.

@@ -56,7 +56,7 @@ class Objective:
         "maskfeat",
         "loca",
     ] = setting(
-        "hummingbird", "hummingbird: Eq. 4, and image labels if supervised.weight > 0; the others are their papers'"
+        "hummingbird", "hummingbird: Eq. 4, and image labels if supervised.weight > 0; others: as in their papers"
     )
 
 
@@ -73,8 +73,8 @@ class Context:
     )
     values: Literal["recomputed", "stored"] = setting(
         "recomputed",
-        "v = phi(k): recomputed in each step by the network that attends, so that phi learns; stored: as Eq. 2 reads "
-        "literally, computed by the network that wrote the key, when it did; phi then gets no gradient",
+        "v = phi(k): recomputed in each step by the network that attends, so that phi learns; stored: Eq. 2 taken "
+        "literally, computed once by the network that writes the key; phi then gets no gradient",
     )
     attention: Literal["auto", "streaming", "bounded", "fused"] = setting(
         "auto",

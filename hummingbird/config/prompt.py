@@ -22,7 +22,7 @@ class PromptSettings:
     )
     scale: float = setting(1.0, "resize=none: pixels that the encoder gets for a pixel of the image", above=0, high=16)
     value_range: tuple[float, float] | None = setting(
-        None, "black and white of images that do not span the range of their type, such as 0,4095; none: they do"
+        None, "black and white level of images that do not span the range of their type, such as 0,4095; none: they do"
     )
     void: int = setting(255, "class id of pixels without an annotation", low=0, high=65_535)
     neighbours: int = setting(30, "k, patches of the prompt that vote for a patch", low=1)

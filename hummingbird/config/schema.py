@@ -1,4 +1,4 @@
-"""How settings are declared, parsed and checked. The settings themselves are in `pretrain`, `evaluate` and `data`.
+"""How settings are declared, parsed and checked. The settings themselves are in `pretrain`, `evaluate` and others here.
 
 A job's settings are frozen dataclasses: the annotation of a field gives its type (`int`, `int | None`,
 `tuple[float, ...]`, `Literal["a", "b"]`), and `setting(...)` its default, meaning and range:

@@ -164,7 +164,7 @@ def jitter(planes: Planes, uniform: Draws, settings: Photometric) -> Planes:
     contrast = shift(CONTRAST, settings.contrast)
     saturation = shift(SATURATION, settings.saturation)
     hue = shift(HUE, settings.hue)
-    rank = jnp.argsort(uniform[..., ORDER:], axis=-1)  # [B, 2, 4]: the operation of each of the four turns
+    rank = jnp.argsort(uniform[..., ORDER:], axis=-1)  # [B, V, 4]: the operation of each of the four turns
 
     def one_turn(turn: Array, planes: Planes) -> Planes:
         # the other operations get the shift 0, their identity: no branches, one fused pass per turn
@@ -255,7 +255,7 @@ def blur(planes: Planes, sigma: PerView, on: Bool[Array, "B V"], kernel: int, ed
     offset = jnp.arange(-radius, radius + 1)
     weights = jnp.exp(-0.5 * jnp.square(offset / jnp.maximum(sigma, 1e-3)[..., None]))
     weights = weights / jnp.sum(weights, axis=-1, keepdims=True)
-    weights = jnp.where(on[..., None], weights, (offset == 0).astype(weights.dtype))[..., None, None]  # [B, 2, K, 1, 1]
+    weights = jnp.where(on[..., None], weights, (offset == 0).astype(weights.dtype))[..., None, None]  # [B, V, K, 1, 1]
 
     def along(axis: int, plane: Plane) -> Plane:
         padding = [(radius, radius) if i == axis else (0, 0) for i in range(4)]

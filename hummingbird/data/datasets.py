@@ -33,8 +33,8 @@ class Layout:
       pairs: (store, split) -> all pairs of a split.
       classes: store -> class names by class id.
       table: number of classes -> `id_table`.
-      void_class: as of `Pairs`.
-      incomparable: as of `Pairs`.
+      void_class: as in `Pairs`.
+      incomparable: as in `Pairs`.
     """
 
     marks: tuple[str, ...]

@@ -94,9 +94,9 @@ def open_image(data: bytes, name: str, reduce: float = 1.0, lenient: bool = Fals
 def _decode_jpeg(data: bytes, smallest: tuple[int, int], lenient: bool) -> UInt8[np.ndarray, "H W 4"]:
     """Decodes a JPEG at no less than `smallest` (height, width); raises ValueError where libjpeg reports damage.
 
-    What it reports of complete pictures is no damage: a few stray bytes before the end, an end that is not marked, odd
-    version numbers. On 60 photographs of ImageNet, damaged in 360 ways (a bit, 64 zeroed bytes, up to 512 missing),
-    damage never left fewer than 8 stray bytes.
+    Some reports do not mean damage: a few stray bytes before the end, a missing end marker, odd version numbers. On 60
+    photographs of ImageNet, damaged in 360 ways (a bit, 64 zeroed bytes, up to 512 missing), damage never left fewer
+    than 8 stray bytes.
     """
     decode = functools.partial(
         simplejpeg.decode_jpeg, colorspace="RGBX", min_height=smallest[0], min_width=smallest[1], min_factor=2

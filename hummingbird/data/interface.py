@@ -62,9 +62,9 @@ class DenseSource(Protocol):
       ignore: class id of void pixels.
       fingerprint: identifies the data; equal fingerprints mean equal items.
 
-    Two more attributes are optional, for the protocols of other projects: `void_class` names the class of its own that
-    void pixels, 0 in the files, have there ("": they have none), and `incomparable` says why scores of
-    open-hummingbird-eval, and of DIP, which evaluates with a copy, would not compare ("": they do).
+    Two more attributes are optional, for the protocols of other projects: `void_class` names the class that void
+    pixels, 0 in the files, form there ("": none), and `incomparable` says why scores would not compare with those of
+    open-hummingbird-eval, or of DIP, which evaluates with a copy of it ("": they do).
 
     If the fingerprint covers only the sizes of files, the source also has `content`, a digest of its labels, on
     which memory banks on disk depend.

@@ -115,7 +115,7 @@ class ViewBatches(Batches[HostBatch]):
     """
 
     def __init__(self, source: ImageSource, *args: Any, **kwargs: Any):
-        """Starts at the first batch; arguments as of `Batches`."""
+        """Starts at the first batch; arguments as in `Batches`."""
         super().__init__(*args, **kwargs)
         self.source = source
 

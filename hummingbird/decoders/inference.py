@@ -142,7 +142,7 @@ def assemble(
       image: the whole image.
       parts: what `views` returned.
       outputs: of each part, on the head's grid.
-      inference: as of `views`.
+      inference: as in `views`.
       task: says how outputs are mirrored.
 
     Returns:

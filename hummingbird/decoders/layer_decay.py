@@ -57,7 +57,7 @@ def layer_id(path: tuple[str, ...], blocks: tuple[int, ...]) -> int:
 
     Args:
       path: names in the encoder's tree, such as ("block_03", "mlp", "up", "kernel").
-      blocks: as of `blocks_of`.
+      blocks: as in `blocks_of`.
 
     Example:
       >>> [layer_id((name,), (12,)) for name in ("patch_embed", "block_00", "block_11", "norm")]

@@ -78,7 +78,7 @@ def build_program(
 
     Args:
       config: resolved config of kind "finetune".
-      backbone: the encoder, as of `prepare_encoder`.
+      backbone: the encoder, as in `prepare_encoder`.
       params: its parameters, or their shapes.
       task: kind of label.
       examples: number of training images, which sets the length of an epoch.

@@ -78,7 +78,7 @@ def sharing_troubles(board: Board) -> Iterator[None]:
 
 
 def _leave(status: int) -> None:
-    """Ends the process without what else is to happen at its exit."""
+    """Ends the process without running the remaining exit handlers."""
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)

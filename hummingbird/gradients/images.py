@@ -140,9 +140,9 @@ def fit_negatives(
       seed: draws the images, and the head.
       count: images to draw; all, if there are fewer.
       ids: of the images, as `features` gets them.
-      pooling, size: as of `features`.
+      pooling, size: as in `features`.
       exclude_self: the views of an image are not its own negatives; the public code does not take care of that.
-      variant: as of `features`.
+      variant: as in `features`.
     """
     frozen = check_encoder(encoder)
     numbers = image_ids(images, ids)
@@ -179,7 +179,7 @@ def check_variant(variant: Variant, encoder: FrozenEncoder, projection: str) -> 
 # ---------------------------------------------------------------- programs
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """What the gradients of all objectives have in common; arguments as of `features`."""
+    """What the gradients of all objectives have in common; arguments as in `features`."""
 
     encoder: FrozenEncoder
     projection: str

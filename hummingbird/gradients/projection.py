@@ -75,7 +75,7 @@ def dense_sums(
     Args:
       left: delta of each term.
       right: a of each term.
-      dim, key, rank: as of `dense`.
+      dim, key, rank: as in `dense`.
     """
     with jax.default_matmul_precision("highest"):
         gradients = jnp.einsum("ntd,nte->nde", left, right)
@@ -83,7 +83,7 @@ def dense_sums(
 
 
 def dense_matrices(gradients: Float[Array, "n D E"], dim: int, key: Key[Array, ""]) -> Float[Array, "n {dim}"]:
-    """Projects matrices as `dense` projects outer products; arguments as of `dense`."""
+    """Projects matrices as `dense` projects outer products; arguments as in `dense`."""
     n, width, other = gradients.shape
     chunk = max(1, min(dim, CHUNK // (width * other)))
     steps, flat = -(-dim // chunk), gradients.reshape(n, -1)
@@ -100,7 +100,7 @@ def dense_matrices(gradients: Float[Array, "n D E"], dim: int, key: Key[Array, "
 def tensor_sums(
     left: Float[AnyArray, "n t D"], right: Float[AnyArray, "n t E"], dim: int, key: Key[Array, ""], rank: int = 8
 ) -> Float[Array, "n {dim}"]:
-    """Projects sums of t outer products as `tensor` projects each; arguments as of `dense_sums`."""
+    """Projects sums of t outer products as `tensor` projects each; arguments as in `dense_sums`."""
     deltas, inputs = (x.reshape(-1, x.shape[-1]) for x in (left, right))
     return tensor(deltas, inputs, dim, key, rank).reshape(*left.shape[:2], dim).sum(axis=1)
 

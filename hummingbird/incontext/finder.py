@@ -31,7 +31,7 @@ CHANGED = 0.25  # share of the keys after which the approximate index is built a
 
 
 class Built(NamedTuple):
-    """An index over the keys of a snapshot; the other fields are as of `Snapshot`."""
+    """An index over the keys of a snapshot; the other fields are as in `Snapshot`."""
 
     index: Index
     rows: Int32[np.ndarray, " size"]

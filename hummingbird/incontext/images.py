@@ -94,7 +94,7 @@ def read_pages(path: str | os.PathLike[str]) -> list[np.ndarray]:
 
 
 def to_bytes(values: Shaped[np.ndarray, "H W C"], value_range: Range | None, name: str) -> UInt8[np.ndarray, "H W C"]:
-    """Maps values to 0..255 as of `to_rgb`."""
+    """Maps values to 0..255 as in `to_rgb`."""
     if values.dtype == np.uint8 and value_range is None:
         return values
     if values.dtype.kind not in "buif":

@@ -142,7 +142,7 @@ class Prompt:
         """Adds an annotated image; costs its encoding and no more.
 
         Args:
-          image: as of `to_rgb`, or what `encode` returned.
+          image: as in `to_rgb`, or what `encode` returned.
           label: [H, W] class ids, `void` (or negative) elsewhere; or values [H, W] or [H, W, C], NaN (for depth also 0)
             elsewhere.
           id: names the image; None: a number that no other image had.
@@ -200,7 +200,7 @@ class Prompt:
         """Labels an image, or each of a list.
 
         Args:
-          images: as of `to_rgb`, or what `encode` returned.
+          images: as in `to_rgb`, or what `encode` returned.
           **search: `neighbours`, `temperature`, `refine` in place of the prompt's.
 
         Returns:
@@ -227,7 +227,7 @@ class Prompt:
         weighted labels of what is returned sum to exactly this vote.
 
         Args:
-          image: as of `to_rgb`, or what `encode` returned.
+          image: as in `to_rgb`, or what `encode` returned.
           y, x: pixel, counted from the upper left.
           **search: `neighbours`, `temperature` in place of the prompt's.
 

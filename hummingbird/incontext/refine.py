@@ -129,7 +129,7 @@ def refined_winners(votes: Float32[np.ndarray, "h w C"], canvas: tuple[int, int]
 def refined_values(
     votes: Float32[np.ndarray, "h w C"], canvas: tuple[int, int], image: Image
 ) -> Float32[np.ndarray, "H W C"]:
-    """Returns refined values at each pixel of an image; arguments as of `refined_winners`."""
+    """Returns refined values at each pixel of an image; arguments as in `refined_winners`."""
     height, width = image.shape[:2]
     found = np.empty((height, width, votes.shape[2]), np.float32)
     down, across = interpolation(votes.shape[0], canvas[0]), interpolation(votes.shape[1], canvas[1])[:width].T

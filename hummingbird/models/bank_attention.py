@@ -141,7 +141,7 @@ def build_bank_attention(context: Context, device: Device | None = None) -> Bank
       device: one of those that will attend; None: the first of this machine.
 
     Raises:
-      UserError: the fused kernel does not run on this device.
+      UserError: the fused kernel does not run on this device, or the temperature is too low for `bounded`.
     """
     beta, chunk = context.temperature, context.chunk
     if context.neighbours:

@@ -115,7 +115,7 @@ class Attention(nn.Module):
         return {"query": query, "key": key, "value": value}
 
     def attend(self, x: Float[Array, "B T D"], places: Places) -> Float[Array, "B T D"]:
-        """Returns softmax(q k^T / sqrt(d)) v, the heads side by side, normed if it is: what the projection takes."""
+        """Returns the projection's input: softmax(q k^T / sqrt(d)) v, heads side by side, after sub-LN if any."""
         heads, neighbours = self.arch.heads, self.arch.rotary_rule in NEIGHBOURS
         q, k, v = (y.reshape(*y.shape[:2], heads, y.shape[2] // heads) for y in self.split(x).values())
         if isinstance(places, Rotation):

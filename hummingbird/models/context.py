@@ -67,7 +67,7 @@ def init_bank(length: int, batch: int, dim: int, stored: bool = False) -> Contex
     """Returns an empty bank of `length` entries that is written `batch` entries at a time.
 
     Args:
-      length: |Mp|; 0 gives a bank without slots, which `push` and `contextualise` leave alone.
+      length: |Mp|; 0 gives a bank without slots: `push` leaves it alone, `Pretrainer.contextualise` does not read it.
       batch: images in the global batch.
       dim: D, the width of the encoder.
       stored: whether the bank holds values.

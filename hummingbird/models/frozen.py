@@ -156,7 +156,7 @@ class FrozenEncoder:
         return self._run(_Call(self.backbone, _layers, (tuple(layers), norm)), images)
 
     def cls(self, images: UInt8[np.ndarray, "B H W 3"]) -> Float[np.ndarray, "B D"]:
-        """Returns the [CLS] token: of the layers, and normed, as the features are.
+        """Returns the [CLS] token of the same layers as the features, normed if they are.
 
         Raises:
           UserError: the encoder has no [CLS] token.
@@ -194,7 +194,7 @@ class FrozenEncoder:
     def outputs(
         self, params: Params, images: Images, layers: tuple[int, ...] = (-1,), norm: bool = True
     ) -> list[Output]:
-        """Returns maps [B, h, w, D] and [CLS] tokens [B, D] of several layers; arguments as of `layers`."""
+        """Returns maps [B, h, w, D] and [CLS] tokens [B, D] of several layers; arguments as in `layers`."""
         with self._precision():
             return self.backbone.layers(params, images, layers, norm)
 

@@ -39,7 +39,7 @@ def attend_fused(
       values: one for each key.
       beta: temperature.
       length: number of entries that count, in slot-major order; None: all.
-      vmem, wide: as of `fused_kernels.Settings`.
+      vmem, wide: as in `fused_kernels.Settings`.
       interpret: run anywhere, slowly, instead of compiling for a TPU.
     """
     keys, values = (x.reshape(-1, x.shape[-1]) for x in (keys.astype(q.dtype), values))

@@ -65,7 +65,7 @@ class Network:
 
         Args:
           views: of one group.
-          mask, keep, tokens: as of `Pretrainer.encode_views`.
+          mask, keep, tokens: as in `Pretrainer.encode_views`.
           group: number of the group, so that stochastic depth is drawn independently for each.
         """
         drop_keys = self.drop_keys

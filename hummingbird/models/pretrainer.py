@@ -115,7 +115,7 @@ class Pretrainer(nn.Module):
           views: pixels in [0, 1].
           keys: keys of the bank, as `unit_keys` makes them.
           values: what `values` returns for the bank.
-          mask, keep: as of `ViT`, for each view.
+          mask, keep: as in `ViT`, for each view.
           drop_keys: one key per image for stochastic depth; None: without.
           tokens: whether the outputs have `tokens`.
         """
@@ -144,7 +144,7 @@ class Pretrainer(nn.Module):
         keep: Int[Array, "B K"] | None = None,
         drop_keys: Key[Array, " B"] | None = None,
     ) -> Tokens:
-        """Computes h = f(x) (Eq. 2) for pixels in [0, 1]; other arguments as of `ViT`."""
+        """Computes h = f(x) (Eq. 2) for pixels in [0, 1]; other arguments as in `ViT`."""
         return self.encoder(normalize(images).astype(self.dtype), mask, keep, drop_keys)
 
     def pooling_tokens(self, h: Tokens) -> Float[Array, "B N D"]:
@@ -158,7 +158,7 @@ class Pretrainer(nn.Module):
 
         Args:
           h: tokens of some images.
-          keys, values: as of `encode_views`.
+          keys, values: as in `encode_views`.
 
         Returns:
           c, and the statistics of each token's attention that `ViewOutputs.attention_stats` lists, [B, N] each.

@@ -63,7 +63,7 @@ class PrototypeHead(nn.Module):
 
         Args:
           x: features.
-          trained: as of `Prototypes`.
+          trained: as in `Prototypes`.
           mean: return the mean of the logits over all leading axes, [K], without making them: their last layer is
             linear.
         """

@@ -222,7 +222,7 @@ class SwinMlp(nn.Module):
 
 
 class WindowAttention(nn.Module):
-    """Self-attention within windows, up to its output projection; attributes as of `SwinBlock`."""
+    """Self-attention within windows, up to its output projection; attributes as in `SwinBlock`."""
 
     arch: SwinArchitecture
     stage: int

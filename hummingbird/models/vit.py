@@ -220,7 +220,7 @@ def build_vit(
     """Returns the encoder that a pretraining config's `encoder` group describes.
 
     Args:
-      encoder: as of `build_architecture`, and optionally `scan_layers`, `remat`, `layer_scale`, `drop_path` and
+      encoder: as in `build_architecture`, and optionally `scan_layers`, `remat`, `layer_scale`, `drop_path` and
         `freeze_patches`.
       input_size: side of the training images in pixels.
       dtype: type that it computes in.

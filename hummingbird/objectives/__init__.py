@@ -61,7 +61,7 @@ OBJECTIVES: dict[str, Callable[[PretrainConfig, Replicate], Objective]] = {
     "loca": loca.build,
 }
 
-# What of the shared settings an objective uses; all others are refused, since a run would ignore them.
+# Which shared settings each objective uses; a setting that it would ignore is refused.
 MULTI_CROP: tuple[str, ...] = DISTILLED  # the small crops of `augment.local`
 ONE_VIEW: tuple[str, ...] = ("supervised", "mae", "maskfeat")  # no second global view
 NOT_POOLED: tuple[str, ...] = ("mae", "maskfeat", "loca")  # neither context nor attention pooling

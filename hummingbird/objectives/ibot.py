@@ -69,7 +69,7 @@ class IbotHeads(nn.Module):
     def patches(
         self, tokens: Float[Array, "*batch D"], trained: ArrayLike = 1.0, mean: bool = False
     ) -> Float[Array, "*logits K"]:
-        """Returns the logits of patches, or their mean; `trained` and `mean` as of `PrototypeHead`."""
+        """Returns the logits of patches, or their mean; `trained` and `mean` as in `PrototypeHead`."""
         return (self.patch_head or self.head)(tokens, trained, mean)
 
 
@@ -200,7 +200,7 @@ def in_parts(x: Array, chunk: int) -> Array:
 
 
 def in_even_parts(count: int, most: int, limit: int) -> int:
-    """Returns the least number of patches from `count` to `limit` that splits into as few parts of up to `most`.
+    """Rounds `count` up, to `limit` at most, so that it splits evenly into the fewest parts of at most `most` patches.
 
     Example:
       >>> in_even_parts(98, 64, 196), in_even_parts(97, 64, 196)  # twice 49; a prime alone would make 97 parts

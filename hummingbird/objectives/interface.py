@@ -1,7 +1,7 @@
 """What an objective is: heads, a state of its own, outputs per image, and a loss over the batch.
 
-To add one, write a file with a class like `simclr.SimCLR` and a `build` function, give it a name in `OBJECTIVES`, and
-say in `objectives/__init__.py` which of the shared settings it uses.
+To add one, write a file with a class like `simclr.SimCLR` and a `build` function, give it a name in `OBJECTIVES` and in
+`config.pretrain.Objective`, and say in `objectives/__init__.py` which of the shared settings it uses.
 """
 
 from __future__ import annotations

@@ -163,7 +163,7 @@ def cluster_loss(
     place: Int[AnyArray, "B Q n"],
     tau: float,
 ) -> Float[Array, ""]:
-    """Computes the cross-entropy of the clusters that the reference's patches have at the places of the queries'.
+    """Computes the cross-entropy of each query patch's cluster and that of the reference patch at its place.
 
     Args:
       assigned: clusters of the reference's patches.

@@ -1,4 +1,4 @@
-"""What changes from step to step beside the learning rate: EMA decay, weight decay, temperatures."""
+"""Schedules besides the learning rate: EMA decay, weight decay, temperatures."""
 
 # Optax has no stubs, and JAX's own annotations are partly unknown.
 # pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false, reportMissingTypeStubs=false
@@ -18,7 +18,7 @@ Schedules = Mapping[str, optax.ScalarOrSchedule]
 
 
 def build_schedules(config: PretrainConfig, total_steps: int, steps_per_epoch: float) -> Schedules:
-    """Builds the schedules beside the learning rate, by name; a constant is a number.
+    """Builds the schedules besides the learning rate, by name; a constant is a number.
 
     Args:
       config: reads `batch_size`, `ema_decay` and what goes with it, `optimizer`, `contrastive` and `dino`.

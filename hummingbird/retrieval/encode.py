@@ -143,7 +143,7 @@ def encode_images(
       images: to encode.
       batch_size: windows per batch.
       window: side of the squares that slide over larger images; None: images are encoded as a whole.
-      numbers: of prompt images, which some encoders compare with the prompt; None for others, or if all are.
+      numbers: of prompt images, for encoders that compare them with the prompt; None for other images, or for all.
     """
     patch = encoder.patch_size
     tiles = [(i, box) for i, image in enumerate(images) for box in boxes(image.shape[0], image.shape[1], window, patch)]

@@ -99,7 +99,7 @@ def build_evaluation(
 
 
 def with_distance(config: EvaluateConfig) -> EvaluateConfig:
-    """Returns a config by which features are compared by the product kernel if they are gradients without a projection.
+    """Returns the config, with `retrieval.distance=product` if its features are gradients without a projection.
 
     Raises:
       UserError: the kernel for other features, or another distance for these.

@@ -100,7 +100,7 @@ class AdaptedBlue:
 
 
 def adapt_blue(image: UInt8[np.ndarray, "*B H W 3"]) -> UInt8[np.ndarray, "*B H W 3"]:
-    """Returns blue values that an encoder which divides by 0.225 takes as if it divided by 0.255, to half a level."""
+    """Rescales blue for an encoder that divides by 0.225 so that it acts as if it divided by 0.255, to half a level."""
     mean = 255 * BLUE_MEAN
     table = np.round(mean + (np.arange(256) - mean) * BLUE_STD / ITS_BLUE_STD).astype(np.uint8)
     image = image.copy()

@@ -3,9 +3,9 @@
 A part keeps more patches of each image the smaller it is, so that one bank for all parts of Sec. 4.2 is several times
 as long as the longest of them: 74 million entries for PASCAL VOC instead of 20 (115 GB instead of 32 at 768 dimensions
 in bfloat16), 112 million for ADE20K (175 GB), 228 million for COCO-Stuff (358 GB). Where that fits, every image is
-encoded once. Where it does not, parts that follow each other share a bank as far as there is room for it and for the
-copy of the part that is being searched, and the next ones are encoded again: with room for a single bank, each part on
-its own. The parts of one draw are nested, so those share first.
+encoded once. Otherwise, successive parts share a bank for as long as the memory holds it and a copy of the part being
+searched; the next parts are then encoded again. If the memory holds a single bank only, each part is encoded on its
+own. The parts of one draw are nested, so those share first.
 
 The scores do not depend on how parts are grouped: patches are chosen in one fixed order, and the type of keys is
 decided by the longest bank of all.

@@ -4,8 +4,8 @@ A gradient is an outer product delta a^T, so the cosine of two of them is cos(de
 
     score = (cos(f, f') + sum_l cos(delta_l, delta'_l) cos(a, a')) / (L + 1)
 
-is what the cosine of features from ever longer projections tends to. It is no inner product of short vectors: an exact
-or device index computes it, and ScaNN finds candidates by projected features, of which it then has the last word.
+is the limit of the cosine of features as their projections grow longer. It is not an inner product of short vectors:
+exact and device indexes compute it themselves; for ScaNN, it re-scores candidates that projected features have found.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ FEW_DATA: Tree = {
 # Parts of the prompt in Tables 2, 9 and 10.
 FRACTIONS = tuple(1 / 2**n for n in range(7, -1, -1))
 
-# Longer side of an input, at most, in shorter ones; images that are longer still are squashed to that.
+# Largest ratio of an input's longer side to its shorter one; longer images are squashed to it.
 LONGEST = 4
 
 Differences = Mapping[str, Tree]

@@ -175,7 +175,7 @@ def search_all(
 
 
 def start_search(index: Index, batch: QueryBatch | None, k: int, dim: int) -> Callable[[], Neighbours]:
-    """Begins to search a batch: on devices if it is there, else it is searched at once."""
+    """Begins to search a batch if the index is on devices; an index on the host searches it at once."""
     maps = None if batch is None else batch.features.on_devices
     if isinstance(index, DeviceIndex | AutoIndex):
         if maps is not None:

@@ -109,7 +109,7 @@ class SampleCollector:
         }
 
     def _choose(self, example: Example) -> Int[np.ndarray, " n"]:
-        """Chooses patches that explain much: one of each group first, and before that those of rare classes."""
+        """Chooses patches that explain much: labelled ones first, then one of each group, then rare classes."""
         task, protocol = self.evaluation.task, self.evaluation.protocol
         local, group = task.showcase(example.label, example.cells)
         rng = stream(protocol.seed, example.index, 0, REPORT)

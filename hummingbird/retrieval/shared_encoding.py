@@ -145,7 +145,7 @@ def share_encoding(
         prompt, and in choices that a bank does not depend on.
       folder: keeps the bank, in a subfolder named by all that its content depends on; empty: in memory.
       queries: encoded before, after a preflight; None: none yet.
-      longest: entries of the longest bank of all with which a type of keys is shared; None: of these.
+      longest: entries of the longest of all banks that must share a type of keys; None: of those of `protocols`.
     """
     assert len({protocol.augmentation_epochs > 0 for protocol in protocols}) == 1
     passes = max(protocol.augmentation_epochs for protocol in protocols)
@@ -160,7 +160,7 @@ def share_encoding(
     shared: dict[str, Json] = {"quota": [[*x] for x in quota.items()], "longest": plan.longest}
     cut: dict[str, Json] = {**dict.fromkeys(CUT), "augmentation_epochs": passes, **shared}
     identity = {**bank_identity(whole), **cut}
-    # Entries depend on versions no more than `check_identity` says: an upgrade finds the folder again.
+    # The digest leaves out versions, as `check_identity` does, so that an upgrade finds the folder again.
     path = f"{folder}/{_digest({key: value for key, value in identity.items() if key != 'versions'})}"
     everything = open_bank(
         path,

@@ -197,7 +197,7 @@ class Saver:
         self._remove_old(int(folder.name))
 
     def _remove_old(self, step: int) -> None:
-        """Removes all but the newest finished steps up to `step`, and what killed saves left before it.
+        """Removes finished steps up to `step`, but the newest and those to keep, and what killed saves left before it.
 
         Steps above `step` were found damaged when the run resumed from an older one: they do not count as kept.
         """

@@ -16,8 +16,8 @@ class Curve:
 
     Attributes:
       x, y: metrics, such as "linear.adaptation_seconds" and "linear.miou".
-      choose: with `each`, only the setting with the best of this metric is drawn; empty: all are.
-      each: swept key; one of the settings that have the same value is chosen.
+      choose: metric; of the settings with the same value of `each`, only the best by it is drawn; empty: all are.
+      each: swept key that groups the settings for `choose`.
     """
 
     x: str
@@ -58,7 +58,7 @@ class Pick:
       metric: what is shown: mean and standard deviation over runs that repeat a setting.
       where: swept keys, and "name", of the settings that count; empty: all.
       choose: of these, the setting with the best mean of this metric is shown; empty: of `metric`.
-      most: largest value of metrics, such as a budget of seconds, of settings that count.
+      most: upper bounds on metrics of the settings that count, such as a budget of seconds.
     """
 
     metric: str

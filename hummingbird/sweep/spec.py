@@ -52,7 +52,7 @@ class Sweep:
         become rows of their own.
       compare: pairs of named runs; the page shows the first minus the second over runs that repeat the same settings,
         with a 95% confidence interval.
-      figures, tables: of the paper; the page shows them with what is measured, and what is published, first.
+      figures, tables: of the paper; the page shows them first, with both measured and published numbers.
     """
 
     job: str

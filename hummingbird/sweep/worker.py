@@ -44,7 +44,7 @@ class Worker:
         """Runs the commands that are not done."""
         for batch in self._batches():
             left = [command for command in batch if self.folder.state(command.id) != DONE]
-            for command in left:  # one that failed before is tried again, also if its process dies before it comes
+            for command in left:  # so that failed ones are retried even if this process dies before it reaches them
                 self.folder.set_status(command.id, WAITING)
             while left and not self.stopped:
                 left = self._run_batch(left)

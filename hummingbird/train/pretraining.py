@@ -192,7 +192,7 @@ def to_devices(config: PretrainConfig, program: Program, batch: HostBatch) -> Ba
 
 
 def check_labels(objective: Objective, labels: Int[np.ndarray, " b"], data_name: str) -> None:
-    """Raises UserError for labels that the objective cannot use; an empty array is none to judge by."""
+    """Raises UserError for labels that the objective cannot use; accepts an empty array, which says nothing."""
     if not labels.size:
         return
     if objective.label_key and (labels < 0).all():

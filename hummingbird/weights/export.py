@@ -87,7 +87,7 @@ def export_weights(src: str, dst: str, format: str = "timm", network: str = "onl
 
 
 def read_model(src: str, network: str) -> Model:
-    """Reads the encoder at `src` and what is known about it; arguments as of `export_weights`."""
+    """Reads the encoder at `src` and what is known about it; arguments as in `export_weights`."""
     path = pathlib.Path(os.path.expanduser(src))
     if path.exists() and checkpoint.is_training(str(path)):
         return _trained(str(path), network)

@@ -83,7 +83,7 @@ def load_foreign(path: str | os.PathLike[str], dtype: str = "float32", **options
     Args:
       path: what to read.
       dtype: "float32", "tf32" or "bfloat16"; `hummingbird.models.backbone.ARITHMETIC` explains them.
-      options: as of `load`.
+      options: as in `load`.
     """
     weights = load(path, **options)
     name = hub.parse(str(path)).repository if hub.is_hub(path) else pathlib.Path(path).resolve().name
@@ -148,7 +148,7 @@ def import_weights(
     Args:
       src: what to read.
       dst: must not exist; appears only when it is complete.
-      options: as of `load`.
+      options: as in `load`.
 
     Returns:
       What `describe` says of `dst`.
@@ -168,7 +168,7 @@ def import_weights(
 
 
 def describe(path: str | os.PathLike[str], family: str | None = None) -> dict[str, Json]:
-    """Describes a file or folder of weights, as `hummingbird info` prints it; `family` as of `load`."""
+    """Describes a file or folder of weights, as `hummingbird info` prints it; `family` as in `load`."""
     weights = load(path, family)
     own = weights.family == folders.OWN_FAMILY
     return {

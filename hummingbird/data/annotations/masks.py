@@ -35,7 +35,7 @@ def folder_pairs(store: Store, images: str, labels: str, names: str) -> list[Pai
 
     Args:
       store: the folder.
-      images, labels: as of `hummingbird.data.folder.match_files`.
+      images, labels: as in `hummingbird.data.folder.match_files`.
       names: file that lists the ones to use; "": those of train.txt or prompt.txt if there is one, else all.
     """
     photos = match_files(store, images, "", "images", "prompt")
@@ -96,7 +96,7 @@ def mask_source(
     Args:
       store: holds the files.
       pairs: of image and mask.
-      classes_file: as of `hummingbird.data.classes.read_classes`; "": none.
+      classes_file: as in `hummingbird.data.classes.read_classes`; "": none.
       void: the id that masks store for void pixels.
       reading: how images are decoded.
 

@@ -82,7 +82,7 @@ def read_annotations(
       settings: how it is read.
       task: "segmentation" or "depth".
       void: the id that masks store for pixels without a class.
-      decode: as of `Reading`.
+      decode: as in `Reading`.
 
     Raises:
       UserError: nothing is there, it has no known format, or its annotations do not fit.

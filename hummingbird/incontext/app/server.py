@@ -53,7 +53,7 @@ def serve(
     """Serves the page until Ctrl-C.
 
     Args:
-      checkpoint: encoder, as of `hummingbird.load_encoder`; None: the newest run under runs/demo, else raw pixels.
+      checkpoint: encoder, as in `hummingbird.load_encoder`; None: the newest run under runs/demo, else raw pixels.
       prompt: annotated images to begin with: a folder, or a file of `Prompt.save`; None: rendered scenes.
       port: TCP port; 0: any that is free.
       host: address to listen on; others than those of loopback can be reached from other machines.

@@ -36,7 +36,7 @@ class Annotated:
     """Annotated images, which become a prompt.
 
     Args:
-      path: of the images, as of `hummingbird.data.annotations.read_annotations`.
+      path: of the images, as in `hummingbird.data.annotations.read_annotations`.
       config: all settings.
 
     Attributes:

@@ -22,12 +22,12 @@ class Pages:
 
     Args:
       path: of the file.
-      value_range: as of `read_picture`.
+      value_range: as in `read_picture`.
 
     Attributes:
       length: number of pages.
       damaged: pages that could not be decoded when they were last read.
-      time_base, has_sound: as of `Video`.
+      time_base, has_sound: as in `Video`.
 
     Raises:
       Unreadable: it cannot be read.

@@ -32,8 +32,8 @@ def segment(checkpoint: str, prompt: str, images: Sequence[str], out: str, confi
     """Labels images and videos from a few annotated images; see `hummingbird segment --help`.
 
     Args:
-      checkpoint: as of `hummingbird.load_encoder`.
-      prompt: annotated images, as of `hummingbird.data.annotations.read_annotations`; or a file of `Prompt.save`.
+      checkpoint: as in `hummingbird.load_encoder`.
+      prompt: annotated images, as in `hummingbird.data.annotations.read_annotations`; or a file of `Prompt.save`.
       images: folders, files and patterns.
       out: folder of the results; the same call resumes.
       config: all settings.

@@ -157,7 +157,7 @@ def add_example(
       evaluation: says how they are chosen.
       builder: takes them.
       example: the image, with its local labels.
-      keys: its features, L2-normalised, in float32 or rounded as they will be kept.
+      keys: its features, L2-normalised unless the bank keeps raw keys, in float32 or rounded as they will be kept.
       is_zero: which of them are zero, and so cannot be searched.
       patches: how many to keep.
     """
@@ -208,7 +208,7 @@ class BankBuilder:
         """Appends entries of one image, as many as there is room for.
 
         Args:
-          keys: L2-normalised features.
+          keys: features, L2-normalised unless the bank keeps raw keys.
           local: their local labels; entries without a label are dropped.
           image: number of the image.
           epoch: augmentation pass.

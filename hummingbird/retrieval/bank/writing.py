@@ -56,7 +56,7 @@ def open_bank(
       identity: what the bank is built from.
       clock: takes the time of loading.
       build: builds the bank into files, or in memory if it is given None.
-      check: called before, with whether the finished bank is in the folder; in every process.
+      check: called first, in every process, with whether the folder holds the finished bank.
 
     Raises:
       UserError: the folder holds another bank, cannot be written, or is being written by another command.
@@ -94,7 +94,7 @@ def save_bank(path: str, identity: Identity, bank: PatchBank) -> None:
 
 
 def save_shared(path: str, identity: Identity, bank: PatchBank, shares: Sequence[int]) -> None:
-    """Does what `save_bank` does with a bank of which each process holds some keys; the first process writes."""
+    """Saves a bank whose keys are spread over the processes, as `save_bank` does; the first process writes."""
     with contextlib.ExitStack() as opened:
 
         def start() -> FileColumns | None:

@@ -152,7 +152,7 @@ def build_exact(keys: Keys, how: How) -> Index:
 
 
 def build_on_host(keys: Keys, how: How) -> Index:
-    """Builds a ScaNN index, with a warning an exact one where that is impossible."""
+    """Builds a ScaNN index, or, with a warning, an exact one where that is impossible."""
     return build_scann(keys, how.scann, how.folder, how.progress)
 
 

@@ -153,7 +153,7 @@ class DeviceIndex:
         return memory_errors(self.keys.nbytes, self.mesh.size)
 
     def _adopt(self, queries: Queries | Float[Array, "B h w D"]) -> Array | None:
-        """Returns maps that lie on the devices of this process as a part of all processes'; None if they do not fit."""
+        """Returns this process's maps as its part of one array over all processes; None if their layouts do not fit."""
         parts = self._parts(queries) if isinstance(queries, Array) else []
         form = parts[0].shape if parts else None
         forms = set(gather(form)) if self.together else {form}
@@ -170,7 +170,7 @@ class DeviceIndex:
         """Yields queries in blocks of few sizes, so that few programs are compiled: powers of two up to QUERIES."""
         most = max(gather(len(rows))) if self.together else len(rows)
         size = min(QUERIES, max(8, 1 << max(most - 1, 0).bit_length()))
-        each = -(-size // self.fewest)  # rows of a device; as many blocks in all processes, however many devices it has
+        each = -(-size // self.fewest)  # rows per device: all processes have as many blocks, whatever their devices
         size = each * len(self.local)
         for number in range(-(-most // (each * self.fewest))):
             part = rows[number * size : (number + 1) * size]
@@ -179,7 +179,7 @@ class DeviceIndex:
             yield jax.make_array_from_process_local_data(self.sharding, padded)
 
     def _dispatch(self, queries: Array, k: int) -> list[list[Array]]:
-        """Searches queries of all processes; returns the ids and similarities of this one's, a part a device."""
+        """Searches the queries of all processes; returns ids and similarities of this process's, by device."""
         wanted, length = min(k, self.length), self.length if self.recall < 1 else -1
         asked = (queries, self.keys, self.first, self.count, wanted, self.mesh, self.recall, length, self.widths)
         found = search_sharded(*asked)
@@ -201,7 +201,7 @@ class DeviceIndex:
 
 
 def layout(share: int, chunk: int = CHUNK) -> tuple[int, int]:
-    """Returns how many chunks of how many keys hold a device's share, with room for up to an eighth more.
+    """Returns the number of chunks and of keys per chunk for a device's share, with room for up to an eighth more.
 
     Banks of similar lengths, such as those of parts of a prompt, have the same layout, and so the same program.
 

@@ -16,7 +16,7 @@ from hummingbird.retrieval.threads import cpu_count
 
 QUERIES = 1024  # compared at a time
 ROWS = 256  # of them, whose best keys one thread chooses
-MANY = 8  # a query that finds more than this many times k better scores at a time has them sorted in another way
+MANY = 8  # if a query finds more than MANY * k better scores at a time, `top_k` chooses among all scores
 
 
 class ExactIndex:
@@ -62,7 +62,7 @@ def add_chunk(
     first: int,
     row: int,
 ) -> None:
-    """Adds the scores of a chunk of keys for `ROWS` queries from `row` on; the rest as of `add_scores`."""
+    """Adds the scores of a chunk of keys for `ROWS` queries from `row` on; the rest as in `add_scores`."""
     rows = slice(row, row + ROWS)
     for columns in pieces(first, scores.shape[1], ids.shape[1]):
         add_scores(ids[rows], best[rows], scores[rows, columns], first + columns.start)

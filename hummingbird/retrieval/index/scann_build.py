@@ -100,7 +100,7 @@ def build_scann(keys: Keys, settings: ScannSettings, folder: str | None = None, 
 def open_checked(
     keys: Keys, settings: ScannSettings, folder: str | None, progress: bool, writer: str
 ) -> tuple[ScannIndex | None, str]:
-    """Builds or finds an index; returns it, or None and what is wrong with it. Arguments as of `build_scann`."""
+    """Builds or finds an index; returns it, or None and what is wrong with it. Arguments as in `build_scann`."""
     path = writable_path(folder, settings, writer) if folder else None
     try:
         if path is not None:
@@ -118,7 +118,7 @@ def open_checked(
         place = f"{tempfile.gettempdir()} is full; make room, or set TMPDIR to a folder with room for the keys"
         place = f"the disk of retrieval.bank={folder} is full; make room and run the same command" if path else place
         raise UserError(f"index: {place}") from error
-    except Exception as error:  # ScaNN raises what it likes where it cannot read a file
+    except Exception as error:  # ScaNN raises exceptions of any type if it cannot read a file
         problem = f"it cannot be loaded ({type(error).__name__}: {first_line(error)})"
     if not problem:
         return index, ""
@@ -130,8 +130,8 @@ def open_checked(
 def check_index(index: ScannIndex, keys: Keys, settings: ScannSettings, count: int = 64) -> str:
     """Searches for some of an index's own keys, widely; returns what is wrong, or "".
 
-    Codes are approximate, so that in a long bank a few keys may miss themselves; a file that is misread misses nearly
-    all. Where a key finds another one as near as itself, it has found a copy.
+    Codes are approximate, so a few keys of a long bank may not be found; of a misread file, hardly any is found. A key
+    that finds another one as near as itself has found a copy.
     """
     wide = dataclasses.replace(
         settings,

@@ -41,7 +41,7 @@ def write_autopilot(folder: pathlib.Path, keys: Keys) -> None:
 
 
 def write_native(folder: pathlib.Path, keys: Keys, settings: ScannSettings, rescore: bool) -> None:
-    """Writes a searcher that ScaNN has trained by itself, on a sample of its own; arguments as of `write_shard`."""
+    """Writes a searcher that ScaNN has trained by itself, on a sample of its own; arguments as in `write_shard`."""
     builder = scann_module().builder(np.ascontiguousarray(keys, np.float32), 10, "dot_product")
     builder = builder.tree(
         settings.leaves, settings.leaves_to_search, training_sample_size=min(len(keys), settings.training_sample)

@@ -114,7 +114,7 @@ def embed(vectors: Vectors, inputs: Inputs, rows: Sequence[int], batch_size: int
       batch_size: images a batch.
 
     Yields:
-      Batches in any order of the rows, if shapes differ; else in theirs.
+      Batches in the order of the rows if all images have one shape, else in any order.
 
     Raises:
       UserError: NaN or infinite features, or an image that cannot be read; the message names it.

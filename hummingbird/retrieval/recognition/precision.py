@@ -57,7 +57,7 @@ def average_precision(ranking: Int[np.ndarray, " N"], relevance: Relevance) -> f
 
 
 def precisions(ranking: Int[np.ndarray, " N"], relevance: Relevance) -> list[float]:
-    """Returns the precision at each of the ranks `AT`, or at the last positive where there are fewer images; 0-1."""
+    """Returns the precision at each of the ranks `AT`, or at the last positive if that comes earlier; 0-1."""
     ranks = positive_ranks(ranking, relevance)
     if not len(ranks):
         return [float("nan")] * len(AT)

@@ -57,7 +57,7 @@ class Gradients:
       encoder: a ViT.
       pooling: "cls" or "mean".
       objectives: some of "kl", "dino" and "simclr".
-      projection, rank, dim: of the gradients, as of `hummingbird.gradients.features`.
+      projection, rank, dim: of the gradients, as in `hummingbird.gradients.features`.
       seed: draws heads, projection and crops.
       size: side of the crops, pixels.
       negatives: of simclr.
