@@ -3,8 +3,9 @@
     hummingbird evaluate --config=configs/evaluate/coco_stuff.py \
         --checkpoint=PATH --workdir=DIR --config.data.root=FOLDER
 
-`:few` uses the hyper-parameters of Sec. 4.2; `:fractions` scores 1/128 to all of the prompt with them. The COCO of
-open-hummingbird-eval has 12 or 15 coarse classes, so its protocol is refused here, as is DIP's, which is a copy.
+The folder holds images/ and annotations/, each with train2017/ and val2017/. `:few` uses the hyper-parameters of Sec.
+4.2; `:fractions` scores 1/128 to all of the prompt with them. The COCO of open-hummingbird-eval has 12 or 15 coarse
+classes, so its protocol is refused here, as is DIP's, which is a copy.
 
 At 768 dimensions the longest part of `:fractions` takes 32 GB of memory, and its index some more. A bank for all
 parts takes 358 GB beside that, and every image is encoded once; with less memory, parts that do not fit together are

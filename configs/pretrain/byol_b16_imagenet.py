@@ -27,15 +27,15 @@ default.
 Scores: 73.9% linear probing on ImageNet with ViT-B/16 (MoCo v3, Table 4); 74.3% with ResNet-50 after 1000 epochs
 (BYOL). None has been repeated here.
 
-`:context` adds contextualisation from a bank and QKV attention pooling; `:small` is for one GPU with 16 GB, `:tiny` a
-run of seconds on `scenes`.
+`:context` adds contextualisation from a bank and QKV attention pooling; `:small` is sized, by estimate, for one GPU
+with 16 GB, `:tiny` a run of seconds on `scenes`.
 """
 
 from hummingbird.config.sizes import AS_MOCOV3, CONTEXT, SMALL, TINY
 
 
 def get_config(variant=""):
-    """Returns the paper's recipe (the default), `:context`, `:small` or `:tiny`."""
+    """Returns the recipe (the default), `:context`, `:small` or `:tiny`."""
     config = AS_MOCOV3 | {
         "objective.name": "byol",
         "batch_size": 4096,

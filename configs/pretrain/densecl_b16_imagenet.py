@@ -34,15 +34,15 @@ for a ViT are those of MoCo v3. The 14 x 14 patches of a view are averaged to 7 
 No score with a ViT is published; with ResNet-50 the paper reports 69.4 mIoU of a fine-tuned FCN on PASCAL VOC. It has
 not been repeated here.
 
-`:context` adds contextualisation from a bank and QKV attention pooling; `:small` is for one GPU with 16 GB, `:tiny` a
-run of seconds on `scenes`.
+`:context` adds contextualisation from a bank and QKV attention pooling; `:small` is sized, by estimate, for one GPU
+with 16 GB, `:tiny` a run of seconds on `scenes`.
 """
 
 from hummingbird.config.sizes import AS_MOCOV2, AS_MOCOV3, CONTEXT, SMALL, TINY
 
 
 def get_config(variant=""):
-    """Returns the paper's recipe (the default), `:context`, `:small` or `:tiny`."""
+    """Returns the recipe (the default), `:context`, `:small` or `:tiny`."""
     config = (
         AS_MOCOV3
         | AS_MOCOV2

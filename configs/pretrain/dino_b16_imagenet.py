@@ -39,8 +39,8 @@ BYOL's, as in the paper. One thing differs: the gradient is clipped by its globa
 Scores of the released model: 76.1% by k-NN and 78.2% by linear probing on ImageNet (DINO, Table 2); by retrieval 55.9
 mIoU on PASCAL VOC, 21.8 on ADE20K and .793 RMSE on NYUv2 (Hummingbird, Table 1). None has been repeated here.
 
-`:context` adds contextualisation from a bank and QKV attention pooling; `:small` is for one GPU with 16 GB, `:tiny` a
-run of seconds on `scenes`.
+`:context` adds contextualisation from a bank and QKV attention pooling; `:small` is sized, by estimate, for one GPU
+with 16 GB, `:tiny` a run of seconds on `scenes`.
 """
 
 from hummingbird.config.sizes import AS_DINO, CONTEXT, SMALL, TINY_DINO

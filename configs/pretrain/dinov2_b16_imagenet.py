@@ -37,8 +37,8 @@ have one learning rate, stochastic depth grows with the layer, and training does
 No scores are published for this size from scratch on ImageNet-1k, and none has been measured here. It fits 128 TPU v3
 cores: `hummingbird plan --topology=v3:8x8` finds 9.5 of 16 GiB and 12.5 Tflop per step and device.
 
-`:context` adds contextualisation from a bank and QKV attention pooling; `:small` is for one GPU with 16 GB, `:tiny` a
-run of seconds on `scenes`.
+`:context` adds contextualisation from a bank and QKV attention pooling; `:small` is sized, by estimate, for one GPU
+with 16 GB, `:tiny` a run of seconds on `scenes`.
 """
 
 from hummingbird.config.sizes import AS_DINO, CONTEXT, SMALL, TINY_DINO

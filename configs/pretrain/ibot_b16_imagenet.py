@@ -37,8 +37,8 @@ Scores of the released model: 77.1% by k-NN and 79.5% by linear probing on Image
 repeated here. It fits 128 TPU v3 cores: `hummingbird plan --topology=v3:8x8 --config.encoder.scan_layers=true` finds
 6.5 of 16 GiB and 4.0 Tflop per step and device.
 
-`:context` adds contextualisation from a bank and QKV attention pooling; `:small` is for one GPU with 16 GB, `:tiny` a
-run of seconds on `scenes`.
+`:context` adds contextualisation from a bank and QKV attention pooling; `:small` is sized, by estimate, for one GPU
+with 16 GB, `:tiny` a run of seconds on `scenes`.
 """
 
 from hummingbird.config.sizes import AS_DINO, CONTEXT, SMALL, TINY_DINO

@@ -35,8 +35,8 @@ pixels; here all ten have 96.
 | `:in22k` | ViT-B/16, ImageNet-22k | 100 | 56.4 | 16.8 | .829 |
 | `:l16` | ViT-L/16, ImageNet-22k | 100 | 59.5 | 17.6 | .912 |
 
-Scores by retrieval are Hummingbird's (Table 1). None has been repeated here. `:small` is for one GPU with 16 GB,
-`:tiny` a run of seconds on `scenes`. There is no context to add: nothing is pooled.
+Scores by retrieval are Hummingbird's (Table 1). None has been repeated here. `:small` is sized, by estimate, for one
+GPU with 16 GB, `:tiny` a run of seconds on `scenes`. There is no context to add: nothing is pooled.
 """
 
 from hummingbird.config.sizes import IMAGENET, SMALL, TINY

@@ -12,11 +12,11 @@ A variant is an encoder, `s16` or `b16`, and a machine:
 | `v3_128`, `v4_128`, `v5e_256` | the paper's slice (128 cores of v3), and others | 4096 | 153,600 |
 
 Batch and bank are the paper's (App. B, C.2) on more than one GPU. One rule holds for other batches, in
-hummingbird/config/sizes.py: the peak learning rate grows with the batch, and the EMA decay is raised to batch / 4096,
-which keeps the decay per image. The batch passes the networks in micro-batches, which changes neither negatives nor
-batch-norm statistics; `PART` has the images that a device takes at a time. Fewer `micro_batches` are faster and need
-more memory; a run may resume with another number. configs/pretrain/README.md has the memory that these need. None has
-been trained here.
+hummingbird/config/sizes.py: the peak learning rate is proportional to the batch, and the EMA decay is raised to the
+power batch / 4096, which keeps the decay per image constant. The batch passes the networks in micro-batches, which
+changes neither negatives nor batch-norm statistics; `PART` has the images that a device takes at a time. Fewer
+`micro_batches` are faster and need more memory; a run may resume with another number. configs/pretrain/README.md has
+the memory that these need. None has been trained here.
 """
 
 from hummingbird.config.sizes import SCALED

@@ -33,8 +33,8 @@ Hyper-parameters are the paper's. One thing differs: the decoder does not get th
 | `:l16` | ViT-L/16, ImageNet-1k | 1600 | 8.0 | 3.6 | .934 |
 
 Scores by retrieval are Hummingbird's (Table 1); the paper reports 68.0% by linear probing and 83.6% fine-tuned on
-ImageNet. None has been repeated here. `:small` is for one GPU with 16 GB, `:tiny` a run of seconds on `scenes`. There
-is no context to add: nothing is pooled.
+ImageNet. None has been repeated here. `:small` is sized, by estimate, for one GPU with 16 GB, `:tiny` a run of seconds
+on `scenes`. There is no context to add: nothing is pooled.
 """
 
 from hummingbird.config.sizes import IMAGENET, SMALL, TINY

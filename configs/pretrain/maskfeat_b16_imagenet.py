@@ -23,7 +23,8 @@ Hyper-parameters are those of the paper's ImageNet experiments.
 
 Score of the paper's model: 84.0% fine-tuned on ImageNet (MaskFeat). It has not been repeated here.
 
-`:small` is for one GPU with 16 GB, `:tiny` a run of seconds on `scenes`. There is no context to add: nothing is pooled.
+`:small` is sized, by estimate, for one GPU with 16 GB, `:tiny` a run of seconds on `scenes`. There is no context to
+add: nothing is pooled.
 """
 
 from hummingbird.config.sizes import IMAGENET, SMALL, TINY

@@ -27,8 +27,8 @@ differs: biases, norms and [CLS] do not decay.
 Scores of the paper's model: 76.7% linear probing on ImageNet (MoCo v3); by retrieval 37.2 mIoU on PASCAL VOC, 14.6 on
 ADE20K and .771 RMSE on NYUv2 (Hummingbird, Table 1). None has been repeated here.
 
-`:context` adds contextualisation from a bank and QKV attention pooling; `:small` is for one GPU with 16 GB, `:tiny` a
-run of seconds on `scenes`.
+`:context` adds contextualisation from a bank and QKV attention pooling; `:small` is sized, by estimate, for one GPU
+with 16 GB, `:tiny` a run of seconds on `scenes`.
 """
 
 from hummingbird.config.sizes import AS_MOCOV3, CONTEXT, SMALL, TINY

@@ -31,7 +31,8 @@ is chosen) and a colour jitter of 0.3.
 
 Scores by retrieval are those of DeiT III's encoders (Hummingbird, Table 1), which were trained differently; DeiT
 reports 81.8% accuracy on ImageNet. None has been repeated here. The 90 epochs are DeiT III's; that the other settings
-are those of ImageNet-1k is our choice. `:small` is for one GPU with 16 GB, `:tiny` a run of seconds on `scenes`.
+are those of ImageNet-1k is our choice. `:small` is sized, by estimate, for one GPU with 16 GB, `:tiny` a run of seconds
+on `scenes`.
 """
 
 from hummingbird.config.sizes import CONTEXT, IMAGENET, SMALL, TINY

@@ -11,7 +11,7 @@ links to them, in checkpoints/ under the names in `MODELS`. Runs of missing enco
 `:demo` scores random weights and every checkpoint of the workdirs in runs/models/; it leaves out raw pixels, which have
 no layers for UperNet.
 
-This sweep has not been run here at full size: UperNet for 160,000 steps takes about 9.3 EFLOP, 13 hours at 200 TFLOP/s
+This sweep has not been run here at full size: UperNet for 160,000 steps takes about 10 EFLOP, 14 hours at 200 TFLOP/s
 (ViT-B, 512 px).
 
 The paper states r = 0.80 on PASCAL VOC and 0.89 on ADE20K for its 14 models. It prints both scores of six of them, in
