@@ -7,14 +7,14 @@
 
 Three seeds of each objective, of Hummingbird++ and of random weights. `:demo` trains and scores on `scenes`, `:small`
 trains on photographs in class folders and scores on street scenes. `:demo_context` asks what a memory bank and QKV
-attention pooling add to each objective that pools: every one with and without both.
+attention pooling add to each objective of `POOLED`: every one with and without both.
 
-By the processor time of its runs, `:demo` takes about 50 minutes a seed on two cores with `--parallel=2`, which gives
-each run a core of its own: together a fifth more images a second than one run on both. It resumes where it was stopped.
-configs/README.md has the table of seed 0 and why some objectives fall below random weights here;
-.github/NEGATIVE_RESULTS.md has the rates, decays and temperatures that were tried. What the table does not show:
-hyper-parameters of an objective are scaled down from its paper by hand; the steps have equal numbers, not equal costs
-(`scripts/bench objectives` compares these).
+`:demo` takes 41 to 55 minutes a seed on two cores with `--parallel=2`. Each run then has a core of its own; together
+they process a fifth more images a second than one run on both cores. It resumes where it was stopped.
+configs/README.md has the table, and why four objectives do not beat random weights here; .github/NEGATIVE_RESULTS.md
+has the rates, decays and temperatures that were tried. The table does not show which objective is better in general:
+hyper-parameters are scaled down from each paper by hand, and steps have equal numbers, not equal costs (`scripts/bench
+objectives` compares these).
 """
 
 from hummingbird.objectives import OBJECTIVES

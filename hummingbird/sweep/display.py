@@ -16,6 +16,7 @@ from hummingbird.sweep.schedule import Schedule
 from hummingbird.sweep.tables import duration, number, terminal_table
 
 WRITE_SECONDS = 5.0  # results are written at most this often while the sweep runs
+LINE = 120  # columns of a table in a file; one that needs more has them, since nothing is cut there
 
 
 class Display:
@@ -63,7 +64,7 @@ class Display:
             _write(results, self.folder)
             self._written, self._changed = now, False
         if self.live:
-            table = terminal_table(results, self.console.height - 4)
+            table = terminal_table(results, self.console.width, self.console.height - 4)
             self.live.update(Group(self._progress(results), table), refresh=True)
         elif not self.quiet:
             self._print_changes(results)
@@ -72,7 +73,8 @@ class Display:
         for row in results.rows:
             if self._shown.get(row.run.name) != row.state:
                 self._shown[row.run.name] = row.state
-                print(f"{row.run.name}  {row.state}{_details(row, results)}", file=sys.stderr, flush=True)
+                left = f"  ({self._progress(results)})" if row.state in (DONE, FAILED) else ""
+                print(f"{row.run.name}  {row.state}{_details(row, results)}{left}", file=sys.stderr, flush=True)
 
     def _progress(self, results: Results) -> Text:
         total, done, failed = len(results.rows), results.count(DONE), results.count(FAILED)
@@ -93,12 +95,15 @@ class Display:
         from hummingbird.sweep.report import best_commands
 
         console = Console()
+        width = console.width
+        if not console.is_terminal:
+            console, width = Console(width=10_000), LINE
         if results.best:
             console.print(f"best: {results.best.run.name}", style="bold", highlight=False)
             for command in best_commands(results, self.folder):
                 console.print(command, soft_wrap=True, highlight=False, markup=False)
             console.print()
-        console.print(terminal_table(results))
+        console.print(terminal_table(results, width))
         if found := differences(results):
             console.print()
             console.print(difference_table(found))

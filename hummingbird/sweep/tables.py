@@ -107,16 +107,25 @@ def describe_states(summary: Summary, repeated: bool) -> str:
     )
 
 
-def terminal_table(results: Results, most: int | None = None) -> Table:
-    """Returns the first `most` summaries as a table for the terminal, best first; None: all."""
+def terminal_table(results: Results, width: int | None = None, most: int | None = None) -> Table:
+    """Returns the first `most` summaries as a table for the terminal, best first.
+
+    Args:
+      results: of the sweep.
+      width: columns of the terminal; where they do not suffice, the swept keys of named runs are left out. None: any.
+      most: rows; None: all.
+    """
     heads, body, states = table_cells(results)
     sign = "↑" if results.maximise else "↓"
+    marked = [f"{head} {sign}" if head == results.objective else head for head in heads]
+    natural = sum(max(map(len, column)) + 1 for column in zip(marked, *body, strict=True))
+    left_out = range(1, 1 + len(results.axes)) if heads[0] == "run" and width and natural > width else ()
+    shown = [i for i in range(len(heads)) if i not in left_out]
     table = Table(title=None, box=None, pad_edge=False, header_style="bold")
-    for head in heads:
-        right = head in numeric_heads(results)
-        table.add_column(f"{head} {sign}" if head == results.objective else head, justify="right" if right else "left")
+    for i in shown:
+        table.add_column(marked[i], justify="right" if heads[i] in numeric_heads(results) else "left")
     for cells, state in list(zip(body, states, strict=True))[:most]:
-        table.add_row(*(Text(cell, style=COLOURS[state]) for cell in cells))
+        table.add_row(*(Text(cells[i], style=COLOURS[state]) for i in shown))
     if most is not None and len(body) > most:
         table.add_row(Text(f"… {len(body) - most} more in sweep.csv", style="dim"))
     return table

@@ -13,7 +13,7 @@ from hummingbird.sweep.collect import Results, Row, read_last_line, summarise
 from hummingbird.sweep.pairs import differences
 from hummingbird.sweep.plots import difference_plots, plots
 from hummingbird.sweep.schedule import Run, Schedule
-from hummingbird.sweep.tables import duration, number, table_cells, to_csv
+from hummingbird.sweep.tables import duration, number, table_cells, terminal_table, to_csv
 
 
 def made(settings, scores, labels=None, states=None, maximise=True, published=None):
@@ -97,6 +97,18 @@ def test_published_scores_stand_beside_those_measured():
     ((_, caption),) = plots(results)
     assert caption.endswith("Diamonds: published scores.")
     assert "published" not in plots(made([{"p": "a"}], [1.0], labels=["DINO"]))[0][1]
+
+
+def test_a_narrow_terminal_leaves_out_the_swept_keys_of_named_runs_only():
+    settings = [{f"key{i}": str(i + j) for i in range(30)} for j in range(2)]
+    named = made(settings, [54.321, 40.0], labels=["DINO", "mine"])
+
+    def heads(results, width):
+        return [column.header for column in terminal_table(results, width).columns]
+
+    assert heads(named, 80) == ["run", "miou ↑", "time", "state"]
+    assert len(heads(named, 1000)) == 34
+    assert len(heads(made(settings, [54.321, 40.0]), 80)) == 33  # without names the keys tell the runs apart
 
 
 def test_nothing_is_plotted_before_there_is_a_result():
