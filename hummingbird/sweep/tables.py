@@ -45,25 +45,30 @@ def duration(seconds: float) -> str:
 
 
 def table_cells(results: Results) -> tuple[list[str], list[list[str]], list[str]]:
-    """Returns the headings, the cells of each row and its state: the runs, best first, then what is only published."""
+    """Returns the headings, the cells of each row and its state: the runs, best first, then what is only published.
+
+    The swept keys come first; where runs have names, which tell them apart, they come last, since they may be many.
+    """
     axes = results.axes
     short = short_keys(axes)
     named = any(summary.label for summary in results.summaries) or bool(results.unmeasured)
     repeated = any(len(summary.rows) > 1 for summary in results.summaries)
     scores = [_head(*column) for column in score_columns(results)]
-    heads = ["run"] * named + [short[key] for key in axes] + scores + ["runs"] * repeated + ["time", "state"]
+    measured = [*scores, *["runs"] * repeated, "time", "state"]
+    swept = [short[key] for key in axes]
+    heads = ["run", *measured, *swept] if named else [*swept, *measured]
     body, states = [], []
     for summary in results.summaries:
         found = [row.state for row in summary.rows]
-        cells = [summary.label] * named + [summary.settings.get(key, "–") for key in axes]
-        cells += _scores(results, summary.label, summary)
+        settings = [summary.settings.get(key, "–") for key in axes]
+        cells = _scores(results, summary.label, summary)
         cells += [str(found.count(DONE))] * repeated
         cells += [duration(sum(row.seconds for row in summary.rows)), describe_states(summary, repeated)]
-        body.append(cells)
+        body.append([summary.label, *cells, *settings] if named else [*settings, *cells])
         states.append(next(state for state in (FAILED, RUNNING, WAITING, DONE) if state in found))
     for name in results.unmeasured:
         unknown = ["–"] * (repeated + 1)
-        body.append([name, *["–"] * len(axes), *_scores(results, name, None), *unknown, PUBLISHED])
+        body.append([name, *_scores(results, name, None), *unknown, PUBLISHED, *["–"] * len(axes)])
         states.append(PUBLISHED)
     return heads, body, states
 
@@ -119,8 +124,8 @@ def terminal_table(results: Results, width: int | None = None, most: int | None 
     sign = "↑" if results.maximise else "↓"
     marked = [f"{head} {sign}" if head == results.objective else head for head in heads]
     natural = sum(max(map(len, column)) + 1 for column in zip(marked, *body, strict=True))
-    left_out = range(1, 1 + len(results.axes)) if heads[0] == "run" and width and natural > width else ()
-    shown = [i for i in range(len(heads)) if i not in left_out]
+    swept = len(results.axes) if heads[0] == "run" and width and natural > width else 0
+    shown = range(len(heads) - swept)
     table = Table(title=None, box=None, pad_edge=False, header_style="bold")
     for i in shown:
         table.add_column(marked[i], justify="right" if heads[i] in numeric_heads(results) else "left")

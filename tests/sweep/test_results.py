@@ -81,11 +81,11 @@ def test_published_scores_stand_beside_those_measured():
     published = {"DINO": {"miou": 55.9}, "Hummingbird": {"miou": 70.0}}
     results = made([{"p": "a"}, {"p": "b"}], [54.321, 40.0], labels=["DINO", "mine"], published=published)
     heads, body, states = table_cells(results)
-    assert heads == ["run", "p", "miou", "miou published", "time", "state"]
+    assert heads == ["run", "miou", "miou published", "time", "state", "p"]
     assert body == [
-        ["DINO", "a", "54.32", "55.9", "2.0 s", "done"],
-        ["mine", "b", "40.00", "–", "2.0 s", "done"],
-        ["Hummingbird", "–", "–", "70.0", "–", "published"],
+        ["DINO", "54.32", "55.9", "2.0 s", "done", "a"],
+        ["mine", "40.00", "–", "2.0 s", "done", "b"],
+        ["Hummingbird", "–", "70.0", "–", "published", "–"],
     ]
     assert states == ["done", "done", "published"]
     lines = list(csv.DictReader(to_csv(results).splitlines()))
