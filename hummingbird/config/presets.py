@@ -1,6 +1,6 @@
 """Settings that come with a named protocol: they are the defaults while it is chosen, and can be overridden.
 
-What a protocol fixes beside them is in `hummingbird.retrieval.protocol` and in the tasks.
+What a protocol fixes besides them is in `hummingbird.retrieval.protocol` and in the tasks.
 """
 
 from __future__ import annotations

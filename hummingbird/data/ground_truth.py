@@ -88,7 +88,7 @@ def read_ground_truth(data: bytes, name: str) -> GroundTruth:
             )
             for image, truth in zip(asked, found["gnd"], strict=True)
         ]
-    except Exception as error:  # a damaged pickle raises what it likes
+    except Exception as error:  # a damaged pickle raises exceptions of any type
         raise UserError(f"{name} is not the ground truth of revisited Oxford or Paris: {first_line(error)}") from error
     if not queries or not images:
         raise UserError(f"{name} lists {len(images)} images and {len(queries)} queries; it needs both")

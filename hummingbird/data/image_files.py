@@ -130,7 +130,7 @@ def open_header(data: bytes, name: str) -> Image.Image:
         return Image.open(io.BytesIO(_without_text(data) if data.startswith(PNG_START) else data))
     except Image.DecompressionBombError as error:
         raise Unreadable(f"{name} is too large to be an image: {error}") from error
-    except Exception as error:  # Pillow's plugins raise what they like on broken headers
+    except Exception as error:  # Pillow's plugins raise exceptions of any type on broken headers
         pointer = next((what for start, what in POINTERS.items() if data.startswith(start)), "")
         found = f"it is a {pointer}, not the file itself" if pointer else f"it begins with {data[:8]!r}"
         raise Unreadable(f"{name} is not an image that can be read: {found}") from error

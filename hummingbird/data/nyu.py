@@ -116,7 +116,7 @@ def _read_split(path: str, name: str) -> Num[np.ndarray, " N"]:
         from scipy.io import loadmat  # here, because it takes half a second to import
 
         return loadmat(path)[name].ravel()
-    except Exception as error:  # SciPy raises what it likes on broken files
+    except Exception as error:  # SciPy raises exceptions of any type on broken files
         raise UserError(f"{path} cannot be read: {first_line(error)}") from error
 
 

@@ -45,7 +45,7 @@ def variants(config: Differences) -> dict[str, Differences]:
 
 @dataclasses.dataclass(frozen=True)
 class EvalProtocol:
-    """The choices of an evaluation, beside those of its task. `hummingbird.config.evaluate` explains the settings.
+    """The choices of an evaluation, besides those of its task. `hummingbird.config.evaluate` explains the settings.
 
     Attributes:
       name: key of `PROTOCOLS`.
@@ -99,7 +99,7 @@ class EvalProtocol:
         return self.input_size if self.resize == "shorter" and self.windows == "slide" else None
 
 
-# Choices that a name fixes, beside those of the task; for the second see `hummingbird.retrieval.open_hummingbird`. DIP
+# Choices that a name fixes, besides those of the task; for the second see `hummingbird.retrieval.open_hummingbird`. DIP
 # (arXiv 2506.18463) evaluates with a copy of that project. `hummingbird.config.presets` has what can be overridden.
 PROTOCOLS = {
     "paper": {"preparation": "paper"},
