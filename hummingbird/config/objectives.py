@@ -33,7 +33,7 @@ class Dino:
 
 @dataclasses.dataclass(frozen=True)
 class Ibot:
-    """Masked patches (Zhou et al. 2022); ibot and dinov2 share these, beside `dino`. The defaults are iBOT's."""
+    """Masked patches (Zhou et al. 2022); ibot and dinov2 share these, besides `dino`. The defaults are iBOT's."""
 
     weight: float = setting(1.0, "weight of the loss of masked patches (Eq. 3)", low=0)
     separate_head: bool = setting(False, "patches have a head of their own (DINOv2)")

@@ -76,7 +76,7 @@ class Video:
 
 @dataclasses.dataclass(frozen=True)
 class SegmentConfig(PromptSettings):
-    """All settings of a segmentation, beside those of the prompt."""
+    """All settings of a segmentation, besides those of the prompt."""
 
     task: Literal["segmentation", "depth"] = setting("segmentation", "kind of label: classes or metric depth")
     prompt: PromptFiles = PromptFiles()

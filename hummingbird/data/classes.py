@@ -37,7 +37,7 @@ def read_classes(store: Store, path: str, ignore: int, key: str = KEY) -> tuple[
     """Reads class names from a YAML or JSON file.
 
     The file holds a list of names (ids 0, 1, ...), or a mapping from stored ids to names, where null means void; either
-    alone or under the key "classes", beside "ignore": a list of further void ids.
+    alone or under the key "classes", together with "ignore": a list of further void ids.
 
     Args:
       store: the data set, where `path` is tried first.

@@ -41,7 +41,7 @@ DIMS = {"kl": KL_DIM, "simclr": SIMCLR_DIM}
 
 @dataclasses.dataclass(frozen=True)
 class GradientEncoder:
-    """Images to features of their patches: the encoder's own beside gradients of objectives at its last projection.
+    """Images to features of their patches: the encoder's own, and gradients of objectives at its last projection.
 
     Features are a function of the image, the settings and the seed: never of the batch, its order or the devices.
 

@@ -24,7 +24,7 @@ from hummingbird.models.params import Params, leaf, subtree
 
 
 class Choices(NamedTuple):
-    """What the features depend on beside arrays.
+    """What the features depend on besides arrays.
 
     Attributes:
       settings: objectives and projection.

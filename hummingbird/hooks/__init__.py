@@ -1,4 +1,4 @@
-"""What happens beside training: retrieval evaluation, pictures, a profiler trace."""
+"""What runs alongside training: retrieval evaluation, pictures, a profiler trace."""
 
 from __future__ import annotations
 

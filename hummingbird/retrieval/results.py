@@ -34,7 +34,7 @@ class Result(TypedDict):
       config: all settings of the evaluation by dotted key; `hummingbird.config.resolve` takes them back.
       decoder: of a trained decoder, which head it is and how it was fitted.
       held_out: scores on prompt images that it was not trained on, and their number; only with `data.held_out`.
-      features: of gradient features, all that they depend on besides encoder and prompt; only with `features.gradients`.
+      features: what gradient features depend on besides encoder and prompt; only with `features.gradients`.
       fractions: scores with parts of the prompt; only with `data.fractions`.
     """
 

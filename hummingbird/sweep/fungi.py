@@ -75,7 +75,7 @@ def rows(
     Args:
       encoders: checkpoint by name.
       gradients: keys of `GRADIENTS`.
-      shots: images of each class in few-shot evaluation, beside that on all images; None: none.
+      shots: images of each class in few-shot evaluation, besides the one on all images; None: none.
 
     Example:
       >>> rows({"DINO ViT-B/16": "timm:vit_base_patch16_224.dino"}, [" + K"])[0]["name"]

@@ -44,7 +44,7 @@ log = logging.getLogger(__name__)
 
 @runtime_checkable
 class Hook(Protocol):
-    """What happens beside training. Called after every step, on every process. May have a method `close()`."""
+    """What runs alongside training. Called after every step, on every process. May have a method `close()`."""
 
     def __call__(self, step: int, state: TrainState, model: Pretrainer, batch: HostBatch, /) -> Measured | None:
         """Returns metrics to log and pictures to show, if any.

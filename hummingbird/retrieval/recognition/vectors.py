@@ -1,4 +1,4 @@
-"""What stands for an image: its pooled features, or the gradients of self-supervised objectives beside them (FUNGI)."""
+"""What stands for an image: its pooled features, or these and gradients of self-supervised objectives (FUNGI)."""
 
 from __future__ import annotations
 
