@@ -81,7 +81,7 @@ class Decoder:
     loss_over: Literal["valid", "all"] = setting(
         "valid", "pixels that the cross-entropy is divided by: those with a label, or all (mmseg)"
     )
-    gradient_weight: float = setting(0.5, "depth: weight of the gradient loss added to SigLoss; 0: SigLoss alone", low=0)
+    gradient_weight: float = setting(0.5, "depth: weight of the gradient loss besides SigLoss; 0: SigLoss alone", low=0)
     cache_features: int = setting(
         0,
         "frozen encoders: encode this many augmented passes over the images once and train on them; 0: encode every "

@@ -97,7 +97,7 @@ class SampleFeatures(Generic[Item]):
           numbers: seeds of the samples, for their views.
 
         Returns:
-          For each sample the L2-normalised projected gradients, then the embedding, L2-normalised if there are gradients.
+          For each sample the L2-normalised projected gradients, then the embedding (L2-normalised unless it is alone).
         """
         # Few samples are repeated up to one batch, so that one compiled program serves all.
         short = max(0, SAMPLES - len(samples))
