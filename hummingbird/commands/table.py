@@ -145,7 +145,7 @@ COMMANDS: dict[str, Command] = {
             FAMILY,
             option(
                 "--models",
-                "list encoders that load by name; with PATH, only those whose names contain it",
+                "list encoders that load by name; PATH selects those with this text in their name or checkpoint",
                 action="store_true",
             ),
             JSON,

@@ -163,7 +163,7 @@ def cluster_loss(
     place: Int[AnyArray, "B Q n"],
     tau: float,
 ) -> Float[Array, ""]:
-    """Computes the cross-entropy of each query patch's cluster and that of the reference patch at its place.
+    """Computes the cross-entropy between query patches and the clusters of reference patches at the same places.
 
     Args:
       assigned: clusters of the reference's patches.

@@ -14,6 +14,7 @@ from hummingbird.sweep.names import short_keys
 
 PERCENT = ("miou", "pixel_accuracy", "mean_class_accuracy")
 PUBLISHED = "published"  # ends the heads of published scores; the state of rows that hold nothing else
+GAP = 2  # spaces between columns in the terminal
 COLOURS = {FAILED: "red", RUNNING: "cyan", WAITING: "dim", DONE: "", PUBLISHED: "dim"}
 
 
@@ -123,7 +124,7 @@ def terminal_table(results: Results, width: int | None = None, most: int | None 
     heads, body, states = table_cells(results)
     sign = "↑" if results.maximise else "↓"
     marked = [f"{head} {sign}" if head == results.objective else head for head in heads]
-    natural = sum(max(map(len, column)) + 1 for column in zip(marked, *body, strict=True))
+    natural = sum(max(map(len, column)) + GAP for column in zip(marked, *body, strict=True))
     swept = len(results.axes) if heads[0] == "run" and width and natural > width else 0
     shown = range(len(heads) - swept)
     table = Table(title=None, box=None, pad_edge=False, header_style="bold")

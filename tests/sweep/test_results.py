@@ -2,9 +2,11 @@
 
 import csv
 import dataclasses
+import io
 import re
 
 import pytest
+from rich.console import Console
 from scipy import stats
 
 from hummingbird.errors import UserError
@@ -108,6 +110,10 @@ def test_a_narrow_terminal_leaves_out_the_swept_keys_of_named_runs_only():
 
     assert heads(named, 80) == ["run", "miou ↑", "time", "state"]
     assert len(heads(named, 1000)) == 34
+    for width in range(40, 400):
+        console = Console(width=width, file=io.StringIO())
+        console.print(terminal_table(named, width))
+        assert "…" not in console.file.getvalue()  # nothing is cut
     assert len(heads(made(settings, [54.321, 40.0]), 80)) == 33  # without names the keys tell the runs apart
 
 

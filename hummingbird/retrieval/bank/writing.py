@@ -94,7 +94,7 @@ def save_bank(path: str, identity: Identity, bank: PatchBank) -> None:
 
 
 def save_shared(path: str, identity: Identity, bank: PatchBank, shares: Sequence[int]) -> None:
-    """Saves a bank whose keys are spread over the processes, as `save_bank` does; the first process writes."""
+    """Saves a bank whose keys are spread over several processes. The first one writes; see `save_bank`."""
     with contextlib.ExitStack() as opened:
 
         def start() -> FileColumns | None:
