@@ -12,7 +12,7 @@ from hummingbird.sweep.collect import Results, Summary
 from hummingbird.sweep.folder import DONE, FAILED, RUNNING, WAITING
 from hummingbird.sweep.names import short_keys
 
-PERCENT = ("miou", "pixel_accuracy", "mean_class_accuracy")
+PERCENT = ("miou", "accuracy")  # how the names of scores between 0 and 100 end
 PUBLISHED = "published"  # ends the heads of published scores; the state of rows that hold nothing else
 GAP = 2  # spaces between columns in the terminal
 COLOURS = {FAILED: "red", RUNNING: "cyan", WAITING: "dim", DONE: "", PUBLISHED: "dim"}
@@ -22,12 +22,12 @@ def number(metric: str, value: float | None, deviation: float | None = None) -> 
     """Formats a score with its deviation: percentages with two decimals, others with three.
 
     Example:
-      >>> number("miou", 12.345), number("rmse", 0.5, 0.01), number("miou", None)
+      >>> number("knn.accuracy", 12.345), number("rmse", 0.5, 0.01), number("miou", None)
       ('12.35', '0.500 ± 0.010', '–')
     """
     if value is None:
         return "–"
-    digits = 2 if metric.rpartition(".")[2] in PERCENT else 3
+    digits = 2 if metric.endswith(PERCENT) else 3
     return f"{value:.{digits}f}" + (f" ± {deviation:.{digits}f}" if deviation is not None else "")
 
 
@@ -52,7 +52,7 @@ def table_cells(results: Results) -> tuple[list[str], list[list[str]], list[str]
     """
     axes = results.axes
     short = short_keys(axes)
-    named = any(summary.label for summary in results.summaries) or bool(results.unmeasured)
+    named = _has_names(results)
     repeated = any(len(summary.rows) > 1 for summary in results.summaries)
     scores = [_head(*column) for column in score_columns(results)]
     measured = [*scores, *["runs"] * repeated, "time", "state"]
@@ -72,6 +72,10 @@ def table_cells(results: Results) -> tuple[list[str], list[list[str]], list[str]
         body.append([name, *_scores(results, name, None), *unknown, PUBLISHED, *["–"] * len(axes)])
         states.append(PUBLISHED)
     return heads, body, states
+
+
+def _has_names(results: Results) -> bool:
+    return any(summary.label for summary in results.summaries) or bool(results.unmeasured)
 
 
 def score_columns(results: Results) -> list[tuple[str, bool]]:
@@ -95,7 +99,7 @@ def _scores(results: Results, name: str, summary: Summary | None) -> list[str]:
     for metric, published in score_columns(results):
         value = results.published(name, metric) if published else None
         if value is not None:
-            cells.append(f"{value:.1f}" if metric.rpartition(".")[2] in PERCENT else f"{value:g}")
+            cells.append(f"{value:.1f}" if metric.endswith(PERCENT) else f"{value:g}")
         elif published or summary is None:
             cells.append("–")
         else:
@@ -125,7 +129,7 @@ def terminal_table(results: Results, width: int | None = None, most: int | None 
     sign = "↑" if results.maximise else "↓"
     marked = [f"{head} {sign}" if head == results.objective else head for head in heads]
     natural = sum(max(map(len, column)) + GAP for column in zip(marked, *body, strict=True))
-    swept = len(results.axes) if heads[0] == "run" and width and natural > width else 0
+    swept = len(results.axes) if _has_names(results) and width and natural > width else 0
     shown = range(len(heads) - swept)
     table = Table(title=None, box=None, pad_edge=False, header_style="bold")
     for i in shown:
