@@ -33,6 +33,7 @@ RUNS = {
     "fungi_text": (6, 6),
     "neighbours": (60, 20),
     "objectives": (3 * (len(OBJECTIVES) + 2), 3 * (len(OBJECTIVES) + 2), 3 * (2 * 7 + 1)),
+    "photographs": (10,),
     "retrieval_vs_finetuning": (11, 11, 1),
     "supervised_weight": (6, 6),
     "table1": (10, 20, 2),
