@@ -7,7 +7,7 @@
 It trains on any images in class folders, and scores on street scenes in any folder that configs/evaluate/folder.py
 reads and on depth in the layout of 7-Scenes (`NAME.color.jpg`, `NAME.depth.png` in millimetres; the first half of the
 frames is the prompt). Runs of a seed begin with the same encoder, so the page compares them in pairs. Five trainings of
-about 12 minutes on one core each; the sweep resumes where it was stopped. configs/README.md has the results so far.
+about 12 minutes on one core each; the sweep resumes where it was stopped. configs/README.md has the results.
 """
 
 from hummingbird.sweep import Sweep, cross, grid
