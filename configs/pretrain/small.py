@@ -17,27 +17,30 @@ the paper a bank starts to help at about 40k entries (Fig. 6). Learning rate and
 batch; machines.py, beside this file, has recipes for more machines, in which both follow the batch. The GPU recipes
 have not been trained. `hummingbird plan --config=configs/pretrain/small.py --topology=gpu:1x16GB --table` bounds the
 memory they need; more `micro_batches` need less. `:cpu` is the recipe of the ablation in configs/README.md, for trying
-things out; its scores mean nothing on other data. `:photographs` is that of configs/sweeps/photographs.py, for many
-small photographs (20,000 of 64 px were used): small views, so that a step is cheap, and weak changes of colour.
+things out; its scores mean nothing on other data. `:photographs` is the recipe of configs/sweeps/photographs.py. It
+wants many photographs, which may be small (20,000 of 64 px were used): small views keep a step cheap.
 """
 
 
 def get_config(variant=""):
     """Returns the recipe for a GPU with 16 GB (the default), `:b16` for 24 GB, `:cpu` or `:photographs`."""
     gpu = {"data.name": "imagenet", "dtype": "bfloat16", "context.bank_length": 40_960, "epochs": 100.0}
+    tiny = {
+        "data.name": "imagenet",
+        "encoder": {"name": "vit_ti8", "width": 96, "depth": 3, "heads": 4, "positions": "sincos2d"},
+        "heads": {"hidden_dim": 512, "output_dim": 128},
+        "optimizer": {"warmup_steps": 20, "weight_decay": 0.05},
+        "ema_decay": 0.95,
+    }
     variants = {
         "": {**gpu, "encoder.name": "vit_s16", "batch_size": 1024, "micro_batches": 32},
         "b16": {**gpu, "batch_size": 4096, "micro_batches": 128},
         "cpu": {
-            "data.name": "imagenet",
+            **tiny,
             "input_size": 48,
             "batch_size": 64,
             "total_steps": 600,
-            "encoder": {"name": "vit_ti8", "width": 96, "depth": 3, "heads": 4, "positions": "sincos2d"},
             "context": {"bank_length": 512, "hidden_dim": 256},
-            "heads": {"hidden_dim": 512, "output_dim": 128},
-            "optimizer": {"warmup_steps": 20, "weight_decay": 0.05},
-            "ema_decay": 0.95,
             "augment": {
                 "crop_area": (0.08, 0.6),
                 "brightness": 0.2,
@@ -47,22 +50,18 @@ def get_config(variant=""):
             "checkpoint_every": 300,
         },
         "photographs": {
-            "data.name": "imagenet",
+            **tiny,
             "input_size": 32,
             "batch_size": 96,
             "total_steps": 2000,
-            "encoder": {"name": "vit_ti8", "width": 96, "depth": 3, "heads": 4, "positions": "sincos2d"},
             "context": {"bank_length": 384, "hidden_dim": 256},
-            "heads": {"hidden_dim": 512, "output_dim": 128},
-            "optimizer": {"warmup_steps": 20, "weight_decay": 0.05},
-            "ema_decay": 0.95,
             "augment": {
                 "crop_area": (0.15, 0.8),
                 "jitter_probability": 0.4,
                 "brightness": 0.2,
                 "grey_probability": 0.05,
-                "blur_probability": (0.1, 0.0),
                 "solarise_probability": (0.0, 0.0),
+                "blur_probability": (0.1, 0.0),
             },
             "checkpoint_every": 500,
         },
