@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from hummingbird.errors import UserError
 from hummingbird.sweep.display import Display
 from hummingbird.sweep.expand import build_schedule
-from hummingbird.sweep.folder import SweepFolder
+from hummingbird.sweep.folder import DONE, SweepFolder
 from hummingbird.sweep.launch import LAUNCHERS
+from hummingbird.sweep.preflight import check_data
 from hummingbird.sweep.slurm import check_slurm
 from hummingbird.sweep.spec import load_sweep
 
@@ -41,7 +42,8 @@ def run(
       The number of failed runs.
 
     Raises:
-      UserError: a bad sweep file, setting or folder, or another process is running the sweep; nothing is run then.
+      UserError: a bad sweep file, setting or folder, data of an evaluation or a decoder that cannot be used (asked
+        here only if this machine runs them), or another process is running the sweep; nothing is run then.
       Preempted: stopped by SIGTERM; the same call resumes.
     """
     if launcher not in LAUNCHERS:
@@ -59,6 +61,8 @@ def run(
         folder.check_same_sweep(old, schedule)
     elif folder.path.exists() and any(folder.path.iterdir()):
         raise UserError(f"--workdir={workdir}: is not empty and holds no sweep; choose another folder")
+    if launcher == "local":
+        check_data(command for id, command in schedule.commands.items() if folder.state(id) != DONE)
     try:
         with folder.lock("sweep", f"--workdir={workdir}: another sweep process is running it"):
             folder.save_schedule(schedule)

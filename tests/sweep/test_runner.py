@@ -179,6 +179,25 @@ def test_nothing_is_written_for_a_bad_sweep(tmp_path, sweep_file):
     assert not (tmp_path / "work").exists()
 
 
+@pytest.mark.parametrize(
+    ("stage", "path"),
+    [
+        ("evaluate", "evaluate/folder"),
+        ("evaluate", "evaluate/folder:depth"),
+        ("evaluate", "evaluate/images"),
+        ("finetune", "finetune/linear:pascal_voc"),
+    ],
+)
+def test_data_that_cannot_be_opened_stops_a_sweep_before_its_first_run(tmp_path, sweep_file, stage, path):
+    file = sweep_file("grid({'seed': [0, 1]})", more=f"{stage}={{'streets': {path!r}}}")
+    nowhere = str(tmp_path / "nowhere")
+    settings = [(f"{stage}.streets.data.root", nowhere)]
+    with pytest.raises(UserError, match=rf"^sweep run seed=0/streets: .*{nowhere}"):
+        go(tmp_path, file, overrides=settings)
+    assert not (tmp_path / "work").exists()
+    go(tmp_path, file, overrides=settings, launcher="print")  # another machine may have it
+
+
 def test_a_folder_with_other_files_is_refused_and_left_alone(tmp_path, sweep_file):
     (tmp_path / "work").mkdir()
     (tmp_path / "work" / "thesis.txt").touch()
