@@ -28,6 +28,7 @@ def from_the_root(monkeypatch, repository):
     monkeypatch.chdir(repository)
 
 
+@pytest.mark.long
 def test_pretrain_evaluate_and_info_from_the_command_line(tmp_path, capsys, monkeypatch):
     program = tiny.program()  # compiled once for all tests
     monkeypatch.setattr(pretraining, "build_program", lambda *_: program)

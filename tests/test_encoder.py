@@ -22,6 +22,7 @@ def trained(tmp_path_factory):
     return workdir, tiny.pretrain(workdir)
 
 
+@pytest.mark.long
 def test_a_workdir_gives_the_encoder_of_its_newest_step(trained):
     workdir, state = trained
     encoder = hb.load_encoder(str(workdir))
@@ -35,6 +36,7 @@ def test_a_workdir_gives_the_encoder_of_its_newest_step(trained):
     np.testing.assert_allclose(features.reshape(3, 24, 32), want, atol=1e-5)
 
 
+@pytest.mark.long
 def test_online_target_and_older_steps_are_distinct(trained):
     workdir, _ = trained
     encoders = [
@@ -47,6 +49,7 @@ def test_online_target_and_older_steps_are_distinct(trained):
     assert hb.load_encoder(str(workdir)).fingerprint == encoders[0].fingerprint
 
 
+@pytest.mark.long
 def test_fingerprints_depend_on_what_is_computed_with_the_same_arrays(trained):
     workdir, _ = trained
     for path in (str(workdir), f"random:{workdir}"):

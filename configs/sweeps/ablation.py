@@ -20,18 +20,33 @@ ROWS = [
     {"name": "Hummingbird", "pooling": "qkv"},
 ]
 SEEDS = grid({"seed": [0, 1, 2, 3, 4]})
+# What if SimCLR's loss, which learns `scenes` best, has both parts; and single changes to the last corner.
+BEYOND = [
+    {"name": "SimCLR", "objective.name": "simclr", "pooling": "mean", "context.bank_length": 0},
+    {"name": "SimCLR, both", "objective.name": "simclr", "pooling": "qkv"},
+    {"name": "16x bank", "pooling": "qkv", "context.bank_length": 6144},
+    {"name": "beta = 0.005", "pooling": "qkv", "context.temperature": 0.005},
+    {"name": "nearest entry only", "pooling": "qkv", "context.neighbours": 1},
+    {"name": "stored values", "pooling": "qkv", "context.values": "stored"},
+    {"name": "lambda = 0.5", "pooling": "qkv", "context.weight": 0.5},
+]
 COMPARE = [
     ("+ contextualisation", "mean pooling"),
     ("Hummingbird", "+ QKV pooling"),
     ("+ QKV pooling", "mean pooling"),
     ("Hummingbird", "mean pooling"),
 ]
+COMPARE_BEYOND = [("SimCLR, both", "SimCLR"), *((row["name"], "Hummingbird") for row in BEYOND[2:])]
 # At this size a patch covers about as much of the scene as in the training views.
 STREETS = {"evaluate.camvid.input_size": 128, "evaluate.camvid.retrieval.augmentation_epochs": 0}
-SCORED = {"": ([STREETS], {"camvid": "evaluate/folder"}), "demo": ([{}], EVALUATIONS["demo"])}
+VARIANTS = {
+    "": (ROWS, STREETS, {"camvid": "evaluate/folder"}, COMPARE),
+    "demo": (ROWS, {}, EVALUATIONS["demo"], COMPARE),
+    "beyond": ([*ROWS, *BEYOND], {}, EVALUATIONS["demo"], [*COMPARE, *COMPARE_BEYOND]),
+}
 
 
 def get_sweep(variant=""):
-    """Returns the sweep on photographs (the default) or `:demo`."""
-    settings, evaluations = SCORED[variant]
-    return Sweep("pretrain", cross(SEEDS, ROWS, settings), evaluate=evaluations, compare=COMPARE)
+    """Returns the sweep on photographs (the default), `:demo` or `:beyond`."""
+    rows, settings, evaluations, compare = VARIANTS[variant]
+    return Sweep("pretrain", cross(SEEDS, rows, [settings]), evaluate=evaluations, compare=compare)

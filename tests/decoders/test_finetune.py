@@ -31,6 +31,7 @@ def encoder():
     return load_encoder("rgb:8")
 
 
+@pytest.mark.long
 def test_the_command_trains_scores_and_says_what_it_did(tmp_path, capsys):
     overrides = [f"--config.{key}={value}" for key, value in SCENES.items() if key != "report.enabled"]
     run = tmp_path / "run"
@@ -55,6 +56,7 @@ def test_the_command_trains_scores_and_says_what_it_did(tmp_path, capsys):
     assert "raw RGB patches of 8 px" in capsys.readouterr().err
 
 
+@pytest.mark.long
 def test_training_helps(tmp_path, encoder):
     few = {"optimizer.learning_rate": 0.02, "optimizer.warmup": 0.0}
     scores = [

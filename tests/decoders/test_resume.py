@@ -30,6 +30,7 @@ def ends(workdir):
     return info.describe(str(workdir))["fingerprint"], json.loads((workdir / "metrics.json").read_text())["metrics"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "changes",
     [

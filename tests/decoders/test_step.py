@@ -24,6 +24,7 @@ def one():
     return taken(*small.program(batch_size=8, **small.TRAINED), small.batch())
 
 
+@pytest.mark.long
 def test_eight_devices_do_what_one_does(one):
     eight = taken(*small.program(devices=8, batch_size=8, **small.TRAINED), small.batch())
     np.testing.assert_allclose(eight[1]["loss"], one[1]["loss"], rtol=1e-5)

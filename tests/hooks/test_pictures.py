@@ -52,6 +52,7 @@ def stepped():
     return program.model, state, batch
 
 
+@pytest.mark.long
 def test_views_match_the_step_and_neighbours_are_the_nearest_older_entries(stepped):
     model, state, batch = stepped
     views = batch.views["global"]

@@ -136,7 +136,7 @@ def test_every_product_of_an_encoder_has_the_precision_of_its_dtype(dtype, preci
         text = jax.jit(function).lower(encoder.params, IMAGES).as_text()
         products = [line for line in text.splitlines() if "dot_general" in line]
         positions = [line for line in products if "2x3x32" in line or "tensor<2x2" in line]
-        assert len(products) > 8
+        assert len(products) > 5  # layers share them
         for line in products:
             assert f"precision = [{precision}, {precision}]" in line or line in positions, line
 

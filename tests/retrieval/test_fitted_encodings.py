@@ -27,6 +27,7 @@ def scores(vit=None, **changes):
     return measure(vit or encoder(), resolved, PROMPT, QUERY)[0]
 
 
+@pytest.mark.long
 def test_a_part_of_the_prompt_has_its_own_support():
     """As if the part were all there is: what `data.fraction` says."""
     parts = scores(**{"data.fractions": (0.5,), "data.subsets": 2})

@@ -56,6 +56,7 @@ def test_each_part_scores_as_if_evaluated_alone(task):
         assert row["std"] == pytest.approx(np.std(row["values"], ddof=1) if len(row["values"]) > 1 else 0)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("index", ["exact", "scann"])
 def test_a_kept_bank_serves_the_whole_and_its_parts(tmp_path, index):
     if index == "scann":

@@ -109,6 +109,7 @@ def test_a_changed_array_fails_its_checksum(copied, caplog):
     assert "bank.keys does not have the checksum" in caplog.text
 
 
+@pytest.mark.long
 def test_a_damaged_newer_step_does_not_count_as_kept(copied):
     flip_a_byte(checkpoint.steps(copied)[0] / "state")
 
@@ -121,6 +122,7 @@ def test_a_damaged_newer_step_does_not_count_as_kept(copied):
     assert checkpoint.load_newest(copied)[1]["step"] == 3
 
 
+@pytest.mark.long
 def test_a_state_without_a_bank_is_saved_and_restored(tmp_path):
     config = tiny.tiny_config(**{"context.bank_length": 0})
     program = tiny.program(1, **{"context.bank_length": 0})
@@ -170,6 +172,7 @@ def test_a_run_resumes_on_more_devices(finished, copied):
     np.testing.assert_allclose(state.bank.keys, finished[1].bank.keys, atol=1e-3)
 
 
+@pytest.mark.long
 def test_online_evaluation_logs_scores(tmp_path):
     changes = {"online_eval.every": 2, "online_eval.max_images": 4, "data.scenes.size": 32}
     beside = hooks.build_hooks(tiny.tiny_config(**changes), str(tmp_path / "run"))
@@ -191,6 +194,7 @@ def test_a_run_without_a_sound_step_is_an_error(copied):
         checkpoint.load_newest(copied)
 
 
+@pytest.mark.long
 def test_only_the_newest_checkpoints_are_kept(tmp_path):
     tiny.pretrain(tmp_path / "run", keep_checkpoints=1)
     assert [p.name for p in checkpoint.steps(tmp_path / "run")] == ["00000004"]
@@ -223,6 +227,7 @@ def test_an_unwritable_workdir_is_named(tmp_path):
         train.pretrain(tiny.tiny_config(), str(tmp_path / "file" / "run"))
 
 
+@pytest.mark.long
 def test_an_interrupted_first_save_loses_nothing(tmp_path, monkeypatch, finished):
     def killed(*_, **__):
         raise KeyboardInterrupt
@@ -235,6 +240,7 @@ def test_an_interrupted_first_save_loses_nothing(tmp_path, monkeypatch, finished
     jax.tree.map(np.testing.assert_array_equal, jax.device_get(state), finished[1])
 
 
+@pytest.mark.long
 def test_sigterm_saves_and_the_next_start_resumes(tmp_path, finished):
     def terminate(step, state, model, batch):
         if step == 1:
@@ -293,6 +299,7 @@ class Poison:
             state.online["encoder"]["norm"]["scale"] = scale * np.nan
 
 
+@pytest.mark.long
 def test_a_given_program_is_used_in_place_of_a_new_one(tmp_path, monkeypatch, finished):
     program = tiny.program()
     monkeypatch.setattr(pretraining, "build_program", lambda *_, **__: pytest.fail("a second program was built"))
@@ -301,6 +308,7 @@ def test_a_given_program_is_used_in_place_of_a_new_one(tmp_path, monkeypatch, fi
     assert jax.tree.all(jax.tree.map(np.array_equal, jax.device_get(state), finished[1]))
 
 
+@pytest.mark.long
 def test_arrays_that_the_state_no_longer_has_are_ignored_on_resume(copied, finished):
     """Runs from before the target network lost its predictor."""
     program = tiny.program()

@@ -49,6 +49,7 @@ def test_a_resumed_run_with_another_end_warns_with_both_learning_rates(caplog):
     assert f"of step 3 is {rate[0]}, and was to be {rate[1]}" in caplog.text
 
 
+@pytest.mark.long
 def test_a_failed_save_names_its_step_and_keeps_earlier_ones(tmp_path, caplog):
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
 

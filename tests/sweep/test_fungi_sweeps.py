@@ -26,6 +26,7 @@ def schedule(name, variant="", folder="DIR", checkpoint="random:vit_ti8", overri
     return build_schedule(sweep, None, overrides, sweep.checkpoint or checkpoint, folder)
 
 
+@pytest.mark.long
 def test_every_row_of_the_k_nn_tables_has_its_published_mean():
     for variant, encoders in (("", fungi.HUB), ("files", fungi.FILES)):
         made = schedule("fungi_knn", variant)

@@ -71,6 +71,7 @@ def test_search_settings_share_one_encoding_and_keep_their_scores(tmp_path, monk
         assert shared["metrics"]["miou"] == pytest.approx(alone["metrics"]["miou"], abs=1e-9)
 
 
+@pytest.mark.long
 def test_search_settings_share_one_index(tmp_path, monkeypatch):
     pytest.importorskip("scann", reason="ScaNN exists for Linux only")
     built, build = [], search.build_index
@@ -101,6 +102,7 @@ def test_parts_of_the_prompt_have_the_same_scores_in_a_sweep(tmp_path, monkeypat
         assert shared["fractions"] == alone["fractions"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("preset", ["paper", pytest.param("public-code", marks=pytest.mark.slow)])
 def test_gradients_with_a_support_have_the_same_scores_in_a_sweep(preset, tmp_path, monkeypatch):
     gradients = {"gradients": "simclr", "preset": preset, "projection": "tensor", "rank": 1, "dim": 8}

@@ -147,6 +147,7 @@ def test_parameters_of_another_dtype_are_never_cast(tmp_path):
         warm_start.read(str(tmp_path / "old"), VIT, state_of(VIT))
 
 
+@pytest.mark.long
 def test_a_run_starts_at_step_0_from_them_says_so_and_resumes_without_them(tmp_path, caplog):
     first = tiny.pretrain(tmp_path / "first")
     changes = {"init_from": str(tmp_path / "first")}

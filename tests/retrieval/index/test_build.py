@@ -155,6 +155,7 @@ def test_scann_is_built_once_and_can_be_moved(clustered, tmp_path, monkeypatch):
         build_index(keys, "scann", str(tmp_path / "b"), **settings)
 
 
+@pytest.mark.long
 def test_scann_is_deterministic(clustered):
     pytest.importorskip("scann", reason="ScaNN exists for Linux only")
     keys, queries = clustered
@@ -270,6 +271,7 @@ def test_unknown_kinds_and_settings_name_the_valid_ones():
         build_index(keys[:0], "exact")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("dtype", [np.float32, ml_dtypes.bfloat16])
 @pytest.mark.parametrize("shards", [1, 3])
 def test_the_memory_estimate_of_scann_is_within_five_percent(clustered, tmp_path, monkeypatch, shards, dtype):

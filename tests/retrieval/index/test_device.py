@@ -131,6 +131,7 @@ def test_single_queries_and_k_above_the_bank(world):
     assert np.isneginf(similarity[0, 5:]).all()
 
 
+@pytest.mark.long
 def test_any_number_of_queries_gives_the_same_rows(world):
     keys, queries = world
     index = DeviceIndex(keys)

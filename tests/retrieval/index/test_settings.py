@@ -46,6 +46,7 @@ def test_auto_is_a_word_of_the_settings():
         config.resolve("evaluate", overrides=[("retrieval.scann.reorder", "some")])
 
 
+@pytest.mark.long
 def test_95_percent_of_the_neighbours_are_found_where_table_6_finds_fewer():
     """Keys around 400 centres, with a variance that decays along the axes, as in `scripts/bench retrieval_scale`."""
     pytest.importorskip("scann", reason="ScaNN exists for Linux only")

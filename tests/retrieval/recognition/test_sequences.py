@@ -23,6 +23,7 @@ def texts(tmp_path_factory):
     return folder
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("objectives", [("kl",), pytest.param(("kl", "simclr"), marks=pytest.mark.slow)])
 def test_gradients_stand_beside_the_embedding_of_a_text_whatever_its_company(objectives, texts, tmp_path, monkeypatch):
     monkeypatch.setattr(sequences, "TEXT", TEXT._replace(views=3, drawn=2, head_dim=8))
