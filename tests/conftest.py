@@ -61,14 +61,23 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--shard", metavar="K/N", help="run the K-th of N parts of the tests")
 
 
+@pytest.hookimpl(trylast=True)  # after tests were deselected by their marks
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Keeps the tests of one shard; those of training programs come first, so that one worker runs and shares them."""
-    items.sort(key=lambda item: not hasattr(getattr(item, "module", None), "tiny"))
-    if not config.getoption("--shard"):
-        return
-    chosen = shard(config.getoption("--shard"))
-    config.hook.pytest_deselected(items=[item for item in items if not chosen(item.nodeid)])
-    items[:] = [item for item in items if chosen(item.nodeid)]
+    """Keeps the tests of one shard, in an order in which what takes long to prepare is prepared by one of two workers.
+
+    Each worker begins with its half of the list and in the end steals from the other's. The first half begins with the
+    tests that share a training program, the second one with those that load PyTorch, timm and transformers.
+    """
+    if config.getoption("--shard"):
+        chosen = shard(config.getoption("--shard"))
+        config.hook.pytest_deselected(items=[item for item in items if not chosen(item.nodeid)])
+        items[:] = [item for item in items if chosen(item.nodeid)]
+    training, parity, others = list[pytest.Item](), list[pytest.Item](), list[pytest.Item]()
+    for item in items:
+        trains = hasattr(getattr(item, "module", None), "tiny")
+        (parity if item.get_closest_marker("parity") else training if trains else others).append(item)
+    half = max(0, len(items) // 2 - len(training))
+    items[:] = [*training, *others[:half], *parity, *others[half:]]
 
 
 def pytest_collection_finish() -> None:

@@ -2,12 +2,14 @@
 
     hummingbird sweep --config=configs/pretrain/small.py:photographs --sweep=configs/sweeps/photographs.py \
         --workdir=runs/photographs --config.data.root=tinyimagenet_mini --config.evaluate.camvid.data.root=camvid_mini \
-        --config.evaluate.kitchen.data.root=rgbd_kitchen_mini --parallel=2
+        --config.evaluate.kitchen.data.root=rgbd_kitchen_mini --config.evaluate.voc.data.root=VOCdevkit/VOC2012 \
+        --parallel=2
 
 It trains on any images in class folders, and scores on street scenes in any folder that configs/evaluate/folder.py
-reads and on depth in the layout of 7-Scenes (`NAME.color.jpg`, `NAME.depth.png` in millimetres; the first half of the
-frames is the prompt). Runs of a seed begin with the same encoder, so the page compares them in pairs. Five trainings of
-about 12 minutes on one core each; the sweep resumes where it was stopped. configs/README.md has the results.
+reads, on depth in the layout of 7-Scenes (`NAME.color.jpg`, `NAME.depth.png` in millimetres; the first half of the
+frames is the prompt), and on PASCAL VOC. Runs of a seed begin with the same encoder, so the page compares them in
+pairs. Five trainings of about 12 minutes on one core each; the sweep resumes where it was stopped. configs/README.md
+has the results.
 """
 
 from hummingbird.sweep import Sweep, cross, grid
@@ -22,6 +24,8 @@ SEEDS = grid({"seed": [0, 1, 2, 3, 4]})
 SCORED = {
     "evaluate.camvid.input_size": 256,
     "evaluate.camvid.retrieval.augmentation_epochs": 0,
+    "evaluate.voc.input_size": 256,
+    "evaluate.voc.retrieval.augmentation_epochs": 0,
     "evaluate.kitchen.input_size": 256,
     "evaluate.kitchen.retrieval.augmentation_epochs": 0,
     "evaluate.kitchen.data.folder.images": "{name}.color.jpg",
@@ -36,6 +40,6 @@ def get_sweep(variant=""):
     return Sweep(
         "pretrain",
         cross(SEEDS, ROWS, [SCORED]),
-        evaluate={"camvid": "evaluate/folder", "kitchen": "evaluate/folder:depth"},
+        evaluate={"camvid": "evaluate/folder", "kitchen": "evaluate/folder:depth", "voc": "evaluate/pascal_voc"},
         compare=[("trained", "random weights")],
     )
