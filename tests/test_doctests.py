@@ -19,7 +19,16 @@ def examples(module: str) -> dict[str, tuple[int, str]]:
     return {getattr(node, "name", module): (getattr(node, "lineno", 1), text) for node, text in found if ">>>" in text}
 
 
-@pytest.mark.parametrize("module", [name for name, path in MODULES.items() if ">>>" in path.read_text()])
+# Their examples take seconds: networks of twelve layers with gradients, and a decoder that is trained.
+LONG = {f"hummingbird.{name}" for name in ("decoders.fitting", "gradients.images", "gradients.incontext")}
+WITH_EXAMPLES = [
+    pytest.param(name, marks=pytest.mark.long if name in LONG else ())
+    for name, path in MODULES.items()
+    if ">>>" in path.read_text()
+]
+
+
+@pytest.mark.parametrize("module", WITH_EXAMPLES)
 def test_examples_print_what_they_say(module):
     scope = vars(importlib.import_module(module))
     runner = doctest.DocTestRunner(optionflags=FLAGS)

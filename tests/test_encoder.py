@@ -61,6 +61,7 @@ def test_fingerprints_depend_on_what_is_computed_with_the_same_arrays(trained):
     assert few.fingerprint != many.fingerprint
 
 
+@pytest.mark.long
 def test_every_dtype_loads_and_says_how_it_computes(trained):
     workdir, _ = trained
     full, fast, half = (hb.load_encoder(str(workdir), dtype=dtype) for dtype in ("float32", "tf32", "bfloat16"))
@@ -71,6 +72,7 @@ def test_every_dtype_loads_and_says_how_it_computes(trained):
         hb.load_encoder(str(workdir), dtype="half")
 
 
+@pytest.mark.long
 def test_pooling_attention_sums_to_one(trained):
     attention = hb.load_encoder(str(trained[0])).attention(IMAGES)
     assert attention.shape == (3, 4, 6)

@@ -119,6 +119,7 @@ def photos(root):
     return root
 
 
+@pytest.mark.long
 def test_the_two_views_of_pretraining_images_are_drawn(tmp_path):
     photos(tmp_path / "data")
     write(tmp_path / "data/a/9.jpg", b"broken")

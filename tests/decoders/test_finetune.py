@@ -66,6 +66,7 @@ def test_training_helps(tmp_path, encoder):
     assert scores[1]["pixel_accuracy"] > scores[0]["pixel_accuracy"] + 5
 
 
+@pytest.mark.long
 def test_images_that_are_held_out_are_scored_apart_and_steps_are_timed(tmp_path, encoder):
     result = finetune(finetune_config(**{"data.held_out": 0.4}), encoder, tmp_path / "run").result
     assert (result["held_out"]["images"], result["protocol"]["training_images"]) == (2, 4)
@@ -90,6 +91,7 @@ def test_a_head_that_does_not_fit_the_labels_is_refused_before_anything_is_writt
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.long
 def test_depth_is_predicted_in_metres(tmp_path, encoder):
     settings = config.resolve("finetune", "finetune/depth", SCENES)
     metrics = finetune(settings, encoder, tmp_path / "run").result["metrics"]
@@ -201,6 +203,7 @@ class Mine:
         return self.scale * (2 * pixels / 255 - 1)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "changes",
     [

@@ -32,6 +32,7 @@ def test_eight_devices_do_what_one_does(one):
     assert jax.tree.structure(eight[0]) == jax.tree.structure(one[0])
 
 
+@pytest.mark.long
 def test_a_trained_encoder_moves_with_what_it_was_given(one):
     encoder = one[0].online["encoder"]
     assert encoder["block_01"]["attention"]["relative"].any()

@@ -41,6 +41,7 @@ def test_tables_of_zeros_and_scales_of_one_change_no_feature(cls, registers):
     np.testing.assert_allclose(last(new, made), last(old, params), atol=1e-5)
 
 
+@pytest.mark.long
 def test_what_is_added_has_a_gradient_but_no_weight_decay_and_remat_changes_none():
     old = FrozenViT(ARCH)
     new = trainable(old, (3, 4), relative_bias=True, layer_scale=True)

@@ -116,6 +116,7 @@ def check(vit, images):
     np.testing.assert_allclose(found, truth / np.linalg.norm(truth), atol=5e-5)
 
 
+@pytest.mark.long
 def test_patches_of_14_pixels_have_the_gradients_of_the_whole_network():
     check(
         encoder("all variations", patch_size=14), np.ascontiguousarray(RNG.integers(0, 256, (1, 28, 42, 3), np.uint8))

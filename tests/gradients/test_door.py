@@ -18,6 +18,7 @@ def apply(params, x):
     return jnp.tanh(x @ out["kernel"] + out["bias"])
 
 
+@pytest.mark.long
 def test_a_vit_has_the_same_features_through_both_doors():
     vit = encoder()
     embed = lambda params, images: vit.outputs(params, images)[0].cls

@@ -19,6 +19,7 @@ from tests.weights.upstream import relative_error
 KL = {"projection": "tensor", "dim": 8}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["cls", "plain", "all variations"])
 def test_outer_products_are_the_gradient_of_the_whole_network(name):
     vit = encoder(name)
@@ -44,6 +45,7 @@ def test_outer_products_are_the_gradient_of_the_whole_network(name):
     assert relative_error(found[-1], np.asarray(bias)) < 1e-5
 
 
+@pytest.mark.long
 def test_features_do_not_depend_on_the_batch_its_order_or_the_devices(monkeypatch):
     vit = encoder()
     together = hb.gradients.features(vit, IMAGES, **KL)

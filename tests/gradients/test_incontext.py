@@ -33,6 +33,7 @@ def paper():
     return in_context(encoder(), preset="paper", projection="tensor", dim=8).fit(IMAGES[:2])
 
 
+@pytest.mark.long
 def test_terms_of_the_tokens_are_the_gradient_of_the_image_loss():
     """Of the whole network, by jax.grad: KL and SimCLR, patches and [CLS]."""
     vit = encoder()
@@ -62,6 +63,7 @@ def test_terms_of_the_tokens_are_the_gradient_of_the_image_loss():
     assert relative_error(summed[-1], np.asarray(bias)) < 1e-5
 
 
+@pytest.mark.long
 def test_an_image_has_the_same_features_alone_in_a_batch_and_padded(paper):
     batch = paper.encode_prompt(IMAGES, [0, 1, None, None, None])
     assert batch.shape == (5, 2, 3, 8 + 32)
@@ -72,6 +74,7 @@ def test_an_image_has_the_same_features_alone_in_a_batch_and_padded(paper):
     assert np.abs(paper(IMAGES[:1]) - batch[:1]).max() > 1e-3  # its own patches are among its negatives
 
 
+@pytest.mark.long
 def test_a_constant_image_has_features_without_nan_and_zero_gradients_stay_zero(paper):
     found = paper(np.full((1, 16, 24, 3), 7, np.uint8))
     assert np.isfinite(found).all()
@@ -80,6 +83,7 @@ def test_a_constant_image_has_features_without_nan_and_zero_gradients_stay_zero(
     assert not np.asarray(part).any()
 
 
+@pytest.mark.long
 def test_public_code_is_a_literal_transcription_of_its_description():
     """3 tokens, 5 neighbours: scrambled rows, 2 of 5, coins, no temperature in the log-sum-exp; in loops, float64."""
     width, preset = 4, PRESETS["public-code"]
@@ -139,6 +143,7 @@ def test_interleaving_mixes_every_neighbour_into_each():
     assert {int(x) // 3 for x in interleaved(rows)[0, 0]} == {0, 1, 3}  # of five rows, those three channels come from
 
 
+@pytest.mark.long
 def test_tensor_features_are_projections_of_unit_factors():
     vit = encoder()
     exact = in_context(vit, projection="none")(IMAGES[:1]).reshape(6, -1)

@@ -36,6 +36,7 @@ def test_a_shared_head_is_the_student_s():
     assert float(image_losses.dino_loss(TREE, Variant(), ROWS, jnp.ones(1, bool))) != pytest.approx(float(found))
 
 
+@pytest.mark.long
 def test_gradients_of_the_last_block_by_autodiff_are_those_of_the_tail():
     given = {"projection": "tensor", "dim": 8, "rank": 1}
     tail = hb.gradients.features(encoder(), IMAGES[:2], **given)

@@ -11,6 +11,7 @@ from hummingbird.hooks.online_eval import build_evaluators, build_online_eval
 from tests import tiny
 
 
+@pytest.mark.long
 def test_the_encoder_is_compiled_once(state, model, batch, caplog):
     config = tiny.tiny_config(**{"online_eval.every": 2, "online_eval.max_images": 4, "data.scenes.size": 32})
     # One head, as in no other test, so that the first evaluation has something to compile.

@@ -91,6 +91,7 @@ def test_a_run_draws_a_sheet_every_n_steps(tmp_path, monkeypatch):
     assert events.read_bytes().count(b"pictures") == 2
 
 
+@pytest.mark.long
 def test_entries_from_before_the_start_are_unknown(stepped):
     model, state, (groups, labels) = stepped
     hook = pictures.build_pictures(tiny.tiny_config(**{"pictures.every": 1, **SHOWN}))
@@ -105,6 +106,7 @@ def test_entries_from_before_the_start_are_unknown(stepped):
     assert not np.array_equal(again["pictures"], sheet)
 
 
+@pytest.mark.long
 def test_without_older_entries_there_are_no_neighbours(stepped):
     config = tiny.tiny_config(**{"context.bank_length": 0, "pictures.every": 1})
     assert pictures.build_pictures(config).neighbours == 0

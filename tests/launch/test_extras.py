@@ -35,6 +35,7 @@ def imported() -> set[str]:
     return {name for name in found if name.partition(".")[0] != "hummingbird"}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("extra", ["tpu", "cuda13", "gcs", "hub", "text", "video", "app"])
 def test_every_import_is_found_with_the_extra_alone(extra):
     hiding = Hiding(installed([extra]))

@@ -45,6 +45,7 @@ def loss_of(patches, cls):
     return found if cls is None else found + jnp.sum(jnp.sin(cls * PARTS))
 
 
+@pytest.mark.long
 def test_outer_products_of_one_cotangent_are_the_gradient_of_the_projection(encoder):
     """FUNGI's gradients: one vector-Jacobian product of the tail, against jax.grad of the whole network."""
 
@@ -82,6 +83,7 @@ def test_tail_of_body_is_the_encoder_and_takes_another_axis(encoder):
     assert relative_error(patches[1].reshape(features.shape), features[::-1]) < 1e-5
 
 
+@pytest.mark.long
 def test_layers_and_cls_are_those_of_encoders_of_single_layers(encoder):
     arch = encoder.backbone.arch
     first = dataclasses.replace(encoder, backbone=FrozenViT(arch, Features(layers=(0,))))
@@ -141,6 +143,7 @@ def test_every_product_of_an_encoder_has_the_precision_of_its_dtype(dtype, preci
             assert f"precision = [{precision}, {precision}]" in line or line in positions, line
 
 
+@pytest.mark.long
 def test_class_tokens_of_several_layers_stand_before_the_mean_of_the_patches():
     encoder = encoder_of(ALL_AT_ONCE)
     found = encoder.class_tokens(IMAGES, (-2, -1))

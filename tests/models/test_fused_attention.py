@@ -45,6 +45,7 @@ def assert_close(got, want, rtol):
         np.testing.assert_allclose(g, w, atol=rtol * np.abs(w).max())
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("sizes", "length", "wide"),
     [((24, 3, 8, 16, 5), None, False), ((300, 3, 100, 32, 24), None, False), ((130, 2, 100, 16, 16), 150, True)],

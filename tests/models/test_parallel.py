@@ -70,6 +70,7 @@ def on_one_device(neighbours):
     return jax.device_get(loss_of(mesh_of(1, 1), neighbours).compile()(KERNEL, VALUES, TOKENS, KEYS))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("shape", "neighbours", "parts"), [((4, 1), 0, 1), ((4, 1), 5, 4), ((2, 2), 0, 4), ((2, 2), 5, 1)]
 )

@@ -31,6 +31,7 @@ REFERENCES = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("rule", RESIZE)
 @pytest.mark.parametrize("new", [(7, 9), (3, 2), (10, 3), (5, 8)])
 def test_positions_are_resized_as_the_projects_library_does(rule, new):
@@ -40,6 +41,7 @@ def test_positions_are_resized_as_the_projects_library_does(rule, new):
     np.testing.assert_allclose(ours, REFERENCES[rule](table, new), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.long
 def test_cropped_positions_are_those_of_a_square():
     """RADIO's: the rectangle's positions are the first rows and columns of the square's."""
     table = np.random.default_rng(0).normal(size=(*OLD, 3)).astype(np.float32)

@@ -54,6 +54,7 @@ def test_masked_patches_are_replaced_and_keep_their_positions():
     assert np.std(tokens[2], axis=0).max() > 1e-3  # all masked, told apart by their positions
 
 
+@pytest.mark.long
 def test_kept_tokens_are_encoded_in_their_order_as_if_there_were_no_others():
     vit, params = built(positions="sincos2d")
     apply = jax.jit(lambda images, keep: vit.apply({"params": params}, images, keep=keep).patches)
@@ -105,6 +106,7 @@ def test_stochastic_depth_leaves_expectations_as_they_are():
     np.testing.assert_allclose((factors == 0).mean(axis=(1, 2)), [0, 0.2, 0.4], atol=0.02)
 
 
+@pytest.mark.long
 def test_scanned_layers_drop_the_same_branches():
     vit, params = built(drop_path=0.5, layer_scale=0.5, registers=1)
     scanned, _ = built(drop_path=0.5, layer_scale=0.5, registers=1, scan_layers=True, remat=True)

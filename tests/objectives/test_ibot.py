@@ -41,6 +41,7 @@ def test_some_views_are_masked_by_shares_in_the_range():
     assert masked.mean() == pytest.approx(0.3, abs=0.03)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["ibot", "dinov2"])
 def test_the_loss_is_its_equations_in_value_and_gradient_and_moves_its_centres(name):
     objective = tiny.program(1, **TINY[name]).algorithm.objective

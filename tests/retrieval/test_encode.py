@@ -82,6 +82,7 @@ def test_on_accelerators_a_batch_begins_before_the_last_one_is_waited_for(monkey
     np.testing.assert_array_equal(rounded, found[0][1][0].astype(rounded.dtype))
 
 
+@pytest.mark.long
 def test_on_accelerators_queries_are_searched_where_they_were_encoded(monkeypatch):
     start, asked = DeviceIndex.start, []
     monkeypatch.setattr(

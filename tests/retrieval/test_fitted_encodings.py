@@ -38,6 +38,7 @@ def test_a_part_of_the_prompt_has_its_own_support():
     assert parts["encoder"]["dim"] == 8 + 32
 
 
+@pytest.mark.long
 def test_a_kept_bank_belongs_to_one_encoder_and_one_choice_of_features(tmp_path):
     kept = {"retrieval.bank": str(tmp_path / "bank")}
     first = scores(**kept)

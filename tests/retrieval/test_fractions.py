@@ -144,6 +144,7 @@ def test_a_part_that_void_pixels_make_too_small_is_named():
         measure(MeanColour(), config, Void(4), sources[1])
 
 
+@pytest.mark.long
 def test_parts_repeat_nothing_and_their_warnings_are_kept(monkeypatch):
     pytest.importorskip("scann", reason="ScaNN exists for Linux only")
     built, recalls, recall = [], [], query.measure_recall

@@ -43,6 +43,7 @@ def vit(std):
     return frozen_vit(arch, random_params(arch), "random")
 
 
+@pytest.mark.long
 def test_our_encoders_divide_blue_by_0_255_exactly_if_they_divide_by_0_225():
     images = np.random.default_rng(0).integers(0, 256, (2, 16, 16, 3), dtype=np.uint8)
     imagenet, clip = vit((0.229, 0.224, 0.225)), vit((0.269, 0.261, 0.276))

@@ -243,6 +243,7 @@ def test_queries_keys_and_values_are_projections_of_the_normed_input(dino, image
         assert relative_error(ours.astype(np.float64), expected) < 1e-5, kind
 
 
+@pytest.mark.long
 def test_layers_are_concatenated_in_the_order_asked_with_or_without_the_last_norm(tmp_path, images):
     arrays = timm_arrays()
     arrays |= {n.replace("blocks.0", "blocks.1"): x * 0.7 for n, x in timm_arrays(1).items() if "blocks.0" in n}

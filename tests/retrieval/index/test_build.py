@@ -125,6 +125,7 @@ def test_scann_recall_and_order(clustered):
     np.testing.assert_allclose(similarity, np.einsum("qd,qkd->qk", queries, keys[ids]), atol=1e-5)
 
 
+@pytest.mark.long
 def test_shards_keep_the_recall_and_rescore_exactly(clustered, monkeypatch):
     pytest.importorskip("scann", reason="ScaNN exists for Linux only")
     keys, queries = clustered
@@ -232,6 +233,7 @@ def test_non_finite_keys_are_refused_for_every_kind(clustered, kind, bad):
         build_index(keys, kind)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", ["exact", "scann", "device"])
 @pytest.mark.parametrize("given", ["float64", "float16", "big-endian", "column by column"])
 def test_keys_of_any_float_type_and_layout_have_the_same_neighbours(clustered, kind, given):

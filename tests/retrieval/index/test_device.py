@@ -89,6 +89,7 @@ def test_a_recall_below_1_is_approximate_and_says_so(world):
     np.testing.assert_allclose(similarity, scores, atol=1e-6)
 
 
+@pytest.mark.long
 def test_features_on_the_devices_are_searched_where_they_are(world):
     keys, _ = world
     index = DeviceIndex(keys.astype(ml_dtypes.bfloat16))
