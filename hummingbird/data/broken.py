@@ -64,14 +64,14 @@ class BrokenImages:
                     if index not in self.own and index not in self._named:
                         self._named.add(index)
                         log.warning("process %d replaced an unreadable image: %s", process, message)
-        everywhere = self.everywhere()
-        if len(everywhere) > self.limit:
-            *_, last = self.own.values() or everywhere.values()
+        images = self.of_all_hosts()
+        if len(images) > self.limit:
+            *_, last = self.own.values() or images.values()
             raise UserError(
-                f"{len(everywhere)} images are unreadable, config key {self._key} allows {self.limit}; the last: {last}"
+                f"{len(images)} images are unreadable, config key {self._key} allows {self.limit}; the last: {last}"
             )
 
-    def everywhere(self) -> dict[int, str]:
+    def of_all_hosts(self) -> dict[int, str]:
         """Returns the images of all hosts."""
         return {**{index: message for part in self._others().values() for index, message in part}, **self.own}
 
@@ -86,7 +86,7 @@ class BrokenImages:
 
     def get_state(self) -> list[Json]:
         """Returns the images of all hosts, to be saved by one of them."""
-        return [[index, message] for index, message in sorted(self.everywhere().items())]
+        return [[index, message] for index, message in sorted(self.of_all_hosts().items())]
 
     def set_state(self, state: Iterable[tuple[int, str]]) -> None:
         """Continues from what `get_state` returned: every host knows all of them, and counts each once."""
