@@ -80,6 +80,7 @@ def test_pooling_attention_sums_to_one(trained):
     assert hb.load_encoder("rgb:8").attention(IMAGES) is None
 
 
+@pytest.mark.long
 def test_images_are_pooled_as_in_training(trained):
     encoder = hb.load_encoder(str(trained[0]))
     pooled = encoder.pooled(IMAGES)

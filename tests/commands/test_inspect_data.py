@@ -142,6 +142,7 @@ def test_the_exit_status_says_whether_something_is_broken(folder, tmp_path):
         inspect_data.run(str(file), [("data.nme", "x")])
 
 
+@pytest.mark.long
 def test_the_command_accepts_both_kinds_of_config(tmp_path):
     folder = photos(tmp_path / "data")
     text = f"def get_config():\n    return {{'pooling': 'mean', 'data': {{'name': 'images', 'root': {str(folder)!r}}}}}"

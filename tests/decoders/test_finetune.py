@@ -257,6 +257,7 @@ def test_an_encoder_that_overflows_is_named_with_an_image(tmp_path, passes, line
         finetune(finetune_config(**{"decoder.cache_features": passes}), huge(), tmp_path)
 
 
+@pytest.mark.long
 def test_a_decoder_in_one_line_predicts_images_of_any_size(encoder):
     fitted = hummingbird.decoders.fit(encoder, finetune_config(**{"decoder.inference": "slide", "decoder.flip": True}))
     assert fitted.predict(np.zeros((40, 60, 3), np.uint8)).shape == (40, 60)

@@ -26,6 +26,7 @@ def test_a_vit_has_the_same_features_through_both_doors():
     np.testing.assert_allclose(found, hb.gradients.features(vit, IMAGES[:2], dim=8), atol=2e-4)
 
 
+@pytest.mark.long
 def test_views_are_contrasted_with_negatives():
     views, negatives = RNG.normal(size=(2, 3, 3)), RNG.normal(size=(5, 4))
     found = hb.gradients.of(apply, PARAMS, views, "block/out", "simclr", negatives=negatives)

@@ -39,6 +39,7 @@ def test_banks_of_an_encoder_in_training_are_not_kept(tmp_path):
     assert build_online_eval(config).evaluation.retrieval.bank == ""
 
 
+@pytest.mark.long
 def test_several_evaluators_have_their_own_steps_and_names(state, model, batch):
     few = "data.scenes.prompt_images=40;data.scenes.query_images=10;data.scenes.size=32;input_size=32"
     config = tiny.tiny_config(

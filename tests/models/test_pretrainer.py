@@ -91,6 +91,7 @@ def test_gradients_equal_central_differences_in_float64():
         assert np.sum(np.asarray(g, np.float64) * direction) == pytest.approx(slope, rel=2e-2, abs=2e-2)
 
 
+@pytest.mark.long
 def test_views_that_pass_together_are_encoded_as_if_each_passed_alone():
     model, _, variables, keys = build(**{"encoder.drop_path": 0.5, "encoder.depth": 2, "pooling": "cls"})
     views = np.random.default_rng(4).random((6, 3, *VIEWS.shape[2:])).astype(np.float32)

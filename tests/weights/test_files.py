@@ -42,6 +42,7 @@ def nested(arrays, joint="."):
     return tree
 
 
+@pytest.mark.long
 def test_every_container_gives_the_same_arrays(tmp_path):
     torch = upstream("torch")
     arrays = timm_arrays()

@@ -66,6 +66,7 @@ def imported(path, **changes):
     return arrays
 
 
+@pytest.mark.long
 def test_both_networks_of_a_run_are_taken_and_what_does_not_fit_is_logged(tmp_path, caplog):
     old = arrays_of(state_of(VIT, head=8))
     run_folder(tmp_path / "old", old)

@@ -64,6 +64,7 @@ def test_codes_are_at_a_minimum_over_every_single_block(keys):
     np.testing.assert_array_equal(codes[:, 0], distances.argmin(1))
 
 
+@pytest.mark.long
 def test_the_chunk_size_does_not_change_the_codes(keys, monkeypatch):
     quantiser = quantise.train(keys[:1000], 8, 4, 0.2)
     found = []
