@@ -90,6 +90,7 @@ def test_images_are_pooled_as_in_training(trained):
     assert hb.load_encoder("rgb:8").pooled(IMAGES) is None
 
 
+@pytest.mark.long
 def test_random_weights_are_the_same_each_time_and_take_a_run_s_architecture(trained):
     first, again = (hb.load_encoder(f"random:{trained[0]}") for _ in range(2))
     assert first.fingerprint == again.fingerprint
@@ -108,6 +109,7 @@ def test_features_do_not_depend_on_the_batch(trained):
     np.testing.assert_allclose(reference.unit(encoder(IMAGES)).std(), reference.unit(encoder(IMAGES[::-1])).std(), 1e-5)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("count", [1, 3, 11])
 def test_features_do_not_depend_on_the_devices_that_share_a_batch(count, trained, monkeypatch):
     images = np.random.default_rng(1).integers(0, 256, (count, 16, 16, 3), dtype=np.uint8)

@@ -14,6 +14,7 @@ LEFT, RIGHT = RNG.normal(size=(3, 6)).astype(np.float32), RNG.normal(size=(3, 7)
 KEY = jax.random.key(5)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("chunk", [1, 1 << 23])
 def test_the_scanned_projection_is_that_of_explicit_matrices(chunk, monkeypatch):
     monkeypatch.setattr(projection, "CHUNK", chunk)

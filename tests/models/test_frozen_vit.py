@@ -70,6 +70,7 @@ def test_outer_products_of_one_cotangent_are_the_gradient_of_the_projection(enco
         assert relative_error(np.asarray(ours), np.asarray(theirs)) < 1e-5
 
 
+@pytest.mark.long
 def test_tail_of_body_is_the_encoder_and_takes_another_axis(encoder):
     features = encoder(IMAGES)
 

@@ -28,6 +28,7 @@ def built(masked=False, **changes):
     return vit, tiny.drawn(jax.eval_shape(vit.init, jax.random.key(0), IMAGES)["params"])
 
 
+@pytest.mark.long
 def test_options_are_parts_of_the_architecture():
     vit, _ = built(masked=True, registers=3, layer_scale=1e-5, mlp="swiglu")
     params = jax.jit(vit.init)(jax.random.key(0), IMAGES)["params"]

@@ -57,6 +57,7 @@ def mocov3(params, pooled, target_params, target_pooled):
     return ctr(q[:, 0], k[:, 1]) + ctr(q[:, 1], k[:, 0])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("independent", [byol, simsiam, mocov3])
 def test_a_loss_equals_its_papers_in_value_and_gradient(independent):
     objective = tiny.program(1, **{"objective.name": independent.__name__}).algorithm.objective

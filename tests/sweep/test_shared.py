@@ -91,6 +91,7 @@ def test_search_settings_share_one_index(tmp_path, monkeypatch):
     assert len({alone["index"]["recall_at_k"] for alone, _ in results}) > 2  # the settings took effect
 
 
+@pytest.mark.long
 def test_parts_of_the_prompt_have_the_same_scores_in_a_sweep(tmp_path, monkeypatch):
     # 24 entries of six images: a third of them keeps 12 patches of each, the whole prompt only 4.
     axes = {"retrieval.memory_length": [24, 18]}

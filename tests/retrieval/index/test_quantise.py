@@ -39,6 +39,7 @@ def test_a_leaf_without_keys_moves_to_one():
     np.testing.assert_array_equal(np.sort(quantise.nearest_leaf(np.eye(6, dtype=np.float32), leaves)), np.arange(6))
 
 
+@pytest.mark.long
 def test_codes_are_at_a_minimum_over_every_single_block(keys):
     quantiser = quantise.train(keys, 16, 4, 0.3)
     leaf, codes = np.zeros(len(keys), np.int32), np.zeros((len(keys), 8), np.uint8)

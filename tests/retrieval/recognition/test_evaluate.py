@@ -109,6 +109,7 @@ def test_the_batch_size_does_not_change_the_scores():
     assert evaluate(batch_size=7)["metrics"] == evaluate(batch_size=64)["metrics"]
 
 
+@pytest.mark.long
 def test_a_vit_with_a_cls_token_is_pooled_by_it_and_others_by_the_mean():
     settings = {"width": 32, "depth": 1, "heads": 2, "patch_size": 8, "cls_token": True}
     arch = build_architecture({"name": "vit_ti8", **settings}, 32)
