@@ -63,7 +63,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(trylast=True)  # after tests were deselected by their marks
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Keeps the tests of one shard, in an order in which what takes long to prepare is prepared by one of two workers.
+    """Keeps the tests of one shard, and orders them so that one of two workers, not both, prepares what is slow.
 
     Each worker begins with its half of the list and in the end steals from the other's. The first half begins with the
     tests that share a training program, the second one with those that load PyTorch, timm and transformers.
