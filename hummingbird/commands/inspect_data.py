@@ -162,7 +162,7 @@ def _write(folder: Path, content: Mapping[str, Json], pictures: Mapping[str, Pic
             Image.fromarray(picture).save(folder / name)
         write_json(folder / "data.json", content)
     except OSError as error:
-        raise UserError(f"--out={folder}: cannot be written ({error.strerror}); choose another folder") from error
+        raise UserError(f"--out={folder} cannot be written ({error.strerror}); choose another folder") from error
     console.print(f"pictures: {', '.join(str(folder / name) for name in pictures)}")
 
 

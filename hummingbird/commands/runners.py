@@ -154,7 +154,7 @@ def run_report(arguments: argparse.Namespace, overrides: Overrides) -> None:
     try:
         report.write_comparison(arguments.out, runs)
     except OSError as error:
-        raise UserError(f"--out={arguments.out}: cannot be written ({error.strerror}); name another file") from error
+        raise UserError(f"--out={arguments.out} cannot be written ({error.strerror}); name another file") from error
     print(f"report: {arguments.out}, {len(runs)} evaluations" if len(runs) > 1 else f"report: {arguments.out}")
 
 

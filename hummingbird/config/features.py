@@ -69,11 +69,11 @@ class Features:
     def __post_init__(self) -> None:
         """Refuses settings that are meant for another preset."""
         if self.interleave and self.preset != "public-code":
-            raise UserError("config key features.interleave: is for features.preset=public-code")
+            raise UserError("config key features.interleave is for features.preset=public-code")
         if len(set(self.gradients)) != len(self.gradients):
             raise UserError(f"config key features.gradients: {', '.join(self.gradients)} names an objective twice")
         if self.projection == "none" and self.pca is not None:
-            raise UserError("config key features.pca: needs features.projection=dense or tensor")
+            raise UserError("config key features.pca needs features.projection=dense or tensor")
 
 
 class Options(TypedDict, total=False):

@@ -211,9 +211,7 @@ class FinetuneConfig:
         if self.data.fractions:
             raise UserError("config key data.fractions: a decoder is trained on one part at a time; use data.fraction")
         if decoder.cache_features and decoder.train_encoder:
-            raise UserError(
-                "config key decoder.cache_features: is for frozen encoders; leave decoder.train_encoder out"
-            )
+            raise UserError("config key decoder.cache_features is for frozen encoders; leave decoder.train_encoder out")
         if not decoder.train_encoder:
             for key, given in (
                 ("drop_path", decoder.drop_path),
@@ -221,11 +219,11 @@ class FinetuneConfig:
                 ("layer_scale", decoder.layer_scale),
             ):
                 if given:
-                    raise UserError(f"config key decoder.{key}: changes a trained encoder; set decoder.train_encoder")
+                    raise UserError(f"config key decoder.{key} changes a trained encoder; set decoder.train_encoder")
         if self.depth.low >= self.depth.high:
             raise UserError(f"config key depth.low: {self.depth.low} is not below depth.high {self.depth.high}")
         if not decoder.scales:
-            raise UserError("config key decoder.scales: is empty; 1 predicts images as they are")
+            raise UserError("config key decoder.scales is empty; 1 predicts images as they are")
         for name in ("scale", "area", "aspect"):
             low, high = getattr(self.augment, name)
             if low > high:

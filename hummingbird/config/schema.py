@@ -97,7 +97,7 @@ class Setting:
         if value is None or (self.none != "none" and value == self.none):
             if self.optional:
                 return None
-            raise UserError(f"config key {key}: is None, expected {self.describe()}")
+            raise UserError(f"config key {key} is None, expected {self.describe()}")
         if self.many:
             if isinstance(value, str) or not isinstance(value, Sequence):
                 raise UserError(f"config key {key}: {value!r} is not a list, expected {self.describe()}")

@@ -118,7 +118,7 @@ class IndexedImages:
         path = f"{self._index.path(number).rpartition('.')[0]}{CLS}"
         try:
             if label == INVALID:
-                raise ValueError("it is no number")
+                raise ValueError("it is not a number")
             return int(self._folder.read(path))
         except ValueError as error:
             raise Unreadable(f"{self._where}/{path} holds no class number: {error}") from error

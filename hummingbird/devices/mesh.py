@@ -55,9 +55,9 @@ def build_mesh(config: PretrainConfig | FinetuneConfig, devices: Sequence[Device
     used = data * fsdp
     keys = f"config keys mesh.data={config.mesh.data}, mesh.fsdp={fsdp}"
     if used > count or (config.mesh.data <= 0 and count % fsdp):
-        raise UserError(f"{keys}: do not fit {count} devices")
+        raise UserError(f"{keys} do not fit {count} devices")
     if jax.process_count() > 1 and used != count:
-        raise UserError(f"{keys}: must use all {count} devices")
+        raise UserError(f"{keys} must use all {count} devices")
     _check_divisible(config, used)
     return Mesh(arrange(devices, data, fsdp), BATCH, axis_types=(AxisType.Auto, AxisType.Auto))
 

@@ -65,7 +65,7 @@ class Door:
         """
         leaves = jax.tree.leaves(inputs)
         if not leaves or any(x.ndim < 2 for x in leaves):
-            raise UserError("gradients: inputs need arrays [B, V, ...]: samples, then their views (one for kl)")
+            raise UserError("gradients: inputs must be arrays [B, V, ...]: samples, then their views (one for kl)")
         samples, views = leaves[0].shape[:2]
         contrasts = self.objective == "simclr"
         if contrasts != (views > 1) or contrasts != (self.negatives is not None):

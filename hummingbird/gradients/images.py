@@ -173,7 +173,7 @@ def check_variant(variant: Variant, encoder: FrozenEncoder, projection: str) -> 
             f"features.variant.layer: {variant.layer} is not a block; {encoder.name} has {encoder.backbone.depth}"
         )
     if projection == "none":
-        raise UserError("features.variant.layer: needs features.projection=dense or tensor")
+        raise UserError("features.variant.layer needs features.projection=dense or tensor")
 
 
 # ---------------------------------------------------------------- programs

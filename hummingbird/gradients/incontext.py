@@ -312,7 +312,7 @@ def build_gradient_encoder(encoder: Encoder, settings: Features, seed: int) -> G
             f"has no gradient of a patch; use {' or '.join(DIMS)}"
         )
     if settings.variant != Variant():
-        raise UserError("config key features.variant: is for whole images; leave it out for gradients of patches")
+        raise UserError("config key features.variant is for whole images; leave it out for gradients of patches")
     return GradientEncoder(check_encoder(encoder), settings, seed)
 
 

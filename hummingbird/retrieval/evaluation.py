@@ -82,7 +82,7 @@ def build_evaluation(
     if config.features.gradients:
         encoder = build_gradient_encoder(encoder, config.features, config.seed)
     elif config.features.pca is not None:
-        raise UserError("config key features.pca: is for whole images, or for patches with features.gradients")
+        raise UserError("config key features.pca is for whole images, or for patches with features.gradients")
     return Evaluation(
         encoder=encoder,
         prompt=prompt,
@@ -119,7 +119,7 @@ def check_encoder(encoder: Encoder) -> None:
     """Raises UserError unless an encoder can be called and says how large its patches are."""
     name, patch = getattr(encoder, "name", type(encoder).__name__), getattr(encoder, "patch_size", None)
     if not callable(encoder):
-        raise UserError(f"encoder {name}: is not callable; expected a function from images to features, or a path")
+        raise UserError(f"encoder {name} is not callable; expected a function from images to features, or a path")
     if not isinstance(patch, int) or patch < 1:
         raise UserError(f"encoder {name}: patch_size is {patch}; set it to the side of a patch in pixels, such as 16")
 

@@ -28,7 +28,7 @@ def make_workdir(workdir: str) -> pathlib.Path:
         probe.touch()
         probe.unlink()
     except OSError as error:
-        raise UserError(f"--workdir={workdir}: cannot be written ({error.strerror}); choose another folder") from error
+        raise UserError(f"--workdir={workdir} cannot be written ({error.strerror}); choose another folder") from error
     return folder
 
 
@@ -62,5 +62,5 @@ def write_results(folder: pathlib.Path, result: Result, samples: Samples | Image
             if name == "metrics.json":
                 kept = ", ".join(f"{k}={v:.6g}" for k, v in result["metrics"].items() if isinstance(v, int | float))
             raise UserError(
-                f"{folder / name}: cannot be written ({error.strerror or error}); make room and run again; {kept}"
+                f"{folder / name} cannot be written ({error.strerror or error}); make room and run again; {kept}"
             ) from error

@@ -60,7 +60,7 @@ def run(
     if old is not None:
         folder.check_same_sweep(old, schedule)
     elif folder.path.exists() and any(folder.path.iterdir()):
-        raise UserError(f"--workdir={workdir}: is not empty and holds no sweep; choose another folder")
+        raise UserError(f"--workdir={workdir} is not empty and holds no sweep; choose another folder")
     if launcher == "local":
         check_data(command for id, command in schedule.commands.items() if folder.state(id) != DONE)
     try:
@@ -70,4 +70,4 @@ def run(
                 LAUNCHERS[launcher](schedule, folder, parallel, display.show)
             return display.finish()
     except OSError as error:
-        raise UserError(f"--workdir={workdir}: cannot be written ({error.strerror}); choose another folder") from error
+        raise UserError(f"--workdir={workdir} cannot be written ({error.strerror}); choose another folder") from error

@@ -178,7 +178,7 @@ def warn_of_schedule(
     if last != program.total_steps:
         log.warning(
             "the run was meant to end at step %d and now ends at step %d, so its schedules change: the learning rate"
-            " of step %d is %.3g, and was to be %.3g",
+            " of step %d is %.3g, and would have been %.3g",
             *(last, program.total_steps, step + 1),
             *(np.asarray(schedule(step)).item() for schedule in (program.schedule, rate)),
         )

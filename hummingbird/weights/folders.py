@@ -86,7 +86,7 @@ def read_own(source: files.Source, family: str | None, given: Settings) -> Weigh
     """
     own, at = source.config[files.OWN_FILE], f"{source.path}: its {files.OWN_FILE}"
     if own.get("format") != FORMAT:
-        raise UserError(f"{at} was not written by this program; remove it or import the original again")
+        raise UserError(f"{at} was not written by hummingbird; remove it or import the original again")
     try:
         arch = ARCHITECTURES[str(own["kind"])](**_fields(own["architecture"]))
         features = Features(**_fields(own["features"]))

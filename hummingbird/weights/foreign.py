@@ -62,7 +62,7 @@ def load(
     given = Settings(heads, grid, mean, std)
     if files.OWN_FILE in source.config:
         if prefix is not None:
-            raise UserError(f"{path} is a folder of this program and holds one network; leave the prefix out")
+            raise UserError(f"{path} was written by hummingbird and holds one network; leave the prefix out")
         weights = folders.read_own(source, family, given)
     else:
         found = recognize(source, family, prefix, given)

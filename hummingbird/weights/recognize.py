@@ -15,7 +15,7 @@ from hummingbird.weights.mapping import Arrays
 from hummingbird.weights.settings import Settings, family_of_config, hints, settings_of_config
 
 UNKNOWN = Settings()
-# Words in timm's names that tell what arrays do not show.
+# Words in timm's names that say what arrays do not show.
 UNSEEN = {"rope": "rotary positions (RoPE)", "rpn": "layer norms behind its branches"}
 
 
@@ -89,12 +89,12 @@ def _choose(source: Source, whole: list[Fit]) -> Fit:
 
 
 def _check_name(source: Source, family: str) -> None:
-    """Raises UserError if a file's name tells of what its arrays do not show and the family does not have."""
+    """Raises UserError if a file's name claims something that its arrays do not show and its family does not have."""
     for word, what in UNSEEN.items():
         rotary = word == "rope" and FAMILIES[family].rotary
         if not rotary and re.search(rf"(^|[^a-z]){word}([^a-z]|$)", hints(source)):
             raise UserError(
-                f"{source.path} has {what} by its name, which family {family} has not; it cannot be loaded, or give "
+                f"{source.path} has {what} by its name, which family {family} does not have; it cannot be loaded; give "
                 "the family if the name is misleading"
             )
 

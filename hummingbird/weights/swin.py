@@ -62,7 +62,7 @@ def read(source: Source, names: Arrays) -> Read:
     """Returns a Swin transformer in our names, and what has no place in it or is missing.
 
     Raises:
-      UserError: nothing tells the windows of a V2.
+      UserError: nothing says how large the windows of a V2 are.
     """
     names = {_renamed(name): x for name, x in names.items()}
     depths = _depths(names)
@@ -134,6 +134,6 @@ def _windows_of_second(source: Source, names: Arrays, stages: int) -> tuple[tupl
         sides = (*(int(m[1]),) * (stages - 1), int(m[1]) // 2) if m[2] else (0,) * stages
         return (window,) * stages, sides
     raise UserError(
-        f"{source.path} is a Swin V2, and nothing tells its windows; name it as timm does "
+        f"{source.path} is a Swin V2, and nothing says how large its windows are; name it as timm does "
         "(swinv2_tiny_window8_256), or put its config.json beside it"
     )

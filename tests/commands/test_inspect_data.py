@@ -97,7 +97,7 @@ def test_without_augmentation_there_is_no_picture_of_it(folder, tmp_path):
 
 def test_an_unwritable_folder_is_refused_after_printing(folder, tmp_path, capsys):
     out = write(tmp_path / "file", "")
-    with pytest.raises(UserError, match=r"--out=.*file: cannot be written \(.+\); choose another folder"):
+    with pytest.raises(UserError, match=r"--out=.*file cannot be written \(.+\); choose another folder"):
         inspect_data.describe(evaluation(folder, **{"data.folder.classes": "classes.yaml"}), out)
     assert "not in the images read: car" in capsys.readouterr().out
 

@@ -180,5 +180,5 @@ def test_bad_input_is_refused_in_one_line(paper):
         dataclasses.replace(paper, support=None)(IMAGES)
     with pytest.raises(UserError, match=r"contrasts the tokens of an image, and these have one"):
         in_context(encoder("plain"))(IMAGES[:, :8, :8])
-    with pytest.raises(UserError, match=r"features.interleave: is for features.preset=public-code"):
+    with pytest.raises(UserError, match=r"features.interleave is for features.preset=public-code"):
         Features(interleave=True)

@@ -66,7 +66,7 @@ def test_a_video_becomes_a_mask_for_each_frame_and_an_overlay_with_its_times(wor
     assert run(world, images=("films",)) == 0
     found = json.loads(capsys.readouterr().out)
     assert (found["images"], found["made"]) == (1, 7)
-    assert "its sound is not kept" in caplog.text
+    assert "the sound is not kept" in caplog.text
     prompt = Prompt("rgb:8", {number: str(number) for number in IDS}, input_size=32, neighbours=5)
     for seed in (0, 1):
         prompt.add(*scene(seed))

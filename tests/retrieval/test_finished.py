@@ -104,7 +104,7 @@ def test_what_is_no_finished_evaluation_is_refused_in_one_line(tmp_path, capsys,
 
 def test_a_page_that_cannot_be_written_is_refused(tmp_path, capsys):
     assert cli.run(["report", str(finish(tmp_path / "good")), f"--out={tmp_path}"]) == 2
-    assert f"--out={tmp_path}: cannot be written" in capsys.readouterr().err
+    assert f"--out={tmp_path} cannot be written" in capsys.readouterr().err
 
 
 def test_beside_a_decoder_only_settings_that_both_have_are_compared(tmp_path):

@@ -45,7 +45,7 @@ def test_a_kept_bank_belongs_to_one_encoder_and_one_choice_of_features(tmp_path)
     assert (tmp_path / "bank" / "support" / "bank.json").exists()
     assert scores(**kept)["metrics"] == first["metrics"]
     other = dataclasses.replace(encoder(), fingerprint="another")
-    with pytest.raises(UserError, match=r"bank/support: was built with encoder='small cls', this evaluation has 'ano"):
+    with pytest.raises(UserError, match=r"bank/support was built with encoder='small cls', this evaluation has 'ano"):
         scores(other, **kept)
     with pytest.raises(UserError, match=r"was built with features='simclr paper tensor .* 'simclr attraction tensor"):
         scores(**kept, **{"features.preset": "attraction"})

@@ -62,5 +62,5 @@ def test_the_kernel_belongs_to_gradients_without_a_projection():
         build_evaluation(encoder(), config.resolve("evaluate", overrides={"retrieval.distance": "product"}), source)
     with pytest.raises(UserError, match=r"features.projection: none has a kernel of its own"):
         build_evaluation(encoder(), config.resolve("evaluate", overrides={**none, "retrieval.distance": "l2"}), source)
-    with pytest.raises(UserError, match=r"features.pca: is for whole images, or for patches with features.gradients"):
+    with pytest.raises(UserError, match=r"features.pca is for whole images, or for patches with features.gradients"):
         build_evaluation(encoder(), config.resolve("evaluate", overrides={"features.pca": 8}), source)

@@ -46,7 +46,7 @@ def test_a_resumed_run_with_another_end_warns_with_both_learning_rates(caplog):
     rate = [f"{float(x(2)):.3g}" for x in (program.schedule, learning_rate_of(tiny.tiny_config(total_steps=40), 64)[1])]
     assert rate[0] != rate[1]
     assert "meant to end at step 40 and now ends at step 4, so its schedules change" in caplog.text
-    assert f"of step 3 is {rate[0]}, and was to be {rate[1]}" in caplog.text
+    assert f"of step 3 is {rate[0]}, and would have been {rate[1]}" in caplog.text
 
 
 @pytest.mark.long

@@ -96,7 +96,7 @@ def test_what_only_the_name_tells_is_refused(word, what, tmp_path):
     """timm's vit_small_patch16_rope_ape_224 has the arrays of a DeiT III, vit_base_patch16_rpn_224 of any ViT."""
     path = tmp_path / f"vit_small_patch16_{word}_224_dino.safetensors"
     save_file(timm_arrays(), path)
-    with pytest.raises(UserError, match=f"{what}.* by its name, which family dino has not"):
+    with pytest.raises(UserError, match=f"{what}.* by its name, which family dino does not have"):
         weights.load(path)
     assert weights.load(path, "dino").family == "dino"
 

@@ -85,7 +85,7 @@ def test_the_windows_of_a_second_swin_are_read_from_its_name_or_asked_for(tmp_pa
     state = timm_swin(second=True).state_dict()
     found = weights.load(save(tmp_path / "swinv2_tiny_window4to6_64.pth", state)).arch
     assert (found.windows, found.pretrained) == ((6,) * 4, (4, 4, 4, 2))
-    with pytest.raises(UserError, match="nothing tells its windows"):
+    with pytest.raises(UserError, match="nothing says how large its windows are"):
         weights.load(save(tmp_path / "model.pth", state))
 
 

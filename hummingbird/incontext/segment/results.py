@@ -68,7 +68,7 @@ def writing(out: str) -> Iterator[None]:
     except OSError as error:
         reason = error.strerror or first_line(error)
         raise UserError(
-            f"--out={out}: cannot be written ({reason}); what is finished is kept, and the same command resumes"
+            f"--out={out} cannot be written ({reason}); what is finished is kept, and the same command resumes"
         ) from error
 
 

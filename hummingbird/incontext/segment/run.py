@@ -150,7 +150,7 @@ class Run:
         settings = self._config.video
         size = 1 if settings.memory else self._config.batch_size
         if opened.has_sound:
-            log.info("%s: its sound is not kept", x.source)
+            log.info("%s: the sound is not kept", x.source)
         memory = Memory(self._prompt, settings.memory, settings.memory_every, settings.memory_confidence)
         progress = show_progress(x.source, opened.length, "frames", self._config.progress)
         with memory, progress as advance:

@@ -93,10 +93,10 @@ def check_columns(folder: pathlib.Path, manifest: Manifest, always: bool = False
         file = folder / f"{name}.bin"
         if not file.is_file() or file.stat().st_size != column["bytes"]:
             size = file.stat().st_size if file.is_file() else "no"
-            raise UserError(f"{file}: has {size} bytes, expected {column['bytes']}; delete {folder} and build it again")
+            raise UserError(f"{file} has {size} bytes, expected {column['bytes']}; delete {folder} and build it again")
     bad = damaged(folder, {f"{name}.bin": column.get("sha256") for name, column in columns.items()}, always)
     if bad:
-        raise UserError(f"{folder / bad}: does not match its checksum; delete {folder} and build it again")
+        raise UserError(f"{folder / bad} does not match its checksum; delete {folder} and build it again")
 
 
 def verify_bank(path: str) -> dict[str, Json]:
@@ -155,14 +155,14 @@ def read_manifest(folder: pathlib.Path) -> Manifest:
     if not (folder / MANIFEST).is_file():
         unfinished = " (an unfinished one: run the same command again to finish it)"
         raise UserError(
-            f"{folder}: holds no memory bank{unfinished if (folder / BUILDING).exists() else ''}; build one with "
+            f"{folder} holds no memory bank{unfinished if (folder / BUILDING).exists() else ''}; build one with "
             "`hummingbird bank build`"
         )
     manifest = read_json(folder / MANIFEST, ("identity", "columns"))
     labels = FORMS[label_form(manifest["identity"])[0]].columns
     whole = {name for name, column in manifest["columns"].items() if "sha256" in column}
     if missing := sorted({*COLUMNS, *labels} - whole):
-        raise UserError(f"{folder / MANIFEST}: lacks {', '.join(missing)}; delete {folder} and build it again")
+        raise UserError(f"{folder / MANIFEST} lacks {', '.join(missing)}; delete {folder} and build it again")
     return manifest
 
 
@@ -180,7 +180,7 @@ def read_json(path: pathlib.Path, keys: Sequence[str]) -> Manifest:
                 raise ValueError(f"column {name}")
     except (OSError, ValueError, KeyError, TypeError, AttributeError, AssertionError) as error:
         what = f"{type(error).__name__}: {error}"
-        raise UserError(f"{path}: cannot be read ({what}); delete {path.parent} and build it again") from error
+        raise UserError(f"{path} cannot be read ({what}); delete {path.parent} and build it again") from error
     return content
 
 
@@ -196,7 +196,7 @@ def check_identity(found: Identity, wanted: Identity, folder: pathlib.Path) -> N
     for key in (*sorted(wanted), *sorted(found.keys() - wanted.keys())):
         if key != "versions" and found.get(key) != wanted.get(key):
             raise UserError(
-                f"retrieval.bank={folder}: was built with {key}={found.get(key)!r}, this evaluation has "
+                f"retrieval.bank={folder} was built with {key}={found.get(key)!r}, this evaluation has "
                 f"{wanted.get(key)!r}; choose another folder or delete that one"
             )
 

@@ -164,7 +164,7 @@ class FileColumns:
             for name, column in self.columns.items():
                 file = self._path(name)
                 if not file.is_file() or file.stat().st_size < column["bytes"]:
-                    raise UserError(f"{file}: has lost committed rows; delete {self.folder} and build it again")
+                    raise UserError(f"{file} has lost committed rows; delete {self.folder} and build it again")
                 os.truncate(file, column["bytes"])
         elif not self.finished:
             for index in self.folder.glob("index-*"):
@@ -260,6 +260,6 @@ def lock(folder: pathlib.Path, wait: bool = False) -> Iterator[None]:
             held.enter_context(locks.hold(folder / ".lock", busy, "wait for it, or choose another folder", wait))
         except OSError as error:
             raise UserError(
-                f"retrieval.bank={folder}: cannot be written ({error.strerror}); choose another folder"
+                f"retrieval.bank={folder} cannot be written ({error.strerror}); choose another folder"
             ) from error
         yield

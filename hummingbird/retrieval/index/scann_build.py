@@ -210,7 +210,7 @@ def keep_index(
 def verified(path: pathlib.Path) -> pathlib.Path:
     """Returns the folder of a kept index; UserError if one of its files is damaged."""
     if bad := damaged(path, {**read_manifest(path)["files"]}):
-        raise UserError(f"{path / bad}: is missing or does not match its checksum; delete {path}")
+        raise UserError(f"{path / bad} is missing or does not match its checksum; delete {path}")
     return path
 
 
@@ -304,13 +304,13 @@ def read_manifest(path: pathlib.Path) -> Manifest:
         manifest = json.loads((path / MANIFEST).read_text())
         return {"starts": manifest["starts"], "files": manifest["files"]}
     except (OSError, ValueError, TypeError, KeyError) as error:
-        raise UserError(f"{path / MANIFEST}: cannot be read ({error}); delete {path}") from error
+        raise UserError(f"{path / MANIFEST} cannot be read ({error}); delete {path}") from error
 
 
 def load_index(path: pathlib.Path, keys: Keys, settings: ScannSettings) -> ScannIndex:
     """Loads the index over `keys` that `write_index` wrote; UserError if it was written for another bank."""
     starts = read_manifest(path)["starts"]
     if starts[-1] != len(keys):
-        raise UserError(f"{path}: is an index of {starts[-1]} keys, the bank has {len(keys)}; delete it")
+        raise UserError(f"{path} is an index of {starts[-1]} keys, the bank has {len(keys)}; delete it")
     searchers = [scann_files.load_searcher(path / f"shard{number}") for number in range(len(starts) - 1)]
     return ScannIndex(searchers, starts, keys, settings)

@@ -16,11 +16,11 @@ from hummingbird.retrieval.recognition.prepare import Preparation
 def check_config(config: EvaluateConfig) -> None:
     """Raises UserError for settings that are for dense retrieval alone, or contradict each other."""
     if config.data.fractions:
-        raise UserError("config key data.fractions: is for dense labels; set images.shots for few training images")
+        raise UserError("config key data.fractions is for dense labels; set images.shots for few training images")
     if config.retrieval.index == "scann":
         raise UserError("config key retrieval.index: whole images are searched exactly; use auto, exact or device")
     if not config.images.classifiers:
-        raise UserError("config key images.classifiers: is empty; name at least one, such as knn")
+        raise UserError("config key images.classifiers is empty; name at least one, such as knn")
     if "attentive" in config.images.classifiers and config.images.pooling != "patches":
         raise UserError("config key images.classifiers: attentive attends to patches; set images.pooling=patches")
     if config.images.pooling == "patches" and config.images.crop == "aspect":

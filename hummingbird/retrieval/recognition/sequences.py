@@ -61,7 +61,7 @@ def evaluate_sequences(
         raise UserError("config key data.task: text and audio need the path or the name of an encoder")
     check_config(config)
     if config.images.pooling != "auto":
-        raise UserError("config key images.pooling: is for images; texts and sounds have one embedding, leave it out")
+        raise UserError("config key images.pooling is for images; texts and sounds have one embedding, leave it out")
     folder = None if workdir is None else make_workdir(os.fspath(workdir))
     clock = Clock()
     with clock("total"):
