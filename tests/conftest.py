@@ -1,9 +1,10 @@
 """What every test shares: eight virtual CPU devices, a persistent compilation cache, the small real data sets."""
 
+import functools
 import gc
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Hashable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -81,9 +82,37 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_collection_finish() -> None:
-    """Keeps the garbage collector from passing through all modules again and again while JAX traces."""
-    gc.freeze()
+    """Spares tests what passes through all modules or all parameters again and again while JAX traces."""
+    gc.freeze()  # else the garbage collector passes through all modules
     gc.set_threshold(50_000, 20)
+    if "flax" in sys.modules:
+        _infer_shapes_once()
+
+
+def _infer_shapes_once() -> None:
+    """Lets Flax infer the shape that an initializer gives once, instead of at every use of the parameter.
+
+    It compares that shape with the parameter's, and here still does; tracing initializers anew takes a quarter of the
+    time of tests that trace networks.
+    """
+    import jax
+    from flax.core.scope import Scope
+
+    declare = Scope.param
+
+    @functools.cache
+    def shape(init: Callable[..., jax.Array], *arguments: Hashable) -> tuple[int, ...]:
+        return jax.eval_shape(lambda: init(jax.random.key(0), *arguments)).shape
+
+    def param(self: Scope, name: str, init: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+        value = self.get_variable("params", name)
+        fixed = (tuple(x) if isinstance(x, list) else x for x in arguments)
+        if isinstance(value, jax.Array) and options == {"unbox": True} and value.shape == shape(init, *fixed):
+            self.reserve(name, "params")
+            return value
+        return declare(self, name, init, *arguments, **options)  # which says what is wrong
+
+    Scope.param = param
 
 
 # Set while a test without the marker `process` runs.

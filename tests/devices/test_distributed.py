@@ -1,7 +1,6 @@
 """Two processes train the same run as one process, stop together, and hand it over to any other number."""
 
 import json
-import signal
 import time
 
 import numpy as np
@@ -17,13 +16,25 @@ from tests.devices import pair
 from tests.devices.ports import free_port
 
 OVERRIDES = [f"--config.{key}={value}" for key, value in tiny.DATA.items()]
-STEPS = 100_000  # never reached
+COMMAND = ("pretrain", f"--config={tiny.CONFIG}", *OVERRIDES)
+STEPS = 4  # of the program that the tests share
 
+# One of the two processes is preempted after the first step. JAX looks for the signal once a second.
+PREEMPTED = """
+import os, signal, sys, time
+import jax
+from hummingbird import cli, hooks
 
-def started(workdir, repository):
-    """The two processes of the tiny run."""
-    command = ["-m", "hummingbird", "pretrain", f"--config={tiny.CONFIG}", f"--workdir={workdir}", *OVERRIDES]
-    return pair.started(repository, *command, f"--config.total_steps={STEPS}", "--config.checkpoint_every=1000")
+def preempt(step, state, model, batch):
+    if step == 1:
+        if jax.process_index() == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(3)
+
+build_hooks = hooks.build_hooks
+hooks.build_hooks = lambda *arguments: (*build_hooks(*arguments), preempt)
+sys.exit(cli.main(sys.argv[1:]))
+"""
 
 
 def logged(workdir):
@@ -33,29 +44,18 @@ def logged(workdir):
 @pytest.mark.process
 def test_two_processes_stop_together_and_one_resumes(tmp_path, repository):
     workdir = tmp_path / "two"
-    with started(workdir, repository) as processes:
-        deadline = time.monotonic() + 240
-        while time.monotonic() < deadline and not (workdir / "metrics.jsonl").exists():
-            assert all(p.poll() is None for p in processes), [p.communicate()[1][-2000:] for p in processes]
-            time.sleep(0.1)
-        processes[1].send_signal(signal.SIGTERM)  # to one of them, as on a preempted host
-        outputs = [p.communicate(timeout=120)[1] for p in processes]
-    assert [p.returncode for p in processes] == [PREEMPTED_STATUS] * 2, outputs
+    ended = pair.run(repository, "-c", PREEMPTED, *COMMAND, f"--workdir={workdir}")
+    assert [process.status for process in ended] == [PREEMPTED_STATUS] * 2, ended
     _, manifest, arrays = checkpoint.load_newest(workdir)
     stopped = manifest["step"]
     assert 0 < stopped < STEPS
     assert manifest["data"]["position"] == stopped
     assert fingerprint.fingerprint(arrays) == manifest["fingerprint"]  # computed by two processes, and by one
 
-    def stop_after(step, state, model, batch):
-        if step == stopped + 2:  # hooks run before the log
-            raise KeyboardInterrupt
-
-    for folder in (workdir, tmp_path / "one"):  # the first resumes, the second starts
-        with pytest.raises(KeyboardInterrupt):
-            tiny.pretrain(folder, stop_after, total_steps=STEPS)
+    tiny.pretrain(workdir)  # resumes
+    tiny.pretrain(tmp_path / "one")
     ours, theirs = logged(workdir), logged(tmp_path / "one")
-    assert [m["step"] for m in ours] == [m["step"] for m in theirs] == list(range(1, stopped + 2))
+    assert [m["step"] for m in ours] == [m["step"] for m in theirs] == list(range(1, STEPS + 1))
     # Adam turns a rounding error in a tiny gradient into a step of full size, so losses drift apart slowly.
     np.testing.assert_allclose([m["loss"] for m in ours[:2]], [m["loss"] for m in theirs[:2]], rtol=1e-4)
     np.testing.assert_allclose([m["loss"] for m in ours], [m["loss"] for m in theirs], rtol=0.1)
@@ -71,9 +71,11 @@ def test_a_dead_host_ends_the_others_in_time(tmp_path, repository, monkeypatch):
         if step == 2:
             raise KeyboardInterrupt
 
+    never = 100_000  # the run does not get there
     with pytest.raises(KeyboardInterrupt):  # one process starts the run, two resume it
-        tiny.pretrain(workdir, stop_in_2, total_steps=STEPS, checkpoint_every=1)
-    with started(workdir, repository) as processes:
+        tiny.pretrain(workdir, stop_in_2, total_steps=never, checkpoint_every=1)
+    resume = [*COMMAND, f"--workdir={workdir}", f"--config.total_steps={never}", "--config.checkpoint_every=1000"]
+    with pair.started(repository, "-m", "hummingbird", *resume) as processes:
         deadline = time.monotonic() + 240
         while time.monotonic() < deadline and logged(workdir)[-1]["step"] < 3:
             assert all(p.poll() is None for p in processes), [p.communicate()[1][-2000:] for p in processes]

@@ -22,6 +22,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("FAKE", str(tmp_path))
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("HUMMINGBIRD_VENV", str(tmp_path / "venv"))
+    monkeypatch.setenv("PIP_INDEX_URL", "https://index.example/simple")  # or scripts/setup asks pip, once on each host
     monkeypatch.setenv("PATH", f"{FAKES}{os.pathsep}{os.environ['PATH']}")
     return tmp_path
 
