@@ -10,9 +10,9 @@
 All have the same number of steps. The first command trains on photographs (any folder of images) and scores on street
 scenes (any folder that configs/evaluate/folder.py reads); `:demo` trains and scores on `scenes`. Twenty runs; the
 second command takes 80 minutes on two cores, and resumes where it was stopped. `:beyond` has the same twenty runs and
-35 more, with single changes to the whole and with SimCLR's loss, which take another two hours or more; in the folder of
-the second command only these run. The page compares runs with the same seed in pairs; they share the data order and
-the initial encoder. configs/README.md has the results.
+35 more, with single changes to the whole and with SimCLR's loss, which take two to three hours more; in the folder of
+the second command only these run. The page compares runs with the same seed in pairs; they share the data order and the
+initial encoder. configs/README.md has the results.
 """
 
 from hummingbird.sweep import EVALUATIONS, Sweep, cross, grid

@@ -111,11 +111,11 @@ def test_depth_is_predicted_in_metres(tmp_path, encoder):
             {"decoder.inference": "slide", "decoder.window": 4},
             "decoder.window: 4 pixels are less than a patch",
         ),
-        ("rgb:8", {"decoder.drop_path": 0.1}, "decoder.drop_path: changes a trained encoder"),
+        ("rgb:8", {"decoder.drop_path": 0.1}, "decoder.drop_path changes a trained encoder"),
         (
             "rgb:8",
             {"decoder.train_encoder": True, "decoder.cache_features": 1},
-            "decoder.cache_features: is for frozen",
+            "decoder.cache_features is for frozen",
         ),
         ("rgb:8", {"micro_batches": 3}, "micro_batches: 3 does not divide batch_size 4"),
         ("rgb:8", {"data.fractions": (0.5,)}, "data.fractions: a decoder is trained on one part at a time"),

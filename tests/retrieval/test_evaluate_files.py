@@ -40,7 +40,7 @@ def written(tmp_path):
 def test_a_full_disk_costs_the_report_not_the_number(written):
     folder, result, samples = written
     result = {**result, "dataset": "second"}
-    with largest_file(16 * 1024), pytest.raises(UserError, match=r"fractions.png: cannot be .*too large\); make room"):
+    with largest_file(16 * 1024), pytest.raises(UserError, match=r"fractions.png cannot be .*too large\); make room"):
         write_results(folder, result, samples)
     assert json.loads((folder / "metrics.json").read_text())["dataset"] == "second"
     # Nothing of the first run is left beside it.
@@ -49,7 +49,7 @@ def test_a_full_disk_costs_the_report_not_the_number(written):
 
 def test_a_number_that_cannot_be_written_is_in_the_message(written):
     folder, result, samples = written
-    with largest_file(100), pytest.raises(UserError, match=rf"metrics.json: .*miou={result['metrics']['miou']:.6g}"):
+    with largest_file(100), pytest.raises(UserError, match=rf"metrics.json .*miou={result['metrics']['miou']:.6g}"):
         write_results(folder, result, samples)
     assert not list(folder.iterdir())
 
@@ -94,7 +94,7 @@ def test_the_folder_of_a_data_set_is_named_directly(tmp_path):
     ("encoder", "said"),
     [
         (lambda images: images, "encoder function: patch_size is None"),
-        (3, "encoder int: is not callable"),
+        (3, "encoder int is not callable"),
         ("nowhere", "nowhere does not exist"),
     ],
 )

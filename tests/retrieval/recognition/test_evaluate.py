@@ -170,7 +170,7 @@ def test_the_central_crop_is_torchvisions():
         ({"images.pooling": "cls"}, "images.pooling: this encoder gives patch features alone"),
         ({"images.classifiers": ("knn", "knn")}, "images.classifiers: give at least one value, each once"),
         ({"retrieval.index": "scann"}, "retrieval.index: whole images are searched exactly"),
-        ({"data.fractions": (0.5,)}, "data.fractions: is for dense labels"),
+        ({"data.fractions": (0.5,)}, "data.fractions is for dense labels"),
     ],
 )
 def test_settings_that_cannot_work_are_refused_in_one_line(tmp_path, changes, message):

@@ -71,7 +71,7 @@ def test_sounds_are_told_apart(tmp_path):
         ("random:ssast_tiny", {}, r"random:ssast_tiny is an encoder of sound; data.task is text"),
         ("random:bert_tiny", {"features.gradients": ["dino"]}, r"features.gradients: dino is for images; use kl and"),
         ("random:bert_tiny", {"features.projection": "tensor"}, r"features.projection: texts and sounds need dense"),
-        ("random:bert_tiny", {"images.pooling": "mean"}, r"images.pooling: is for images; texts and sounds have one"),
+        ("random:bert_tiny", {"images.pooling": "mean"}, r"images.pooling is for images; texts and sounds have one"),
         ("random:bert_tiny", {"sequence.length": 600}, r"has positions for 512 tokens, not 600"),
         (
             "random:bert_tiny",
