@@ -77,9 +77,13 @@ def measure(options: argparse.Namespace) -> None:
 def main() -> None:
     """Prints one JSON line per version."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--topology", default="", help="of TPUs; none: run on this machine")
-    parser.add_argument("--tokens", type=int, default=2 * 32 * 196, help="of a device: views x images x patches")
-    parser.add_argument("--entries", type=int, default=153_600, help="a multiple of 2048")
+    parser.add_argument(
+        "--topology", default="", help="TPUs to compile for, such as v4:4x4x4; none: run on this machine"
+    )
+    parser.add_argument(
+        "--tokens", type=int, default=2 * 32 * 196, help="query tokens of a device: views x images x patches"
+    )
+    parser.add_argument("--entries", type=int, default=153_600, help="bank entries, a multiple of 2048")
     parser.add_argument("--width", type=int, default=768)
     parser.add_argument("--chunk", type=int, default=2048)
     parser.add_argument("--rounds", type=int, default=5)

@@ -197,7 +197,7 @@ def ours(encoder: FrozenEncoder, settings: EvaluateConfig, prompt: DenseSource, 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repository", required=True, help="clone of open-hummingbird-eval")
-    parser.add_argument("--root", required=True, help="folder as of configs/evaluate/folder.py")
+    parser.add_argument("--root", required=True, help="folder in the layout of configs/evaluate/folder.py")
     parser.add_argument("--checkpoint", default="random:vit_ti16")
     parser.add_argument("--patches", type=int, default=60, help="patches of an image in the bank; 0: all")
     for name, default in (("input_size", 224), ("seeds", 4)):

@@ -189,12 +189,14 @@ def main() -> None:
     parser.add_argument("--lengths", type=numbers, default="40960,163840,655360,2621440,10240000")
     parser.add_argument("--dim", type=int, default=768)
     parser.add_argument("--index", default="scann", choices=("scann", "exact", "device"))
-    parser.add_argument("--preset", default="table6", choices=PRESETS, help="what the next three are by default")
+    parser.add_argument(
+        "--preset", default="table6", choices=PRESETS, help="defaults of --leaves, --leaves_to_search and --reorder"
+    )
     parser.add_argument("--leaves", type=int)
     parser.add_argument("--leaves_to_search", type=numbers, help="one or several, for example 32,256")
     parser.add_argument("--reorder", type=numbers, help="one or several, for example 120,1800")
     parser.add_argument("--recall", type=int, default=64, help="queries for recall")
-    parser.add_argument("--folder", default=None, help="folder for the key file; default: the system's")
+    parser.add_argument("--folder", default=None, help="folder for the key file; default: the system's temporary one")
     parser.add_argument("--plot", default="")
     options = parser.parse_args()
     model, rows = Model(options.dim), []

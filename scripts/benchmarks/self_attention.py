@@ -51,7 +51,7 @@ def main() -> None:
     """Prints one JSON line per shape."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--images", type=int, default=0, help="instead of the sizes for a GPU")
+    parser.add_argument("--images", type=int, default=0, help="images in a batch; 0: those of a GPU")
     options = parser.parse_args()
     for images, *rest in SHAPES:
         found = measure((options.images or images, *rest), options.rounds)
