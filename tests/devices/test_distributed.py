@@ -19,17 +19,17 @@ OVERRIDES = [f"--config.{key}={value}" for key, value in tiny.DATA.items()]
 COMMAND = ("pretrain", f"--config={tiny.CONFIG}", *OVERRIDES)
 STEPS = 4  # of the program that the tests share
 
-# One of the two processes is preempted after the first step. JAX looks for the signal once a second.
+# One of the two processes is preempted after the first step. JAX looks for the signal once a second, so a step takes
+# three; hooks no longer run once the processes have agreed to stop.
 PREEMPTED = """
 import os, signal, sys, time
 import jax
 from hummingbird import cli, hooks
 
 def preempt(step, state, model, batch):
-    if step == 1:
-        if jax.process_index() == 1:
-            os.kill(os.getpid(), signal.SIGTERM)
-        time.sleep(3)
+    if step == 1 and jax.process_index() == 1:
+        os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(3)
 
 build_hooks = hooks.build_hooks
 hooks.build_hooks = lambda *arguments: (*build_hooks(*arguments), preempt)

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax.errors import ScopeParamShapeError
 
 from hummingbird.errors import UserError
 from hummingbird.models.architecture import Architecture, encoder_sizes
@@ -189,3 +190,15 @@ def test_heads_that_do_not_divide_the_width_are_refused():
 def test_normalization_is_imagenets():
     pixel = np.asarray(normalize(jnp.full((1, 1, 1, 3), 0.5)))[0, 0, 0]
     np.testing.assert_allclose(pixel, [(0.5 - 0.485) / 0.229, (0.5 - 0.456) / 0.224, (0.5 - 0.406) / 0.225], rtol=1e-5)
+
+
+def test_parameters_of_another_shape_are_refused():
+    """Flax compares shapes at every use, also with those that tests/conftest.py lets it infer once."""
+    images = jnp.zeros((1, 16, 16, 3))
+    vit = ViT(Architecture(patch_size=8, width=16, depth=1, heads=2, mlp_dim=32, grid=(2, 2)))
+    params = jax.eval_shape(vit.init, jax.random.key(0), images)["params"]
+    params = jax.tree.map(lambda x: jnp.zeros(x.shape), params)
+    vit.apply({"params": params}, images)
+    params["norm"]["scale"] = jnp.zeros(17)
+    with pytest.raises(ScopeParamShapeError, match=r"\(16,\), but the existing parameter .* \(17,\)"):
+        vit.apply({"params": params}, images)
