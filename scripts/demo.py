@@ -1,8 +1,8 @@
 """The whole job on rendered scenes, in minutes: pretrain, evaluate, compare. `scripts/demo` sets up and runs it.
 
-Pretrains a small Hummingbird, then scores it, the same encoder with random weights, and raw RGB patches, on
-segmentation and depth. Evaluation happens in another world (seed) than pretraining. Run it again to resume: finished
-parts are kept.
+Pretrains a small encoder (`configs/pretrain/demo.py:simclr`), then scores it, the same encoder with random weights, and
+raw RGB patches, on segmentation and depth. Evaluation happens in another world (seed) than pretraining. Run it again to
+resume: finished parts are kept.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from hummingbird import cli
 from hummingbird.retrieval import report
 from hummingbird.run.files import write_json
 
-PRETRAIN = "configs/pretrain/demo.py"
+PRETRAIN = "configs/pretrain/demo.py:simclr"
 EVALUATE = "configs/evaluate/demo.py"
 PATCH = 8  # the patch size of the demo's encoder, so that raw pixels are compared patch by patch
 HEADLINES = {"segmentation": "miou", "depth": "rmse"}
-TITLES = {"pretrained": "Hummingbird", "random": "random weights", "rgb": "raw RGB patches"}
+TITLES = {"pretrained": "pretrained here", "random": "random weights", "rgb": "raw RGB patches"}
 
 
 def main() -> None:
@@ -38,7 +38,7 @@ def main() -> None:
     if not seconds.exists():  # later calls find everything installed
         write_json(seconds, {"setup": options.setup_seconds})
 
-    print("1/3  pretraining a small Hummingbird on rendered scenes", flush=True)
+    print("1/3  pretraining a small encoder on rendered scenes", flush=True)
     with timed(seconds, "pretrain"):
         pretrain(workdir / "pretrain", options.seed)
     print("2/3  scoring it, random weights and raw pixels on segmentation and depth", flush=True)
@@ -79,7 +79,6 @@ def evaluate(workdir: Path, task: str, encoder: str, seed: int) -> None:
         f"--checkpoint={checkpoints[encoder]}",
         f"--workdir={folder}",
         f"--config.data.scenes.seed={2 * seed + 1}",
-        "--config.encoder.network=target",
     )
 
 
