@@ -86,8 +86,8 @@ def load_encoder(
     Args:
       path: a training workdir or one of its step folders, an imported folder or another project's weights file,
         `hf:ORG/NAME[@REVISION]` or `timm:NAME.TAG` (weights on the Hugging Face Hub; needs the extra `hub`),
-        `random:vit_s16` (random weights), `random:WORKDIR` (random weights in a run's architecture), or `rgb:PATCH`
-        (the raw pixels of each patch).
+        `shipped:photographs` (a small encoder that comes with the package), `random:vit_s16` (random weights),
+        `random:WORKDIR` (random weights in a run's architecture), or `rgb:PATCH` (the raw pixels of each patch).
       network: "online" or "target", for training checkpoints.
       dtype: "float32", "tf32" or "bfloat16"; `hummingbird.models.backbone.ARITHMETIC` explains them.
       options: for files of other projects: family, features, layers, norm, ... as in `hummingbird.weights.load`.
@@ -96,12 +96,12 @@ def load_encoder(
       UserError: there is nothing at the path, it is not an encoder, or the dtype is unknown.
     """
     from hummingbird.run import checkpoint
-    from hummingbird.weights import foreign, hub, own
+    from hummingbird.weights import foreign, hub, own, shipped
 
     check_dtype(dtype)
     path = os.path.expanduser(path)
     kind, _, rest = path.partition(":")
-    if hub.is_hub(path):
+    if hub.is_hub(path) or shipped.is_shipped(path):
         return foreign.load_foreign(path, dtype=dtype, **options)
     given = [name for name, value in options.items() if value is not None]
     if given and (kind in own.NAMED or checkpoint.is_training(path)):
@@ -111,7 +111,7 @@ def load_encoder(
     if not epath.Path(path).exists():
         raise UserError(
             f"checkpoint {path} does not exist; give a training workdir, an imported folder, a weights file, "
-            "hf:ORG/NAME, timm:NAME, random:vit_s16 or rgb:16"
+            "hf:ORG/NAME, timm:NAME, shipped:photographs, random:vit_s16 or rgb:16"
         )
     if checkpoint.is_training(path):
         return own.load_trained(path, network, dtype)

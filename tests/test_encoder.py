@@ -10,6 +10,7 @@ import hummingbird as hb
 from hummingbird.encoder import arithmetic
 from hummingbird.errors import UserError
 from hummingbird.models.architecture import build_architecture
+from hummingbird.weights import shipped
 from hummingbird.weights.own import frozen_vit, random_params
 from tests import reference, tiny
 
@@ -129,11 +130,27 @@ def test_features_do_not_depend_on_the_devices_that_share_a_batch(count, trained
         ("random:vit_x16", "vit_x16"),
         ("random:vit_s0", "vit_s0"),
         ("rgb:big", "rgb:16"),
+        ("shipped:none", "it has shipped:photographs"),
     ],
 )
 def test_what_is_not_an_encoder_is_refused_with_what_to_give(path, said):
     with pytest.raises(UserError, match=said):
         hb.load_encoder(path)
+
+
+def test_the_shipped_encoder_is_small_and_tells_textures_apart():
+    stripes = np.indices((32, 32)).sum(0) % 8 < 4
+    flat = np.full((32, 32), 128)
+    images = np.stack([np.repeat(255 * stripes[..., None], 3, -1), np.repeat(flat[..., None], 3, -1)]).astype(np.uint8)
+    encoder = hb.load_encoder("shipped:photographs")
+    features = encoder(images)
+    assert (features.shape, encoder.patch_size) == ((2, 4, 4, 96), 8)
+    unit = features / np.linalg.norm(features, axis=-1, keepdims=True)
+    assert (unit[0] * unit[1]).sum(-1).max() < 0.5 < (unit[0, 1, 1] * unit[0, 2, 2]).sum()
+    assert sum(file.stat().st_size for file in shipped.find("shipped:photographs").iterdir()) < 5e6
+    queries = hb.load_encoder("shipped:photographs", features="query")(images)
+    assert queries.shape == features.shape
+    assert not np.allclose(queries, features)
 
 
 def test_floating_point_images_are_refused():

@@ -65,6 +65,12 @@ def test_every_config_is_installed(installed):
 
 
 @pytest.mark.process
+def test_the_shipped_encoder_is_installed(installed):
+    for path in tracked("hummingbird/weights/encoders/*/*"):
+        assert (installed / path.relative_to(ROOT)).read_bytes() == path.read_bytes()
+
+
+@pytest.mark.process
 @pytest.mark.slow
 def test_a_shipped_evaluation_runs_from_an_empty_folder(installed, tmp_path):
     settings = [f"--config.{key}={value}" for key, value in SMALL.items()]

@@ -30,7 +30,7 @@ def describe(path: str, family: str | None = None) -> dict[str, Json]:
     """Describes a training run or a decoder, a memory bank or a weights file.
 
     Args:
-      path: workdir, step folder, bank, file or folder of weights, or a name on the hub.
+      path: workdir, step folder, bank, file or folder of weights, a name on the hub, or that of a shipped encoder.
       family: project that the weights come from; None: detected.
 
     Returns:
@@ -40,9 +40,9 @@ def describe(path: str, family: str | None = None) -> dict[str, Json]:
       UserError: the path does not exist or holds none of these, or `family` is given for something of our own.
     """
     from hummingbird import weights
-    from hummingbird.weights import hub
+    from hummingbird.weights import hub, shipped
 
-    if hub.is_hub(path):
+    if hub.is_hub(path) or shipped.is_shipped(path):
         return weights.describe(path, family)
     folder = epath.Path(path)
     if not folder.exists():

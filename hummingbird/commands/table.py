@@ -10,8 +10,9 @@ from hummingbird.commands.declare import Command, colour, grid_size, layer_numbe
 NAME = "NAME[:variant]"
 CHECKPOINT_HELP = (
     "encoder: training workdir or step folder, imported folder, weights file, hf:ORG/NAME[@REVISION], timm:NAME.TAG,"
-    " random:vit_s16 or rgb:16"
+    " shipped:photographs, random:vit_s16 or rgb:16"
 )
+SHIPPED = "shipped:photographs"
 CHECKPOINT = path_option("--checkpoint", CHECKPOINT_HELP)
 WORKDIR = path_option("--workdir", "output folder; the same command resumes", "DIR", required=True)
 DESTINATION = path_option("dst", "folder to create", "DST")
@@ -68,7 +69,7 @@ COMMANDS: dict[str, Command] = {
         runners.run_segment,
         "label your own images and videos from a few annotated ones",
         (
-            path_option("--checkpoint", CHECKPOINT_HELP, required=True),
+            path_option("--checkpoint", f"{CHECKPOINT_HELP}; default: {SHIPPED}", default=SHIPPED),
             path_option(
                 "--prompt",
                 "annotated images: folder with images/ and labels/, images beside masks, export of LabelMe, COCO, CVAT"
@@ -95,12 +96,17 @@ COMMANDS: dict[str, Command] = {
         runners.run_serve,
         "label your own images from a few strokes, on a page on this machine",
         (
-            path_option("--checkpoint", f"{CHECKPOINT_HELP}; default: the newest run under runs/demo, else rgb:16"),
+            path_option("--checkpoint", f"{CHECKPOINT_HELP}; default: {SHIPPED}", default=SHIPPED),
             path_option("--prompt", "annotated images to begin with: folder, or file of Prompt.save"),
             option("--port", "TCP port, 0 for any; default: 7860", metavar="N", type=int, default=7860),
             option("--host", "address; default: 127.0.0.1, this machine only", metavar="NAME", default="127.0.0.1"),
             path_option("--workdir", "where sessions are kept; default: ~/.cache/hummingbird/serve", "DIR"),
-            option("--input_size", "side of the encoder's input; default: 512", metavar="N", type=int, default=512),
+            option(
+                "--input_size",
+                "side of the encoder's input; default: 512, 256 for the shipped one",
+                metavar="N",
+                type=int,
+            ),
             option("--open", "open the page in a browser", action="store_true"),
         ),
     ),

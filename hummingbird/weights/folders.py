@@ -9,8 +9,8 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import pathlib
+import secrets
 import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -116,10 +116,12 @@ def fresh_folder(path: pathlib.Path) -> Iterator[pathlib.Path]:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = pathlib.Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+        temporary = path.parent / f".{path.name}.{secrets.token_hex(4)}"
+        temporary.mkdir()
         try:
             yield temporary
-            temporary.chmod(0o755)
+            for file in temporary.iterdir():  # safetensors lets nobody else read what it writes
+                file.chmod(temporary.stat().st_mode & 0o666)
             temporary.rename(path)
         except BaseException:
             shutil.rmtree(temporary, ignore_errors=True)

@@ -21,7 +21,7 @@ from hummingbird.models.frozen_vit import FrozenViT
 from hummingbird.models.staged import FrozenStages, StagedArchitecture
 from hummingbird.run import fingerprint
 from hummingbird.run.files import Json, versions
-from hummingbird.weights import files, folders, hub
+from hummingbird.weights import files, folders, hub, shipped
 from hummingbird.weights.assemble import Found
 from hummingbird.weights.families import FAMILIES
 from hummingbird.weights.folders import Weights
@@ -46,7 +46,7 @@ def load(
     """Reads an imported folder, or another project's file or folder.
 
     Args:
-      path: what to read: a path, or a name on the hub (`hub.parse`).
+      path: what to read: a path, a name on the hub (`hub.parse`), or the name of a shipped encoder (`shipped.find`).
       family: a name in `families.FAMILIES`; None: detected.
       features: "tokens", "query", "key" or "value"; None: as imported, else "tokens".
       layers: layers to concatenate, counted from 0 or, if negative, from the end; None: as imported, else the last.
@@ -58,7 +58,7 @@ def load(
     Raises:
       UserError: as `hub.fetch`, `files.read` and `recognize` raise; a layer or kind of features that does not exist.
     """
-    source = hub.read(str(path)) if hub.is_hub(path) else files.read(path)
+    source = hub.read(str(path)) if hub.is_hub(path) else files.read(shipped.find(path))
     given = Settings(heads, grid, mean, std)
     if files.OWN_FILE in source.config:
         if prefix is not None:

@@ -25,7 +25,7 @@ from hummingbird.models.positions import resize_positions
 from hummingbird.models.vit import ViT
 from hummingbird.run import checkpoint, fingerprint
 from hummingbird.run.files import Json
-from hummingbird.weights import hub
+from hummingbird.weights import hub, shipped
 from hummingbird.weights.foreign import load
 from hummingbird.weights.mapping import Arrays
 
@@ -63,7 +63,7 @@ def read(path: str, vit: ViT, wanted: Wanted) -> Given:
       UserError: there is nothing, or not this encoder; the first array that does not fit is named.
     """
     path = os.path.expanduser(path)
-    named = hub.is_hub(path)
+    named = hub.is_hub(path) or shipped.is_shipped(path)
     if not named and not epath.Path(path).exists():
         raise UserError(
             f"--init_from={path} does not exist; give a training workdir, imported folder, weights file or hf:ORG/NAME"

@@ -132,6 +132,9 @@ def test_big_vision_names_and_shapes_are_those_of_its_vit(run, tmp_path):
 def test_every_export_comes_back_as_the_same_encoder(run, format, images, tmp_path):
     folder, vit, trees = run
     said = weights.export_weights(str(folder), str(tmp_path / "out"), format=format)
+    (tmp_path / "file").touch()
+    modes = {path.stat().st_mode for path in (tmp_path / "out").iterdir()}
+    assert modes == {(tmp_path / "file").stat().st_mode}  # others may read it, if they may read what this user writes
     back = weights.load(tmp_path / "out")
     assert back.family == "hummingbird"
     expected = trees["online"]

@@ -15,7 +15,7 @@ from hummingbird.models.positions import resize_positions
 from hummingbird.models.vit import ViT
 from hummingbird.run import checkpoint
 from hummingbird.run.saver import Saver
-from hummingbird.weights import warm_start
+from hummingbird.weights import load, warm_start
 from hummingbird.weights.folders import Weights, fresh_folder, write_own
 from tests import tiny
 
@@ -178,3 +178,11 @@ def test_a_run_starts_at_step_0_from_them_says_so_and_resumes_without_them(tmp_p
     assert newest["init_from"] == manifest["init_from"]
     assert newest["config"]["init_from"] == changes["init_from"]
     assert json.loads((tmp_path / "second" / "config.json").read_text())["init_from"] == changes["init_from"]
+
+
+def test_a_run_starts_from_the_shipped_encoder():
+    weights = load("shipped:photographs")
+    vit = ViT(weights.arch)
+    given = warm_start.read("shipped:photographs", vit, state_of(vit))
+    assert all(name.split(".")[1] == "encoder" for name in given.arrays)
+    assert len(given.arrays) == 2 * len(weights.arrays)

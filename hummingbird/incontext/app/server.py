@@ -28,37 +28,36 @@ log = logging.getLogger(__name__)
 
 PORT, HOST = 7860, "127.0.0.1"
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
-INPUT_SIZE = 512  # pixels
-FALLBACK = "rgb:16"
-DEMOS = "runs/demo"
-
+# kind of encoder -> side of its input, pixels; others have INPUT_SIZE. The shipped one has patches of 8 px.
+INPUT_SIZES = {"shipped": 256}
+INPUT_SIZE = 512
+# kind of encoder -> what to expect of it
 NOTES = {
-    "given": "",
-    "demo": "This encoder was trained by `scripts/demo` on rendered scenes for a few minutes. Start with"
-    " --checkpoint=timm:vit_small_patch16_224.dino (or your own) for photographs.",
-    "pixels": "Patches are compared by their raw colours, which is enough for frames of one scene but not for other"
+    "shipped": "This small encoder comes with the package and was trained for minutes: enough to try the page, and for"
+    " frames of one place. Start with --checkpoint=timm:vit_small_patch16_224.dino (or your own) for more.",
+    "rgb": "Patches are compared by their raw colours, which is enough for frames of one scene but not for other"
     " places or times. Start with --checkpoint=timm:vit_small_patch16_224.dino (or your own) for more.",
 }
 
 
 def serve(
-    checkpoint: str | None = None,
+    checkpoint: str,
     prompt: str | None = None,
     port: int = PORT,
     host: str = HOST,
     workdir: str | None = None,
-    input_size: int = INPUT_SIZE,
+    input_size: int | None = None,
     open_browser: bool = False,
 ) -> int:
     """Serves the page until Ctrl-C.
 
     Args:
-      checkpoint: encoder, as in `hummingbird.load_encoder`; None: the newest run under runs/demo, else raw pixels.
+      checkpoint: encoder, as in `hummingbird.load_encoder`.
       prompt: annotated images to begin with: a folder, or a file of `Prompt.save`; None: rendered scenes.
       port: TCP port; 0: any that is free.
       host: address to listen on; others than those of loopback can be reached from other machines.
       workdir: where sessions are kept; None: a folder in the user's cache.
-      input_size: side of the encoder's input, pixels.
+      input_size: side of the encoder's input, pixels; None: 512, 256 for the shipped encoder.
       open_browser: open the page in a browser.
 
     Returns:
@@ -130,25 +129,7 @@ def default_workdir() -> pathlib.Path:
     return pathlib.Path(cache) / "hummingbird" / "serve"
 
 
-def choose_checkpoint(given: str | None) -> tuple[str, str]:
-    """Returns the encoder to use, and the key in `NOTES` of what to expect from it."""
-    if given is not None:
-        return given, "pixels" if given.startswith("rgb:") else "given"
-    if (newest := newest_run(pathlib.Path(DEMOS))) is not None:
-        return str(newest), "demo"
-    return FALLBACK, "pixels"
-
-
-def newest_run(folder: pathlib.Path) -> pathlib.Path | None:
-    """Returns the training workdir under `folder`, or `folder` itself, that was written last; None without any."""
-    from hummingbird.run import checkpoint
-
-    candidates = [folder, *sorted(folder.glob("*/"))] if folder.is_dir() else []
-    runs = [path for path in candidates if checkpoint.is_training(str(path))]
-    return max(runs, key=lambda path: path.stat().st_mtime, default=None)
-
-
-def build_page(checkpoint: str | None, prompt: str | None, workdir: pathlib.Path, input_size: int) -> Page:
+def build_page(checkpoint: str, prompt: str | None, workdir: pathlib.Path, input_size: int | None) -> Page:
     """Loads the encoder and builds the endpoints."""
     from hummingbird.encoder import load_encoder
     from hummingbird.incontext.app.engine import Engine
@@ -156,12 +137,12 @@ def build_page(checkpoint: str | None, prompt: str | None, workdir: pathlib.Path
     from hummingbird.incontext.app.routes import About, Page
     from hummingbird.incontext.app.store import Store
 
-    chosen, note = choose_checkpoint(checkpoint)
+    kind = checkpoint.partition(":")[0]
     opening = build_opening(prompt)
-    encoder: Encoder = load_encoder(chosen)
+    encoder: Encoder = load_encoder(checkpoint)
     given = os.path.abspath(prompt) if prompt else ""
-    about = About(chosen, getattr(encoder, "name", chosen), NOTES[note], str(workdir), given)
-    return Page(Store(workdir), Engine(encoder, input_size), about, opening)
+    about = About(checkpoint, getattr(encoder, "name", checkpoint), NOTES.get(kind, ""), str(workdir), given)
+    return Page(Store(workdir), Engine(encoder, input_size or INPUT_SIZES.get(kind, INPUT_SIZE)), about, opening)
 
 
 def page_address(host: str, port: int, token: str) -> str:

@@ -1,7 +1,6 @@
 """Starting the page: the encoder, the port, the extra."""
 
 import importlib.util
-import os
 import socket
 
 import pytest
@@ -34,17 +33,21 @@ def test_addresses_that_are_not_ours_are_refused(port, host):
         server.take_port(host, port)
 
 
-def test_without_a_checkpoint_the_newest_demo_is_used_else_raw_pixels(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    assert server.choose_checkpoint(None) == ("rgb:16", "pixels")
-    assert server.choose_checkpoint("random:vit_ti16") == ("random:vit_ti16", "given")
-    for name, age in (("old", 100), ("new", 0)):
-        step = tmp_path / "runs" / "demo" / name / "checkpoints" / "3"
-        step.mkdir(parents=True)
-        os.utime(tmp_path / "runs" / "demo" / name, (1e9 - age, 1e9 - age))
-    monkeypatch.setattr("hummingbird.run.checkpoint.is_training", lambda path: path.endswith(("old", "new")))
-    assert server.choose_checkpoint(None) == ("runs/demo/new", "demo")
-    assert all(server.NOTES[key] for key in ("demo", "pixels"))
+@pytest.mark.parametrize(
+    ("arguments", "name", "size", "note"),
+    [
+        ([], "shipped:photographs", 256, "comes with the package"),
+        (["--checkpoint=rgb:16"], "raw RGB patches", 512, "raw colours"),
+        (["--checkpoint=rgb:16", "--input_size=64"], "raw RGB patches", 64, "raw colours"),
+    ],
+)
+def test_without_a_checkpoint_the_page_takes_the_shipped_encoder(tmp_path, monkeypatch, arguments, name, size, note):
+    pages = []
+    monkeypatch.setattr(server, "run", lambda app, page, listening: pages.append(page))
+    assert cli.run(["serve", "--port=0", f"--workdir={tmp_path}", *arguments]) == 0
+    assert name in pages[0].about.name
+    assert note in pages[0].about.note
+    assert pages[0].engine.input_size == size
 
 
 def test_the_address_holds_the_token_where_others_can_reach_it():
