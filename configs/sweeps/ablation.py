@@ -56,7 +56,6 @@ STREETS = {"evaluate.camvid.input_size": 128, "evaluate.camvid.retrieval.augment
 # 64 tokens a view instead of 16, and so twice the scale: a view of the same crop has four times the pixels.
 TOKENS = {
     "input_size": 64,
-    "batch_size": 48,
     "evaluate.scenes.input_size": 128,
     "evaluate.scenes_depth.input_size": 128,
 }
