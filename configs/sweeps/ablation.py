@@ -8,16 +8,17 @@
         --workdir=runs/ablation-scenes --config.total_steps=800 --parallel=2
     hummingbird sweep --config=configs/pretrain/demo.py:simclr --sweep=configs/sweeps/ablation.py:both \
         --workdir=runs/ablation-simclr --parallel=2
-    hummingbird sweep --config=configs/pretrain/demo.py --sweep=configs/sweeps/ablation.py:tokens \
-        --workdir=runs/ablation-tokens --config.total_steps=800 --parallel=2
+    hummingbird sweep --config=configs/pretrain/demo.py:simclr --sweep=configs/sweeps/ablation.py:tokens \
+        --workdir=runs/ablation-tokens --config.total_steps=1600 --parallel=2
 
 Within a command all runs have the same number of steps. The first trains on photographs (any folder of images) and
 scores on street scenes (any folder that configs/evaluate/folder.py reads); the others train and score on `scenes`.
 `:demo` has twenty runs and takes 80 minutes on two cores; all resume where they were stopped. `:beyond` has the same
 twenty runs and 35 more, with single changes to the whole and with SimCLR's loss, which take two to three hours more; in
 the folder of the second command only these run. `:both` and `:tokens` compare only the whole with neither part, ten
-runs each: under the recipe of `scripts/demo`, and with 64 tokens a view, in about 40 minutes each. The page compares
-runs with the same seed in pairs; they share the data order and the initial encoder. configs/README.md has the results.
+runs each, under the recipe of `scripts/demo` (40 minutes) and a third of it with 64 tokens a view (an hour). The page
+compares runs with the same seed in pairs; they share the data order and the initial encoder. configs/README.md has the
+results.
 """
 
 from hummingbird.sweep import EVALUATIONS, Sweep, cross, grid
