@@ -130,7 +130,7 @@ def test_features_do_not_depend_on_the_devices_that_share_a_batch(count, trained
         ("random:vit_x16", "vit_x16"),
         ("random:vit_s0", "vit_s0"),
         ("rgb:big", "rgb:16"),
-        ("shipped:none", "it has shipped:photographs"),
+        ("shipped:none", "which has shipped:photographs"),
     ],
 )
 def test_what_is_not_an_encoder_is_refused_with_what_to_give(path, said):

@@ -17,9 +17,9 @@ and their reasons (measured on two cores, 1,200 steps):
 
 `:simclr`, which `scripts/demo` trains, learns this world better in the same four minutes: 41.2 instead of 33.8 mIoU and
 2.24 instead of 2.79 m (`evaluate/demo`, seed 0). It has SimCLR's loss with the same bank and pooling, crops of 0.3 to
-0.6 of the area, and a quarter of the batch for four times the steps: of as many images NT-Xent makes more with more
-steps, the paper's loss does not (.github/NEGATIVE_RESULTS.md). The sweeps of configs/README.md compare with the paper's
-loss, the default.
+0.6 of the area, and a quarter of the batch for four times the steps: given as many images, NT-Xent learns more from
+more, smaller steps; the paper's loss does not (.github/NEGATIVE_RESULTS.md). The sweeps of configs/README.md compare
+with the paper's loss, the default.
 """
 
 

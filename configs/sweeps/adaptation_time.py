@@ -4,7 +4,7 @@
         --config.data.root=VOCdevkit/VOC2012
     hummingbird sweep --sweep=configs/sweeps/adaptation_time.py:ade20k --checkpoint=PATH --workdir=DIR \
         --config.data.root=ADEChallengeData2016
-    hummingbird sweep --sweep=configs/sweeps/adaptation_time.py:demo --checkpoint=runs/demo/pretrain --workdir=DIR
+    hummingbird sweep --sweep=configs/sweeps/adaptation_time.py:demo --checkpoint=runs/hummingbird --workdir=DIR
 
 Retrieval spends its time on a bank with a fraction of the training images, a decoder on passes over all of them. The
 time counts reading and encoding images and filling the bank, or the training steps, which encode too. Compiling is

@@ -3,7 +3,7 @@
     hummingbird sweep --config=configs/evaluate/pascal_voc.py --sweep=configs/sweeps/bank_length_evaluation.py \
         --checkpoint=PATH --workdir=DIR --config.data.root=VOCdevkit/VOC2012
     hummingbird sweep --config=configs/evaluate/demo.py --sweep=configs/sweeps/bank_length_evaluation.py:demo \
-        --checkpoint=runs/demo/pretrain --workdir=DIR
+        --checkpoint=runs/hummingbird --workdir=DIR
 
 Five lengths; patches are sampled by Eq. 5, or all patches are kept until the bank is full. The paper reports gains up
 to 10 million entries.

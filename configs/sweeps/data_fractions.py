@@ -4,7 +4,7 @@
         --config.data.root=VOCdevkit/VOC2012
     hummingbird sweep --sweep=configs/sweeps/data_fractions.py:ade20k --checkpoint=PATH --workdir=DIR \
         --config.data.root=ADEChallengeData2016
-    hummingbird sweep --sweep=configs/sweeps/data_fractions.py:demo --checkpoint=runs/demo/pretrain --workdir=DIR
+    hummingbird sweep --sweep=configs/sweeps/data_fractions.py:demo --checkpoint=runs/hummingbird --workdir=DIR
     hummingbird sweep --config=configs/evaluate/pascal_voc.py:few --sweep=configs/sweeps/data_fractions.py:retrieval \
         --checkpoint=PATH --workdir=DIR --config.data.root=VOCdevkit/VOC2012
 

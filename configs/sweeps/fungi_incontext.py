@@ -3,7 +3,7 @@
     hummingbird sweep --config=configs/evaluate/pascal_voc.py --sweep=configs/sweeps/fungi_incontext.py \
         --checkpoint=PATH --workdir=DIR --config.data.root=VOCdevkit/VOC2012
     hummingbird sweep --config=configs/evaluate/demo.py --sweep=configs/sweeps/fungi_incontext.py:demo \
-        --checkpoint=runs/demo/pretrain --workdir=DIR
+        --checkpoint=runs/hummingbird --workdir=DIR
     hummingbird sweep --sweep=configs/sweeps/fungi_incontext.py:banks --workdir=DIR \
         --config.evaluate.voc.data.root=VOCdevkit/VOC2012 --config.evaluate.ade20k.data.root=ADEChallengeData2016
     hummingbird sweep --sweep=configs/sweeps/fungi_incontext.py:few --workdir=DIR \

@@ -3,7 +3,7 @@
     hummingbird sweep --config=configs/evaluate/pascal_voc.py --sweep=configs/sweeps/neighbours.py \
         --checkpoint=PATH --workdir=DIR --config.data.root=VOCdevkit/VOC2012
     hummingbird sweep --config=configs/evaluate/demo.py --sweep=configs/sweeps/neighbours.py:demo \
-        --checkpoint=runs/demo/pretrain --workdir=DIR
+        --checkpoint=runs/hummingbird --workdir=DIR
 
 Sixty settings (`:demo`: twenty). In the paper temperature and re-ordering matter most, and k hardly matters.
 """

@@ -77,7 +77,7 @@ CONTEXT = [
 SEEDS = grid({"seed": [0, 1, 2]})
 # At this size a patch covers about as much of the scene as in the training views.
 STREETS = {"evaluate.camvid.input_size": 128, "evaluate.camvid.retrieval.augmentation_epochs": 0}
-# Half the demo's steps; labels, though few objectives use them, so that all see the same images.
+# Half the steps of pretrain/demo; labels, though few objectives use them, so that all see the same images.
 LABELS = {"total_steps": 600, "data.scenes.labels": True, "supervised.classes": 10}
 SMALL = (ROWS, {**STREETS, "supervised.classes": 1000}, {"camvid": "evaluate/folder"})
 VARIANTS = {

@@ -39,7 +39,8 @@ COMMANDS: dict[str, Command] = {
             WORKDIR,
             path_option(
                 "--init_from",
-                "start a new run from a training workdir, imported folder, weights file or hf:ORG/NAME;"
+                "start a new run from a training workdir, imported folder, weights file, hf:ORG/NAME"
+                " or shipped:photographs;"
                 " ignored when the workdir holds a checkpoint to resume from",
             ),
         ),

@@ -72,7 +72,7 @@ def evaluate(
 
     Args:
       encoder: callable from images, uint8 [B, H, W, 3], to features [B, h, w, D], with `.patch_size`; or what
-        `load_encoder` takes: the path of a checkpoint, "random:vit_s16", "rgb:8".
+        `load_encoder` takes: the path of a checkpoint, "shipped:photographs", "random:vit_s16", "rgb:8".
       config: name of a shipped evaluation, such as "pascal_voc" or "pascal_voc:few"; path of a config file; a resolved
         evaluation config; or a dict or ConfigDict of what differs from the defaults.
       workdir: folder for metrics.json, samples.npz and report.html, made if missing; None: nothing is written.

@@ -120,7 +120,7 @@ def fresh_folder(path: pathlib.Path) -> Iterator[pathlib.Path]:
         temporary.mkdir()
         try:
             yield temporary
-            for file in temporary.iterdir():  # safetensors lets nobody else read what it writes
+            for file in filter(pathlib.Path.is_file, temporary.iterdir()):  # safetensors makes its own files private
                 file.chmod(temporary.stat().st_mode & 0o666)
             temporary.rename(path)
         except BaseException:

@@ -26,7 +26,7 @@ from hummingbird.models.params import Params
 from hummingbird.models.text import ACTIVATIONS, Bert, T5Encoder
 from hummingbird.run import fingerprint
 from hummingbird.run.files import Json
-from hummingbird.weights import files, hub
+from hummingbird.weights import files, hub, shipped
 from hummingbird.weights.files import Arrays
 from hummingbird.weights.random_sequences import random_arrays
 
@@ -92,7 +92,7 @@ def read(path: str) -> tuple[Arrays, Mapping[str, Json], str, pathlib.Path | Non
         file, origin = hub.fetch(path, TOKENIZERS)
         source = files.read(file)
         return source.arrays, source.config.get("config.json", {}), origin.name, file.parent
-    source = files.read(path)
+    source = files.read(shipped.find(path))
     folder = source.path if source.path.is_dir() else source.path.parent
     return source.arrays, source.config.get("config.json", {}), source.path.name, folder
 

@@ -34,6 +34,6 @@ def find(path: str | os.PathLike[str]) -> pathlib.Path:
     names = sorted(card.parent.name for card in FOLDER.glob("*/README.md"))
     if (name := str(path).removeprefix(KIND)) not in names:
         raise UserError(
-            f"checkpoint {path} does not come with this package; it has {', '.join(map(KIND.__add__, names))}"
+            f"checkpoint {path} does not come with the package, which has {', '.join(map(KIND.__add__, names))}"
         )
     return FOLDER / name

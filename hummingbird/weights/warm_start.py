@@ -55,7 +55,8 @@ def read(path: str, vit: ViT, wanted: Wanted) -> Given:
     """Reads the parameters that a new run takes from `path`.
 
     Args:
-      path: training workdir or step folder, imported folder, another project's weights file, or a name on the hub.
+      path: training workdir or step folder, imported folder, another project's weights file, or a name (on the hub, or
+        of a shipped encoder).
       vit: the new run's encoder.
       wanted: the new run's state by name (`checkpoint.to_arrays`), arrays or shapes.
 
@@ -66,7 +67,8 @@ def read(path: str, vit: ViT, wanted: Wanted) -> Given:
     named = hub.is_hub(path) or shipped.is_shipped(path)
     if not named and not epath.Path(path).exists():
         raise UserError(
-            f"--init_from={path} does not exist; give a training workdir, imported folder, weights file or hf:ORG/NAME"
+            f"--init_from={path} does not exist; give a training workdir, imported folder, weights file, hf:ORG/NAME "
+            "or shipped:photographs"
         )
     of_run = not named and checkpoint.is_training(path)
     found, origin = _of_run(path, vit) if of_run else _of_file(path, vit)

@@ -1,6 +1,6 @@
 """Refinements of a prompt's votes: mIoU and boundary IoU at the images' own size, and seconds an image.
 
-    scripts/bench refine --checkpoint=runs/demo/pretrain [--camvid=camvid_mini] [--input_size=128] [--sides=guided]
+    scripts/bench refine --checkpoint=runs/hummingbird [--camvid=camvid_mini] [--input_size=128] [--sides=guided]
 
 The prompt is the whole training set with full masks, on the rendered `scenes` and, if --camvid names a folder in the
 layout of `configs/evaluate/folder.py`, on that. `sides/refinements.py` has the refinements of votes; `ours` is what a

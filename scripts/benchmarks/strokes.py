@@ -1,6 +1,6 @@
 """How many annotated pixels a prompt needs: mIoU over 0.1, 1, 10 and 100 %, beside napari-convpaint's classifiers.
 
-    scripts/bench strokes --checkpoint=runs/demo/pretrain [--camvid=camvid_mini] [--input_size=128] [--images=34]
+    scripts/bench strokes --checkpoint=runs/hummingbird [--camvid=camvid_mini] [--input_size=128] [--images=34]
 
 `sides/strokes.py` draws the strokes, `sides/convpaint.py` has the classifiers; all sides get the same strokes on the
 same features. Prints mIoU at the images' own size, the seconds from strokes to a model (`fit`), and those of an image

@@ -34,7 +34,7 @@ INPUT_SIZE = 512
 # kind of encoder -> what to expect of it
 NOTES = {
     "shipped": "This small encoder comes with the package and was trained for minutes: enough to try the page, and for"
-    " frames of one place. Start with --checkpoint=timm:vit_small_patch16_224.dino (or your own) for more.",
+    " frames of one scene. Start with --checkpoint=timm:vit_small_patch16_224.dino (or your own) for more.",
     "rgb": "Patches are compared by their raw colours, which is enough for frames of one scene but not for other"
     " places or times. Start with --checkpoint=timm:vit_small_patch16_224.dino (or your own) for more.",
 }
@@ -137,12 +137,17 @@ def build_page(checkpoint: str, prompt: str | None, workdir: pathlib.Path, input
     from hummingbird.incontext.app.routes import About, Page
     from hummingbird.incontext.app.store import Store
 
-    kind = checkpoint.partition(":")[0]
+    kind = checkpoint.partition(":")[0] if ":" in checkpoint else ""
     opening = build_opening(prompt)
     encoder: Encoder = load_encoder(checkpoint)
     given = os.path.abspath(prompt) if prompt else ""
     about = About(checkpoint, getattr(encoder, "name", checkpoint), NOTES.get(kind, ""), str(workdir), given)
-    return Page(Store(workdir), Engine(encoder, input_size or INPUT_SIZES.get(kind, INPUT_SIZE)), about, opening)
+    return Page(
+        Store(workdir),
+        Engine(encoder, INPUT_SIZES.get(kind, INPUT_SIZE) if input_size is None else input_size),
+        about,
+        opening,
+    )
 
 
 def page_address(host: str, port: int, token: str) -> str:

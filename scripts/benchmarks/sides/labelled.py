@@ -12,7 +12,7 @@ from hummingbird.data.sources import build_dense_source
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Adds which encoder and which images."""
-    parser.add_argument("--checkpoint", default="runs/demo/pretrain")
+    parser.add_argument("--checkpoint", default="runs/hummingbird")
     parser.add_argument("--camvid", default="", help="a folder of images and masks")
     parser.add_argument("--input_size", type=int, default=128, help="for --camvid; scenes are encoded at 96")
 
