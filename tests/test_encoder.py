@@ -147,7 +147,7 @@ def test_the_shipped_encoder_is_small_and_tells_textures_apart():
     assert (features.shape, encoder.patch_size) == ((2, 4, 4, 96), 8)
     unit = features / np.linalg.norm(features, axis=-1, keepdims=True)
     assert (unit[0] * unit[1]).sum(-1).max() < 0.5 < (unit[0, 1, 1] * unit[0, 2, 2]).sum()
-    assert sum(file.stat().st_size for file in shipped.find("shipped:photographs").iterdir()) < 5e6
+    assert sum(file.stat().st_size for file in (shipped.FOLDER / "photographs").iterdir()) < 5e6
     queries = hb.load_encoder("shipped:photographs", features="query")(images)
     assert queries.shape == features.shape
     assert not np.allclose(queries, features)

@@ -19,18 +19,18 @@ def is_shipped(path: str | os.PathLike[str]) -> bool:
     return str(path).startswith(KIND)
 
 
-def find(path: str | os.PathLike[str]) -> pathlib.Path:
+def find(path: str | os.PathLike[str]) -> str | os.PathLike[str]:
     """Returns the folder of a shipped encoder; other paths as they are.
 
     Example:
-      >>> find("shipped:photographs").name, find("runs/dino").name
-      ('photographs', 'dino')
+      >>> os.path.basename(find("shipped:photographs")), find("gs://bucket/dino")
+      ('photographs', 'gs://bucket/dino')
 
     Raises:
       UserError: no such encoder is shipped.
     """
     if not is_shipped(path):
-        return pathlib.Path(path)
+        return path
     names = sorted(card.parent.name for card in FOLDER.glob("*/README.md"))
     if (name := str(path).removeprefix(KIND)) not in names:
         raise UserError(
