@@ -30,7 +30,7 @@ def describe(path: str, family: str | None = None) -> dict[str, Json]:
     """Describes a training run or a decoder, a memory bank or a weights file.
 
     Args:
-      path: workdir, step folder, bank, file or folder of weights, a name on the hub, or that of a shipped encoder.
+      path: workdir, step folder, bank, weights file or folder, hf: or timm: name, or shipped:photographs.
       family: project that the weights come from; None: detected.
 
     Returns:
