@@ -10,15 +10,17 @@
         --workdir=runs/ablation-simclr --parallel=2
     hummingbird sweep --config=configs/pretrain/demo.py:simclr --sweep=configs/sweeps/ablation.py:tokens \
         --workdir=runs/ablation-tokens --config.total_steps=1600 --parallel=2
+    hummingbird sweep --config=configs/pretrain/demo.py:simclr --sweep=configs/sweeps/ablation.py:tokens196 \
+        --workdir=runs/ablation-tokens196 --config.total_steps=800 --parallel=2
 
 Within a command all runs have the same number of steps. The first trains on photographs (any folder of images) and
 scores on street scenes (any folder that configs/evaluate/folder.py reads); the others train and score on `scenes`.
 `:demo` has twenty runs and takes 80 minutes on two cores; all resume where they were stopped. `:beyond` has the same
 twenty runs and 35 more, with single changes to the whole and with SimCLR's loss, which take two to three hours more; in
-the folder of the second command only these run. `:both` and `:tokens` compare only the whole with neither part, ten
-runs each, under the recipe of `scripts/demo` (40 minutes) and a third of it with 64 tokens a view (an hour). The page
-compares runs with the same seed in pairs; they share the data order and the initial encoder. configs/README.md has the
-results.
+the folder of the second command only these run. `:both`, `:tokens` and `:tokens196` compare only the whole with neither
+part, ten runs each, under the recipe of `scripts/demo` (40 minutes), a third of it with 64 tokens a view (an hour), and
+a sixth of it with 196 (an hour and a half). The page compares runs with the same seed in pairs; they share the data
+order and the initial encoder. configs/README.md has the results.
 """
 
 from hummingbird.sweep import EVALUATIONS, Sweep, cross, grid
@@ -54,22 +56,23 @@ COMPARE_BEYOND = [
 ]
 # At this size a patch covers about as much of the scene as in the training views.
 STREETS = {"evaluate.camvid.input_size": 128, "evaluate.camvid.retrieval.augmentation_epochs": 0}
-# 64 tokens a view instead of 16, and so twice the scale: a view of the same crop has four times the pixels.
+# 64 or 196 tokens a view instead of 16: a view of the same crop has 4 or 12 times the pixels, and scenes are scored at
+# the scale of the views.
 TOKENS = {
-    "input_size": 64,
-    "evaluate.scenes.input_size": 128,
-    "evaluate.scenes_depth.input_size": 128,
+    tokens: {"input_size": size, "evaluate.scenes.input_size": 2 * size, "evaluate.scenes_depth.input_size": 2 * size}
+    for tokens, size in [("64", 64), ("196", 112)]
 }
 VARIANTS = {
     "": (ROWS, STREETS, {"camvid": "evaluate/folder"}, COMPARE),
     "demo": (ROWS, {}, EVALUATIONS["demo"], COMPARE),
     "both": ([ROWS[0], ROWS[-1]], {}, EVALUATIONS["demo"], COMPARE[-1:]),
-    "tokens": ([ROWS[0], ROWS[-1]], TOKENS, EVALUATIONS["demo"], COMPARE[-1:]),
+    "tokens": ([ROWS[0], ROWS[-1]], TOKENS["64"], EVALUATIONS["demo"], COMPARE[-1:]),
+    "tokens196": ([ROWS[0], ROWS[-1]], TOKENS["196"], EVALUATIONS["demo"], COMPARE[-1:]),
     "beyond": ([*ROWS, *BEYOND], {}, EVALUATIONS["demo"], [*COMPARE, *COMPARE_BEYOND]),
 }
 
 
 def get_sweep(variant=""):
-    """Returns the sweep on photographs (the default), `:demo`, `:beyond`, `:both` or `:tokens`."""
+    """Returns the sweep on photographs (the default), `:demo`, `:beyond`, `:both`, `:tokens` or `:tokens196`."""
     rows, settings, evaluations, compare = VARIANTS[variant]
     return Sweep("pretrain", cross(SEEDS, rows, [settings]), evaluate=evaluations, compare=compare)

@@ -15,7 +15,7 @@ from hummingbird.sweep.spec import load_sweep
 
 FILES = sorted((Path(__file__).parents[2] / "configs" / "sweeps").glob("*.py"))
 RUNS = {
-    "ablation": (20, 20, 55, 10, 10),
+    "ablation": (20, 20, 55, 10, 10, 10),
     "adaptation_time": (136, 136, 20),
     "bank_length_evaluation": (10, 10),
     "bank_length_pretraining": (6, 6),
@@ -33,7 +33,7 @@ RUNS = {
     "fungi_text": (6, 6),
     "neighbours": (60, 20),
     "objectives": (3 * (len(OBJECTIVES) + 2), 3 * (len(OBJECTIVES) + 2), 3 * (2 * 7 + 1)),
-    "photographs": (10,),
+    "photographs": (15,),
     "retrieval_vs_finetuning": (11, 11, 1),
     "supervised_weight": (6, 6),
     "table1": (10, 20, 2),
