@@ -32,6 +32,7 @@ ROWS = [
     {"name": "Hummingbird", "pooling": "qkv"},
 ]
 SEEDS = grid({"seed": [0, 1, 2, 3, 4]})
+FURTHER_SEEDS = grid({"seed": list(range(5, 15))})
 # What if SimCLR's loss, which learns `scenes` best, has both parts; and single changes to the last corner.
 BEYOND = [
     {"name": "SimCLR", "objective.name": "simclr", "pooling": "mean", "context.bank_length": 0},
@@ -62,17 +63,19 @@ TOKENS = {
     tokens: {"input_size": size, "evaluate.scenes.input_size": 2 * size, "evaluate.scenes_depth.input_size": 2 * size}
     for tokens, size in [("64", 64), ("196", 112)]
 }
+ENDS = [ROWS[0], ROWS[-1]]  # neither part and both
 VARIANTS = {
-    "": (ROWS, STREETS, {"camvid": "evaluate/folder"}, COMPARE),
-    "demo": (ROWS, {}, EVALUATIONS["demo"], COMPARE),
-    "both": ([ROWS[0], ROWS[-1]], {}, EVALUATIONS["demo"], COMPARE[-1:]),
-    "tokens": ([ROWS[0], ROWS[-1]], TOKENS["64"], EVALUATIONS["demo"], COMPARE[-1:]),
-    "tokens196": ([ROWS[0], ROWS[-1]], TOKENS["196"], EVALUATIONS["demo"], COMPARE[-1:]),
-    "beyond": ([*ROWS, *BEYOND], {}, EVALUATIONS["demo"], [*COMPARE, *COMPARE_BEYOND]),
+    "": (SEEDS, ROWS, STREETS, {"camvid": "evaluate/folder"}, COMPARE),
+    "demo": (SEEDS, ROWS, {}, EVALUATIONS["demo"], COMPARE),
+    "further": (FURTHER_SEEDS, ENDS, {}, EVALUATIONS["demo"], COMPARE[-1:]),
+    "both": (SEEDS, ENDS, {}, EVALUATIONS["demo"], COMPARE[-1:]),
+    "tokens": (SEEDS, ENDS, TOKENS["64"], EVALUATIONS["demo"], COMPARE[-1:]),
+    "tokens196": (SEEDS, ENDS, TOKENS["196"], EVALUATIONS["demo"], COMPARE[-1:]),
+    "beyond": (SEEDS, [*ROWS, *BEYOND], {}, EVALUATIONS["demo"], [*COMPARE, *COMPARE_BEYOND]),
 }
 
 
 def get_sweep(variant=""):
     """Returns the sweep on photographs (the default), `:demo`, `:beyond`, `:both`, `:tokens` or `:tokens196`."""
-    rows, settings, evaluations, compare = VARIANTS[variant]
-    return Sweep("pretrain", cross(SEEDS, rows, [settings]), evaluate=evaluations, compare=compare)
+    seeds, rows, settings, evaluations, compare = VARIANTS[variant]
+    return Sweep("pretrain", cross(seeds, rows, [settings]), evaluate=evaluations, compare=compare)
