@@ -4,6 +4,8 @@
         --workdir=runs/ablation --config.data.root=imagenet_mini --config.evaluate.camvid.data.root=camvid_mini
     hummingbird sweep --config=configs/pretrain/demo.py --sweep=configs/sweeps/ablation.py:demo \
         --workdir=runs/ablation-scenes --config.total_steps=800 --parallel=2
+    hummingbird sweep --config=configs/pretrain/demo.py --sweep=configs/sweeps/ablation.py:further \
+        --workdir=runs/ablation-further --config.total_steps=800 --parallel=2
     hummingbird sweep --config=configs/pretrain/demo.py --sweep=configs/sweeps/ablation.py:beyond \
         --workdir=runs/ablation-scenes --config.total_steps=800 --parallel=2
     hummingbird sweep --config=configs/pretrain/demo.py:simclr --sweep=configs/sweeps/ablation.py:both \
@@ -11,16 +13,17 @@
     hummingbird sweep --config=configs/pretrain/demo.py:simclr --sweep=configs/sweeps/ablation.py:tokens \
         --workdir=runs/ablation-tokens --config.total_steps=1600 --parallel=2
     hummingbird sweep --config=configs/pretrain/demo.py:simclr --sweep=configs/sweeps/ablation.py:tokens196 \
-        --workdir=runs/ablation-tokens196 --config.total_steps=800 --parallel=2
+        --workdir=runs/ablation-tokens196 --config.total_steps=400 --parallel=2
 
 Within a command all runs have the same number of steps. The first trains on photographs (any folder of images) and
 scores on street scenes (any folder that configs/evaluate/folder.py reads); the others train and score on `scenes`.
 `:demo` has twenty runs and takes 80 minutes on two cores; all resume where they were stopped. `:beyond` has the same
 twenty runs and 35 more, with single changes to the whole and with SimCLR's loss, which take two to three hours more; in
-the folder of the second command only these run. `:both`, `:tokens` and `:tokens196` compare only the whole with neither
-part, ten runs each, under the recipe of `scripts/demo` (40 minutes), a third of it with 64 tokens a view (an hour), and
-a sixth of it with 196 (an hour and a half). The page compares runs with the same seed in pairs; they share the data
-order and the initial encoder. configs/README.md has the results.
+the folder of the second command only these run. The others compare only the whole with neither part: `:further` with
+ten new seeds (20 runs, an hour), `:both`, `:tokens` and `:tokens196` with five (10 runs each) under the recipe of
+`scripts/demo` (40 minutes), a third of it with 64 tokens a view (an hour), and a twelfth of it with 196 (50 minutes).
+The page compares runs with the same seed in pairs; they share the data order and the initial encoder. configs/README.md
+has the results.
 """
 
 from hummingbird.sweep import EVALUATIONS, Sweep, cross, grid
@@ -76,6 +79,6 @@ VARIANTS = {
 
 
 def get_sweep(variant=""):
-    """Returns the sweep on photographs (the default), `:demo`, `:beyond`, `:both`, `:tokens` or `:tokens196`."""
+    """Returns the sweep on photographs (the default), `:demo`, or another of `VARIANTS`."""
     seeds, rows, settings, evaluations, compare = VARIANTS[variant]
     return Sweep("pretrain", cross(seeds, rows, [settings]), evaluate=evaluations, compare=compare)

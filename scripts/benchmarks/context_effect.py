@@ -10,8 +10,9 @@ sets can be pooled. Intervals are 95% of the mean, by Student's t, over
 - `seeds`: the mean of each seed, since comparisons share seeds and so, partly, data;
 - `comparisons`: the mean of each comparison.
 
-`depth` is the RMSE, of which less is better, and `miou` the mIoU. `exploratory` are the comparisons after which the
-hypothesis was written down that depth gains; `further` has seeds that none of them has, and was run to test it.
+`depth` is the RMSE, of which less is better, `miou` the mIoU, and `knn` the top-1 of k-NN on whole images, where it was
+measured. `exploratory` are the comparisons after which the hypothesis was written down that depth gains; `further` has
+seeds that none of them has, and was run to test it.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from hummingbird.sweep.pairs import Difference
 from hummingbird.sweep.plots import forest, set_style
 
 ASSETS = pathlib.Path(__file__).resolve().parents[2] / ".assets"
-SCENES = {"depth": "scenes_depth.rmse", "miou": "scenes.miou"}
+SCENES = {"depth": "scenes_depth.rmse", "miou": "scenes.miou", "knn": "scenes_knn.accuracy"}
 REAL = {"depth": "kitchen.rmse", "miou": "camvid.miou"}
 
 
@@ -76,7 +77,7 @@ def pairs(comparison: Comparison, metric: str) -> dict[int, float]:
 
 def change(name: str, values: Iterable[float], metric: str) -> Change:
     """Returns the mean of differences with its interval."""
-    return Change(name, "", f"{metric}, %", list(values), maximise=metric == "miou")
+    return Change(name, "", f"{metric}, %", list(values), maximise=metric != "depth")
 
 
 def described(one: Change) -> dict[str, Any]:
@@ -109,8 +110,9 @@ def main() -> None:
     parser.add_argument("--draw", type=pathlib.Path, metavar="FILE.svg", help="also draw the differences in depth")
     options = parser.parse_args()
     result: dict[str, Any] = {"benchmark": "context_effect"}
-    for metric in ("depth", "miou"):
-        found = {name: pairs(comparison, metric) for name, comparison in COMPARISONS.items()}
+    for metric in SCENES:
+        scored = {name: comparison for name, comparison in COMPARISONS.items() if metric in comparison.columns}
+        found = {name: pairs(comparison, metric) for name, comparison in scored.items()}
         further = pairs(FURTHER, metric)
         each = {name: change(name, values.values(), metric) for name, values in found.items()}
         last = change("new seeds", further.values(), metric)

@@ -15,7 +15,7 @@ from hummingbird.sweep.spec import load_sweep
 
 FILES = sorted((Path(__file__).parents[2] / "configs" / "sweeps").glob("*.py"))
 RUNS = {
-    "ablation": (20, 20, 55, 10, 10, 10),
+    "ablation": (20, 20, 20, 55, 10, 10, 10),
     "adaptation_time": (136, 136, 20),
     "bank_length_evaluation": (10, 10),
     "bank_length_pretraining": (6, 6),
