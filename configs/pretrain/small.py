@@ -10,7 +10,7 @@
 | (none) | GPU, 16 GB | ViT-S/16, 224 px | 1024 (32) | 40,960 |
 | `:b16` | GPU, 24 GB | ViT-B/16, 224 px | 4096 (32): the paper's batch | 40,960 |
 | `:cpu` | two cores, minutes | width 96, 3 layers, patch 8, 48 px | 64 | 512 |
-| `:photographs` | one core, 12 minutes | the same encoder, 32 px | 96 | 384 |
+| `:photographs` | one core, 13 minutes | the same encoder, 32 px | 96 | 384 |
 
 The batch is processed in micro-batches (`micro_batches`), which changes neither negatives nor batch-norm statistics. In
 the paper a bank starts to help at about 40k entries (Fig. 6). Learning rate and EMA decay are those of the paper's

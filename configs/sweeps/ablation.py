@@ -1,4 +1,4 @@
-"""The four corners of Table 5 at a laptop's size: mean pooling, + context, + QKV pooling, and both; five seeds.
+"""The four corners of Table 5 at a laptop's size: mean pooling, + context, + QKV pooling, and both; paired seeds.
 
     hummingbird sweep --config=configs/pretrain/small.py:cpu --sweep=configs/sweeps/ablation.py \
         --workdir=runs/ablation --config.data.root=imagenet_mini --config.evaluate.camvid.data.root=camvid_mini

@@ -9,7 +9,7 @@ It trains on any images in class folders, and scores on street scenes in any fol
 reads, on depth in the layout of 7-Scenes (`NAME.color.jpg`, `NAME.depth.png` in millimetres; the first half of the
 frames is the prompt), and on PASCAL VOC. Runs of a seed begin with the same encoder, so the page compares them in
 pairs: the whole with random weights, and with neither contextualisation nor QKV pooling. Five seeds, ten trainings of
-10 to 12 minutes on one core each; the sweep resumes where it was stopped. configs/README.md has the results.
+13 to 15 minutes on one core each; the sweep resumes where it was stopped. configs/README.md has the results.
 """
 
 from hummingbird.sweep import Sweep, cross, grid

@@ -2,13 +2,14 @@
 
     scripts/bench bank_weights --checkpoint=WORKDIR [--images=384] [--entries=384] [--config.data.root=FOLDER ...]
 
-Takes a pretraining run and images of its training set. The bank holds the first views of `entries` images, averaged
-over their tokens by the target network (Eq. 2). Tokens of second views attend to it (Eq. 1, at the temperature of the
-run): `own_in_bank` are views of images whose first view is an entry, `own_not_in_bank` of other images, as when the
-bank is much shorter than an epoch. Of each, in percent of the weight: `own`, the entry of the own image; `same_class`,
-the entries of other images of the class, if images have classes; `nearest`, the largest weight; also the `entropy` of
-the weights in nats and the cosine `similarity` to the nearest entry. `expected` is what equal weights would give;
-`random` is the network before the first step of the run.
+Takes a pretraining run and images of its training data, or of other data (--config.data.*). The bank holds the first
+views of `entries` images, averaged over their tokens by the target network, or the online one if there is none (Eq. 2).
+Tokens of second views attend to it (Eq. 1, at the temperature of the run): `own_in_bank` are views of images whose
+first view is an entry, `own_not_in_bank` of other images, as when the bank is much shorter than an epoch. Of each, in
+percent of the weight: `own`, the entry of the own image; `same_class`, the entries of other images of the class, if
+images have classes; `nearest`, the largest weight; also the `entropy` of the weights in nats and the cosine
+`similarity` to the nearest entry. `expected` is what equal weights would give; `random` is the network before the first
+step of the run.
 
 A training run's own metrics (`bank_entropy`, `bank_share`, `bank_similarity`) are those of entries that older versions
 of the network wrote.
@@ -50,7 +51,9 @@ def draw(config: Any, count: int) -> tuple[np.ndarray, np.ndarray]:
     augment = jax.jit(photometric, static_argnums=2)
     with contextlib.closing(build_batches(config, config.seed + 1000)) as batches:
         if len(batches.source) < count:
-            sys.exit(f"bench: {count} images are needed, and there are {len(batches.source)}: lower --images")
+            sys.exit(
+                f"bench: {count} images are needed, and there are {len(batches.source)}: lower --entries or --images"
+            )
         for i in range(-(-count // config.batch_size)):
             batch = next(batches)
             views.append(np.asarray(augment(jax.random.key(i), batch["views"][GLOBAL][:, :2], options)))
