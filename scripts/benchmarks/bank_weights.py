@@ -2,17 +2,21 @@
 
     scripts/bench bank_weights --checkpoint=WORKDIR [--images=384] [--entries=384] [--config.data.root=FOLDER ...]
 
-Takes a pretraining run and images of its training data, or of other data (--config.data.*). The bank holds the first
-views of `entries` images, averaged over their tokens by the target network, or the online one if there is none (Eq. 2).
-Tokens of second views attend to it (Eq. 1, at the temperature of the run): `own_in_bank` are views of images whose
-first view is an entry, `own_not_in_bank` of other images, as when the bank is much shorter than an epoch. Of each, in
-percent of the weight: `own`, the entry of the own image; `same_class`, the entries of other images of the class, if
-images have classes; `nearest`, the largest weight; also the `entropy` of the weights in nats and the cosine
-`similarity` to the nearest entry. `expected` is what equal weights would give; `random` is the network before the first
-step of the run.
+Takes a pretraining run, and images of its training data or of other data (--config.data.*). The target network, or the
+online one if there is none, encodes one view of each of `entries` images; its tokens are averaged to a bank of keys
+(Eq. 2). The online network encodes a second view of the same images (`own_in_bank`) and of other images
+(`own_not_in_bank`, the usual case if the bank is much shorter than an epoch), and its tokens attend to the bank (Eq. 1)
+at the temperature of the run. Of the attention weight, these are the shares in percent:
 
-A training run's own metrics (`bank_entropy`, `bank_share`, `bank_similarity`) are those of entries that older versions
-of the network wrote.
+- `own`: of the entry that is the same image;
+- `same_class`: of entries of other images of the same class, if images have classes;
+- `nearest`: of the entry with the largest weight.
+
+Beside them: the `entropy` of the weights in nats and the cosine `similarity` to the nearest entry. `expected` is the
+value for equal weights. `random` is the network before the first step of the run.
+
+The metrics that a run logs (`bank_entropy`, `bank_share`, `bank_similarity`) differ a little, because older versions of
+the network wrote the entries of its bank.
 """
 
 from __future__ import annotations
@@ -39,7 +43,7 @@ from hummingbird.models.pretrainer import patch_features
 from hummingbird.run import checkpoint
 
 ENCODED_AT_A_TIME = 64  # images
-READ_AT_A_TIME = 8  # images whose weights are in memory: 0.3 GB with 196 tokens and 40,960 entries
+READ_AT_A_TIME = 8  # images; with 196 tokens each and 40,960 entries the weights take 0.3 GB
 
 
 def draw(config: Any, count: int) -> tuple[np.ndarray, np.ndarray]:

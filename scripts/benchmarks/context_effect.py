@@ -1,4 +1,4 @@
-"""Both parts of the method against neither, in all comparisons whose runs are kept in .assets: each one, and pooled.
+"""Compares runs with both parts of the method and with neither: each comparison of .assets, and all of them pooled.
 
     scripts/bench context_effect [--draw=FILE.svg]
 
